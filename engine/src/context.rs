@@ -1,0 +1,89 @@
+//! What a workflow may say: the vocabulary of its run, as steps.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+use uuid::Uuid;
+
+use crate::failure::Failure;
+use crate::place::{BranchId, ROOT};
+use crate::rpc::Rpc;
+use crate::scope::Scope;
+use crate::steps::all::{StepTuple, settle};
+use crate::steps::call::Call;
+use crate::steps::fan_out::{FanOut, NoKey};
+use crate::steps::record::{self, Record};
+use crate::steps::sleep::Sleep;
+use crate::time::Timestamp;
+
+/// One branch of a run. Steps are built on it one after the other; several at once need branches of their own
+/// ([`Context::fan_out`]) or are built together ([`Context::all`]).
+#[derive(Debug)]
+pub struct Context {
+    scope: Arc<Scope>,
+    branch: BranchId,
+}
+
+impl Context {
+    pub(crate) fn root(scope: Arc<Scope>) -> Self {
+        Self { scope, branch: ROOT }
+    }
+
+    pub(crate) fn branch(scope: Arc<Scope>, branch: BranchId) -> Self {
+        Self { scope, branch }
+    }
+
+    /// Calls a service: the typed gRPC call, journaled, keyed, with a deadline and tried again as its contract
+    /// allows.
+    pub fn call<R: Rpc>(&self, request: R) -> Call<R> {
+        Call::build(Arc::clone(&self.scope), self.branch, request)
+    }
+
+    /// Makes steps at the same time, and waits until every one has settled before it reports the first error
+    /// in their order. Takes a tuple of up to eight steps, or a `Vec` of equal ones.
+    ///
+    /// # Errors
+    /// The failure of the first step, in order, that failed.
+    pub async fn all<T: StepTuple>(&self, steps: T) -> Result<T::Values, Failure> {
+        settle(steps).await
+    }
+
+    /// Runs `body` once for every item, each on a keyed branch of its own, some at a time. Goes on when one fails.
+    ///
+    /// A key comes next, with [`FanOut::key`] or [`FanOut::secret_key`]; without one it is not a future.
+    pub fn fan_out<I, F, Fut, T>(&self, name: &'static str, items: I, body: F) -> FanOut<I::Item, F, NoKey>
+    where
+        I: IntoIterator,
+        F: FnMut(Context, I::Item) -> Fut,
+        Fut: Future<Output = Result<T, Failure>> + Send,
+    {
+        FanOut::build(Arc::clone(&self.scope), self.branch, name, items.into_iter().collect(), body)
+    }
+
+    /// Waits. The run goes on after this long, whatever crashes in between; a long wait costs no memory.
+    pub fn sleep(&self, name: &'static str, span: Duration) -> Sleep {
+        Sleep::build(Arc::clone(&self.scope), self.branch, name, span)
+    }
+
+    /// The time, written down: a replay sees the same. Never goes backwards within a run.
+    pub fn now(&self) -> Timestamp {
+        record::now(&self.scope, self.branch)
+    }
+
+    /// A local value, written down once. The closure runs at least once; what it returned first to reach the
+    /// journal is what every replay sees.
+    pub fn record<T, F>(&self, name: &'static str, make: F) -> Record<T, F>
+    where
+        T: Message + Default,
+        F: FnOnce() -> T,
+    {
+        Record::build(Arc::clone(&self.scope), self.branch, name, make)
+    }
+
+    /// The id of the run.
+    pub fn run_id(&self) -> Uuid {
+        self.scope.run
+    }
+}

@@ -1,0 +1,371 @@
+//! One run as one task: polls its code, makes its steps, keeps its journal.
+//!
+//! The loop has one order: code runs until it waits, what it asked for is prepared, one append carries everything
+//! that was learned and everything that is about to start, and only then the starts are sent.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::task::Poll;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use futures_util::task::AtomicWaker;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep};
+use uuid::Uuid;
+
+use crate::engine::{Ended, Shared};
+use crate::failure::{Code as StatusCode, Failure};
+use crate::history::Open;
+use crate::journal::Buffer;
+use crate::place::SlotId;
+use crate::scope::{Fault, Intent, Scope};
+use crate::state::State;
+use crate::store::{NewRun, RunRow, StoreError};
+use crate::time::Timestamp;
+use crate::workflow::Definition;
+
+use code::Code;
+use commit::Commit;
+use ending::Ending;
+use flight::Flight;
+pub(crate) use replay::created_fact;
+use step::OpenStep;
+
+mod code;
+mod commit;
+mod ending;
+mod flight;
+mod give_back;
+mod replay;
+mod step;
+
+/// How the engine reaches a run that is in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Handle {
+    wishes: AtomicU8,
+    /// Whether there is a wish that the run has not looked at.
+    told: AtomicBool,
+    waker: AtomicWaker,
+}
+
+/// An operator asked the run to end.
+pub(crate) const CANCEL: u8 = 1;
+/// The replica goes: start nothing new, let what is in flight finish.
+pub(crate) const DRAIN: u8 = 2;
+/// The replica cannot wait any longer.
+pub(crate) const GIVE_UP: u8 = 4;
+/// The claim is lost: stop at once and write nothing.
+pub(crate) const LOST: u8 = 8;
+
+impl Handle {
+    pub(crate) fn wish(&self, wish: u8) {
+        self.wishes.fetch_or(wish, Ordering::AcqRel);
+        self.told.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Ends once for each time that there is something new to look at. For one task.
+    async fn told(&self) {
+        poll_fn(|cx| {
+            self.waker.register(cx.waker());
+            if self.told.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    fn wishes(&self, wish: u8) -> bool {
+        self.wishes.load(Ordering::Acquire) & wish != 0
+    }
+}
+
+/// Who asked for a start, and is told whether it is durable.
+type Starter = oneshot::Sender<Result<crate::store::Created, StoreError>>;
+
+/// What a run begins with.
+pub(crate) enum Beginning {
+    /// A start that is not durable yet; whoever asked is told when it is.
+    New { run: Box<NewRun>, started: Starter, input: Bytes },
+    /// A run that was claimed; its journal is read first.
+    Claimed(Box<RunRow>),
+}
+
+/// Why a run left memory.
+#[derive(Debug)]
+pub(crate) enum Exit {
+    /// Told to whoever waits once the run has left memory: who comes later finds it in the store.
+    Ended(Box<Ended>),
+    /// Given back; due again at this time, or only by a command.
+    Released,
+    /// The claim or the store was lost; another claim will find the run.
+    Lost,
+}
+
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    handle: Arc<Handle>,
+    workflow: Arc<Definition>,
+    /// The row as of the last durable append.
+    row: RunRow,
+    input: Bytes,
+    scope: Arc<Scope>,
+    code: Option<Code>,
+    /// Boxed, because a map makes room for eleven at a time and most runs have one.
+    steps: BTreeMap<SlotId, Box<OpenStep>>,
+    /// Steps that the journal has open and code comes to later than it did before a retry.
+    held: HashMap<(Arc<str>, u32), Open>,
+    flights: FuturesUnordered<Flight>,
+    timers: BTreeSet<(Timestamp, SlotId)>,
+    timer: Option<(Instant, Pin<Box<Sleep>>)>,
+    buffer: Buffer,
+    create: Option<(Box<NewRun>, Starter)>,
+    commit: Option<Commit>,
+    /// Something has to be durable before the run can go on or be forgotten.
+    flush: bool,
+    flush_at: Option<Timestamp>,
+    ending: Option<Ending>,
+    /// The run cannot go on by itself: what its state will be, and why.
+    parked: Option<(State, String)>,
+    intents: Vec<Intent>,
+}
+
+impl Driver {
+    fn new(
+        shared: Arc<Shared>,
+        handle: Arc<Handle>,
+        workflow: Arc<Definition>,
+        row: RunRow,
+        input: Bytes,
+        scope: Scope,
+    ) -> Self {
+        Self {
+            shared,
+            handle,
+            workflow,
+            row,
+            input,
+            scope: Arc::new(scope),
+            code: None,
+            steps: BTreeMap::new(),
+            held: HashMap::new(),
+            flights: FuturesUnordered::new(),
+            timers: BTreeSet::new(),
+            timer: None,
+            buffer: Buffer::default(),
+            create: None,
+            commit: None,
+            flush: false,
+            flush_at: None,
+            ending: None,
+            parked: None,
+            intents: Vec::new(),
+        }
+    }
+
+    fn id(&self) -> Uuid {
+        self.row.id
+    }
+
+    /// Drives the run until it ends, waits for long, or is lost.
+    pub(crate) async fn drive(
+        shared: Arc<Shared>,
+        handle: Arc<Handle>,
+        workflow: Arc<Definition>,
+        beginning: Beginning,
+    ) -> Exit {
+        // Boxed, because a future has room for everything that it ever moves, and each run in memory has this one.
+        let driver = match beginning {
+            Beginning::New { run, started, input } => {
+                Box::new(Self::begin(shared, handle, workflow, run, started, input))
+            }
+            Beginning::Claimed(row) => match Box::pin(Self::load(shared, handle, workflow, *row)).await {
+                Ok(driver) => driver,
+                Err(exit) => return exit,
+            },
+        };
+        driver.turns().await
+    }
+
+    async fn turns(mut self: Box<Self>) -> Exit {
+        // A cancel that came while nobody held the run goes before what became due meanwhile.
+        self.obey();
+        self.due();
+        loop {
+            self.obey();
+            self.advance();
+            if self.handle.wishes(LOST) {
+                return Exit::Lost;
+            }
+            self.begin_commit();
+            self.arm();
+            tokio::select! {
+                biased;
+                () = self.handle.told() => {}
+                answer = commit::answer(&mut self.commit) => {
+                    if let Some(exit) = self.committed(answer) {
+                        return exit;
+                    }
+                }
+                Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.landed(landed),
+                () = wait(&mut self.timer) => {
+                    self.timer = None;
+                    self.due();
+                }
+            }
+        }
+    }
+
+    /// Runs code until it waits, and begins what it asked for.
+    fn advance(&mut self) {
+        loop {
+            if let Some(code) = &mut self.code
+                && let Some(result) = code.run()
+            {
+                self.code = None;
+                self.finished(result);
+            }
+            self.scope.take_intents(&mut self.intents);
+            if let Some(fault) = self.scope.fault() {
+                self.intents.clear();
+                self.fault(fault);
+                return;
+            }
+            if self.intents.is_empty() {
+                return;
+            }
+            let mut intents = std::mem::take(&mut self.intents);
+            for intent in intents.drain(..) {
+                self.intend(intent);
+            }
+            self.intents = intents;
+        }
+    }
+
+    /// Code ended, one way or the other.
+    fn finished(&mut self, result: code::Finished) {
+        if matches!(result, code::Finished::Returned(_))
+            && let Some(journal) = self.scope.unreached()
+        {
+            return self.fault(Fault::Mismatch { journal, code: "ended before it".to_owned() });
+        }
+        match result {
+            code::Finished::Returned(Ok(output)) => {
+                let limit = self.shared.limits.payload_bytes;
+                if output.len() > limit {
+                    let message = format!("the output has {} bytes, the limit payload_bytes is {limit}", output.len());
+                    self.end(State::Failed, Err(Failure::new(StatusCode::ResourceExhausted, message)));
+                } else {
+                    self.end(State::Succeeded, Ok(output));
+                }
+            }
+            code::Finished::Returned(Err(failure)) => self.end(State::Failed, Err(failure)),
+            code::Finished::Panicked(message) => {
+                tracing::error!(run = %self.id(), workflow = self.workflow.name, panic = message, "workflow panicked");
+                self.park(State::Blocked, format!("PANICKED: {message}"));
+            }
+        }
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        self.code = None;
+        if self.ending.is_some() || self.parked.is_some() {
+            return;
+        }
+        match fault {
+            Fault::Limit(failure) => self.end(State::Failed, Err(failure)),
+            Fault::Mismatch { journal, code } => {
+                tracing::error!(run = %self.id(), workflow = self.workflow.name, journal, code, "journal and code differ");
+                self.park(State::Blocked, format!("JOURNAL_MISMATCH: the journal has {journal}, the code has {code}"));
+            }
+            Fault::UseBranch { step } => {
+                tracing::error!(run = %self.id(), workflow = self.workflow.name, step, "step built beside another one");
+                let reason = format!("USE_A_BRANCH: {step} was built while another step of its branch was in flight");
+                self.park(State::Blocked, reason);
+            }
+        }
+    }
+
+    /// Stops: what is in flight settles, then the run is given back in this state.
+    fn park(&mut self, state: State, reason: String) {
+        self.code = None;
+        self.drop_unsent();
+        self.parked = Some((state, reason));
+        self.flush = true;
+    }
+
+    /// Does what the engine or an operator wishes.
+    fn obey(&mut self) {
+        if self.handle.wishes.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        if self.handle.wishes(CANCEL) && self.ending.is_none() {
+            self.cancel();
+        }
+        if self.handle.wishes(DRAIN | GIVE_UP) {
+            self.drop_unsent();
+            self.flush = true;
+        }
+        if self.handle.wishes(GIVE_UP) {
+            self.abandon_flights();
+        }
+    }
+
+    fn draining(&self) -> bool {
+        self.handle.wishes(DRAIN | GIVE_UP)
+    }
+
+    /// The next time at which something is due, on the wall clock.
+    fn next_due(&self) -> Timestamp {
+        let step = self.timers.first().map(|(at, _)| *at);
+        let deadline = self.ending.is_none().then_some(self.row.deadline);
+        [step, self.flush_at, deadline].into_iter().flatten().min().unwrap_or(Timestamp::from_micros(i64::MAX))
+    }
+
+    /// Sees to it that the timer fires no later than the next due time. It may fire earlier: then it is set again.
+    fn arm(&mut self) {
+        let due = Instant::now() + self.next_due().since(self.shared.clock.now()).min(FAR);
+        match &mut self.timer {
+            Some((armed, _)) if *armed <= due => {}
+            Some((armed, sleep)) => {
+                *armed = due;
+                sleep.as_mut().reset(due);
+            }
+            None => self.timer = Some((due, Box::pin(tokio::time::sleep_until(due)))),
+        }
+    }
+
+    /// Does what is due.
+    fn due(&mut self) {
+        let now = self.shared.clock.now();
+        if self.flush_at.is_some_and(|at| at <= now) {
+            self.flush = true;
+            self.flush_at = None;
+        }
+        if self.ending.is_none() && self.row.deadline <= now {
+            let failure = Failure::new(StatusCode::DeadlineExceeded, "the run's deadline has passed");
+            self.end(State::Failed, Err(failure));
+        }
+        while let Some((at, slot)) = self.timers.first().copied()
+            && at <= now
+        {
+            self.timers.pop_first();
+            self.wake(slot);
+            // A replay brings every fact to code by itself, and so must this (semantics.md F2).
+            self.advance();
+        }
+    }
+}
+
+/// The timer looks again at least this often; the wall clock may have been set.
+const FAR: std::time::Duration = std::time::Duration::from_secs(600);
+
+async fn wait(timer: &mut Option<(Instant, Pin<Box<Sleep>>)>) {
+    match timer {
+        Some((_, sleep)) => sleep.as_mut().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,363 @@
+//! The one append of a run that is under way: what it carries, and what follows when it is durable.
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::step::{OpenStep, Phase, Work, backs_off, state_of};
+use super::{Driver, Exit};
+use crate::engine::Ended;
+use crate::failure::{Code, Failure};
+use crate::journal::{Kind, store_level};
+use crate::journal_v1 as stored;
+use crate::place::SlotId;
+use crate::state::State;
+use crate::store::{Answer, Append, Appended, Created, RunRow, Status, StoreError};
+use crate::time::Timestamp;
+
+pub(super) struct Commit {
+    answer: Pending,
+    carries: Carried,
+}
+
+/// What an append carries, and what is done with it once it is answered.
+struct Carried {
+    entry: Bytes,
+    /// Bytes and facts before the starts: what a refused append leaves.
+    learned: (usize, u64),
+    facts: u64,
+    starts: Vec<SlotId>,
+    status: Status,
+    release: bool,
+}
+
+enum Pending {
+    Create(Answer<Created>, oneshot::Sender<Result<Created, StoreError>>),
+    Append(Answer<Appended>),
+}
+
+pub(super) enum Answered {
+    Created(Result<Created, StoreError>),
+    Appended(Result<Appended, StoreError>),
+}
+
+/// The answer of the append under way; never, where there is none.
+pub(super) async fn answer(commit: &mut Option<Commit>) -> Answered {
+    match commit.as_mut().map(|commit| &mut commit.answer) {
+        Some(Pending::Create(answer, _)) => Answered::Created(answer.await),
+        Some(Pending::Append(answer)) => Answered::Appended(answer.await),
+        None => std::future::pending().await,
+    }
+}
+
+impl Driver {
+    /// The number that the next fact will have.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.row.sequence + self.commit.as_ref().map_or(0, |commit| commit.carries.facts) + self.buffer.facts() + 1
+    }
+
+    /// Writes a fact behind: it is durable with the next append, soon in any case.
+    pub(super) fn learn(&mut self, kind: Kind) {
+        let now = self.shared.clock.now();
+        self.buffer.push(now, kind);
+        if self.flush_at.is_none() {
+            self.flush_at = Some(now.after(self.shared.limits.write_behind));
+        }
+        self.flush |= self.buffer.len() > self.shared.limits.write_behind_bytes;
+    }
+
+    /// Begins an append if one is wanted and none is under way.
+    pub(super) fn begin_commit(&mut self) {
+        if self.commit.is_some() {
+            return;
+        }
+        let ended = self.ending.as_ref().is_some_and(|ending| ending.concluded);
+        let ready = self.steps.values().any(|step| matches!(step.phase, Phase::Ready(_)));
+        let idle = !ended && self.is_idle();
+        // A run is created as its starter's, so it is given back by an append of its own.
+        let release = idle && self.create.is_none() && self.gives_back();
+        let status = self.status(idle);
+        let moved = idle && status.state != self.row.status.state;
+        let wanted =
+            ended || ready || release || moved || self.create.is_some() || (self.flush && !self.buffer.is_empty());
+        if !wanted {
+            return;
+        }
+        debug_assert!(
+            self.row.status.state.may_become(status.state),
+            "run {} moves from {} to {}, which the table of moves does not have",
+            self.row.id,
+            self.row.status.state,
+            status.state
+        );
+        let learned = (self.buffer.len(), self.buffer.facts());
+        let starts = if ended || release { Vec::new() } else { self.start_ready() };
+        let (entry, facts) = self.buffer.take();
+        self.flush = false;
+        self.flush_at = None;
+        let answer = match self.create.take() {
+            Some((mut run, started)) => {
+                run.entry = entry.clone();
+                run.facts = facts;
+                run.status = status.clone();
+                Pending::Create(self.shared.store.create(*run), started)
+            }
+            None => Pending::Append(self.shared.store.append(Append {
+                run: self.row.id,
+                epoch: self.row.epoch,
+                sequence: self.row.sequence,
+                control: (release || !starts.is_empty()).then_some(self.row.control),
+                entry: entry.clone(),
+                facts,
+                status: status.clone(),
+                release,
+            })),
+        };
+        let carries = Carried { entry, learned, facts, starts, status, release: release || ended };
+        self.commit = Some(Commit { answer, carries });
+    }
+
+    /// Writes the starts of everything that is ready to be sent.
+    fn start_ready(&mut self) -> Vec<SlotId> {
+        let now = self.shared.clock.now();
+        for step in self.steps.values_mut() {
+            // The wait for a permit may have outlasted the time for which the service remembers the key.
+            if let (Work::Call(call), Phase::Ready(_)) = (&step.work, &step.phase)
+                && step.in_doubt
+                && !call.may_repeat(now)
+            {
+                step.phase = Phase::Undecided;
+            }
+        }
+        let ready: Vec<SlotId> = self
+            .steps
+            .iter()
+            .filter(|(_, step)| matches!(step.phase, Phase::Ready(_)))
+            .map(|(slot, _)| *slot)
+            .collect();
+        for slot in &ready {
+            let (deadline, attempt_deadline) = self.attempt_deadline(*slot);
+            let sequence = self.next_sequence();
+            let Some(step) = self.steps.get_mut(slot) else { continue };
+            let fact = start(step, sequence, now, attempt_deadline);
+            if let Phase::Ready(reservation) = std::mem::replace(&mut step.phase, Phase::Sending) {
+                step.phase = Phase::Starting(reservation, deadline);
+            }
+            if let Some(fact) = fact {
+                self.buffer.push(now, fact);
+            }
+        }
+        ready
+    }
+
+    /// Nothing goes on but waiting for times or decisions.
+    fn is_idle(&self) -> bool {
+        let waits = |step: &OpenStep| matches!(step.phase, Phase::Until(_) | Phase::Undecided);
+        let code_waits = self.parked.is_some() || self.draining() || !self.steps.is_empty();
+        code_waits && self.steps.values().all(|step| waits(step))
+    }
+
+    /// Whether an idle run is given back to the store rather than kept in memory.
+    fn gives_back(&self) -> bool {
+        if self.parked.is_some() || self.draining() {
+            return true;
+        }
+        let linger = self.shared.clock.now().after(self.shared.limits.linger);
+        self.timers.first().is_none_or(|(at, _)| *at > linger)
+    }
+
+    /// What the row says after the append.
+    fn status(&self, idle: bool) -> Status {
+        let ending = self.ending.as_ref();
+        let (state, reason) = match (ending, &self.parked) {
+            (Some(ending), _) if ending.concluded => (ending.state, String::new()),
+            (Some(_), _) if self.steps.values().any(|step| matches!(step.phase, Phase::Undecided)) => {
+                (State::NeedsDecision, self.undecided())
+            }
+            (Some(_), _) => (State::Ending, String::new()),
+            (None, Some((state, reason))) => (*state, reason.clone()),
+            (None, None) if idle && self.draining() => (self.row.status.state, String::new()),
+            (None, None) if idle => match state_of(self.steps.values()) {
+                State::NeedsDecision => (State::NeedsDecision, self.undecided()),
+                State::BackingOff => (State::BackingOff, self.backing_off()),
+                state => (state, String::new()),
+            },
+            (None, None) => (State::Running, String::new()),
+        };
+        Status {
+            state,
+            reason,
+            ending_as: ending.filter(|ending| !ending.concluded).map(|ending| ending.state),
+            wake_at: self.wake_at(state),
+            steps: self.scope.steps(),
+            error: ending
+                .and_then(|ending| ending.result.as_ref().err())
+                .map(|failure| (failure.code() as i32, failure.message().to_owned())),
+        }
+    }
+
+    /// When a run that is given back is due again.
+    fn wake_at(&self, state: State) -> Option<Timestamp> {
+        if state.is_end() {
+            return None;
+        }
+        let step = self.timers.first().map(|(at, _)| *at);
+        match (&self.ending, &self.parked) {
+            _ if self.draining() => Some(self.shared.clock.now()),
+            (Some(_), _) => step,
+            (None, Some(_)) => Some(self.row.deadline),
+            (None, None) => Some(step.map_or(self.row.deadline, |at| at.min(self.row.deadline))),
+        }
+    }
+
+    fn undecided(&self) -> String {
+        let undecided = self.steps.values().find(|step| matches!(step.phase, Phase::Undecided));
+        undecided.map_or_else(String::new, |step| {
+            format!(
+                "AMBIGUOUS_EFFECT: {} may or may not have happened, its contract does not allow to repeat it",
+                step.place
+            )
+        })
+    }
+
+    fn backing_off(&self) -> String {
+        let waiting = self.steps.values().find(|step| backs_off(step));
+        waiting.map_or_else(String::new, |step| format!("RETRYING: {} after attempt {}", step.place, step.attempts))
+    }
+
+    /// The append was answered. Says so where the run leaves memory.
+    pub(super) fn committed(&mut self, answered: Answered) -> Option<Exit> {
+        let Commit { answer, carries: commit } = self.commit.take()?;
+        let appended = match (answered, answer) {
+            (Answered::Created(answer), Pending::Create(_, started)) => {
+                let new = matches!(answer, Ok(Created::New));
+                // Whoever asked may have gone; the run goes on without.
+                let _gone = started.send(answer);
+                if !new {
+                    return Some(Exit::Lost);
+                }
+                self.row.epoch = 1;
+                Appended::Done
+            }
+            (Answered::Appended(Ok(appended)), _) => appended,
+            (Answered::Appended(Err(error)), _) => {
+                tracing::warn!(run = %self.row.id, epoch = self.row.epoch, %error, "run given up");
+                return Some(Exit::Lost);
+            }
+            (Answered::Created(_), Pending::Append(_)) => return Some(Exit::Lost),
+        };
+        if let Appended::Commanded(row) = appended {
+            self.commanded(&commit, &row);
+            return None;
+        }
+        self.row.sequence += commit.facts;
+        self.row.status = commit.status;
+        self.row.updated_at = self.shared.clock.now();
+        if self.row.status.state.is_end() {
+            return Some(Exit::Ended(Box::new(self.take_end())));
+        }
+        self.shared.hub.changed(self.row.id, self.row.sequence);
+        if commit.release {
+            return Some(Exit::Released);
+        }
+        for slot in commit.starts {
+            self.started(slot);
+        }
+        None
+    }
+
+    /// The start of a step is durable: now it may be sent.
+    fn started(&mut self, slot: SlotId) {
+        let Some(step) = self.steps.get_mut(&slot) else { return };
+        if !matches!(step.phase, Phase::Starting(..)) {
+            return;
+        }
+        if self.parked.is_some() || self.handle.wishes(super::GIVE_UP) {
+            return self.not_now(slot);
+        }
+        // A run that ends begins nothing; it only asks again what may have happened.
+        if self.ending.is_some() && !step.in_doubt {
+            let failure = Failure::new(Code::Cancelled, "the run ended before the call was sent");
+            return self.settle(slot, Err(failure), stored::Outcome::NotSent, false);
+        }
+        if let Phase::Starting(reservation, deadline) = std::mem::replace(&mut step.phase, Phase::Sending) {
+            self.send(slot, reservation, deadline);
+        }
+    }
+
+    /// The append was refused, because a command came first: what was learned stays, the starts do not.
+    fn commanded(&mut self, commit: &Carried, row: &RunRow) {
+        let (length, learned) = commit.learned;
+        let last_learned = self.row.sequence + learned;
+        let dropped = commit.facts - learned;
+        for step in self.steps.values_mut() {
+            match &mut step.work {
+                Work::Call(call) if call.started.is_some_and(|(sequence, _)| sequence > last_learned) => {
+                    call.started = None;
+                }
+                // Facts that came after the starts move up.
+                Work::Sleep { sequence } if *sequence > last_learned => *sequence -= dropped,
+                _ => {}
+            }
+        }
+        for slot in &commit.starts {
+            let Some(step) = self.steps.get_mut(slot) else { continue };
+            if let Phase::Starting(reservation, _) = std::mem::replace(&mut step.phase, Phase::Undecided) {
+                step.phase = Phase::Ready(reservation);
+            }
+        }
+        if dropped > 0 {
+            self.buffer.renumber(last_learned, dropped);
+        }
+        self.buffer.restore(&commit.entry[..length], learned);
+        self.flush = true;
+        self.row.control = row.control;
+        if row.cancel_requested.is_some() && self.ending.is_none() {
+            self.cancel();
+        } else if self.ending.is_some() {
+            // It began to end while the append was under way: what was not started then is not started now.
+            self.drop_unsent();
+            self.settle_waiting();
+            self.conclude();
+        }
+    }
+
+    fn take_end(&mut self) -> Ended {
+        let result = self.ending.take().map(|ending| ending.result);
+        let (output, failure) = match result {
+            Some(Ok(output)) => (Some(output), None),
+            Some(Err(failure)) => (None, Some(failure)),
+            None => (None, None),
+        };
+        self.row.ended_at = Some(self.row.updated_at);
+        self.row.owned = false;
+        tracing::info!(
+            run = %self.row.id, workflow = self.workflow.name, state = %self.row.status.state,
+            steps = self.row.status.steps, "run ended"
+        );
+        Ended { row: self.row.clone(), input: self.input.clone(), output, failure }
+    }
+}
+
+/// The fact that goes before an attempt of an effect.
+fn start(step: &mut OpenStep, sequence: u64, now: Timestamp, deadline: Timestamp) -> Option<Kind> {
+    let Work::Call(call) = &mut step.work else { return None };
+    if let Some((started, _)) = call.started {
+        return Some(Kind::AttemptStarted(stored::AttemptStarted {
+            step: started,
+            attempt: step.attempts,
+            attempt_deadline_micros: deadline.as_micros(),
+        }));
+    }
+    call.started = Some((sequence, now));
+    let (level, horizon) = store_level(call.level);
+    Some(Kind::StepStarted(stored::StepStarted {
+        place: Some(step.place.stored()),
+        incarnation: call.incarnation,
+        key: call.key.to_string(),
+        level: level.into(),
+        request: call.request.clone(),
+        request_hash: Bytes::copy_from_slice(&call.hash),
+        attempt_deadline_micros: deadline.as_micros(),
+        dedupe_horizon_seconds: horizon,
+    }))
+}

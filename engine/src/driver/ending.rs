@@ -1,0 +1,135 @@
+//! How a run ends: no new steps, what is in flight settles, and only then the end is written.
+
+use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
+
+use super::Driver;
+use super::step::{Phase, Work};
+use crate::failure::{Code, Failure};
+use crate::journal::{Kind, store_failure};
+use crate::journal_v1 as stored;
+use crate::place::SlotId;
+use crate::state::State;
+
+pub(crate) struct Ending {
+    pub(super) state: State,
+    pub(super) result: Result<Bytes, Failure>,
+    /// Whether the end itself is written: the next append is the last.
+    pub(super) concluded: bool,
+}
+
+impl Driver {
+    /// An operator asked for the end.
+    pub(super) fn cancel(&mut self) {
+        let failure = Failure::new(Code::Cancelled, "an operator cancelled the run");
+        self.end(State::Cancelled, Err(failure));
+    }
+
+    /// Begins to end. Code is dropped; reads are aborted; effects in flight settle within their deadline.
+    pub(super) fn end(&mut self, state: State, result: Result<Bytes, Failure>) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.code = None;
+        self.parked = None;
+        self.ending = Some(Ending { state, result, concluded: false });
+        self.drop_unsent();
+        self.abort_reads();
+        self.settle_waiting();
+        if !self.steps.is_empty()
+            && let Some(ending) = &self.ending
+        {
+            let fact = ending_fact(ending);
+            self.learn(fact);
+            self.flush = true;
+        }
+        self.conclude();
+    }
+
+    /// Goes on ending, where the journal says that the run was.
+    pub(super) fn resume_ending(&mut self, ending: stored::Ending) {
+        let state = load_end(ending.ending_as());
+        let result = match ending.failure {
+            Some(failure) => Err(crate::journal::load_failure(failure)),
+            None => Ok(ending.output),
+        };
+        self.ending = Some(Ending { state, result, concluded: false });
+    }
+
+    /// Writes the end, once nothing is open.
+    pub(super) fn conclude(&mut self) {
+        if !self.steps.is_empty() {
+            return;
+        }
+        let Some(ending) = self.ending.as_mut().filter(|ending| !ending.concluded) else { return };
+        ending.concluded = true;
+        let result = match &ending.result {
+            Ok(output) => stored::ended::Result::Output(output.clone()),
+            Err(failure) => stored::ended::Result::Failure(store_failure(failure)),
+        };
+        let ended = stored::Ended { state: store_end(ending.state).into(), result: Some(result) };
+        self.learn(Kind::Ended(ended));
+    }
+
+    /// Only what was sent and is still open flies on.
+    fn abort_reads(&mut self) {
+        let sent = |slot| self.steps.get(&slot).is_some_and(|step| matches!(step.phase, Phase::Sending));
+        let flights = std::mem::replace(&mut self.flights, FuturesUnordered::new());
+        self.flights = flights.into_iter().filter(|flight| sent(flight.slot())).collect();
+    }
+
+    /// Steps that wait for a time: a sleep ends, an attempt that surely did nothing is not made again, and one
+    /// that may have done something is asked again at once.
+    pub(super) fn settle_waiting(&mut self) {
+        let waiting: Vec<SlotId> = self
+            .steps
+            .iter()
+            .filter(|(_, step)| matches!(step.phase, Phase::Until(_)))
+            .map(|(slot, _)| *slot)
+            .collect();
+        let now = self.shared.clock.now();
+        self.timers.clear();
+        for slot in waiting {
+            let Some(step) = self.steps.get_mut(&slot) else { continue };
+            if step.in_doubt {
+                self.timers.insert((now, slot));
+                continue;
+            }
+            match &step.work {
+                Work::Call(call) if call.started.is_some() => {
+                    let failure = Failure::new(Code::Cancelled, "the run ended before the call was made again");
+                    self.settle(slot, Err(failure), stored::Outcome::NotSent, false);
+                }
+                _ => {
+                    self.steps.remove(&slot);
+                }
+            }
+        }
+    }
+}
+
+fn ending_fact(ending: &Ending) -> Kind {
+    let (output, failure) = match &ending.result {
+        Ok(output) => (output.clone(), None),
+        Err(failure) => (Bytes::new(), Some(store_failure(failure))),
+    };
+    Kind::Ending(stored::Ending { ending_as: store_end(ending.state).into(), failure, output })
+}
+
+fn store_end(state: State) -> stored::EndState {
+    match state {
+        State::Succeeded => stored::EndState::Succeeded,
+        State::Cancelled => stored::EndState::Cancelled,
+        State::Terminated => stored::EndState::Terminated,
+        _ => stored::EndState::Failed,
+    }
+}
+
+fn load_end(state: stored::EndState) -> State {
+    match state {
+        stored::EndState::Succeeded => State::Succeeded,
+        stored::EndState::Cancelled => State::Cancelled,
+        stored::EndState::Terminated => State::Terminated,
+        stored::EndState::Failed | stored::EndState::Unspecified => State::Failed,
+    }
+}

@@ -1,0 +1,65 @@
+//! What a run waits for outside: a reservation, or the outcome of an attempt.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+
+use crate::place::SlotId;
+use crate::transport::{Outcome, Reservation, Unsent};
+
+pub(crate) struct Flight {
+    slot: SlotId,
+    /// Tells flights of one step apart: a flight that was outdated lands unseen.
+    attempt: u32,
+    kind: Kind,
+}
+
+enum Kind {
+    Reserving(BoxFuture<'static, Result<Box<dyn Reservation>, Unsent>>),
+    Sending(BoxFuture<'static, Outcome>),
+}
+
+/// The end of a flight.
+pub(crate) struct Landed {
+    pub(crate) slot: SlotId,
+    pub(crate) attempt: u32,
+    pub(crate) kind: LandedKind,
+}
+
+pub(crate) enum LandedKind {
+    Reserved(Result<Box<dyn Reservation>, Unsent>),
+    Sent(Outcome),
+}
+
+impl Flight {
+    pub(crate) fn slot(&self) -> SlotId {
+        self.slot
+    }
+
+    pub(crate) fn reserving(
+        slot: SlotId,
+        attempt: u32,
+        future: BoxFuture<'static, Result<Box<dyn Reservation>, Unsent>>,
+    ) -> Self {
+        Self { slot, attempt, kind: Kind::Reserving(future) }
+    }
+
+    pub(crate) fn sending(slot: SlotId, attempt: u32, future: BoxFuture<'static, Outcome>) -> Self {
+        Self { slot, attempt, kind: Kind::Sending(future) }
+    }
+}
+
+impl Future for Flight {
+    type Output = Landed;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Landed> {
+        let (slot, attempt) = (self.slot, self.attempt);
+        let kind = match &mut self.kind {
+            Kind::Reserving(future) => future.as_mut().poll(cx).map(LandedKind::Reserved),
+            Kind::Sending(future) => future.as_mut().poll(cx).map(LandedKind::Sent),
+        };
+        kind.map(|kind| Landed { slot, attempt, kind })
+    }
+}

@@ -1,0 +1,233 @@
+//! How a run begins: new, or from its journal, fact by fact in their order (semantics.md F2, F3).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::code::Code;
+use super::{CANCEL, Driver, Exit, Handle};
+use crate::context::Context;
+use crate::engine::{Shared, journal_of};
+use crate::history::{History, Open, Past, Replay};
+use crate::journal::{JournalError, Kind};
+use crate::journal_v1 as stored;
+use crate::place::SlotId;
+use crate::scope::{CallIntent, Fault, Intent, Scope};
+use crate::state::State;
+use crate::store::{Created, NewRun, RunRow, StoreError};
+use crate::workflow::Definition;
+
+impl Driver {
+    /// A start that is not durable yet: its first append creates it.
+    pub(super) fn begin(
+        shared: Arc<Shared>,
+        handle: Arc<Handle>,
+        workflow: Arc<Definition>,
+        run: Box<NewRun>,
+        started: oneshot::Sender<Result<Created, StoreError>>,
+        input: Bytes,
+    ) -> Self {
+        let row = row_of(&run);
+        let past = Past::none(run.created_at);
+        let scope = Scope::new(run.id, Arc::clone(&shared.limits), shared.clock.clone(), past);
+        let mut driver = Self::new(shared, handle, workflow, row, input, scope);
+        driver.learn(created_fact(&run, &driver.workflow, driver.input.clone()));
+        driver.create = Some((run, started));
+        driver.code = Some(driver.fresh_code());
+        driver
+    }
+
+    /// A claimed run: reads its journal and brings its code to where it was.
+    pub(super) async fn load(
+        shared: Arc<Shared>,
+        handle: Arc<Handle>,
+        workflow: Arc<Definition>,
+        row: RunRow,
+    ) -> Result<Box<Self>, Exit> {
+        let facts = match journal_of(&*shared.store, row.id).await {
+            Ok(facts) => facts,
+            Err(error) => {
+                tracing::warn!(run = %row.id, %error, "journal not read");
+                return Err(Exit::Lost);
+            }
+        };
+        let history = facts.and_then(|facts| {
+            let found = facts.len() as u64;
+            if found == row.sequence {
+                History::read(facts)
+            } else {
+                Err(JournalError::Length { found, expected: row.sequence })
+            }
+        });
+        let mut history = match history {
+            Ok(history) => history,
+            Err(error) => return Ok(Box::new(Self::unreadable(shared, handle, workflow, row, &error))),
+        };
+        let input = history.created.input.take().unwrap_or_default().value;
+        let past = std::mem::take(&mut history.past);
+        let scope = Scope::new(row.id, Arc::clone(&shared.limits), shared.clock.clone(), past);
+        let cancelled = row.cancel_requested.is_some();
+        let mut driver = Self::new(shared, handle, workflow, row, input, scope);
+        driver.restore(history);
+        if cancelled {
+            driver.handle.wish(CANCEL);
+        }
+        Ok(Box::new(driver))
+    }
+
+    fn fresh_code(&self) -> Code {
+        let ctx = Context::root(Arc::clone(&self.scope));
+        Code::new(self.workflow.begin(ctx, self.input.clone()))
+    }
+
+    /// A journal that is none is left as it is, and shown.
+    fn unreadable(
+        shared: Arc<Shared>,
+        handle: Arc<Handle>,
+        workflow: Arc<Definition>,
+        row: RunRow,
+        error: &JournalError,
+    ) -> Self {
+        tracing::error!(run = %row.id, %error, "journal cannot be read");
+        let scope = Scope::new(row.id, Arc::clone(&shared.limits), shared.clock.clone(), Past::default());
+        let mut driver = Self::new(shared, handle, workflow, row, Bytes::new(), scope);
+        // Nothing ends a run whose open steps are not known; not even its deadline.
+        driver.row.deadline = crate::time::Timestamp::from_micros(i64::MAX);
+        driver.park(State::Blocked, format!("JOURNAL_UNREADABLE: {error}"));
+        driver
+    }
+
+    fn restore(&mut self, history: History) {
+        let History { replay, mut open, ending, .. } = history;
+        if let Some(ending) = ending {
+            self.resume_ending(ending);
+            for (index, (_, step)) in open.drain().enumerate() {
+                // Code is gone, and so are its slots: these steps get numbers of their own.
+                let slot = SlotId::MAX - SlotId::try_from(index).unwrap_or_default();
+                self.reopen(slot, step, None);
+            }
+            // Sleeps were dropped when the end began; only what may have happened is waited for.
+            self.settle_waiting();
+            self.conclude();
+            return;
+        }
+        let mut code = self.fresh_code();
+        let finished = match self.replay(&mut code, replay) {
+            Ok(finished) => finished,
+            Err(fault) => {
+                self.reopen_unreached(open);
+                self.fault(fault);
+                return;
+            }
+        };
+        self.scope.replayed();
+        self.resume(open);
+        match finished {
+            Some(result) => self.finished(result),
+            None => self.code = Some(code),
+        }
+    }
+
+    /// Brings every fact to code, one poll each.
+    fn replay(&mut self, code: &mut Code, replay: Vec<Replay>) -> Result<Option<super::code::Finished>, Fault> {
+        let mut finished = code.rerun();
+        for fact in replay {
+            if let Some(fault) = self.scope.fault() {
+                return Err(fault);
+            }
+            let (place, result) = match fact {
+                Replay::Reached(place) => (place, None),
+                Replay::Settled(place, result) => (place, Some(result)),
+            };
+            let Some(slot) = self.scope.slot_of(&place.branch, place.position) else {
+                if self.scope.keep(&place, &result) {
+                    continue;
+                }
+                let journal = place.to_string();
+                let code = if finished.is_some() { "ended before it" } else { "not reached it" };
+                return Err(Fault::Mismatch { journal, code: code.to_owned() });
+            };
+            if let Some(result) = result {
+                self.scope.deliver(slot, result);
+                if finished.is_none() {
+                    finished = code.rerun();
+                }
+            }
+        }
+        match self.scope.fault() {
+            Some(fault) => Err(fault),
+            None => Ok(finished),
+        }
+    }
+
+    /// Goes on with what is open, and begins what code asked for beyond the journal.
+    fn resume(&mut self, mut open: HashMap<(Arc<str>, u32), Open>) {
+        let mut intents = Vec::new();
+        self.scope.take_intents(&mut intents);
+        for intent in intents {
+            match intent {
+                Intent::Call(call) => match open.remove(&key(&call)) {
+                    Some(step) => self.reopen(call.slot, step, Some(*call)),
+                    None => self.intend(Intent::Call(call)),
+                },
+                Intent::Sleep { slot, place, span, journaled } => {
+                    match open.remove(&(Arc::clone(&place.branch), place.position)) {
+                        Some(step) => self.reopen(slot, step, None),
+                        None => self.intend(Intent::Sleep { slot, place, span, journaled }),
+                    }
+                }
+                fact @ Intent::Fact(_) => self.intend(fact),
+            }
+        }
+        if self.scope.was_reset() {
+            self.held = open;
+        } else {
+            self.reopen_unreached(open);
+        }
+    }
+
+    /// Steps that the journal has open and code did not reach: they settle all the same.
+    fn reopen_unreached(&mut self, open: HashMap<(Arc<str>, u32), Open>) {
+        for (index, step) in open.into_values().enumerate() {
+            let slot = SlotId::MAX - SlotId::try_from(index).unwrap_or_default();
+            self.reopen(slot, step, None);
+        }
+    }
+}
+
+fn key(call: &CallIntent) -> (Arc<str>, u32) {
+    (Arc::clone(&call.place.branch), call.place.position)
+}
+
+/// The first fact of a run.
+pub(crate) fn created_fact(run: &NewRun, workflow: &Definition, input: Bytes) -> Kind {
+    Kind::Created(stored::Created {
+        workflow: run.workflow.clone(),
+        workflow_version: run.workflow_version,
+        input: Some(stored::Payload { type_name: workflow.input_type.clone(), value: input }),
+        deadline_micros: run.deadline.as_micros(),
+        schedule: run.origin.as_ref().map(|origin| origin.schedule.clone()).unwrap_or_default(),
+        nominal_micros: run.origin.as_ref().map(|origin| origin.nominal.as_micros()).unwrap_or_default(),
+    })
+}
+
+fn row_of(run: &NewRun) -> RunRow {
+    RunRow {
+        id: run.id,
+        workflow: run.workflow.clone(),
+        workflow_version: run.workflow_version,
+        status: run.status.clone(),
+        created_at: run.created_at,
+        updated_at: run.created_at,
+        ended_at: None,
+        deadline: run.deadline,
+        origin: run.origin.clone(),
+        epoch: 0,
+        sequence: 0,
+        control: 0,
+        cancel_requested: None,
+        owned: true,
+    }
+}

@@ -1,0 +1,408 @@
+//! The steps of a run that have not settled: what is known of each, and what comes next.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rand::RngExt;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Driver;
+use super::flight::{Flight, Landed, LandedKind};
+use crate::failure::{Code, Failure};
+use crate::history::{Open, OpenKind};
+use crate::journal::{Kind, store_failure, store_outcome};
+use crate::journal_v1 as stored;
+use crate::place::{Place, SlotId};
+use crate::retry::Retry;
+use crate::rpc::Level;
+use crate::scope::{CallIntent, CallOptions, Intent};
+use crate::state::State;
+use crate::time::Timestamp;
+use crate::transport::{Attempt, Outcome, Reservation, Unsent};
+
+pub(crate) struct OpenStep {
+    pub(crate) place: Place,
+    pub(crate) work: Work,
+    pub(crate) begun_at: Timestamp,
+    /// Attempts that were begun.
+    pub(crate) attempts: u32,
+    /// Those of them that an operator's retry forgave: they are not counted when it is tried again.
+    pub(crate) forgiven: u32,
+    /// Whether an attempt may have had its effect.
+    pub(crate) in_doubt: bool,
+    pub(crate) phase: Phase,
+}
+
+pub(crate) enum Work {
+    Call(CallWork),
+    Sleep { sequence: u64 },
+}
+
+pub(crate) struct CallWork {
+    pub(crate) level: Level,
+    pub(crate) request: Bytes,
+    pub(crate) hash: [u8; 32],
+    pub(crate) key: Uuid,
+    pub(crate) incarnation: u32,
+    /// Sequence number and time of the durable start, once there is one.
+    pub(crate) started: Option<(u64, Timestamp)>,
+    options: CallOptions,
+}
+
+pub(crate) enum Phase {
+    /// Waits for a permit and a connection.
+    Reserving,
+    /// Has both; waits for its start to be written.
+    Ready(Box<dyn Reservation>),
+    /// Its start is being made durable.
+    Starting(Box<dyn Reservation>, Instant),
+    Sending,
+    /// Waits for a time, for the next attempt or as a sleep.
+    Until(Timestamp),
+    /// Only an operator can say whether it happened.
+    Undecided,
+}
+
+impl CallWork {
+    fn retry(&self) -> Retry {
+        self.options.retry.unwrap_or_default()
+    }
+
+    /// Whether an attempt that may have had its effect can be made again.
+    pub(super) fn may_repeat(&self, now: Timestamp) -> bool {
+        match self.level {
+            Level::NoSideEffects | Level::Idempotent => true,
+            Level::Keyed { horizon } => self.started.is_none_or(|(_, at)| now < at.after(horizon)),
+            Level::Unknown => false,
+        }
+    }
+}
+
+impl Driver {
+    /// Begins what code asked for.
+    pub(super) fn intend(&mut self, intent: Intent) {
+        match intent {
+            Intent::Fact(kind) => self.learn(*kind),
+            // The journal had it settled, and code has the result, unless it came to an open step later than before
+            // a retry.
+            Intent::Call(call) if call.journaled => {
+                if let Some(open) = self.held.remove(&(Arc::clone(&call.place.branch), call.place.position)) {
+                    self.reopen(call.slot, open, Some(*call));
+                }
+            }
+            Intent::Sleep { slot, place, journaled: true, .. } => {
+                if let Some(open) = self.held.remove(&(Arc::clone(&place.branch), place.position)) {
+                    self.reopen(slot, open, None);
+                }
+            }
+            Intent::Call(call) => self.call(*call, 0),
+            Intent::Sleep { slot, place, span, .. } => {
+                let until = self.shared.clock.now().after(span);
+                let sequence = self.next_sequence();
+                self.learn(Kind::SleepStarted(stored::SleepStarted {
+                    place: Some(place.stored()),
+                    until_micros: until.as_micros(),
+                }));
+                self.flush = true;
+                self.sleep_until(slot, place, sequence, until);
+            }
+        }
+    }
+
+    fn sleep_until(&mut self, slot: SlotId, place: Place, sequence: u64, until: Timestamp) {
+        let work = Work::Sleep { sequence };
+        let (begun_at, phase) = (self.shared.clock.now(), Phase::Until(until));
+        let step = OpenStep { place, work, begun_at, attempts: 0, forgiven: 0, in_doubt: false, phase };
+        self.steps.insert(slot, Box::new(step));
+        self.timers.insert((until, slot));
+    }
+
+    fn call(&mut self, call: CallIntent, attempts: u32) {
+        let CallIntent { slot, place, method, request, hash, key, incarnation, options, .. } = call;
+        let work = CallWork { level: method.level, request, hash, key, incarnation, started: None, options };
+        let begun_at = self.shared.clock.now();
+        let step = OpenStep {
+            place,
+            work: Work::Call(work),
+            begun_at,
+            attempts,
+            forgiven: 0,
+            in_doubt: false,
+            phase: Phase::Reserving,
+        };
+        self.steps.insert(slot, Box::new(step));
+        self.attempt(slot);
+    }
+
+    /// Goes on with a step that the journal has open. `call` is what code says of it, where code reached it.
+    pub(super) fn reopen(&mut self, slot: SlotId, open: Open, call: Option<CallIntent>) {
+        let now = self.shared.clock.now();
+        let Open { place, kind, attempts, forgiven, in_doubt, retry_at, cut_off, .. } = open;
+        let options = call.as_ref().map_or(CallOptions::default(), |call| call.options);
+        let work = match (kind, call) {
+            (OpenKind::Sleep { sequence, until }, _) => return self.sleep_until(slot, place, sequence, until),
+            (OpenKind::Effect { sequence, key, level, request, started_at }, call) => CallWork {
+                level,
+                request,
+                hash: [0; 32],
+                key,
+                incarnation: call.map_or(1, |call| call.incarnation),
+                started: Some((sequence, started_at)),
+                options,
+            },
+            (OpenKind::Call, Some(call)) => CallWork {
+                level: call.method.level,
+                request: call.request,
+                hash: call.hash,
+                key: call.key,
+                incarnation: call.incarnation,
+                started: None,
+                options,
+            },
+            // Never sent, and code does not ask for it any more.
+            (OpenKind::Call, None) => return,
+        };
+        let in_doubt = in_doubt || (cut_off && work.level.has_effects());
+        let undecided = in_doubt && !work.may_repeat(now);
+        let phase = match retry_at {
+            _ if undecided => Phase::Undecided,
+            Some(at) if at > now => Phase::Until(at),
+            _ => Phase::Reserving,
+        };
+        let again = matches!(phase, Phase::Reserving);
+        if let Phase::Until(at) = phase {
+            self.timers.insert((at, slot));
+        }
+        let step = OpenStep { place, work: Work::Call(work), begun_at: now, attempts, forgiven, in_doubt, phase };
+        self.steps.insert(slot, Box::new(step));
+        if again {
+            self.attempt(slot);
+        }
+    }
+
+    /// Begins the next attempt of a call: reserves, and for a read sends at once.
+    fn attempt(&mut self, slot: SlotId) {
+        let (draining, now) = (self.draining(), self.shared.clock.now());
+        let Some(step) = self.steps.get_mut(&slot) else { return };
+        let Work::Call(call) = &step.work else { return };
+        if draining {
+            step.phase = Phase::Until(now);
+            return;
+        }
+        if step.in_doubt && !call.may_repeat(now) {
+            // The service remembered the key when the attempt was planned, and does no more.
+            step.phase = Phase::Undecided;
+            return;
+        }
+        step.attempts += 1;
+        step.phase = Phase::Reserving;
+        let attempt = step.attempts;
+        if let Some(reservation) = self.shared.transport.try_reserve(&step.place.name) {
+            return self.reserved(slot, reservation);
+        }
+        let timeout = self.shared.transport.call_timeout(&step.place.name, call.options.timeout);
+        let deadline = Instant::now() + timeout;
+        let reserving = self.shared.transport.reserve(&step.place.name, deadline);
+        self.flights.push(Flight::reserving(slot, attempt, reserving));
+    }
+
+    fn reserved(&mut self, slot: SlotId, reservation: Box<dyn Reservation>) {
+        let Some(step) = self.steps.get_mut(&slot) else { return };
+        let Work::Call(call) = &step.work else { return };
+        if !matches!(step.phase, Phase::Reserving) {
+            return;
+        }
+        if call.level.has_effects() {
+            step.phase = Phase::Ready(reservation);
+        } else {
+            let (deadline, _) = self.attempt_deadline(slot);
+            self.send(slot, reservation, deadline);
+        }
+    }
+
+    /// When an attempt that begins now must have its answer, on both clocks: the smaller of the step's time and
+    /// what the run has left.
+    pub(super) fn attempt_deadline(&self, slot: SlotId) -> (Instant, Timestamp) {
+        let step = self.steps.get(&slot);
+        let said = step.and_then(|step| match &step.work {
+            Work::Call(call) => call.options.timeout,
+            Work::Sleep { .. } => None,
+        });
+        let path = step.map_or("", |step| &*step.place.name);
+        let timeout = self.shared.transport.call_timeout(path, said);
+        let now = self.shared.clock.now();
+        let span = if self.ending.is_some() { timeout } else { timeout.min(self.row.deadline.since(now)) };
+        (Instant::now() + span, now.after(span))
+    }
+
+    pub(super) fn send(&mut self, slot: SlotId, reservation: Box<dyn Reservation>, deadline: Instant) {
+        let Some(step) = self.steps.get_mut(&slot) else { return };
+        let Work::Call(call) = &step.work else { return };
+        step.phase = Phase::Sending;
+        let attempt = Attempt {
+            request: call.request.clone(),
+            key: call.level.has_effects().then_some(call.key),
+            deadline,
+            run: self.row.id,
+            number: step.attempts,
+            claim: Arc::clone(&self.shared.claim),
+        };
+        self.flights.push(Flight::sending(slot, step.attempts, reservation.send(attempt)));
+    }
+
+    pub(super) fn landed(&mut self, landed: Landed) {
+        let Landed { slot, attempt, kind } = landed;
+        if self.steps.get(&slot).is_none_or(|step| step.attempts != attempt) {
+            return;
+        }
+        match kind {
+            LandedKind::Reserved(Ok(reservation)) => self.reserved(slot, reservation),
+            LandedKind::Reserved(Err(unsent)) => self.tried(slot, Outcome::NotSent(unsent)),
+            LandedKind::Sent(outcome) => self.tried(slot, outcome),
+        }
+    }
+
+    /// An attempt has its outcome: the step settles, is tried again, or waits for a decision.
+    fn tried(&mut self, slot: SlotId, outcome: Outcome) {
+        let now = self.shared.clock.now();
+        let Some(step) = self.steps.get_mut(&slot) else { return };
+        let Work::Call(call) = &step.work else { return };
+        let kind = store_outcome(&outcome);
+        let (failure, retry_after) = match outcome {
+            Outcome::Done(response) => return self.done(slot, response),
+            Outcome::Refused(failure) => {
+                let repeated = step.in_doubt && matches!(failure.code(), Code::NotFound | Code::AlreadyExists);
+                return self.settle(slot, Err(failure), kind, repeated);
+            }
+            Outcome::NotSent(Unsent { failure, retry_after }) => (failure, retry_after),
+            Outcome::Ambiguous { failure, retry_after } => {
+                step.in_doubt |= call.level.has_effects();
+                (failure, retry_after)
+            }
+        };
+        let undecided = step.in_doubt && !call.may_repeat(now);
+        let pause =
+            call.retry().pause_after(step.attempts.saturating_sub(step.forgiven), retry_after, rand::rng().random());
+        let in_doubt = step.in_doubt;
+        let retry_at = match pause {
+            _ if undecided => None,
+            Some(pause) => Some(now.after(pause)),
+            None => {
+                let known = if in_doubt { stored::Outcome::Ambiguous } else { kind };
+                return self.settle(slot, Err(failure), known, false);
+            }
+        };
+        let (attempt, name) = (step.attempts, step.place.name.clone());
+        match retry_at {
+            Some(at) => {
+                step.phase = Phase::Until(at);
+                self.timers.insert((at, slot));
+            }
+            None => step.phase = Phase::Undecided,
+        }
+        tracing::warn!(
+            run = %self.row.id, step = %step.place, attempt, code = %failure.code(), error = failure.message(),
+            undecided, method = %name, "attempt failed"
+        );
+        let (sequence, place) = reference(step);
+        self.learn(Kind::AttemptFailed(stored::AttemptFailed {
+            step: sequence,
+            place,
+            attempt,
+            outcome: kind.into(),
+            failure: Some(store_failure(&failure)),
+            retry_at_micros: retry_at.map_or(0, Timestamp::as_micros),
+        }));
+    }
+
+    fn done(&mut self, slot: SlotId, response: Bytes) {
+        let limit = self.shared.limits.payload_bytes;
+        let result = if response.len() > limit {
+            let message = format!("the response has {} bytes, the limit payload_bytes is {limit}", response.len());
+            Err(Failure::new(Code::ResourceExhausted, message))
+        } else {
+            Ok(response)
+        };
+        self.settle(slot, result, stored::Outcome::Unspecified, false);
+    }
+
+    /// The end of a step: a fact, and its result for code.
+    pub(super) fn settle(
+        &mut self,
+        slot: SlotId,
+        result: Result<Bytes, Failure>,
+        outcome: stored::Outcome,
+        repeated: bool,
+    ) {
+        let Some(step) = self.steps.remove(&slot) else { return };
+        let (sequence, place) = reference(&step);
+        let (request_hash, durable) = match &step.work {
+            Work::Call(call) if call.started.is_none() => (Bytes::copy_from_slice(&call.hash), call.options.durable),
+            Work::Call(call) => (Bytes::new(), call.options.durable),
+            Work::Sleep { .. } => (Bytes::new(), false),
+        };
+        let result = result.map_err(|failure| failure.at(step.place.step_ref()));
+        let stored_result = match &result {
+            Ok(response) => stored::step_settled::Result::Response(response.clone()),
+            Err(failure) => {
+                tracing::warn!(
+                    run = %self.row.id, step = %step.place, attempt = step.attempts, code = %failure.code(),
+                    error = failure.message(), "step failed"
+                );
+                stored::step_settled::Result::Failure(store_failure(failure))
+            }
+        };
+        self.learn(Kind::StepSettled(stored::StepSettled {
+            step: sequence,
+            place,
+            attempts: step.attempts,
+            result: Some(stored_result),
+            repeated,
+            outcome: outcome.into(),
+            request_hash,
+            begun_micros: if sequence == 0 { step.begun_at.as_micros() } else { 0 },
+        }));
+        self.flush |= durable;
+        if self.code.is_some() {
+            self.scope.deliver(slot, result);
+        }
+        self.conclude();
+    }
+
+    /// A timer of this step is due.
+    pub(super) fn wake(&mut self, slot: SlotId) {
+        match self.steps.get(&slot).map(AsRef::as_ref) {
+            Some(OpenStep { phase: Phase::Until(_), work: Work::Sleep { .. }, .. }) => {
+                self.settle(slot, Ok(Bytes::new()), stored::Outcome::Unspecified, false);
+            }
+            // A drain begins nothing; the run is given back and goes on elsewhere.
+            Some(OpenStep { phase: Phase::Until(_), .. }) if !self.draining() => self.attempt(slot),
+            _ => {}
+        }
+    }
+}
+
+/// How a fact names a step: by the number of its start, or by its place.
+pub(super) fn reference(step: &OpenStep) -> (u64, Option<stored::Place>) {
+    match &step.work {
+        Work::Call(CallWork { started: Some((sequence, _)), .. }) | Work::Sleep { sequence } => (*sequence, None),
+        Work::Call(_) => (0, Some(step.place.stored())),
+    }
+}
+
+/// Whether the step waits for its next attempt; a sleep does not.
+pub(super) fn backs_off(step: &OpenStep) -> bool {
+    matches!((&step.work, &step.phase), (Work::Call(_), Phase::Until(_)))
+}
+
+/// The state that the open steps amount to.
+pub(super) fn state_of<'s>(steps: impl Iterator<Item = &'s Box<OpenStep>> + Clone) -> State {
+    if steps.clone().any(|step| matches!(step.phase, Phase::Undecided)) {
+        State::NeedsDecision
+    } else if steps.clone().any(|step| backs_off(step)) {
+        State::BackingOff
+    } else {
+        State::Waiting
+    }
+}

@@ -1,0 +1,341 @@
+//! The engine's handle: starts, finds, steers and drains runs.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, oneshot};
+use uuid::Uuid;
+
+use crate::claim::Claim;
+use crate::driver::{self, Beginning, Driver, Exit, Handle};
+use crate::failure::Failure;
+use crate::hub::Hub;
+use crate::journal::{Buffer, JournalError};
+use crate::limits::Limits;
+use crate::state::State;
+use crate::store::{Created, NewRun, Origin, RequestKey, RunRow, Status, Store, StoreError};
+use crate::time::{Clock, Timestamp};
+use crate::transport::Transport;
+use crate::workflow::{Definition, Registry};
+
+mod claims;
+mod commands;
+mod drain;
+mod look;
+mod schedules;
+
+pub use drain::Drained;
+pub(crate) use look::journal_of;
+pub use schedules::next_nominal;
+
+/// What an engine is made of.
+pub struct Parts {
+    pub store: Arc<dyn Store>,
+    pub transport: Arc<dyn Transport>,
+    pub workflows: Registry,
+    pub clock: Clock,
+    pub limits: Limits,
+}
+
+/// Durable runs over a store and a transport. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// What drivers share.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) claim: Arc<dyn Claim>,
+    pub(crate) workflows: Registry,
+    pub(crate) clock: Clock,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) hub: Hub,
+    /// Runs in memory.
+    runs: Mutex<HashMap<Uuid, Arc<Handle>>>,
+    /// A run left memory, or became due, or there is room again.
+    due: Notify,
+    left: Notify,
+    draining: AtomicBool,
+    progress: AtomicU64,
+}
+
+/// A wish to start a run.
+#[derive(Clone, Debug)]
+pub struct Start {
+    pub workflow: String,
+    /// The encoded input message.
+    pub input: Bytes,
+    pub request: Option<RequestKey>,
+    /// The workflow's own where none is said.
+    pub deadline: Option<Duration>,
+}
+
+/// A run that is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    pub id: Uuid,
+    /// False where the same request had started the run before.
+    pub created: bool,
+}
+
+/// A run that has ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    pub row: RunRow,
+    pub input: Bytes,
+    pub output: Option<Bytes>,
+    pub failure: Option<Failure>,
+}
+
+/// Why the engine did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("workflow {0} is not known here")]
+    UnknownWorkflow(String),
+    #[error("run {0} not found")]
+    NotFound(Uuid),
+    #[error("the input is not a {expected}: {error}")]
+    InvalidInput { expected: String, error: String },
+    #[error("{limit} is {max}, this has {value}")]
+    LimitExceeded { limit: &'static str, value: u64, max: u64 },
+    #[error("run {run} is {state}: {reason}")]
+    Precondition { run: Uuid, state: State, reason: String },
+    #[error("request_id {0} was used for another request")]
+    RequestMismatch(Uuid),
+    #[error("run {0} was changed meanwhile")]
+    Conflict(Uuid),
+    #[error("the replica is draining, it starts nothing new")]
+    Draining,
+    #[error("the journal of run {run} cannot be read: {error}")]
+    Journal { run: Uuid, error: JournalError },
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound(run) => Self::NotFound(run),
+            StoreError::RequestMismatch(id) => Self::RequestMismatch(id),
+            StoreError::Fenced(run) => Self::Conflict(run),
+            StoreError::Precondition { run, state } => {
+                Self::Precondition { run, state, reason: "its state does not allow this".to_owned() }
+            }
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl Engine {
+    /// An engine over these parts. It drives what it is asked to start; what waits in the store is driven once
+    /// [`Engine::claim_runs`] is polled.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { store, transport, workflows, clock, limits } = parts;
+        let claim = store.ownership();
+        let shared = Shared {
+            store,
+            transport,
+            claim,
+            workflows,
+            clock,
+            limits: Arc::new(limits),
+            hub: Hub::default(),
+            runs: Mutex::new(HashMap::new()),
+            due: Notify::new(),
+            left: Notify::new(),
+            draining: AtomicBool::new(false),
+            progress: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Starts a run. Durable when it returns; once polled it goes on, also where nobody polls it again.
+    ///
+    /// # Errors
+    /// Where the workflow is unknown, the input is none or too large, the replica drains, or the store fails.
+    pub async fn start(&self, start: Start) -> Result<Started, EngineError> {
+        let shared = &self.shared;
+        if shared.draining.load(Ordering::Acquire) {
+            return Err(EngineError::Draining);
+        }
+        let Some(workflow) = shared.workflows.get(&start.workflow) else {
+            return Err(EngineError::UnknownWorkflow(start.workflow));
+        };
+        let max = shared.limits.payload_bytes;
+        if start.input.len() > max {
+            let value = start.input.len() as u64;
+            return Err(EngineError::LimitExceeded { limit: "payload_bytes", value, max: max as u64 });
+        }
+        workflow.check_input(start.input.clone()).map_err(|error| EngineError::InvalidInput {
+            expected: workflow.input_type.clone(),
+            error: error.to_string(),
+        })?;
+        let now = shared.clock.now();
+        let deadline = now.after(start.deadline.unwrap_or(workflow.deadline));
+        let mut run = new_run(workflow, run_id(now), now, deadline, None);
+        run.request = start.request;
+        let id = run.id;
+        let created = match shared.admit(id) {
+            Some(handle) => {
+                run.claimed = true;
+                run.status.state = State::Running;
+                let (sender, started) = oneshot::channel();
+                let beginning = Beginning::New { run: Box::new(run), started: sender, input: start.input };
+                shared.spawn(id, handle, Arc::clone(workflow), beginning);
+                started.await.map_err(|_| StoreError::Closed)??
+            }
+            None => {
+                pending(&mut run, workflow, start.input);
+                let creating = shared.store.create(run);
+                // Writes keep the order of their calls, so the claim that follows finds the run.
+                shared.due.notify_one();
+                creating.await?
+            }
+        };
+        Ok(match created {
+            Created::New => Started { id, created: true },
+            Created::Existing(id) => Started { id, created: false },
+        })
+    }
+
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    pub fn workflows(&self) -> &Registry {
+        &self.shared.workflows
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    /// Runs in memory.
+    pub fn in_flight(&self) -> usize {
+        self.shared.lock().len()
+    }
+
+    /// Bumped by every turn of the engine's loops.
+    pub fn progress(&self) -> u64 {
+        self.shared.progress.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Handle>>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self, run: Uuid) -> Option<Arc<Handle>> {
+        self.lock().get(&run).map(Arc::clone)
+    }
+
+    fn is_in_memory(&self, run: Uuid) -> bool {
+        self.lock().contains_key(&run)
+    }
+
+    fn room(&self) -> usize {
+        (self.limits.runs_in_flight as usize).saturating_sub(self.lock().len())
+    }
+
+    /// A place in memory for a run; none where there is no room, or the run has one.
+    fn admit(&self, run: Uuid) -> Option<Arc<Handle>> {
+        let mut runs = self.lock();
+        if runs.len() >= self.limits.runs_in_flight as usize || runs.contains_key(&run) {
+            return None;
+        }
+        Some(self.enter(&mut runs, run))
+    }
+
+    /// The same for a run that is claimed: there was room when it was asked for, and nobody else would drive it.
+    fn admit_claimed(&self, run: Uuid) -> Option<Arc<Handle>> {
+        let mut runs = self.lock();
+        if runs.contains_key(&run) {
+            return None;
+        }
+        Some(self.enter(&mut runs, run))
+    }
+
+    fn enter(&self, runs: &mut HashMap<Uuid, Arc<Handle>>, run: Uuid) -> Arc<Handle> {
+        let handle = Arc::new(Handle::default());
+        // A drain may have begun while the run was being started or claimed.
+        if self.draining.load(Ordering::Acquire) {
+            handle.wish(driver::DRAIN);
+        }
+        runs.insert(run, Arc::clone(&handle));
+        handle
+    }
+
+    fn spawn(self: &Arc<Self>, run: Uuid, handle: Arc<Handle>, workflow: Arc<Definition>, beginning: Beginning) {
+        let place = InMemory { shared: Arc::clone(self), run };
+        let drive = Driver::drive(Arc::clone(self), handle, workflow, beginning);
+        tokio::spawn(async move {
+            let shared = Arc::clone(&place.shared);
+            let exit = drive.await;
+            drop(place);
+            if let Exit::Ended(ended) = exit {
+                shared.hub.ended(*ended);
+            }
+        });
+    }
+
+    fn bump(&self) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A run's place in memory, given up when its task ends in whatever way.
+struct InMemory {
+    shared: Arc<Shared>,
+    run: Uuid,
+}
+
+impl Drop for InMemory {
+    fn drop(&mut self) {
+        self.shared.lock().remove(&self.run);
+        self.shared.left.notify_waiters();
+        self.shared.due.notify_one();
+    }
+}
+
+fn run_id(now: Timestamp) -> Uuid {
+    let (seconds, nanos) = now.parts();
+    let time = uuid::Timestamp::from_unix(uuid::NoContext, u64::try_from(seconds).unwrap_or(0), nanos.unsigned_abs());
+    Uuid::new_v7(time)
+}
+
+fn new_run(workflow: &Definition, id: Uuid, now: Timestamp, deadline: Timestamp, origin: Option<Origin>) -> NewRun {
+    NewRun {
+        id,
+        workflow: workflow.name.to_owned(),
+        workflow_version: workflow.version,
+        created_at: now,
+        deadline,
+        origin,
+        request: None,
+        claimed: false,
+        entry: Bytes::new(),
+        facts: 0,
+        status: Status {
+            state: State::Pending,
+            reason: String::new(),
+            ending_as: None,
+            wake_at: None,
+            steps: 0,
+            error: None,
+        },
+    }
+}
+
+/// Completes a run that nobody drives yet: its first fact, and due at once.
+fn pending(run: &mut NewRun, workflow: &Definition, input: Bytes) {
+    let mut buffer = Buffer::default();
+    buffer.push(run.created_at, driver::created_fact(run, workflow, input));
+    (run.entry, run.facts) = buffer.take();
+    run.status.wake_at = Some(run.created_at);
+}

@@ -1,0 +1,108 @@
+//! The loop that claims what is due: recovery, wake-ups and backlog are the same thing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use crate::driver::{self, Beginning};
+use crate::store::{ClaimRuns, RunRow, StoreError};
+use crate::workflow::Definition;
+
+/// Runs claimed at once.
+const BATCH: u32 = 512;
+/// The loop looks at least this often, whatever it was told.
+const LONGEST: Duration = Duration::from_secs(5);
+/// And no sooner than this after a failure.
+const AFTER_FAILURE: Duration = Duration::from_millis(250);
+
+impl Engine {
+    /// Claims and drives what is due, until told to stop. One of the engine's loops: a background service.
+    ///
+    /// # Errors
+    /// Where the store fails for good; a failure that may pass is logged and tried again.
+    pub async fn claim_runs(&self, stop: CancellationToken) -> Result<(), StoreError> {
+        let mut losses = self.shared.store.losses();
+        loop {
+            self.shared.bump();
+            // First, or a claim could find runs again that are still in memory under the claim that was lost.
+            if losses.has_changed().unwrap_or(false) {
+                losses.mark_unchanged();
+                self.drop_all();
+            }
+            let pause = match self.claim_once().await {
+                Ok(pause) => pause,
+                Err(error @ (StoreError::Closed | StoreError::Unusable(_))) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "claim failed");
+                    AFTER_FAILURE
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = self.shared.due.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+                Ok(()) = changed(&mut losses) => {}
+            }
+        }
+    }
+
+    /// One claim; says how long there is nothing to do.
+    async fn claim_once(&self) -> Result<Duration, StoreError> {
+        let room = u32::try_from(self.shared.room()).unwrap_or(u32::MAX).min(BATCH);
+        if room == 0 || self.is_draining() {
+            return Ok(LONGEST);
+        }
+        let now = self.shared.clock.now();
+        let workflows = self.shared.workflows.iter().map(|w| (w.name.to_owned(), w.version)).collect();
+        let claimed = self.shared.store.claim(ClaimRuns { workflows, now, limit: room }).await?;
+        for row in claimed.runs {
+            let Some(workflow) = self.shared.workflows.get(&row.workflow) else { continue };
+            let id = row.id;
+            match self.shared.admit_claimed(id) {
+                Some(handle) => self.shared.spawn(id, handle, Arc::clone(workflow), Beginning::Claimed(Box::new(row))),
+                None => self.replace(row, Arc::clone(workflow)),
+            }
+        }
+        let now = self.shared.clock.now();
+        Ok(claimed.next_due.map_or(LONGEST, |due| due.since(now)).min(LONGEST))
+    }
+
+    /// A run that was claimed anew is still in memory under an outdated claim: that one goes first.
+    fn replace(&self, row: RunRow, workflow: Arc<Definition>) {
+        let (shared, id) = (Arc::clone(&self.shared), row.id);
+        tokio::spawn(async move {
+            loop {
+                let left = shared.left.notified();
+                tokio::pin!(left);
+                left.as_mut().enable();
+                match shared.handle(id) {
+                    Some(outdated) => outdated.wish(driver::LOST),
+                    None => break,
+                }
+                left.await;
+            }
+            if let Some(handle) = shared.admit_claimed(id) {
+                shared.spawn(id, handle, workflow, Beginning::Claimed(Box::new(row)));
+            }
+        });
+    }
+
+    /// Every claim is lost: nothing in memory may write any more.
+    fn drop_all(&self) {
+        let handles: Vec<_> = self.shared.lock().values().map(Arc::clone).collect();
+        tracing::error!(runs = handles.len(), "claims lost, runs dropped from memory");
+        for handle in handles {
+            handle.wish(driver::LOST);
+        }
+    }
+}
+
+/// Waits for a change without taking note of it.
+async fn changed(losses: &mut watch::Receiver<u64>) -> Result<(), watch::error::RecvError> {
+    losses.changed().await?;
+    losses.mark_changed();
+    Ok(())
+}

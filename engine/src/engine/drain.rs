@@ -1,0 +1,55 @@
+//! How a replica goes: nothing new, what is in flight finishes or is given up, everything is given back.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Engine;
+use crate::driver::{DRAIN, GIVE_UP};
+
+/// What a drain left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Runs whose steps in flight finished within the grace period.
+    pub settled: usize,
+    /// Runs whose steps in flight were given up; they go on after the next start.
+    pub given_up: usize,
+}
+
+/// Time for the last writes once nothing is waited for any more.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
+impl Engine {
+    pub(super) fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Acquire)
+    }
+
+    /// Starts and claims nothing new, lets steps in flight finish for at most `grace`, and gives every run back.
+    pub async fn drain(&self, grace: Duration) -> Drained {
+        self.shared.draining.store(true, Ordering::Release);
+        let at_first = self.wish_all(DRAIN);
+        let _in_time = tokio::time::timeout(grace, self.empty()).await;
+        let given_up = self.wish_all(GIVE_UP);
+        if given_up > 0 && tokio::time::timeout(LAST_WRITES, self.empty()).await.is_err() {
+            tracing::error!(runs = self.in_flight(), "runs not given back in time");
+        }
+        Drained { settled: at_first.saturating_sub(given_up), given_up }
+    }
+
+    fn wish_all(&self, wish: u8) -> usize {
+        let handles: Vec<_> = self.shared.lock().values().map(std::sync::Arc::clone).collect();
+        handles.iter().for_each(|handle| handle.wish(wish));
+        handles.len()
+    }
+
+    async fn empty(&self) {
+        loop {
+            let left = self.shared.left.notified();
+            tokio::pin!(left);
+            left.as_mut().enable();
+            if self.shared.lock().is_empty() {
+                return;
+            }
+            left.await;
+        }
+    }
+}

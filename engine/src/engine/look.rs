@@ -1,0 +1,133 @@
+//! How a run is looked at: its steps, its progress, its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{Ended, Engine, EngineError, Start, Started};
+use crate::hub::Watch;
+use crate::journal::{JournalError, decode_entry};
+use crate::journal_v1 as stored;
+use crate::store::{RunRow, Store, StoreError};
+use crate::view::Detail;
+
+/// Entries of a journal that are read at once.
+const PAGE: u32 = 512;
+
+impl Engine {
+    /// Waits until a run has ended, at most this long. None when the time is up.
+    ///
+    /// # Errors
+    /// Where the run is unknown or the store fails.
+    pub async fn ended(&self, run: Uuid, within: Duration) -> Result<Option<Arc<Ended>>, EngineError> {
+        let waiting = self.expect_end(run);
+        self.ended_after(run, waiting, within).await
+    }
+
+    /// Starts a run and waits for its end, at most this long.
+    ///
+    /// # Errors
+    /// As [`Engine::start`] and [`Engine::ended`].
+    pub async fn start_and_wait(
+        &self,
+        start: Start,
+        within: Duration,
+    ) -> Result<(Started, Option<Arc<Ended>>), EngineError> {
+        let started = self.start(start).await?;
+        let ended = self.ended(started.id, within).await?;
+        Ok((started, ended))
+    }
+
+    fn expect_end(&self, run: Uuid) -> oneshot::Receiver<Arc<Ended>> {
+        self.shared.hub.wait_for_end(run)
+    }
+
+    async fn ended_after(
+        &self,
+        run: Uuid,
+        waiting: oneshot::Receiver<Arc<Ended>>,
+        within: Duration,
+    ) -> Result<Option<Arc<Ended>>, EngineError> {
+        // Registered first, looked second: an end in between is seen by one of the two.
+        if !self.shared.is_in_memory(run) {
+            let row = self.shared.store.run(run).await?.ok_or(EngineError::NotFound(run));
+            match row {
+                Ok(row) if !row.status.state.is_end() => {}
+                other => {
+                    drop(waiting);
+                    self.shared.hub.tidy(run);
+                    other?;
+                    // Boxed, because it is rare and every wait would have room for it.
+                    let detail = Box::pin(self.detail(run)).await;
+                    return detail.map(|detail| Some(Arc::new(detail.into())));
+                }
+            }
+        }
+        if let Ok(Ok(ended)) = tokio::time::timeout(within, waiting).await {
+            return Ok(Some(ended));
+        }
+        self.shared.hub.tidy(run);
+        Ok(None)
+    }
+
+    /// Watches a run's durable progress.
+    ///
+    /// # Errors
+    /// Where the run is unknown or the store fails.
+    pub async fn watch(&self, run: Uuid) -> Result<Watch, EngineError> {
+        let watch = self.shared.hub.watch(run);
+        match self.shared.store.run(run).await? {
+            Some(row) => {
+                if row.status.state.is_end() {
+                    self.shared.hub.finished(run, row.sequence);
+                }
+                Ok(watch)
+            }
+            None => {
+                drop(watch);
+                self.shared.hub.tidy(run);
+                Err(EngineError::NotFound(run))
+            }
+        }
+    }
+
+    /// A run with its input, output and steps, as far as they are durable.
+    ///
+    /// # Errors
+    /// Where the run is unknown, its journal cannot be read, or the store fails.
+    pub async fn detail(&self, run: Uuid) -> Result<Detail, EngineError> {
+        let row = self.shared.store.run(run).await?.ok_or(EngineError::NotFound(run))?;
+        let facts = self.facts(&row).await?;
+        Detail::read(row, facts).map_err(|error| EngineError::Journal { run, error })
+    }
+
+    pub(super) async fn facts(&self, row: &RunRow) -> Result<Vec<stored::Fact>, EngineError> {
+        let facts = journal_of(&*self.shared.store, row.id).await?;
+        facts.map_err(|error| EngineError::Journal { run: row.id, error })
+    }
+}
+
+/// All facts of a run; the inner error is about what they say, the outer about the store.
+pub(crate) async fn journal_of(
+    store: &dyn Store,
+    run: Uuid,
+) -> Result<Result<Vec<stored::Fact>, JournalError>, StoreError> {
+    let mut facts = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = store.journal(run, after, PAGE).await?;
+        let last = page.len() < PAGE as usize;
+        for entry in page {
+            after = entry.sequence;
+            match decode_entry(entry.sequence, entry.entry) {
+                Ok(more) => facts.extend(more),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        if last {
+            return Ok(Ok(facts));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The one error currency of workflows: a gRPC status and the step it came from.
+
+use bytes::Bytes;
+use std::fmt;
+
+/// The canonical gRPC status codes (google.rpc.Code).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Code {
+    Ok = 0,
+    Cancelled = 1,
+    Unknown = 2,
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    AlreadyExists = 6,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    FailedPrecondition = 9,
+    Aborted = 10,
+    OutOfRange = 11,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    DataLoss = 15,
+    Unauthenticated = 16,
+}
+
+impl Code {
+    /// The code with this number; numbers that gRPC does not know are UNKNOWN, as its specification says.
+    pub const fn from_i32(number: i32) -> Self {
+        match number {
+            0 => Self::Ok,
+            1 => Self::Cancelled,
+            3 => Self::InvalidArgument,
+            4 => Self::DeadlineExceeded,
+            5 => Self::NotFound,
+            6 => Self::AlreadyExists,
+            7 => Self::PermissionDenied,
+            8 => Self::ResourceExhausted,
+            9 => Self::FailedPrecondition,
+            10 => Self::Aborted,
+            11 => Self::OutOfRange,
+            12 => Self::Unimplemented,
+            13 => Self::Internal,
+            14 => Self::Unavailable,
+            15 => Self::DataLoss,
+            16 => Self::Unauthenticated,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The name as google.rpc.Code spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Cancelled => "CANCELLED",
+            Self::Unknown => "UNKNOWN",
+            Self::InvalidArgument => "INVALID_ARGUMENT",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::NotFound => "NOT_FOUND",
+            Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::PermissionDenied => "PERMISSION_DENIED",
+            Self::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            Self::FailedPrecondition => "FAILED_PRECONDITION",
+            Self::Aborted => "ABORTED",
+            Self::OutOfRange => "OUT_OF_RANGE",
+            Self::Unimplemented => "UNIMPLEMENTED",
+            Self::Internal => "INTERNAL",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::DataLoss => "DATA_LOSS",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A typed detail of a failure: a protobuf message and its full name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    /// Full name of the message, for example `google.rpc.ErrorInfo`.
+    pub type_name: String,
+    /// The encoded message.
+    pub value: Bytes,
+}
+
+/// Why a step or a run failed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Failure(Box<Inner>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Inner {
+    code: Code,
+    message: String,
+    details: Vec<Detail>,
+    step: Option<StepRef>,
+}
+
+/// The step that a failure came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepRef {
+    /// Path of the branch, empty for the root.
+    pub branch: String,
+    /// Place of the step on its branch, from 0.
+    pub position: u32,
+    /// Method path, or the name the author gave.
+    pub name: String,
+}
+
+impl Failure {
+    /// A failure of the workflow's own making.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner { code, message: message.into(), details: Vec::new(), step: None }))
+    }
+
+    /// The same with typed details.
+    #[must_use]
+    pub fn with_details(mut self, details: Vec<Detail>) -> Self {
+        self.0.details = details;
+        self
+    }
+
+    /// The same, said to come from this step unless it names one already.
+    #[must_use]
+    pub fn at(mut self, step: StepRef) -> Self {
+        self.0.step.get_or_insert(step);
+        self
+    }
+
+    /// The status code.
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// The message, for people.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Typed details, as the service sent them.
+    pub fn details(&self) -> &[Detail] {
+        &self.0.details
+    }
+
+    /// The step it came from; none where the workflow made it.
+    pub fn step(&self) -> Option<&StepRef> {
+        self.0.step.as_ref()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.code, self.0.message)
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failure")
+            .field("code", &self.0.code)
+            .field("message", &self.0.message)
+            .field("details", &self.0.details.len())
+            .field("step", &self.0.step)
+            .finish()
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,359 @@
+//! What a journal says: the steps that code must reach again, in order, and what is still open.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::failure::Failure;
+use crate::journal::{JournalError, Kind, load_failure, load_level};
+use crate::journal_v1 as stored;
+use crate::place::{Place, SlotId};
+use crate::rpc::Level;
+use crate::time::Timestamp;
+
+/// A run's journal, read.
+#[derive(Debug)]
+pub(crate) struct History {
+    pub(crate) created: stored::Created,
+    /// What happens to code again, in journal order.
+    pub(crate) replay: Vec<Replay>,
+    /// Steps by place, for the scope.
+    pub(crate) past: Past,
+    /// Steps that have not settled, by place.
+    pub(crate) open: HashMap<(Arc<str>, u32), Open>,
+    pub(crate) ending: Option<stored::Ending>,
+    pub(crate) ended: Option<stored::Ended>,
+}
+
+/// One fact, as far as code sees it.
+#[derive(Debug)]
+pub(crate) enum Replay {
+    /// Code must have reached this step by now.
+    Reached(Place),
+    /// The step gets its result.
+    Settled(Place, Result<Bytes, Failure>),
+}
+
+/// A step that has not settled.
+#[derive(Clone, Debug)]
+pub(crate) struct Open {
+    pub(crate) place: Place,
+    pub(crate) kind: OpenKind,
+    /// Attempts that were begun.
+    pub(crate) attempts: u32,
+    /// Those of them that an operator's retry forgave.
+    pub(crate) forgiven: u32,
+    /// Whether an attempt may have had its effect: one was ambiguous, or one was begun and its end is not known.
+    pub(crate) in_doubt: bool,
+    /// When the next attempt is due, where the last one's end is known.
+    pub(crate) retry_at: Option<Timestamp>,
+    /// Whether the last attempt was begun and its end is not known.
+    pub(crate) cut_off: bool,
+    pub(crate) last_failure: Option<Failure>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum OpenKind {
+    Effect {
+        sequence: u64,
+        key: Uuid,
+        level: Level,
+        request: Bytes,
+        started_at: Timestamp,
+    },
+    /// A call that has not been started durably: a read, or an effect whose attempts were never sent.
+    Call,
+    Sleep {
+        sequence: u64,
+        until: Timestamp,
+    },
+}
+
+/// Journaled steps that code has not reached yet, by branch and position.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    branches: HashMap<Arc<str>, HashMap<u32, PastStep>>,
+    slots: HashMap<(Arc<str>, u32), SlotId>,
+    incarnations: HashMap<(Arc<str>, u32), u32>,
+    pub(crate) replaying: bool,
+    /// Whether an operator's retry made the journal forget steps: code may come to new ones while it is replayed.
+    pub(crate) was_reset: bool,
+    /// Results of steps that code has not reached yet, although it had before a retry.
+    results: HashMap<(Arc<str>, u32), Result<Bytes, Failure>>,
+    pub(crate) steps: u32,
+    pub(crate) latest: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PastStep {
+    pub(crate) name: String,
+    pub(crate) kind: PastKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PastKind {
+    Effect { hash: [u8; 32] },
+    Read { hash: Option<[u8; 32]> },
+    Sleep,
+    Value(Bytes),
+    FanOut { width: u32, duplicates: Vec<u32> },
+}
+
+impl fmt::Display for PastKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Effect { .. } => f.write_str("a call with effects"),
+            Self::Read { .. } => f.write_str("a read"),
+            Self::Sleep => f.write_str("a sleep"),
+            Self::Value(_) => f.write_str("a value"),
+            Self::FanOut { width, duplicates } => {
+                write!(f, "a fan-out over {width} items, {} of them duplicates", duplicates.len())
+            }
+        }
+    }
+}
+
+impl Past {
+    /// The past of a run that begins now.
+    pub(crate) fn none(now: Timestamp) -> Self {
+        Self { latest: now, ..Self::default() }
+    }
+
+    pub(crate) fn take_branch(&mut self, path: &str) -> HashMap<u32, PastStep> {
+        self.branches.remove(path).unwrap_or_default()
+    }
+
+    pub(crate) fn incarnation(&self, branch: &str, position: u32) -> u32 {
+        if self.incarnations.is_empty() {
+            return 1;
+        }
+        self.incarnations.get(&(branch.into(), position)).copied().unwrap_or(1)
+    }
+
+    pub(crate) fn reached(&mut self, place: &Place, slot: SlotId) {
+        self.slots.insert((Arc::clone(&place.branch), place.position), slot);
+    }
+
+    pub(crate) fn slot_of(&self, branch: &str, position: u32) -> Option<SlotId> {
+        self.slots.get(&(branch.into(), position)).copied()
+    }
+
+    pub(crate) fn forget_slots(&mut self) {
+        self.slots = HashMap::new();
+        // After a retry code may come to journaled branches later than it did before.
+        if !self.was_reset {
+            self.branches = HashMap::new();
+        }
+    }
+
+    /// Keeps the result of a step that code comes to later.
+    pub(crate) fn keep(&mut self, place: &Place, result: Result<Bytes, Failure>) {
+        self.results.insert((Arc::clone(&place.branch), place.position), result);
+    }
+
+    pub(crate) fn take_kept(&mut self, place: &Place) -> Option<Result<Bytes, Failure>> {
+        if self.results.is_empty() {
+            return None;
+        }
+        self.results.remove(&(Arc::clone(&place.branch), place.position))
+    }
+
+    /// A step whose result was kept and whom code did not come to.
+    pub(crate) fn any_kept(&self) -> Option<String> {
+        self.results.keys().next().map(|(branch, position)| crate::view::path(branch, "", *position))
+    }
+}
+
+impl History {
+    /// Reads a journal. Operators' resets are applied: what they forget is not seen.
+    ///
+    /// # Errors
+    /// Where the facts are no journal.
+    pub(crate) fn read(facts: Vec<stored::Fact>) -> Result<Self, JournalError> {
+        let (facts, incarnations) = crate::reset::apply(number(facts))?;
+        let mut facts = facts.into_iter();
+        let Some((_, stored::Fact { kind: Some(Kind::Created(created)), .. })) = facts.next() else {
+            return Err(JournalError::NoBeginning);
+        };
+        let mut reader = Reader { names: HashMap::new(), places: HashMap::new(), history: Self::new(created) };
+        reader.history.past.incarnations = incarnations;
+        for (sequence, fact) in facts {
+            let at = Timestamp::from_micros(fact.time_micros);
+            reader.history.past.latest = reader.history.past.latest.max(at);
+            let kind = fact.kind.ok_or(JournalError::UnknownKind { sequence })?;
+            reader.fact(sequence, at, kind)?;
+        }
+        let mut history = reader.history;
+        history.past.replaying = !history.replay.is_empty();
+        Ok(history)
+    }
+
+    fn new(created: stored::Created) -> Self {
+        Self { created, replay: Vec::new(), past: Past::default(), open: HashMap::new(), ending: None, ended: None }
+    }
+}
+
+/// Numbers facts by their place in the journal, from 1.
+pub(crate) fn number(facts: Vec<stored::Fact>) -> Vec<(u64, stored::Fact)> {
+    (1..).zip(facts).collect()
+}
+
+struct Reader {
+    /// One allocation for each branch path.
+    names: HashMap<String, Arc<str>>,
+    /// Place of a started step, by the sequence number of its start.
+    places: HashMap<u64, Place>,
+    history: History,
+}
+
+impl Reader {
+    fn place(&mut self, place: Option<stored::Place>) -> Place {
+        let place = place.unwrap_or_default();
+        let branch = match self.names.get(&place.branch) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let path: Arc<str> = place.branch.as_str().into();
+                self.names.insert(place.branch, Arc::clone(&path));
+                path
+            }
+        };
+        Place { branch, position: place.position, name: place.name.into() }
+    }
+
+    /// The place a fact speaks of: by the step's number, or its own.
+    fn spoken_of(&mut self, sequence: u64, step: u64, place: Option<stored::Place>) -> Result<Place, JournalError> {
+        if step == 0 {
+            return Ok(self.place(place));
+        }
+        self.places.get(&step).cloned().ok_or(JournalError::UnknownStep { sequence, step })
+    }
+
+    fn reach(&mut self, place: &Place, kind: PastKind) {
+        let step = PastStep { name: place.name.clone().into_owned(), kind };
+        let branch = self.history.past.branches.entry(Arc::clone(&place.branch)).or_default();
+        if branch.insert(place.position, step).is_none() {
+            self.history.past.steps += 1;
+        }
+        self.history.replay.push(Replay::Reached(place.clone()));
+    }
+
+    fn open(&mut self, place: &Place, kind: OpenKind, attempts: u32) -> &mut Open {
+        self.history.open.entry((Arc::clone(&place.branch), place.position)).or_insert_with(|| Open {
+            place: place.clone(),
+            kind,
+            attempts,
+            forgiven: 0,
+            in_doubt: false,
+            retry_at: None,
+            cut_off: false,
+            last_failure: None,
+        })
+    }
+
+    fn fact(&mut self, sequence: u64, at: Timestamp, kind: Kind) -> Result<(), JournalError> {
+        match kind {
+            Kind::Created(_) => return Err(JournalError::NoBeginning),
+            Kind::StepStarted(started) => self.started(sequence, at, started),
+            Kind::AttemptStarted(attempt) => {
+                let place = self.spoken_of(sequence, attempt.step, None)?;
+                let open = self.open(&place, OpenKind::Call, 0);
+                // Whatever comes of this attempt, nobody knows what came of the one before.
+                open.in_doubt |= open.cut_off;
+                open.attempts = attempt.attempt;
+                open.cut_off = true;
+                open.retry_at = None;
+            }
+            Kind::AttemptFailed(failed) => self.failed(sequence, failed)?,
+            Kind::StepSettled(settled) => self.settled(sequence, settled)?,
+            Kind::Recorded(recorded) => {
+                let place = self.place(recorded.place);
+                self.reach(&place, PastKind::Value(recorded.value));
+            }
+            Kind::SleepStarted(sleep) => {
+                let place = self.place(sleep.place);
+                self.places.insert(sequence, place.clone());
+                self.reach(&place, PastKind::Sleep);
+                let until = Timestamp::from_micros(sleep.until_micros);
+                self.open(&place, OpenKind::Sleep { sequence, until }, 0);
+            }
+            Kind::FannedOut(fanned) => {
+                let place = self.place(fanned.place);
+                self.reach(&place, PastKind::FanOut { width: fanned.width, duplicates: fanned.duplicates });
+            }
+            Kind::Ending(ending) => self.history.ending = Some(ending),
+            Kind::Ended(ended) => self.history.ended = Some(ended),
+            // Applied before the journal is read. A step that is made again has all its attempts before it.
+            Kind::Reset(reset) => {
+                self.history.past.was_reset |= reset.place.is_some_and(|place| !place.name.is_empty());
+                for open in self.history.open.values_mut() {
+                    open.forgiven = open.attempts;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn started(&mut self, sequence: u64, at: Timestamp, started: stored::StepStarted) {
+        let level = load_level(started.level(), started.dedupe_horizon_seconds);
+        let place = self.place(started.place);
+        self.places.insert(sequence, place.clone());
+        let hash = started.request_hash.as_ref().try_into().unwrap_or([0; 32]);
+        self.reach(&place, PastKind::Effect { hash });
+        let kind = OpenKind::Effect {
+            sequence,
+            // A key that is none is never sent: the step is then in doubt and asks for a decision.
+            key: Uuid::try_parse(&started.key).unwrap_or(Uuid::nil()),
+            level,
+            request: started.request,
+            started_at: at,
+        };
+        // Attempts that were never sent may stand before the start.
+        let attempts = self.history.open.remove(&(Arc::clone(&place.branch), place.position)).map_or(0, |o| o.attempts);
+        self.open(&place, kind, attempts + 1).cut_off = true;
+    }
+
+    fn failed(&mut self, sequence: u64, failed: stored::AttemptFailed) -> Result<(), JournalError> {
+        let outcome = failed.outcome();
+        let place = self.spoken_of(sequence, failed.step, failed.place)?;
+        if failed.step == 0 {
+            let known = self.history.open.contains_key(&(Arc::clone(&place.branch), place.position));
+            if !known {
+                self.reach(&place, PastKind::Read { hash: None });
+            }
+        }
+        let open = self.open(&place, OpenKind::Call, 0);
+        open.attempts = failed.attempt;
+        open.cut_off = false;
+        open.in_doubt |= outcome == stored::Outcome::Ambiguous;
+        open.retry_at = (failed.retry_at_micros != 0).then(|| Timestamp::from_micros(failed.retry_at_micros));
+        open.last_failure = failed.failure.map(load_failure);
+        Ok(())
+    }
+
+    fn settled(&mut self, sequence: u64, settled: stored::StepSettled) -> Result<(), JournalError> {
+        let place = self.spoken_of(sequence, settled.step, settled.place)?;
+        let was_open = self.history.open.remove(&(Arc::clone(&place.branch), place.position)).is_some();
+        if settled.step == 0 {
+            let hash = settled.request_hash.as_ref().try_into().ok();
+            if was_open {
+                let branch = self.history.past.branches.entry(Arc::clone(&place.branch)).or_default();
+                branch.insert(
+                    place.position,
+                    PastStep { name: place.name.clone().into_owned(), kind: PastKind::Read { hash } },
+                );
+            } else {
+                self.reach(&place, PastKind::Read { hash });
+            }
+        }
+        let result = match settled.result {
+            Some(stored::step_settled::Result::Failure(failure)) => Err(load_failure(failure)),
+            Some(stored::step_settled::Result::Response(response)) => Ok(response),
+            None => Ok(Bytes::new()),
+        };
+        self.history.replay.push(Replay::Settled(place, result));
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! Tells whoever watches a run that something of it became durable, and whoever waits for its end that it ended.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+use crate::engine::Ended;
+
+/// Watchers by run. Empty for runs that nobody looks at, so these cost one load.
+#[derive(Default)]
+pub(crate) struct Hub {
+    watched: AtomicUsize,
+    runs: Mutex<HashMap<Uuid, Watchers>>,
+}
+
+#[derive(Default)]
+struct Watchers {
+    changed: Option<watch::Sender<Progress>>,
+    ended: Vec<oneshot::Sender<Arc<Ended>>>,
+}
+
+/// How far a run's journal is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    sequence: u64,
+    ended: bool,
+}
+
+/// A look at a run's durable progress.
+#[derive(Debug)]
+pub struct Watch(watch::Receiver<Progress>);
+
+impl Watch {
+    /// Waits until something new is durable. False when the run has ended: nothing more will come.
+    pub async fn changed(&mut self) -> bool {
+        if self.0.borrow_and_update().ended {
+            return false;
+        }
+        self.0.changed().await.is_ok()
+    }
+}
+
+impl Hub {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Watchers>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn watch(&self, run: Uuid) -> Watch {
+        let mut runs = self.lock();
+        let watchers = runs.entry(run).or_default();
+        let sender = watchers.changed.get_or_insert_with(|| watch::Sender::new(Progress::default()));
+        let watch = Watch(sender.subscribe());
+        self.watched.store(runs.len(), Ordering::Release);
+        watch
+    }
+
+    pub(crate) fn wait_for_end(&self, run: Uuid) -> oneshot::Receiver<Arc<Ended>> {
+        let (sender, receiver) = oneshot::channel();
+        let mut runs = self.lock();
+        let watchers = runs.entry(run).or_default();
+        watchers.ended.retain(|waiting| !waiting.is_closed());
+        watchers.ended.push(sender);
+        self.watched.store(runs.len(), Ordering::Release);
+        receiver
+    }
+
+    /// Forgets watchers of a run that nobody watches any more.
+    pub(crate) fn tidy(&self, run: Uuid) {
+        let mut runs = self.lock();
+        if let Some(watchers) = runs.get_mut(&run) {
+            watchers.ended.retain(|waiting| !waiting.is_closed());
+            if watchers.changed.as_ref().is_some_and(watch::Sender::is_closed) {
+                watchers.changed = None;
+            }
+            if watchers.ended.is_empty() && watchers.changed.is_none() {
+                runs.remove(&run);
+            }
+        }
+        self.watched.store(runs.len(), Ordering::Release);
+    }
+
+    pub(crate) fn changed(&self, run: Uuid, sequence: u64) {
+        if self.watched.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let nobody_left = match self.lock().get(&run) {
+            Some(Watchers { changed: Some(sender), .. }) => {
+                sender.send_replace(Progress { sequence, ended: false });
+                sender.is_closed()
+            }
+            _ => false,
+        };
+        if nobody_left {
+            self.tidy(run);
+        }
+    }
+
+    /// Tells watchers of a run that had ended before they came.
+    pub(crate) fn finished(&self, run: Uuid, sequence: u64) {
+        // Their receivers keep what was sent; nothing more will come, so nothing is kept here.
+        if let Some(sender) = self.lock().get_mut(&run).and_then(|watchers| watchers.changed.take()) {
+            sender.send_replace(Progress { sequence, ended: true });
+        }
+        self.tidy(run);
+    }
+
+    pub(crate) fn ended(&self, ended: Ended) {
+        if self.watched.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut runs = self.lock();
+        let watchers = runs.remove(&ended.row.id);
+        self.watched.store(runs.len(), Ordering::Release);
+        drop(runs);
+        let Some(watchers) = watchers else { return };
+        if let Some(sender) = watchers.changed {
+            sender.send_replace(Progress { sequence: ended.row.sequence, ended: true });
+        }
+        let ended = Arc::new(ended);
+        for waiting in watchers.ended {
+            let _gone = waiting.send(Arc::clone(&ended));
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Durable runs: calls are steps, and the contract of each method is the policy.
+//!
+//! A [`Workflow`] says what to do through its [`Context`]; an [`Engine`] runs it over a [`store::Store`] and a
+//! [`transport::Transport`]. The rules it keeps are numbered in the project's semantics document (F1, E1, …) and
+//! cited where they are kept.
+
+pub mod claim;
+pub mod context;
+mod driver;
+pub mod engine;
+pub mod failure;
+mod history;
+mod hub;
+mod identity;
+pub mod journal;
+pub mod limits;
+mod place;
+mod reset;
+pub mod retry;
+pub mod rpc;
+mod scope;
+pub mod state;
+pub mod steps;
+pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod time;
+pub mod transport;
+pub mod view;
+pub mod workflow;
+
+pub use context::Context;
+pub use engine::Engine;
+pub use failure::{Code, Failure};
+pub use hub::Watch;
+pub use limits::Limits;
+pub use retry::Retry;
+pub use rpc::{Level, Method, Rpc};
+pub use state::State;
+pub use workflow::{Registry, Workflow};
+
+/// The stored messages, generated from `proto/orchestrator/journal/v1`.
+pub mod journal_v1 {
+    include!(concat!(env!("OUT_DIR"), "/orchestrator.journal.v1.rs"));
+}

@@ -1,0 +1,39 @@
+//! Where a step stands in a run: its branch, its position there, and what it is.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::failure::StepRef;
+use crate::journal_v1 as stored;
+
+/// Index of a branch of a run; the root is 0.
+pub(crate) type BranchId = u32;
+/// Index of a step whose result code waits for.
+pub(crate) type SlotId = u32;
+
+pub(crate) const ROOT: BranchId = 0;
+
+/// Where a step stands in the code.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    pub(crate) branch: Arc<str>,
+    pub(crate) position: u32,
+    pub(crate) name: Cow<'static, str>,
+}
+
+impl Place {
+    pub(crate) fn stored(&self) -> stored::Place {
+        stored::Place { branch: (*self.branch).into(), position: self.position, name: self.name.clone().into_owned() }
+    }
+
+    pub(crate) fn step_ref(&self) -> StepRef {
+        StepRef { branch: (*self.branch).into(), position: self.position, name: self.name.clone().into_owned() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&crate::view::path(&self.branch, &self.name, self.position))
+    }
+}

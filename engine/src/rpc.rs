@@ -1,0 +1,58 @@
+//! What a call is to the engine: a request, a response, and the contract of the method that answers it.
+
+use std::time::Duration;
+
+/// How often a call may be repeated. Read from the method's contract, never guessed from its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// `idempotency_level = NO_SIDE_EFFECTS`: repeated freely, nothing is recorded before it is sent.
+    NoSideEffects,
+    /// `idempotency_level = IDEMPOTENT`: started durably, repeated freely with the same key.
+    Idempotent,
+    /// Level unknown, but the service is known to honour the idempotency key: repeated within the horizon.
+    Keyed {
+        /// How long the service remembers a key.
+        horizon: Duration,
+    },
+    /// Level unknown: repeated only where it was surely never sent.
+    Unknown,
+}
+
+impl Level {
+    /// Whether a call of this level changes something at the service, as far as its contract tells.
+    pub const fn has_effects(self) -> bool {
+        !matches!(self, Self::NoSideEffects)
+    }
+}
+
+/// The contract of one unary method.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Method {
+    /// Full name of the service, for example `guras.users.v1.UserService`.
+    pub service: &'static str,
+    /// Name of the method, for example `GetUser`.
+    pub name: &'static str,
+    /// Path on the wire, `/service/method`.
+    pub path: &'static str,
+    /// How often a call may be repeated.
+    pub level: Level,
+    /// Request field that takes the idempotency key, where the contract annotates one (AIP-155, UUID4).
+    pub request_id: Option<&'static str>,
+}
+
+/// A call as a value. Generated for every unary method: on the request message itself, or, where two methods
+/// share a request message, on a type of the method's own that wraps it.
+pub trait Rpc: Send + 'static {
+    /// The request message.
+    type Request: prost::Message + 'static;
+    /// The response message.
+    type Response: prost::Message + Default + 'static;
+    /// The contract.
+    const METHOD: &'static Method;
+
+    /// The request message to send.
+    fn into_request(self) -> Self::Request;
+
+    /// Writes the idempotency key into the request's own field where the contract annotates one and it is empty.
+    fn fill_request_id(_request: &mut Self::Request, _key: &str) {}
+}

@@ -1,0 +1,376 @@
+//! What a run's code and its driver share: branches, the results that steps wait for, and what code asks for.
+//!
+//! Only the run's own task touches a scope; the lock is for the compiler and never contended.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::failure::{Code, Failure};
+use crate::history::{Past, PastStep};
+use crate::journal::Kind;
+use crate::limits::Limits;
+use crate::place::{BranchId, Place, SlotId};
+use crate::retry::Retry;
+use crate::rpc::Method;
+use crate::time::{Clock, Timestamp};
+
+/// What code asks the driver to do.
+#[derive(Debug)]
+pub(crate) enum Intent {
+    /// Make this call, or go on with it where the journal has it already.
+    Call(Box<CallIntent>),
+    Sleep {
+        slot: SlotId,
+        place: Place,
+        span: Duration,
+        journaled: bool,
+    },
+    /// Write this down; it has no result to wait for.
+    Fact(Box<Kind>),
+}
+
+#[derive(Debug)]
+pub(crate) struct CallIntent {
+    pub(crate) slot: SlotId,
+    pub(crate) place: Place,
+    pub(crate) method: &'static Method,
+    pub(crate) request: Bytes,
+    pub(crate) hash: [u8; 32],
+    pub(crate) key: Uuid,
+    pub(crate) incarnation: u32,
+    pub(crate) options: CallOptions,
+    /// Whether the journal has the step already.
+    pub(crate) journaled: bool,
+}
+
+/// How a call is made, beside what its contract says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CallOptions {
+    pub(crate) retry: Option<Retry>,
+    pub(crate) timeout: Option<Duration>,
+    /// Whether the result is made durable before code sees anything later.
+    pub(crate) durable: bool,
+}
+
+/// Why code cannot go on, although no step failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The journal and the code say different things (semantics.md F3, F5).
+    Mismatch { journal: String, code: String },
+    /// A step was built while another of its branch was in flight (semantics.md F4).
+    UseBranch { step: String },
+    /// A stated limit.
+    Limit(Failure),
+}
+
+/// One run's shared state.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    pub(crate) run: Uuid,
+    pub(crate) limits: Arc<Limits>,
+    clock: Clock,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    branches: Vec<Branch>,
+    slots: Vec<Slot>,
+    intents: Vec<Intent>,
+    past: Past,
+    steps: u32,
+    latest: Timestamp,
+    fault: Option<Fault>,
+}
+
+#[derive(Debug)]
+struct Branch {
+    path: Arc<str>,
+    next: u32,
+    in_flight: u32,
+    fan_outs: Vec<&'static str>,
+    past: HashMap<u32, PastStep>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Waiting(Option<Waker>),
+    Settled(Result<Bytes, Failure>),
+    Taken,
+}
+
+/// What the journal says of a step that code reached.
+pub(crate) enum Reached {
+    /// Nothing: it is new.
+    New,
+    Journaled(PastStep),
+}
+
+impl Scope {
+    pub(crate) fn new(run: Uuid, limits: Arc<Limits>, clock: Clock, mut past: Past) -> Self {
+        let root: Arc<str> = "".into();
+        let branch = Branch {
+            path: Arc::clone(&root),
+            next: 0,
+            in_flight: 0,
+            fan_outs: Vec::new(),
+            past: past.take_branch(&root),
+        };
+        let inner = Inner {
+            branches: vec![branch],
+            slots: Vec::new(),
+            intents: Vec::new(),
+            steps: past.steps,
+            latest: past.latest,
+            past,
+            fault: None,
+        };
+        Self { run, limits, clock, inner: Mutex::new(inner) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims the next position of a branch: a step's identity is decided when it is built.
+    pub(crate) fn build(&self, branch: BranchId, name: &str) -> u32 {
+        let mut inner = self.lock();
+        let slot = &mut inner.branches[branch as usize];
+        let position = slot.next;
+        slot.next += 1;
+        if slot.in_flight > 0 {
+            let step = crate::view::path(&slot.path, name, position);
+            inner.fault.get_or_insert(Fault::UseBranch { step });
+        }
+        position
+    }
+
+    pub(crate) fn place(&self, branch: BranchId, position: u32, name: &'static str) -> Place {
+        let path = Arc::clone(&self.lock().branches[branch as usize].path);
+        Place { branch: path, position, name: Cow::Borrowed(name) }
+    }
+
+    /// How often the step was reset, counted from 1.
+    pub(crate) fn incarnation(&self, place: &Place) -> u32 {
+        self.lock().past.incarnation(&place.branch, place.position)
+    }
+
+    /// Code reached a step: what the journal says of it, and the slot its result will come to.
+    ///
+    /// None where the run cannot go on; the fault is recorded and the step never resolves.
+    pub(crate) fn reach(&self, branch: BranchId, place: &Place) -> Option<(SlotId, Reached)> {
+        let mut inner = self.lock();
+        if inner.fault.is_some() {
+            return None;
+        }
+        let slot = SlotId::try_from(inner.slots.len()).unwrap_or(SlotId::MAX);
+        let past = inner.branches[branch as usize].past.remove(&place.position);
+        let reached = match past {
+            Some(past) if past.name != place.name => {
+                inner.fault = Some(Fault::Mismatch {
+                    journal: crate::view::path(&place.branch, &past.name, place.position),
+                    code: place.to_string(),
+                });
+                return None;
+            }
+            Some(past) => {
+                inner.past.reached(place, slot);
+                Reached::Journaled(past)
+            }
+            None => {
+                inner.steps += 1;
+                let (steps, limit) = (inner.steps, self.limits.steps_per_run);
+                if steps > limit {
+                    let failure = Failure::new(
+                        Code::ResourceExhausted,
+                        format!("the run has {steps} steps, the limit steps_per_run is {limit}"),
+                    );
+                    inner.fault = Some(Fault::Limit(failure.at(place.step_ref())));
+                    return None;
+                }
+                Reached::New
+            }
+        };
+        let kept = if matches!(reached, Reached::Journaled(_)) { inner.past.take_kept(place) } else { None };
+        inner.slots.push(kept.map_or(Slot::Waiting(None), Slot::Settled));
+        Some((slot, reached))
+    }
+
+    /// A step with a slot is polled for the first time: from now on its branch may build no other.
+    pub(crate) fn enter(&self, branch: BranchId, intent: Intent) {
+        let mut inner = self.lock();
+        inner.branches[branch as usize].in_flight += 1;
+        inner.intents.push(intent);
+    }
+
+    /// Writes down a fact that has no result to wait for.
+    ///
+    /// While the journal is replayed every such fact is in it already, unless a retry made it forget some; a new one
+    /// means that the code changed.
+    pub(crate) fn write(&self, place: &Place, kind: Kind) {
+        let mut inner = self.lock();
+        if inner.past.replaying && !inner.past.was_reset {
+            let code = place.to_string();
+            inner.fault.get_or_insert(Fault::Mismatch { journal: "a later fact".into(), code });
+            return;
+        }
+        inner.intents.push(Intent::Fact(Box::new(kind)));
+    }
+
+    /// The result of a step, once it is there.
+    pub(crate) fn poll_slot(&self, branch: BranchId, slot: SlotId, waker: &Waker) -> Poll<Result<Bytes, Failure>> {
+        let mut inner = self.lock();
+        match &mut inner.slots[slot as usize] {
+            Slot::Waiting(Some(known)) if known.will_wake(waker) => Poll::Pending,
+            Slot::Waiting(known) => {
+                *known = Some(waker.clone());
+                Poll::Pending
+            }
+            settled => match std::mem::replace(settled, Slot::Taken) {
+                Slot::Settled(result) => {
+                    let branch = &mut inner.branches[branch as usize];
+                    branch.in_flight = branch.in_flight.saturating_sub(1);
+                    Poll::Ready(result)
+                }
+                _ => Poll::Pending,
+            },
+        }
+    }
+
+    /// How many fan-outs of this name the branch has begun, this one included.
+    pub(crate) fn count_fan_out(&self, branch: BranchId, name: &'static str) -> u32 {
+        let mut inner = self.lock();
+        let branch = &mut inner.branches[branch as usize];
+        branch.fan_outs.push(name);
+        u32::try_from(branch.fan_outs.iter().filter(|known| **known == name).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Opens a keyed branch below another. `ordinal` tells fan-outs of one name on one branch apart.
+    pub(crate) fn open_branch(&self, parent: BranchId, name: &str, ordinal: u32, key: &str) -> BranchId {
+        let mut inner = self.lock();
+        let parent = &inner.branches[parent as usize].path;
+        let mut path = String::with_capacity(parent.len() + name.len() + key.len() + 4);
+        if !parent.is_empty() {
+            path.push_str(parent);
+            path.push('/');
+        }
+        path.push_str(name);
+        if ordinal > 1 {
+            path.push('~');
+            path.push_str(&ordinal.to_string());
+        }
+        path.push('[');
+        for char in key.chars() {
+            // The characters that give a path its structure.
+            match char {
+                '/' => path.push_str("%2F"),
+                '[' => path.push_str("%5B"),
+                ']' => path.push_str("%5D"),
+                '%' => path.push_str("%25"),
+                other => path.push(other),
+            }
+        }
+        path.push(']');
+        let path: Arc<str> = path.into();
+        let past = inner.past.take_branch(&path);
+        inner.branches.push(Branch { path, next: 0, in_flight: 0, fan_outs: Vec::new(), past });
+        BranchId::try_from(inner.branches.len() - 1).unwrap_or(BranchId::MAX)
+    }
+
+    /// A fan-out is going on: its branch may build nothing until [`Scope::leave`].
+    pub(crate) fn occupy(&self, branch: BranchId) {
+        self.lock().branches[branch as usize].in_flight += 1;
+    }
+
+    pub(crate) fn leave(&self, branch: BranchId) {
+        let mut inner = self.lock();
+        let branch = &mut inner.branches[branch as usize];
+        branch.in_flight = branch.in_flight.saturating_sub(1);
+    }
+
+    /// The time as the run knows it: never earlier than any it has seen, also over takeovers.
+    pub(crate) fn now(&self) -> Timestamp {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        inner.latest = inner.latest.max(now);
+        inner.latest
+    }
+
+    pub(crate) fn fail(&self, fault: Fault) {
+        self.lock().fault.get_or_insert(fault);
+    }
+
+    // What follows is the driver's side.
+
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.lock().fault.clone()
+    }
+
+    /// Takes what code has asked for since the last call, in order.
+    pub(crate) fn take_intents(&self, into: &mut Vec<Intent>) {
+        std::mem::swap(&mut self.lock().intents, into);
+    }
+
+    /// Hands a step its result; wakes only the future that waits for it.
+    pub(crate) fn deliver(&self, slot: SlotId, result: Result<Bytes, Failure>) {
+        let mut inner = self.lock();
+        let known = std::mem::replace(&mut inner.slots[slot as usize], Slot::Settled(result));
+        drop(inner);
+        if let Slot::Waiting(Some(waker)) = known {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn steps(&self) -> u32 {
+        self.lock().steps
+    }
+
+    /// The slot of a journaled step, if code has reached it.
+    pub(crate) fn slot_of(&self, branch: &str, position: u32) -> Option<SlotId> {
+        self.lock().past.slot_of(branch, position)
+    }
+
+    /// Keeps what the journal says of a step that code has not reached, where a retry may be why: the steps before it
+    /// are made again first. False where that cannot be.
+    pub(crate) fn keep(&self, place: &Place, result: &Option<Result<Bytes, Failure>>) -> bool {
+        let mut inner = self.lock();
+        if !inner.past.was_reset {
+            return false;
+        }
+        if let Some(result) = result {
+            inner.past.keep(place, result.clone());
+        }
+        true
+    }
+
+    pub(crate) fn was_reset(&self) -> bool {
+        self.lock().past.was_reset
+    }
+
+    /// A journaled step that code has not come to, although a retry left it its result.
+    pub(crate) fn unreached(&self) -> Option<String> {
+        self.lock().past.any_kept()
+    }
+
+    /// The replay is over: what follows is new.
+    pub(crate) fn replayed(&self) {
+        let mut inner = self.lock();
+        inner.past.replaying = false;
+        inner.past.forget_slots();
+    }
+
+    /// Keys that a fan-out gave to more than one item.
+    pub(crate) fn duplicates<'k>(keys: impl Iterator<Item = &'k str>) -> Vec<u32> {
+        let mut seen = HashSet::new();
+        keys.enumerate()
+            .filter(|(_, key)| !seen.insert(*key))
+            .map(|(index, _)| u32::try_from(index).unwrap_or(u32::MAX))
+            .collect()
+    }
+}

@@ -1,0 +1,184 @@
+//! A call to a service as a step.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use prost::Message;
+
+use super::{Step, sealed::Sealed};
+use crate::failure::{Code, Failure};
+use crate::history::PastKind;
+use crate::identity;
+use crate::place::{BranchId, Place, SlotId};
+use crate::retry::Retry;
+use crate::rpc::Rpc;
+use crate::scope::{CallIntent, CallOptions, Fault, Intent, Reached, Scope};
+
+/// A call that was built; await it to make it.
+#[must_use = "a call is made when it is awaited"]
+pub struct Call<R: Rpc> {
+    scope: Arc<Scope>,
+    branch: BranchId,
+    position: u32,
+    state: State<R>,
+}
+
+enum State<R: Rpc> {
+    Built {
+        request: R::Request,
+        options: CallOptions,
+        once: Option<(&'static str, Vec<String>)>,
+    },
+    Waiting {
+        slot: SlotId,
+        place: Place,
+    },
+    /// The run cannot go on; the driver knows why.
+    Stuck,
+}
+
+impl<R: Rpc> Unpin for Call<R> {}
+
+impl<R: Rpc> fmt::Debug for Call<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Call({}#{})", R::METHOD.path, self.position)
+    }
+}
+
+impl<R: Rpc> Call<R> {
+    pub(crate) fn build(scope: Arc<Scope>, branch: BranchId, call: R) -> Self {
+        let position = scope.build(branch, R::METHOD.path);
+        let state = State::Built { request: call.into_request(), options: CallOptions::default(), once: None };
+        Self { scope, branch, position, state }
+    }
+
+    /// How the call is tried again. [`Retry::standard`] where nothing is said.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        if let State::Built { options, .. } = &mut self.state {
+            options.retry = Some(retry);
+        }
+        self
+    }
+
+    /// Time for one attempt, from the first byte to the last. The engine's default where nothing is said.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        if let State::Built { options, .. } = &mut self.state {
+            options.timeout = Some(timeout);
+        }
+        self
+    }
+
+    /// A business key: no other run can have this effect again, as long as the service remembers the key.
+    pub fn once<P: AsRef<str>>(mut self, name: &'static str, parts: impl IntoIterator<Item = P>) -> Self {
+        if let State::Built { once, .. } = &mut self.state {
+            *once = Some((name, parts.into_iter().map(|part| part.as_ref().to_owned()).collect()));
+        }
+        self
+    }
+
+    /// Makes the answer durable as soon as it is there. Only reads need it said: an expensive one is then not
+    /// made again after a crash.
+    pub fn durable(mut self) -> Self {
+        if let State::Built { options, .. } = &mut self.state {
+            options.durable = true;
+        }
+        self
+    }
+
+    fn begin(
+        &self,
+        mut request: R::Request,
+        options: CallOptions,
+        once: Option<(&'static str, Vec<String>)>,
+    ) -> State<R> {
+        let method = R::METHOD;
+        let place = self.scope.place(self.branch, self.position, method.path);
+        let incarnation = self.scope.incarnation(&place);
+        let key = match once {
+            Some((name, parts)) => identity::business_key(method.path, name, &parts),
+            None => identity::step_key(self.scope.run, &place.branch, place.position, method.path, incarnation),
+        };
+        let mut encoded = request.encode_to_vec();
+        let hash = identity::hash(&encoded);
+        if method.request_id.is_some() {
+            R::fill_request_id(&mut request, &key.to_string());
+            encoded = request.encode_to_vec();
+        }
+        let Some((slot, reached)) = self.scope.reach(self.branch, &place) else { return State::Stuck };
+        let journaled = matches!(reached, Reached::Journaled(_));
+        let limit = self.scope.limits.payload_bytes;
+        // A limit that was lowered fails no run for what it has done already.
+        if !journaled && encoded.len() > limit {
+            let message =
+                format!("the request of {place} has {} bytes, the limit payload_bytes is {limit}", encoded.len());
+            self.scope.fail(Fault::Limit(Failure::new(Code::ResourceExhausted, message).at(place.step_ref())));
+            return State::Stuck;
+        }
+        if let Reached::Journaled(past) = reached {
+            let same = match past.kind {
+                PastKind::Effect { hash: journaled } => method.level.has_effects() && journaled == hash,
+                PastKind::Read { hash: journaled } => journaled.is_none_or(|journaled| journaled == hash),
+                _ => false,
+            };
+            if !same {
+                self.scope.fail(Fault::Mismatch {
+                    journal: format!("{place} with another request"),
+                    code: format!("{place} with a request of SHA-256 {}", hex(&hash)),
+                });
+                return State::Stuck;
+            }
+        }
+        let call = CallIntent {
+            slot,
+            place: place.clone(),
+            method,
+            request: encoded.into(),
+            hash,
+            key,
+            incarnation,
+            options,
+            journaled,
+        };
+        self.scope.enter(self.branch, Intent::Call(Box::new(call)));
+        State::Waiting { slot, place }
+    }
+}
+
+impl<R: Rpc> Future for Call<R> {
+    type Output = Result<R::Response, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        if matches!(self.state, State::Built { .. })
+            && let State::Built { request, options, once } = std::mem::replace(&mut self.state, State::Stuck)
+        {
+            self.state = self.begin(request, options, once);
+        }
+        let State::Waiting { slot, place } = &self.state else { return Poll::Pending };
+        match self.scope.poll_slot(self.branch, *slot, cx.waker()) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(failure)) => Poll::Ready(Err(failure.at(place.step_ref()))),
+            Poll::Ready(Ok(bytes)) => Poll::Ready(R::Response::decode(bytes).map_err(|error| {
+                let message = format!("the response of {} does not decode: {error}", R::METHOD.path);
+                Failure::new(Code::Internal, message).at(place.step_ref())
+            })),
+        }
+    }
+}
+
+impl<R: Rpc> Sealed for Call<R> {}
+
+impl<R: Rpc> Step for Call<R> {
+    type Value = R::Response;
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,218 @@
+//! The same work for many items, each on a keyed branch of its own.
+
+use std::future::{Future, IntoFuture};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+
+use crate::context::Context;
+use crate::failure::{Code, Failure};
+use crate::history::PastKind;
+use crate::identity;
+use crate::journal::Kind;
+use crate::journal_v1::FannedOut;
+use crate::place::{BranchId, Place};
+use crate::scope::{Fault, Reached, Scope};
+
+/// Marks a fan-out whose key is still to be said.
+#[derive(Debug)]
+pub struct NoKey(());
+
+/// The key of every item.
+#[derive(Debug)]
+pub struct Keys(Vec<String>);
+
+/// A fan-out that was built; give it a key and await it.
+#[must_use = "a fan-out begins when it is awaited"]
+#[derive(Debug)]
+pub struct FanOut<I, F, K> {
+    scope: Arc<Scope>,
+    branch: BranchId,
+    position: u32,
+    name: &'static str,
+    items: Vec<I>,
+    body: F,
+    limit: usize,
+    keys: K,
+}
+
+/// Branches that go on at once where nothing is said.
+const DEFAULT_LIMIT: usize = 32;
+
+impl<I, F> FanOut<I, F, NoKey> {
+    pub(crate) fn build(scope: Arc<Scope>, branch: BranchId, name: &'static str, items: Vec<I>, body: F) -> Self {
+        let position = scope.build(branch, name);
+        Self { scope, branch, position, name, items, body, limit: DEFAULT_LIMIT, keys: NoKey(()) }
+    }
+
+    /// What tells one item from the others, in this run and after every crash. It is part of the branch's path
+    /// and so is shown in logs and by the admin API.
+    pub fn key(self, key: impl Fn(&I) -> String) -> FanOut<I, F, Keys> {
+        let keys = self.items.iter().map(key).collect();
+        self.with_keys(keys)
+    }
+
+    /// The same for a key that must not be shown, such as a field marked `debug_redact`: paths carry its hash.
+    pub fn secret_key(self, key: impl Fn(&I) -> String) -> FanOut<I, F, Keys> {
+        let keys = self.items.iter().map(|item| identity::redacted(&key(item))).collect();
+        self.with_keys(keys)
+    }
+
+    fn with_keys(self, keys: Vec<String>) -> FanOut<I, F, Keys> {
+        let Self { scope, branch, position, name, items, body, limit, .. } = self;
+        FanOut { scope, branch, position, name, items, body, limit, keys: Keys(keys) }
+    }
+}
+
+impl<I, F, K> FanOut<I, F, K> {
+    /// How many branches go on at once; 32 where nothing is said, at least 1.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit.max(1);
+        self
+    }
+}
+
+impl<I, F> FanOut<I, F, Keys> {
+    /// Opens the fan-out: checks it against the journal and the limits, and finds the keys that come twice.
+    /// None where the run cannot go on.
+    fn open(&self) -> Option<Vec<u32>> {
+        let place = self.scope.place(self.branch, self.position, self.name);
+        let width = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
+        let duplicates = Scope::duplicates(self.keys.0.iter().map(String::as_str));
+        match self.scope.reach(self.branch, &place)?.1 {
+            // A limit that was lowered fails no run for what it has done already.
+            Reached::New => {
+                if let Some(failure) = self.refused(&place, width) {
+                    self.scope.fail(Fault::Limit(failure));
+                    return None;
+                }
+                let stored = FannedOut { place: Some(place.stored()), width, duplicates: duplicates.clone() };
+                self.scope.write(&place, Kind::FannedOut(stored));
+            }
+            Reached::Journaled(past) => {
+                let same = matches!(&past.kind, PastKind::FanOut { width: journaled, duplicates: known }
+                    if *journaled == width && *known == duplicates);
+                if !same {
+                    let code = format!("{place} over {width} items, {} of them duplicates", duplicates.len());
+                    self.scope.fail(Fault::Mismatch { journal: format!("{place} as {}", past.kind), code });
+                    return None;
+                }
+            }
+        }
+        Some(duplicates)
+    }
+
+    fn refused(&self, place: &Place, width: u32) -> Option<Failure> {
+        let limits = &self.scope.limits;
+        let message = if width > limits.fan_out_width {
+            format!("{place} has {width} items, the limit fan_out_width is {}", limits.fan_out_width)
+        } else {
+            let key = self.keys.0.iter().find(|key| key.len() > limits.name_bytes)?;
+            format!("{place} has a key of {} bytes, the limit name_bytes is {}", key.len(), limits.name_bytes)
+        };
+        Some(Failure::new(Code::ResourceExhausted, message).at(place.step_ref()))
+    }
+}
+
+impl<I, F, Fut, T> IntoFuture for FanOut<I, F, Keys>
+where
+    I: Send + 'static,
+    F: FnMut(Context, I) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+    T: Send + 'static,
+{
+    type Output = FannedOutcome<T>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Some(duplicates) = self.open() else { return std::future::pending().await };
+            self.scope.occupy(self.branch);
+            let ordinal = self.scope.count_fan_out(self.branch, self.name);
+            let Self { scope, branch, name, items, mut body, limit, keys, .. } = self;
+            let mut outcomes: Vec<Option<Outcome<T>>> = (0..items.len()).map(|_| None).collect();
+            for index in duplicates {
+                outcomes[index as usize] = Some(Outcome::Duplicate);
+            }
+            let mut waiting = items.into_iter().enumerate();
+            let mut going = FuturesUnordered::new();
+            loop {
+                while going.len() < limit
+                    && let Some((index, item)) = waiting.next()
+                {
+                    if outcomes[index].is_none() {
+                        let child = scope.open_branch(branch, name, ordinal, &keys.0[index]);
+                        let work = body(Context::branch(Arc::clone(&scope), child), item);
+                        going.push(async move { (index, work.await) });
+                    }
+                }
+                let Some((index, result)) = going.next().await else { break };
+                outcomes[index] = Some(match result {
+                    Ok(value) => Outcome::Done(value),
+                    Err(failure) => Outcome::Failed(failure),
+                });
+            }
+            scope.leave(branch);
+            let outcomes = keys.0.into_iter().zip(outcomes.into_iter().flatten()).collect();
+            FannedOutcome { outcomes }
+        })
+    }
+}
+
+/// What became of every item, in their order.
+#[derive(Debug)]
+pub struct FannedOutcome<T> {
+    outcomes: Vec<(String, Outcome<T>)>,
+}
+
+/// What became of one item.
+#[derive(Debug)]
+pub enum Outcome<T> {
+    Done(T),
+    Failed(Failure),
+    /// An earlier item had the same key.
+    Duplicate,
+}
+
+impl<T> FannedOutcome<T> {
+    /// Items whose branch ended well.
+    pub fn succeeded(&self) -> u32 {
+        self.count(|outcome| matches!(outcome, Outcome::Done(_)))
+    }
+
+    /// Items whose branch failed.
+    pub fn failed(&self) -> u32 {
+        self.count(|outcome| matches!(outcome, Outcome::Failed(_)))
+    }
+
+    /// Items whose key an earlier item had.
+    pub fn duplicates(&self) -> u32 {
+        self.count(|outcome| matches!(outcome, Outcome::Duplicate))
+    }
+
+    /// Every item's key and outcome, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Outcome<T>)> {
+        self.outcomes.iter().map(|(key, outcome)| (key.as_str(), outcome))
+    }
+
+    /// The values of all items, or the first failure in their order; duplicates bring nothing.
+    ///
+    /// # Errors
+    /// The failure of the first item that failed.
+    pub fn values(self) -> Result<Vec<T>, Failure> {
+        self.outcomes
+            .into_iter()
+            .filter_map(|(_, outcome)| match outcome {
+                Outcome::Done(value) => Some(Ok(value)),
+                Outcome::Failed(failure) => Some(Err(failure)),
+                Outcome::Duplicate => None,
+            })
+            .collect()
+    }
+
+    fn count(&self, which: impl Fn(&Outcome<T>) -> bool) -> u32 {
+        u32::try_from(self.outcomes.iter().filter(|(_, outcome)| which(outcome)).count()).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,304 @@
+//! What the engine asks of a store: every operation atomic, fenced by epoch, and grouped with what else waits.
+//!
+//! Implementations: [`sqlite`] for one replica. The trait is made for a second one over many replicas.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::claim::Claim;
+use crate::state::State;
+use crate::time::Timestamp;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+pub mod sqlite;
+
+/// The answer to one operation. Dropping it does not take the operation back.
+pub type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
+
+/// Durable runs, their journals, request ids and schedules.
+///
+/// Writes are queued in the order in which the methods are *called* (not polled) and grouped by the store: one
+/// commit carries everything that waits. Each answer comes after its commit; one bad operation never fails its
+/// neighbours. A run that was read or claimed after a commit shows that commit.
+pub trait Store: Send + Sync + 'static {
+    /// Creates a run with the first facts of its journal.
+    fn create(&self, run: NewRun) -> Answer<Created>;
+
+    /// Appends facts to a claimed run and moves its row, if (epoch, sequence) are still what the owner thinks.
+    fn append(&self, append: Append) -> Answer<Appended>;
+
+    /// Claims runs that are due and nobody holds: pending ones, those whose wake time has come, and those whose
+    /// owner is gone. Each gets a new epoch.
+    fn claim(&self, claim: ClaimRuns) -> Answer<Claimed>;
+
+    /// Asks a run to end. Bumps its control version; a run that nobody holds becomes due at once.
+    fn cancel(&self, cancel: Cancel) -> Answer<RunRow>;
+
+    /// Reopens a failed or blocked run that nobody holds, with the facts that say how.
+    fn reopen(&self, reopen: Reopen) -> Answer<RunRow>;
+
+    /// Makes the stored schedules those that are declared; marks of schedules that stay are kept.
+    fn declare_schedules(&self, schedules: Vec<Schedule>) -> Answer<Vec<ScheduleRow>>;
+
+    /// Starts the run of one tick and advances the schedule's mark, both or neither (semantics.md T1).
+    fn tick(&self, tick: Tick) -> Answer<Ticked>;
+
+    /// One run's row.
+    fn run(&self, id: Uuid) -> Answer<Option<RunRow>>;
+
+    /// The journal of a run from the fact after `after_sequence` on, at most `limit` entries.
+    fn journal(&self, id: Uuid, after_sequence: u64, limit: u32) -> Answer<Vec<JournalEntry>>;
+
+    /// Runs by filter, newest first.
+    fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>>;
+
+    /// The stored schedules, by name.
+    fn schedules(&self) -> Answer<Vec<ScheduleRow>>;
+
+    /// The claim of this owner, to be asked right before every send. Not held while the store is down, and never
+    /// again once it is closed or another's; held once it is open again, for the runs that are claimed from then on.
+    fn ownership(&self) -> Arc<dyn Claim>;
+
+    /// Counts the times that all claims of this owner were lost at once (the store had to be reopened).
+    /// On every change the engine drops all runs from memory and claims them anew.
+    fn losses(&self) -> watch::Receiver<u64>;
+
+    /// Makes everything queued durable and closes. Later operations answer [`StoreError::Closed`].
+    fn close(&self) -> Answer<()>;
+}
+
+/// What is stored of a run beside its journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRow {
+    pub id: Uuid,
+    pub workflow: String,
+    pub workflow_version: u32,
+    pub status: Status,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    /// When the run fails with DEADLINE_EXCEEDED.
+    pub deadline: Timestamp,
+    pub origin: Option<Origin>,
+    /// Counts the owners the run has had.
+    pub epoch: u64,
+    /// Number of facts in the journal.
+    pub sequence: u64,
+    /// Bumped by every command; a start is refused while its owner has not seen the command.
+    pub control: u64,
+    /// Why an operator asked the run to end; none where nobody did.
+    pub cancel_requested: Option<String>,
+    /// Whether a replica holds the run.
+    pub owned: bool,
+}
+
+/// The part of a run's row that its owner writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub state: State,
+    /// Why, where the state alone does not say it; a constant such as `UNDO_FAILED`, and a sentence after `: `.
+    pub reason: String,
+    /// The end that an ENDING run will reach.
+    pub ending_as: Option<State>,
+    /// When the run goes on by itself once nobody holds it; none where only a command moves it.
+    pub wake_at: Option<Timestamp>,
+    /// Number of journaled steps.
+    pub steps: u32,
+    /// Code and message of the failure, for lists.
+    pub error: Option<(i32, String)>,
+}
+
+/// The tick that started a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub schedule: String,
+    pub nominal: Timestamp,
+}
+
+/// An idempotent request of the API (AIP-155): kept at least 24 hours, whatever is deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestKey {
+    pub caller: String,
+    pub method: &'static str,
+    pub id: Uuid,
+    /// SHA-256 of the request without its id; another request under the same id is refused.
+    pub hash: [u8; 32],
+}
+
+/// A run to create.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    pub id: Uuid,
+    pub workflow: String,
+    pub workflow_version: u32,
+    pub created_at: Timestamp,
+    pub deadline: Timestamp,
+    pub origin: Option<Origin>,
+    pub request: Option<RequestKey>,
+    /// Whether the caller drives the run from now on (epoch 1); otherwise it is left for a claim (epoch 0).
+    pub claimed: bool,
+    /// First facts, encoded as one `orchestrator.journal.v1.Entry`, and their number.
+    pub entry: Bytes,
+    pub facts: u64,
+    pub status: Status,
+}
+
+/// What became of a creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The run is durable.
+    New,
+    /// The same request created this run before; nothing was written.
+    Existing(Uuid),
+}
+
+/// Facts to append.
+#[derive(Clone, Debug)]
+pub struct Append {
+    pub run: Uuid,
+    pub epoch: u64,
+    /// Number of facts the owner knows the journal to have.
+    pub sequence: u64,
+    /// Where the facts start an effect: the control version the owner has seen.
+    pub control: Option<u64>,
+    pub entry: Bytes,
+    pub facts: u64,
+    pub status: Status,
+    /// Gives the run back: its state says when it is due again. An ended run is always given back.
+    pub release: bool,
+}
+
+/// What became of an append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The facts are durable.
+    Done,
+    /// Nothing was written: a command came first. The owner looks at the row and decides again.
+    Commanded(Box<RunRow>),
+}
+
+/// A wish for runs.
+#[derive(Clone, Debug)]
+pub struct ClaimRuns {
+    /// Names of the workflows this replica can run, each with its newest version.
+    pub workflows: Vec<(String, u32)>,
+    pub now: Timestamp,
+    pub limit: u32,
+}
+
+/// Runs that are now this owner's.
+#[derive(Clone, Debug, Default)]
+pub struct Claimed {
+    pub runs: Vec<RunRow>,
+    /// When the next run becomes due; none where none waits. In the past where the limit cut the claim short.
+    pub next_due: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Cancel {
+    pub run: Uuid,
+    pub reason: String,
+    pub now: Timestamp,
+    pub request: Option<RequestKey>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Reopen {
+    pub run: Uuid,
+    pub epoch: u64,
+    pub sequence: u64,
+    pub entry: Bytes,
+    pub facts: u64,
+    pub deadline: Timestamp,
+    pub now: Timestamp,
+    pub request: Option<RequestKey>,
+}
+
+/// A schedule as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    pub name: String,
+    pub workflow: String,
+    pub interval: std::time::Duration,
+}
+
+/// A schedule as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleRow {
+    pub schedule: Schedule,
+    /// Made when the schedule was first declared; run ids of ticks derive from it.
+    pub uid: Uuid,
+    /// Nominal time of the last tick that was dealt with.
+    pub high_water: Option<Timestamp>,
+    /// The last run that a tick started.
+    pub last_run: Option<Uuid>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Tick {
+    pub schedule: String,
+    pub uid: Uuid,
+    pub nominal: Timestamp,
+    /// The run to start; its id is derived from uid and nominal time.
+    pub run: NewRun,
+}
+
+/// What became of a tick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ticked {
+    /// The run is durable.
+    Started,
+    /// The run of an earlier tick is not over; the tick is skipped.
+    Overlapped(Uuid),
+    /// The tick was dealt with before, or the schedule is not the one it was.
+    Past,
+}
+
+/// A filter over runs. The page goes on below `before`.
+#[derive(Clone, Debug, Default)]
+pub struct ListRuns {
+    pub workflow: Option<String>,
+    pub states: Vec<State>,
+    /// Only runs with an id smaller than this (ids grow with creation time).
+    pub before: Option<Uuid>,
+    pub limit: u32,
+}
+
+/// One append as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// Sequence number of the entry's last fact.
+    pub sequence: u64,
+    pub epoch: u64,
+    /// An encoded `orchestrator.journal.v1.Entry`.
+    pub entry: Bytes,
+}
+
+/// Why an operation was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Another owner, or an earlier append of this one, moved the run. Nothing was written.
+    #[error("run {0} is no longer at the epoch and sequence this owner knows")]
+    Fenced(Uuid),
+    #[error("run {0} not found")]
+    NotFound(Uuid),
+    /// The run's state does not allow the operation. Nothing was written.
+    #[error("run {run} is {state}, which does not allow this")]
+    Precondition { run: Uuid, state: State },
+    /// A request id was used for another request before. Nothing was written.
+    #[error("request_id {0} was used for another request")]
+    RequestMismatch(Uuid),
+    /// The store failed; whether the operation was done is unknown.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The store was opened by a newer release, is damaged, or is not ours. Nothing was written.
+    #[error("the store cannot be used: {0}")]
+    Unusable(String),
+    #[error("the store is closed")]
+    Closed,
+}

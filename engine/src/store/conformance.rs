@@ -1,0 +1,211 @@
+//! What every store must do, as tests over the trait: each store runs the same ones.
+//!
+//! A store's own tests name it once, and get one test for each sentence:
+//!
+//! ```ignore
+//! engine::store_conformance!(MyStores::default());
+//! ```
+
+#![expect(clippy::unwrap_used, reason = "these are tests, only that other crates' tests call them")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use uuid::Uuid;
+
+use super::{
+    Append, Appended, Cancel, ClaimRuns, Claimed, Created, NewRun, Reopen, RequestKey, RunRow, Status, Store,
+    StoreError,
+};
+use crate::state::State;
+use crate::time::{Clock, Timestamp};
+
+mod appending;
+mod claiming;
+mod commands;
+mod reading;
+mod ticking;
+
+/// Makes the stores that the tests work on.
+pub trait Stores: Send + Sync {
+    /// A store with nothing in it. Each test asks once.
+    fn empty(&self) -> BoxFuture<'_, Arc<dyn Store>>;
+
+    /// What the last one made holds, in the hands of another owner, after the earlier one died without a word.
+    fn succeed(&self, dead: Arc<dyn Store>) -> BoxFuture<'_, Arc<dyn Store>>;
+}
+
+macro_rules! sentences {
+    ($($module:ident { $($name:ident)* })*) => {
+        $($(
+            #[doc(hidden)]
+            pub async fn $name(stores: &dyn Stores) {
+                $module::$name(stores).await;
+            }
+        )*)*
+
+        /// Makes a test of each sentence over the stores that the expression makes.
+        #[macro_export]
+        macro_rules! store_conformance {
+            ($stores:expr) => {
+                $($(
+                    #[tokio::test]
+                    async fn $name() {
+                        $crate::store::conformance::$name(&$stores).await;
+                    }
+                )*)*
+            };
+        }
+
+        /// Runs all sentences, one after another.
+        ///
+        /// # Panics
+        ///
+        /// Where the store does not keep one.
+        pub async fn suite(stores: &dyn Stores) {
+            $($($name(stores).await;)*)*
+        }
+    };
+}
+
+sentences! {
+    appending {
+        a_created_run_is_there_with_its_first_facts
+        an_append_moves_the_row_and_adds_to_the_journal
+        an_append_without_facts_moves_the_row_only
+        an_append_at_another_sequence_is_fenced
+        an_append_at_another_epoch_is_fenced
+        an_append_to_a_run_that_is_given_back_is_fenced
+        an_append_to_a_run_that_is_not_there_says_so
+        a_run_that_is_created_twice_is_refused
+        an_ended_run_is_given_back_and_stays_ended
+        appends_queued_together_keep_their_order
+        a_refused_operation_does_not_fail_its_neighbours
+        operations_are_queued_when_they_are_called
+        a_closed_store_says_so
+    }
+    claiming {
+        a_pending_run_is_claimed_once
+        a_sleeping_run_is_claimed_when_its_time_has_come
+        a_parked_run_without_a_wake_time_is_left_alone
+        the_longest_due_run_is_claimed_first_and_the_limit_holds
+        unknown_workflows_and_newer_versions_are_left_alone
+        a_new_owner_claims_what_the_old_one_held
+        a_new_owner_leaves_parked_runs_parked
+        an_old_owner_cannot_write
+        a_claim_shows_what_was_committed_before
+    }
+    commands {
+        a_repeated_creation_gives_the_first_run
+        a_request_id_of_another_request_is_refused
+        request_ids_of_other_callers_and_methods_are_others
+        a_start_is_refused_after_a_cancel
+        facts_that_start_nothing_are_appended_after_a_cancel
+        a_cancelled_run_that_nobody_holds_is_due_at_once
+        a_cancel_of_an_ended_run_depends_on_its_end
+        a_repeated_cancel_acts_once
+        a_failed_run_is_reopened
+        a_reopening_of_another_journal_is_fenced
+        a_running_run_is_not_reopened
+    }
+    reading {
+        a_journal_is_read_in_pages
+        runs_are_listed_newest_first_in_pages
+        runs_are_listed_by_workflow_and_state
+        what_is_not_there_is_none
+    }
+    ticking {
+        a_tick_starts_its_run_once
+        a_tick_during_the_last_run_is_skipped
+        a_tick_after_the_end_of_the_last_run_starts
+        marks_of_schedules_that_stay_are_kept
+        a_schedule_that_left_and_came_back_is_another_one
+    }
+}
+
+const WORKFLOW: &str = "conformance.first";
+const OTHER: &str = "conformance.second";
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn now() -> Timestamp {
+    Clock::system().now()
+}
+
+/// A status in this state and nothing beside.
+fn status(state: State) -> Status {
+    Status { state, reason: String::new(), ending_as: None, wake_at: None, steps: 0, error: None }
+}
+
+fn sleeping(wake_at: Timestamp) -> Status {
+    Status { wake_at: Some(wake_at), ..status(State::Waiting) }
+}
+
+/// A run that waits for a claim.
+fn pending() -> NewRun {
+    let created_at = now();
+    NewRun {
+        id: Uuid::now_v7(),
+        workflow: WORKFLOW.to_owned(),
+        workflow_version: 1,
+        created_at,
+        deadline: created_at.after(60 * MINUTE),
+        origin: None,
+        request: None,
+        claimed: false,
+        entry: Bytes::from_static(b"created"),
+        facts: 1,
+        status: status(State::Pending),
+    }
+}
+
+/// A run that its creator drives.
+fn running() -> NewRun {
+    NewRun { claimed: true, status: status(State::Running), ..pending() }
+}
+
+/// One more fact for a run at this epoch and sequence.
+fn fact(run: Uuid, epoch: u64, sequence: u64) -> Append {
+    Append {
+        run,
+        epoch,
+        sequence,
+        control: None,
+        entry: Bytes::from(format!("fact {}", sequence + 1)),
+        facts: 1,
+        status: status(State::Running),
+        release: false,
+    }
+}
+
+fn request(id: Uuid, hash: u8) -> RequestKey {
+    RequestKey { caller: "someone".to_owned(), method: "StartRun", id, hash: [hash; 32] }
+}
+
+fn cancel(run: Uuid) -> Cancel {
+    Cancel { run, reason: "enough".to_owned(), now: now(), request: None }
+}
+
+/// Claims of the first workflow, as of then.
+async fn claim_at(store: &dyn Store, now: Timestamp, limit: u32) -> Claimed {
+    store.claim(ClaimRuns { workflows: vec![(WORKFLOW.to_owned(), 1)], now, limit }).await.unwrap()
+}
+
+async fn created(store: &dyn Store, run: NewRun) -> Uuid {
+    let id = run.id;
+    assert_eq!(store.create(run).await, Ok(Created::New));
+    id
+}
+
+async fn row(store: &dyn Store, id: Uuid) -> RunRow {
+    store.run(id).await.unwrap().unwrap()
+}
+
+/// Moves a run that its creator holds at sequence 1 into a state, and gives it back.
+async fn left(store: &dyn Store, status: Status) -> Uuid {
+    let id = created(store, running()).await;
+    let append = Append { status, release: true, ..fact(id, 1, 1) };
+    assert_eq!(store.append(append).await, Ok(Appended::Done));
+    id
+}

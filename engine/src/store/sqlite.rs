@@ -1,0 +1,272 @@
+//! SQLite: the store of one replica, in one file, with one thread that writes and two that read.
+//!
+//! Every commit is durable when it is answered (WAL, `synchronous = FULL`) and carries all that waited for it. A
+//! file has one owner at a time: a lock beside it keeps a second process out, and each opening is a new generation
+//! that outdates what an earlier one held.
+
+use std::path::Path;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+use super::{
+    Answer, Append, Appended, Cancel, ClaimRuns, Claimed, Created, JournalEntry, ListRuns, NewRun, Reopen, RunRow,
+    Schedule, ScheduleRow, Store, StoreError, Tick, Ticked,
+};
+use crate::claim::Claim;
+use crate::time::Clock;
+use database::{Database, Settings};
+use job::{Operation, job};
+use place::Place;
+use readers::{Readers, Reads};
+use shared::Shared;
+use writer::{Message, Writer};
+
+mod backup;
+mod claims;
+mod commands;
+mod database;
+#[cfg(any(test, feature = "testing"))]
+mod faults;
+#[cfg(any(test, feature = "testing"))]
+mod inline;
+mod job;
+mod migrations;
+mod place;
+mod readers;
+mod reads;
+mod requests;
+mod rows;
+mod runs;
+mod schedules;
+mod shared;
+mod workflows;
+mod writer;
+
+pub use backup::backup;
+#[cfg(any(test, feature = "testing"))]
+pub use faults::CommitFault;
+
+/// How a store behaves, beside where it lies.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct SqliteOptions {
+    /// Waits this long after every commit before it is answered, to see how the engine does on a slower disk.
+    /// For benchmarks only.
+    pub commit_delay: Option<Duration>,
+}
+
+/// A store in a SQLite database. Dropping it closes it, and waits until that is done.
+pub struct Sqlite(Backend);
+
+enum Backend {
+    File(File),
+    #[cfg(any(test, feature = "testing"))]
+    Memory(inline::Inline),
+}
+
+struct File {
+    writes: Sender<Message>,
+    reads: Reads,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    #[cfg(any(test, feature = "testing"))]
+    faults: faults::Faults,
+}
+
+impl Sqlite {
+    /// Opens the store in this file, made if it is missing, and becomes its owner.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unusable`] where another process has it open, and where the file is not ours, damaged, made by a
+    /// newer release, or on a network file system. Nothing is written to such a file.
+    pub fn open(path: impl AsRef<Path>, options: SqliteOptions, clock: Clock) -> Result<Self, StoreError> {
+        let settings = Settings {
+            clock,
+            commit_delay: options.commit_delay,
+            process: Uuid::new_v4(),
+            #[cfg(any(test, feature = "testing"))]
+            faults: faults::Faults::default(),
+        };
+        #[cfg(any(test, feature = "testing"))]
+        let faults = settings.faults.clone();
+        let place = Arc::new(Place::take(path.as_ref())?);
+        let database = Database::open(&place, &settings, None)?;
+        let no_thread = |error: std::io::Error| place::unusable(path.as_ref(), &format!("no thread for it: {error}"));
+        let (readers, reads) = Readers::start(place.clone()).map_err(no_thread)?;
+        let shared = Arc::new(Shared::new());
+        let (writes, queue) = mpsc::channel();
+        let writer = Writer { queue, place, shared: shared.clone(), readers, settings };
+        let thread = std::thread::Builder::new().name("store-writer".to_owned());
+        let thread = Mutex::new(Some(thread.spawn(move || writer.run(database)).map_err(no_thread)?));
+        Ok(Self(Backend::File(File {
+            writes,
+            reads,
+            shared,
+            thread,
+            #[cfg(any(test, feature = "testing"))]
+            faults,
+        })))
+    }
+
+    fn write<I, O>(&self, input: I, bytes: usize, operation: Operation<Database, I, O>) -> Answer<O>
+    where
+        I: Send + 'static,
+        O: Send + 'static,
+    {
+        match &self.0 {
+            Backend::File(file) => {
+                let (write, answer) = job(input, bytes, operation);
+                // Where nobody writes any more the job is dropped, and answers that the store is closed.
+                drop(file.writes.send(Message::Write(write)));
+                answer
+            }
+            #[cfg(any(test, feature = "testing"))]
+            Backend::Memory(inline) => inline.write(input, operation),
+        }
+    }
+
+    fn read<I, O>(&self, input: I, operation: Operation<rusqlite::Connection, I, O>) -> Answer<O>
+    where
+        I: Send + 'static,
+        O: Send + 'static,
+    {
+        match &self.0 {
+            Backend::File(file) => file.reads.submit(input, operation),
+            #[cfg(any(test, feature = "testing"))]
+            Backend::Memory(inline) => inline.read(input, operation),
+        }
+    }
+
+    fn shared(&self) -> &Shared {
+        match &self.0 {
+            Backend::File(file) => &file.shared,
+            #[cfg(any(test, feature = "testing"))]
+            Backend::Memory(inline) => &inline.shared,
+        }
+    }
+}
+
+/// For tests of the engine and of this store.
+#[cfg(any(test, feature = "testing"))]
+impl Sqlite {
+    /// A new store in memory that does everything when it is called, without a thread: under tokio's paused clock
+    /// no time passes in it.
+    pub fn in_memory(clock: Clock) -> Result<Self, StoreError> {
+        let settings =
+            Settings { clock, commit_delay: None, process: Uuid::new_v4(), faults: faults::Faults::default() };
+        Ok(Self(Backend::Memory(inline::Inline::new(&settings)?)))
+    }
+
+    /// The same store in memory as its next owner finds it after this one was killed: this one answers
+    /// [`StoreError::Closed`] from now on, and what it held can be claimed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unusable`] for a store in a file, which is dropped and opened instead.
+    pub fn reopen_as_new_owner(&self) -> Result<Self, StoreError> {
+        match &self.0 {
+            Backend::Memory(inline) => Ok(Self(Backend::Memory(inline.succeed()?))),
+            Backend::File(_) => Err(StoreError::Unusable("only a store in memory changes hands in place".to_owned())),
+        }
+    }
+
+    /// Makes the next commit fail as a broken disk would.
+    pub fn fail_next_commit(&self, fault: CommitFault) {
+        match &self.0 {
+            Backend::File(file) => file.faults.inject(fault),
+            Backend::Memory(inline) => inline.fail_next_commit(fault),
+        }
+    }
+}
+
+impl Store for Sqlite {
+    fn create(&self, run: NewRun) -> Answer<Created> {
+        let bytes = run.entry.len();
+        self.write(run, bytes, runs::create)
+    }
+
+    fn append(&self, append: Append) -> Answer<Appended> {
+        let bytes = append.entry.len();
+        self.write(append, bytes, runs::append)
+    }
+
+    fn claim(&self, claim: ClaimRuns) -> Answer<Claimed> {
+        self.write(claim, 0, claims::claim)
+    }
+
+    fn cancel(&self, cancel: Cancel) -> Answer<RunRow> {
+        self.write(cancel, 0, commands::cancel)
+    }
+
+    fn reopen(&self, reopen: Reopen) -> Answer<RunRow> {
+        let bytes = reopen.entry.len();
+        self.write(reopen, bytes, commands::reopen)
+    }
+
+    fn declare_schedules(&self, schedules: Vec<Schedule>) -> Answer<Vec<ScheduleRow>> {
+        self.write(schedules, 0, schedules::declare)
+    }
+
+    fn tick(&self, tick: Tick) -> Answer<Ticked> {
+        let bytes = tick.run.entry.len();
+        self.write(tick, bytes, schedules::tick)
+    }
+
+    fn run(&self, id: Uuid) -> Answer<Option<RunRow>> {
+        self.read(id, reads::run)
+    }
+
+    fn journal(&self, id: Uuid, after_sequence: u64, limit: u32) -> Answer<Vec<JournalEntry>> {
+        self.read(reads::Page { run: id, after: after_sequence, limit }, reads::journal)
+    }
+
+    fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>> {
+        self.read(filter, reads::list)
+    }
+
+    fn schedules(&self) -> Answer<Vec<ScheduleRow>> {
+        self.read((), schedules::all)
+    }
+
+    fn ownership(&self) -> Arc<dyn Claim> {
+        self.shared().claim()
+    }
+
+    fn losses(&self) -> watch::Receiver<u64> {
+        self.shared().losses()
+    }
+
+    fn close(&self) -> Answer<()> {
+        let (asked, closed) = oneshot::channel();
+        match &self.0 {
+            Backend::File(file) => drop(file.writes.send(Message::Close(Some(asked)))),
+            #[cfg(any(test, feature = "testing"))]
+            Backend::Memory(inline) => inline.close(),
+        }
+        // Nobody answers where it was closed before; that is as well.
+        Box::pin(async move { closed.await.unwrap_or(Ok(())) })
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        drop(self.writes.send(Message::Close(None)));
+        if let Some(thread) = shared::lock(&self.thread).take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the writer of the store panicked");
+        }
+    }
+}
+
+impl std::fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Sqlite").field(self.shared()).finish()
+    }
+}

@@ -1,0 +1,94 @@
+//! One operation on its way through a thread: its input, the code that does it, and who waits for the answer.
+
+use tokio::sync::oneshot;
+
+use crate::store::{Answer, StoreError};
+
+/// Why an operation did not give its output.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The operation does not apply. It wrote nothing.
+    Refused(StoreError),
+    /// A statement failed. The transaction is rolled back.
+    Statement(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Statement(error)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// The code of an operation. It checks first, and writes only when nothing but the disk can stop it.
+pub(super) type Operation<S, I, O> = fn(&mut S, &I) -> Result<O, Fault>;
+
+/// An operation with its types hidden, for a queue of many kinds. `S` is what it works on.
+pub(super) trait Job<S>: Send {
+    /// Does it, and keeps the output for [`Job::answer`]. May be done again after a rollback.
+    fn run(&mut self, on: &mut S) -> rusqlite::Result<()>;
+
+    /// Answers with the output of the last run.
+    fn answer(self: Box<Self>);
+
+    /// Answers with an error instead.
+    fn fail(self: Box<Self>, error: StoreError);
+
+    /// About how many bytes it writes.
+    fn bytes(&self) -> usize;
+}
+
+struct Task<S, I, O> {
+    input: I,
+    bytes: usize,
+    operation: Operation<S, I, O>,
+    output: Option<Result<O, StoreError>>,
+    waiter: oneshot::Sender<Result<O, StoreError>>,
+}
+
+/// Makes a job and the answer to it. A job that is dropped answers that the store is closed.
+pub(super) fn job<S, I, O>(input: I, bytes: usize, operation: Operation<S, I, O>) -> (Box<dyn Job<S>>, Answer<O>)
+where
+    S: 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    let (waiter, answer) = oneshot::channel();
+    let task = Task { input, bytes, operation, output: None, waiter };
+    (Box::new(task), Box::pin(async move { answer.await.unwrap_or(Err(StoreError::Closed)) }))
+}
+
+impl<S, I, O> Job<S> for Task<S, I, O>
+where
+    I: Send,
+    O: Send,
+{
+    fn run(&mut self, on: &mut S) -> rusqlite::Result<()> {
+        self.output = None;
+        match (self.operation)(on, &self.input) {
+            Ok(output) => self.output = Some(Ok(output)),
+            Err(Fault::Refused(error)) => self.output = Some(Err(error)),
+            Err(Fault::Statement(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>) {
+        let Self { output, waiter, .. } = *self;
+        // Nobody may wait any more; the operation stands all the same.
+        drop(waiter.send(output.unwrap_or(Err(StoreError::Closed))));
+    }
+
+    fn fail(self: Box<Self>, error: StoreError) {
+        drop(self.waiter.send(Err(error)));
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}

@@ -1,0 +1,204 @@
+//! Where a store lies: its path, the lock that keeps a second process out, and what must be true before SQLite opens it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::migrations;
+use crate::store::StoreError;
+
+/// Network file systems: their locks and their caches do not keep what SQLite's WAL needs (statfs magic numbers).
+#[cfg(target_os = "linux")]
+const NETWORK: &[(u64, &str)] = &[
+    (0x6969, "NFS"),
+    (0x517B, "SMB"),
+    (0xFE53_4D42, "SMB2"),
+    (0xFF53_4D42, "CIFS"),
+    (0x0102_1997, "9p"),
+    (0x5346_414F, "AFS"),
+    (0x00C3_6400, "Ceph"),
+];
+
+/// How long a statement waits for another program that has the file locked.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bytes of a database's header, up to and with its application id.
+const HEADER: usize = 72;
+
+/// A database file that this process has to itself.
+#[derive(Debug)]
+pub(super) struct Place {
+    path: PathBuf,
+    /// Released when dropped. A file of its own: closing the database file oneself would drop SQLite's own locks.
+    _lock: File,
+}
+
+impl Place {
+    /// Takes the place, or says why it cannot be a store. Writes nothing to a file that is not ours.
+    pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
+        let path = resolve(path)?;
+        refuse_network(&path)?;
+        let lock = lock(&path)?;
+        // Safe only here: under the lock, and before SQLite has the file open in this process.
+        refuse_foreign(&path)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Length of the write-ahead log; zero where there is none.
+    pub(super) fn wal_bytes(&self) -> u64 {
+        std::fs::metadata(beside(&self.path, "-wal")).map_or(0, |file| file.len())
+    }
+
+    /// The connection that writes, with the schema this release needs.
+    pub(super) fn writer(&self) -> Result<Connection, StoreError> {
+        let failed = |error: rusqlite::Error| unusable(&self.path, &error);
+        // Taking the place made the file. Where it is gone now, a new one would be another store.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
+        // Until the file is known to be ours, closing it must not move its log into it.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+        connection.busy_timeout(PATIENCE).map_err(failed)?;
+        migrations::apply(&mut connection).map_err(|error| match error {
+            StoreError::Unusable(why) => unusable(&self.path, &why),
+            other => other,
+        })?;
+        let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
+        if mode != "wal" {
+            return Err(unusable(&self.path, &format!("it cannot have a write-ahead log (journal mode {mode})")));
+        }
+        // No mmap: an I/O error on mapped pages would be a signal instead of an answer.
+        connection
+            .execute_batch(
+                "PRAGMA synchronous = FULL;
+                 PRAGMA wal_autocheckpoint = 3000;
+                 PRAGMA cache_size = -16384;",
+            )
+            .map_err(failed)?;
+        settle(&connection).map_err(failed)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(failed)?;
+        Ok(connection)
+    }
+
+    /// A connection that only reads.
+    pub(super) fn reader(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(PATIENCE)?;
+        connection.execute_batch("PRAGMA cache_size = -2048;")?;
+        settle(&connection)?;
+        Ok(connection)
+    }
+}
+
+/// Moves the whole log into the database and cuts it; says whether that was possible. Waits for nobody: who reads
+/// meanwhile is another program, and it may read for long.
+pub(super) fn empty_log(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    connection.busy_timeout(PATIENCE)?;
+    Ok(!busy)
+}
+
+/// Settings that all connections share, the one in memory too.
+pub(super) fn settle(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(64);
+    // Without the planner's stability guarantee a statement may be planned anew each time its parameters are bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")
+}
+
+pub(super) fn unusable(path: &Path, why: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unusable(format!("{}: {why}", path.display()))
+}
+
+/// The real path, so that one database has one lock whatever link leads to it.
+fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
+    if let Ok(real) = path.canonicalize() {
+        return Ok(real);
+    }
+    let name = path.file_name().ok_or_else(|| unusable(path, &"a store is a file, and this names none"))?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let folder = folder.canonicalize().map_err(|error| unusable(path, &format!("its folder: {error}")))?;
+    Ok(folder.join(name))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let name = beside(path, ".lock");
+    let file = private()
+        .truncate(false)
+        .open(&name)
+        .map_err(|error| unusable(path, &format!("its lock file {}: {error}", name.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(unusable(
+            path,
+            &format!("another process has it open and holds {}; stop that one first", name.display()),
+        )),
+        Err(TryLockError::Error(error)) => Err(unusable(path, &format!("its lock file {}: {error}", name.display()))),
+    }
+}
+
+/// Files that only this user reads: journals carry personal data.
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Looks at the header without SQLite, which could change a foreign file by opening it. Makes the file if missing.
+fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
+    let mut file = private().truncate(false).open(path).map_err(|error| unusable(path, &error))?;
+    let mut header = [0; HEADER];
+    let length = file.metadata().map_err(|error| unusable(path, &error))?.len();
+    if length == 0 {
+        return Ok(());
+    }
+    let whole = file.read_exact(&mut header).is_ok();
+    if !whole || !header.starts_with(b"SQLite format 3\0") {
+        return Err(unusable(path, &"it is not a SQLite database"));
+    }
+    let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    migrations::check(number(68), i64::from(number(60))).map_err(|error| match error {
+        StoreError::Unusable(why) => unusable(path, &why),
+        other => other,
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn refuse_network(path: &Path) -> Result<(), StoreError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let system = rustix::fs::statfs(folder).map_err(|error| unusable(path, &error))?;
+    // The type of the number differs by platform; all its magic is in the low half.
+    let magic = system.f_type as u64 & 0xFFFF_FFFF;
+    match NETWORK.iter().find(|(number, _)| *number == magic) {
+        Some((_, name)) => Err(unusable(
+            path,
+            &format!("it lies on a network file system ({name}), where SQLite cannot be kept safe; use a local disk"),
+        )),
+        None => Ok(()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn refuse_network(_: &Path) -> Result<(), StoreError> {
+    Ok(())
+}

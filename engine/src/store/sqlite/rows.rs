@@ -1,0 +1,101 @@
+//! A run's row, from SQL to the engine's types and back.
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row};
+use uuid::Uuid;
+
+use super::job::Fault;
+use crate::state::State;
+use crate::store::{Origin, RunRow, Status};
+use crate::time::Timestamp;
+
+/// `SELECT` of whole rows in the order that [`row`] reads them; the argument goes on behind the tables.
+macro_rules! select_runs {
+    ($rest:literal) => {
+        concat!(
+            "SELECT runs.id, workflows.name, workflows.version, runs.state, runs.reason, runs.ending_as,
+                    runs.wake_at, runs.steps, runs.error_code, runs.error_message, runs.created_at,
+                    runs.updated_at, runs.ended_at, runs.deadline, runs.schedule, runs.nominal, runs.epoch,
+                    runs.sequence, runs.control, runs.cancel_requested,
+                    runs.owner IS (SELECT generation FROM store)
+             FROM runs CROSS JOIN workflows ON workflows.id = runs.workflow ",
+            $rest
+        )
+    };
+}
+pub(super) use select_runs;
+
+/// The row of a run, if there is one.
+pub(super) fn find(connection: &Connection, id: Uuid) -> rusqlite::Result<Option<RunRow>> {
+    connection.prepare_cached(select_runs!("WHERE runs.id = ?1"))?.query_row([id.as_bytes()], row).optional()
+}
+
+/// The row of a run that must be there.
+pub(super) fn get(connection: &Connection, id: Uuid) -> Result<RunRow, Fault> {
+    Ok(find(connection, id)?.ok_or(crate::store::StoreError::NotFound(id))?)
+}
+
+/// Reads what [`select_runs`] selects.
+pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    let ending_as = row.get::<_, Option<u8>>(5)?.map(|number| state(5, number)).transpose()?;
+    let error = match (row.get(8)?, row.get(9)?) {
+        (Some(code), Some(message)) => Some((code, message)),
+        _ => None,
+    };
+    let origin = match (row.get(14)?, time(row, 15)?) {
+        (Some(schedule), Some(nominal)) => Some(Origin { schedule, nominal }),
+        _ => None,
+    };
+    Ok(RunRow {
+        id: uuid(row, 0)?,
+        workflow: row.get(1)?,
+        workflow_version: row.get(2)?,
+        status: Status {
+            state: state(3, row.get(3)?)?,
+            reason: row.get(4)?,
+            ending_as,
+            wake_at: time(row, 6)?,
+            steps: row.get(7)?,
+            error,
+        },
+        created_at: Timestamp::from_micros(row.get(10)?),
+        updated_at: Timestamp::from_micros(row.get(11)?),
+        ended_at: time(row, 12)?,
+        deadline: Timestamp::from_micros(row.get(13)?),
+        origin,
+        epoch: count(row, 16)?,
+        sequence: count(row, 17)?,
+        control: count(row, 18)?,
+        cancel_requested: row.get(19)?,
+        owned: row.get(20)?,
+    })
+}
+
+pub(super) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
+    row.get(column).map(Uuid::from_bytes)
+}
+
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros))
+}
+
+pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let stored: i64 = row.get(column)?;
+    u64::try_from(stored).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, stored))
+}
+
+pub(super) fn state(column: usize, number: u8) -> rusqlite::Result<State> {
+    State::from_number(number).ok_or_else(|| {
+        let why = format!("state {number} is not known to this release");
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Integer, why.into())
+    })
+}
+
+/// A count as SQL stores it. One that does not fit is equal to no stored one.
+pub(super) fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+pub(super) fn micros(time: Option<Timestamp>) -> Option<i64> {
+    time.map(Timestamp::as_micros)
+}

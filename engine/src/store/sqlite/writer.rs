@@ -1,0 +1,216 @@
+//! The thread that writes: everything that waits goes into one commit, and then gets its answers.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::database::{Database, Failed, Owner, Settings};
+use super::job::Job;
+use super::place::Place;
+use super::readers::Readers;
+use super::shared::Shared;
+use crate::store::StoreError;
+
+/// The most operations of one commit, and the most bytes after which no more are added.
+const BATCH: usize = 1_024;
+const BATCH_BYTES: usize = 8 << 20;
+
+/// Above this length of the log, readers are held off until it is back in the database (semantics.md D2).
+const WAL_BYTES: u64 = 32 << 20;
+
+/// Pauses between attempts to open the store again.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+pub(super) enum Message {
+    Write(Box<dyn Job<Database>>),
+    /// Closes the store after what was queued before, and says so to whoever asks.
+    Close(Option<Closed>),
+}
+
+type Closed = oneshot::Sender<Result<(), StoreError>>;
+type Batch = Vec<Box<dyn Job<Database>>>;
+
+/// Asks the thread to end.
+struct Closing(Option<Closed>);
+
+pub(super) struct Writer {
+    pub(super) queue: Receiver<Message>,
+    pub(super) place: Arc<Place>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) readers: Readers,
+    pub(super) settings: Settings,
+}
+
+impl Writer {
+    /// Serves until the store is closed. Whatever ends this thread, its claim ends with it.
+    pub(super) fn run(mut self, database: Database) {
+        let claim = Claimed(self.shared.clone());
+        let (Closing(asked), closed) = self.serve(database);
+        drop(claim);
+        // The connection that writes is the last to be closed: it takes the log with it.
+        self.readers.stop();
+        let closed = closed.map(drop);
+        // What was queued too late answers that the store is closed, and the lock is free before anyone hears of it.
+        drop(self);
+        if let Some(asked) = asked {
+            drop(asked.send(closed));
+        }
+    }
+
+    fn serve(&self, mut database: Database) -> (Closing, Result<Database, StoreError>) {
+        let mut batch = Batch::with_capacity(BATCH);
+        let mut longest_log = WAL_BYTES;
+        loop {
+            let closing = self.gather(&mut batch);
+            let mut done = self.carry(&mut database, &mut batch);
+            if done.is_ok() {
+                let limit = if closing.is_some() { 0 } else { longest_log };
+                done = self.bound_log(&database, limit).map(|limit| longest_log = limit);
+            }
+            if let Err(failed) = done {
+                self.shared.lose();
+                let error = match &failed {
+                    Failed::Statement(error) | Failed::Connection(error) | Failed::Owner(error) => error.clone(),
+                };
+                tracing::error!(%error, "store lost; all claims are void");
+                fail(&mut batch, &error);
+                let owner = database.owner;
+                drop(database);
+                self.readers.apart_while(|| ());
+                if let Some(closing) = closing {
+                    return (closing, Err(error));
+                }
+                let again = if matches!(failed, Failed::Owner(_)) { None } else { Some(&owner) };
+                match self.recover(again, &error) {
+                    Ok(recovered) => database = recovered,
+                    Err(closing) => return (closing, Err(error)),
+                }
+            } else if let Some(closing) = closing {
+                return (closing, Ok(database));
+            }
+        }
+    }
+
+    /// Waits for one operation and takes all that wait behind it.
+    fn gather(&self, batch: &mut Batch) -> Option<Closing> {
+        let mut bytes = 0;
+        let mut message = self.queue.recv().ok();
+        loop {
+            match message {
+                Some(Message::Write(job)) => {
+                    bytes += job.bytes();
+                    batch.push(job);
+                }
+                Some(Message::Close(asked)) => return Some(Closing(asked)),
+                None => return Some(Closing(None)),
+            }
+            if batch.len() >= BATCH || bytes >= BATCH_BYTES {
+                return None;
+            }
+            message = match self.queue.try_recv() {
+                Ok(message) => Some(message),
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => None,
+            };
+        }
+    }
+
+    /// Commits the batch and answers it; one by one where an operation of it cannot be done. On an error the batch
+    /// holds what was not answered.
+    fn carry(&self, database: &mut Database, batch: &mut Batch) -> Result<(), Failed> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        match database.commit(batch) {
+            Ok(()) => {
+                if let Some(delay) = self.settings.commit_delay {
+                    std::thread::sleep(delay);
+                }
+                batch.drain(..).for_each(Job::answer);
+                Ok(())
+            }
+            Err(Failed::Statement(error)) if batch.len() == 1 => {
+                tracing::error!(%error, "an operation on the store failed");
+                fail(batch, &error);
+                Ok(())
+            }
+            Err(Failed::Statement(_)) => {
+                let mut rest = std::mem::take(batch).into_iter();
+                while let Some(job) = rest.next() {
+                    batch.push(job);
+                    if let Err(failed) = self.carry(database, batch) {
+                        batch.extend(rest);
+                        return Err(failed);
+                    }
+                }
+                Ok(())
+            }
+            Err(failed) => Err(failed),
+        }
+    }
+
+    /// Brings the log back into the database where it has grown beyond the limit. Gives the next limit.
+    fn bound_log(&self, database: &Database, limit: u64) -> Result<u64, Failed> {
+        let length = self.place.wal_bytes();
+        if length <= limit {
+            return Ok(limit);
+        }
+        if self.readers.shut_while(|| database.empty_log())? {
+            return Ok(WAL_BYTES);
+        }
+        tracing::warn!(length, "another program reads the database, its log cannot be cut");
+        Ok(length + WAL_BYTES)
+    }
+
+    /// Opens the store again, with growing pauses. Meanwhile everything answers with the error; without an owner to
+    /// succeed, for good.
+    fn recover(&self, owner: Option<&Owner>, error: &StoreError) -> Result<Database, Closing> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            self.refuse(owner.map(|_| Instant::now() + pause), error)?;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            let Some(owner) = owner else { continue };
+            // No reader of ours is to hold on to the log that has failed.
+            match self.readers.apart_while(|| Database::open(&self.place, &self.settings, Some(owner))) {
+                Ok(database) => {
+                    tracing::info!(generation = database.owner.generation, "store opened again");
+                    self.shared.regain();
+                    return Ok(database);
+                }
+                Err(error) => tracing::warn!(%error, "store cannot be opened again yet"),
+            }
+        }
+    }
+
+    /// Answers everything with the error until then.
+    fn refuse(&self, until: Option<Instant>, error: &StoreError) -> Result<(), Closing> {
+        loop {
+            let message = match until {
+                Some(until) => self.queue.recv_timeout(until.saturating_duration_since(Instant::now())),
+                None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match message {
+                Ok(Message::Write(job)) => job.fail(error.clone()),
+                Ok(Message::Close(asked)) => return Err(Closing(asked)),
+                Err(RecvTimeoutError::Timeout) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return Err(Closing(None)),
+            }
+        }
+    }
+}
+
+fn fail(batch: &mut Batch, error: &StoreError) {
+    batch.drain(..).for_each(|job| job.fail(error.clone()));
+}
+
+/// Ends the claim when the thread ends, also by a panic.
+struct Claimed(Arc<Shared>);
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        self.0.lose();
+    }
+}

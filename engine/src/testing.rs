@@ -1,0 +1,14 @@
+//! For people who write workflows: services that answer as a test says, virtual time, and crashes everywhere.
+//!
+//! A test builds a [`World`] in a `#[tokio::test(start_paused = true)]`, says what its services answer, and runs a
+//! workflow in it: no network, no files, no waiting.
+
+mod crash;
+mod probe;
+mod services;
+mod world;
+
+pub use crash::{Sweep, crash_everywhere};
+pub use probe::Probe;
+pub use services::{Arrival, Reply, Services};
+pub use world::World;

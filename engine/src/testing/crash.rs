@@ -1,0 +1,122 @@
+//! Runs a workflow once for every point at which its replica can be killed, and looks at what came of it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::services::Identity;
+use super::{Probe, World};
+use crate::failure::Failure;
+use crate::workflow::Workflow;
+
+/// What a sweep saw.
+#[derive(Debug)]
+pub struct Sweep<O> {
+    /// The result without a crash.
+    pub result: Result<O, Failure>,
+    /// The points, in the order in which the run without a crash passed them.
+    pub points: Vec<&'static str>,
+    /// What happened otherwise after a crash: the point, and how it differed.
+    pub differences: Vec<(usize, String)>,
+}
+
+impl<O: std::fmt::Debug> Sweep<O> {
+    /// Says that every crash came to the same end, with every effect applied once under one key.
+    ///
+    /// # Panics
+    /// Where one did not; the message names the points.
+    pub fn holds(&self) -> &Result<O, Failure> {
+        assert!(self.points.len() > 2, "the run passed no points: {:?}", self.points);
+        assert!(self.differences.is_empty(), "after a crash at a point: {:#?}", self.differences);
+        &self.result
+    }
+}
+
+/// Runs `W` without a crash and counts the points, then once for every point, killed right there and taken over
+/// by a fresh replica on the same store. `world` makes a new world with its services each time.
+///
+/// Whoever started the run asks again under the same request id when the answer did not come.
+pub async fn crash_everywhere<W>(world: impl Fn(Probe) -> World, input: W::Input) -> Sweep<W::Output>
+where
+    W: Workflow,
+    W::Input: Clone,
+    W::Output: PartialEq + std::fmt::Debug,
+{
+    let request = Uuid::from_u128(0x5eed);
+    let whole = world(Probe::counting());
+    let (result, effects) = finish::<W>(&whole, input.clone(), request).await;
+    let points = whole.probe().points();
+    drop(whole);
+
+    let mut differences = Vec::new();
+    for (point, name) in points.iter().enumerate() {
+        let probe = Probe::killing_at(point);
+        let first = world(probe.clone());
+        let started = first.start_once::<W>(input.clone(), Some(request));
+        tokio::select! {
+            () = probe.death() => {}
+            started = started => {
+                if let Ok(run) = started {
+                    tokio::select! {
+                        () = probe.death() => {}
+                        _ = first.end_of(run) => {}
+                    }
+                }
+            }
+        }
+        let second = first.crash(Probe::counting());
+        let (after, seen) = finish::<W>(&second, input.clone(), request).await;
+        if after != result {
+            differences.push((point, format!("{name}: ended as {after:?}")));
+        }
+        if let Some(difference) = compare(&effects, &seen) {
+            differences.push((point, format!("{name}: {difference}")));
+        }
+    }
+    Sweep { result, points, differences }
+}
+
+type Effects = BTreeMap<(&'static str, Bytes), Identity>;
+
+async fn finish<W: Workflow>(world: &World, input: W::Input, request: Uuid) -> (Result<W::Output, Failure>, Effects) {
+    let run = match world.start_once::<W>(input, Some(request)).await {
+        Ok(run) => run,
+        Err(error) => return (Err(Failure::new(crate::failure::Code::Internal, error.to_string())), Effects::new()),
+    };
+    let result = world.result_of::<W>(run).await;
+    (result, world.services().identities())
+}
+
+/// Every effect of the whole run happened, nothing else did, and each was applied once under one key.
+fn compare(whole: &Effects, seen: &Effects) -> Option<String> {
+    for (effect, identity) in seen {
+        let method = effect.0;
+        let Some(once) = whole.get(effect) else { return Some(format!("{method} was called with another request")) };
+        if identity.keys.len() != once.keys.len() {
+            return Some(format!("{method} arrived under {} keys", identity.keys.len()));
+        }
+        if identity.applied != once.applied {
+            return Some(format!("{method} was applied {} times, not {}", identity.applied, once.applied));
+        }
+    }
+    let missing = whole.keys().find(|effect| !seen.contains_key(*effect));
+    missing.map(|(method, _)| format!("{method} did not happen"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_what_makes_an_effect_the_same() {
+        let effect = ("/s/M", Bytes::from_static(b"request"));
+        let once = Identity { keys: vec![Uuid::from_u128(1)], arrivals: 1, applied: 1 };
+        let whole = Effects::from([(effect.clone(), once.clone())]);
+        let sent_again = Effects::from([(effect.clone(), Identity { arrivals: 2, ..once.clone() })]);
+        assert_eq!(compare(&whole, &sent_again), None);
+        let doubled = Effects::from([(effect, Identity { applied: 2, ..once })]);
+        assert!(compare(&whole, &doubled).is_some());
+        assert!(compare(&whole, &Effects::new()).is_some());
+    }
+}

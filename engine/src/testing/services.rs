@@ -1,0 +1,268 @@
+//! Services that answer as a test says, and count what arrives before they deduplicate it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use prost::Message;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Probe;
+use crate::failure::{Code, Failure};
+use crate::rpc::Rpc;
+use crate::transport::{Attempt, Outcome, Reservation, Transport, Unsent};
+
+/// What comes instead of the plain answer.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Nothing was sent.
+    NotSent,
+    /// The service refuses.
+    Refuse(Code),
+    /// The service acts, and its answer is lost.
+    ActAndBreak(Code),
+    /// The connection breaks before the service acts; the caller cannot know.
+    BreakFirst(Code),
+    /// The service acts and answers after this long.
+    Slow(Duration),
+    /// The service never answers and never acts.
+    Hang,
+}
+
+/// One request that reached a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Method path.
+    pub method: &'static str,
+    pub key: Option<Uuid>,
+    pub run: Uuid,
+    pub attempt: u32,
+    pub request: Bytes,
+    /// When it arrived.
+    pub at: Instant,
+}
+
+type Handler = dyn Fn(&Arrival) -> Result<Bytes, Failure> + Send + Sync;
+
+/// Fake services behind the transport port. Clones share everything.
+#[derive(Clone, Default)]
+pub struct Services(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    handlers: HashMap<&'static str, Arc<Handler>>,
+    scripts: HashMap<&'static str, VecDeque<Reply>>,
+    always: HashMap<&'static str, Reply>,
+    answers: HashMap<Uuid, Result<Bytes, Failure>>,
+    arrivals: Vec<Arrival>,
+    effects: Vec<Arrival>,
+}
+
+impl Services {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a method answers. A method that nothing is said of is UNIMPLEMENTED.
+    #[must_use]
+    pub fn on<R: Rpc<Request: Default>>(
+        self,
+        answer: impl Fn(R::Request) -> Result<R::Response, Failure> + Send + Sync + 'static,
+    ) -> Self {
+        let handler = move |arrival: &Arrival| {
+            let request = R::Request::decode(arrival.request.clone())
+                .map_err(|error| Failure::new(Code::InvalidArgument, error.to_string()))?;
+            answer(request).map(|response| response.encode_to_vec().into())
+        };
+        self.lock().handlers.insert(R::METHOD.path, Arc::new(handler));
+        self
+    }
+
+    /// What happens to the next calls of a method, one after the other, before it answers plainly again.
+    pub fn script<R: Rpc>(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.lock().scripts.entry(R::METHOD.path).or_default().extend(replies);
+    }
+
+    /// What happens to every call of a method from now on; none for its plain answer.
+    pub fn always<R: Rpc>(&self, reply: Option<Reply>) {
+        let mut inner = self.lock();
+        match reply {
+            Some(reply) => inner.always.insert(R::METHOD.path, reply),
+            None => inner.always.remove(R::METHOD.path),
+        };
+    }
+
+    /// Every request that reached a service, before deduplication.
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        self.lock().arrivals.clone()
+    }
+
+    /// Requests of a method that reached its service, before deduplication.
+    pub fn arrivals_of<R: Rpc>(&self) -> usize {
+        self.lock().arrivals.iter().filter(|arrival| arrival.method == R::METHOD.path).count()
+    }
+
+    /// Times a method acted, after deduplication by key.
+    pub fn effects_of<R: Rpc>(&self) -> usize {
+        self.lock().effects.iter().filter(|arrival| arrival.method == R::METHOD.path).count()
+    }
+
+    /// For every effect, by method and request: the keys under which it arrived and how often it was applied.
+    pub fn identities(&self) -> BTreeMap<(&'static str, Bytes), Identity> {
+        let inner = self.lock();
+        let mut identities: BTreeMap<_, Identity> = BTreeMap::new();
+        for arrival in inner.arrivals.iter().filter(|arrival| arrival.key.is_some()) {
+            let identity = identities.entry((arrival.method, arrival.request.clone())).or_default();
+            identity.arrivals += 1;
+            if let Some(key) = arrival.key
+                && !identity.keys.contains(&key)
+            {
+                identity.keys.push(key);
+            }
+        }
+        for effect in &inner.effects {
+            if let Some(identity) = identities.get_mut(&(effect.method, effect.request.clone())) {
+                identity.applied += 1;
+            }
+        }
+        identities
+    }
+
+    /// This world seen from a replica: its calls pass a probe.
+    pub(crate) fn seen_by(&self, probe: Probe) -> Probed {
+        Probed { services: self.clone(), probe }
+    }
+
+    fn next_reply(&self, method: &str) -> Option<Reply> {
+        let mut inner = self.lock();
+        let scripted = inner.scripts.get_mut(method).and_then(VecDeque::pop_front);
+        scripted.or_else(|| inner.always.get(method).cloned())
+    }
+
+    /// The service acts, once for every key.
+    fn act(&self, arrival: Arrival) -> Result<Bytes, Failure> {
+        let arrival = Arrival { at: Instant::now(), ..arrival };
+        let handler = {
+            let mut inner = self.lock();
+            inner.arrivals.push(arrival.clone());
+            if let Some(key) = arrival.key
+                && let Some(known) = inner.answers.get(&key)
+            {
+                return known.clone();
+            }
+            inner.handlers.get(arrival.method).map(Arc::clone)
+        };
+        let Some(handler) = handler else {
+            return Err(Failure::new(Code::Unimplemented, format!("{} has no handler", arrival.method)));
+        };
+        let answer = handler(&arrival);
+        let mut inner = self.lock();
+        if let Some(key) = arrival.key {
+            inner.answers.insert(key, answer.clone());
+            if answer.is_ok() {
+                inner.effects.push(arrival);
+            }
+        }
+        answer
+    }
+}
+
+/// How one effect arrived.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    pub keys: Vec<Uuid>,
+    pub arrivals: usize,
+    pub applied: usize,
+}
+
+/// The services as one replica reaches them.
+pub(crate) struct Probed {
+    services: Services,
+    probe: Probe,
+}
+
+struct Reserved {
+    services: Services,
+    probe: Probe,
+    method: &'static str,
+}
+
+impl Transport for Probed {
+    fn reserve(&self, path: &str, _deadline: Instant) -> BoxFuture<'static, Result<Box<dyn Reservation>, Unsent>> {
+        let method = self.services.lock().handlers.keys().find(|known| **known == path).copied();
+        let (services, probe) = (self.services.clone(), self.probe.clone());
+        let path = path.to_owned();
+        Box::pin(async move {
+            probe.pass("reserve").await;
+            let Some(method) = method else {
+                let failure = Failure::new(Code::Unimplemented, format!("{path} has no handler"));
+                return Err(Unsent { failure, retry_after: None });
+            };
+            let reserved: Box<dyn Reservation> = Box::new(Reserved { services, probe, method });
+            Ok(reserved)
+        })
+    }
+}
+
+impl Reservation for Reserved {
+    fn send(self: Box<Self>, attempt: Attempt) -> BoxFuture<'static, Outcome> {
+        Box::pin(async move {
+            let Self { services, probe, method } = *self;
+            probe.pass("before send").await;
+            let arrival = Arrival {
+                method,
+                key: attempt.key,
+                run: attempt.run,
+                attempt: attempt.number,
+                request: attempt.request.clone(),
+                at: Instant::now(),
+            };
+            let answering = answer(&services, arrival);
+            let outcome = match tokio::time::timeout_at(attempt.deadline, answering).await {
+                Ok(outcome) => outcome,
+                Err(_) => ambiguous(Code::DeadlineExceeded),
+            };
+            probe.pass("before response").await;
+            outcome
+        })
+    }
+}
+
+async fn answer(services: &Services, arrival: Arrival) -> Outcome {
+    match services.next_reply(arrival.method) {
+        None => plain(services.act(arrival)),
+        Some(Reply::Slow(span)) => {
+            tokio::time::sleep(span).await;
+            plain(services.act(arrival))
+        }
+        Some(Reply::NotSent) => {
+            let failure = Failure::new(Code::Unavailable, "scripted: not sent");
+            Outcome::NotSent(Unsent { failure, retry_after: None })
+        }
+        Some(Reply::Refuse(code)) => Outcome::Refused(Failure::new(code, "scripted: refused")),
+        Some(Reply::ActAndBreak(code)) => {
+            let _lost = services.act(arrival);
+            ambiguous(code)
+        }
+        Some(Reply::BreakFirst(code)) => ambiguous(code),
+        Some(Reply::Hang) => std::future::pending().await,
+    }
+}
+
+fn plain(answer: Result<Bytes, Failure>) -> Outcome {
+    match answer {
+        Ok(response) => Outcome::Done(response),
+        Err(failure) => Outcome::Refused(failure),
+    }
+}
+
+fn ambiguous(code: Code) -> Outcome {
+    Outcome::Ambiguous { failure: Failure::new(code, "scripted: answer lost"), retry_after: None }
+}

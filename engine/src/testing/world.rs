@@ -1,0 +1,302 @@
+//! A replica, its store and its services, in memory and in virtual time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Probe, Services};
+use crate::engine::{Ended, Engine, EngineError, Parts, Start};
+use crate::failure::Failure;
+use crate::limits::Limits;
+use crate::store::sqlite::Sqlite;
+use crate::store::{
+    Answer, Append, Appended, Cancel, ClaimRuns, Claimed, Created, JournalEntry, ListRuns, NewRun, Reopen, RequestKey,
+    RunRow, Schedule, ScheduleRow, Store, StoreError, Tick, Ticked,
+};
+use crate::time::{Clock, Timestamp};
+use crate::view::Detail;
+use crate::workflow::{NameTaken, Registry, Workflow};
+
+type Register = dyn Fn(&mut Registry) -> Result<(), NameTaken> + Send + Sync;
+
+/// One replica over a store in memory. Time is tokio's; tests pause it.
+pub struct World {
+    engine: Engine,
+    store: Arc<Sqlite>,
+    services: Services,
+    register: Arc<Register>,
+    limits: Limits,
+    clock: Clock,
+    probe: Probe,
+    stop: CancellationToken,
+}
+
+/// The longest that a test waits for a run, in virtual time.
+const PATIENCE: Duration = Duration::from_secs(40 * 24 * 3_600);
+
+impl World {
+    /// A world with these services, whose replica can run what `register` adds.
+    ///
+    /// # Panics
+    /// Where the workflows cannot be registered or SQLite does not open a database in memory.
+    pub fn new(
+        services: Services,
+        register: impl Fn(&mut Registry) -> Result<(), NameTaken> + Send + Sync + 'static,
+    ) -> Self {
+        Self::with(services, register, Limits::default(), Probe::counting())
+    }
+
+    /// The same with limits and a probe.
+    pub fn with(
+        services: Services,
+        register: impl Fn(&mut Registry) -> Result<(), NameTaken> + Send + Sync + 'static,
+        limits: Limits,
+        probe: Probe,
+    ) -> Self {
+        // 2026-01-01, so that times in tests look like times.
+        let clock = Clock::following_tokio(Timestamp::from_micros(1_767_225_600_000_000));
+        let store = Sqlite::in_memory(clock.clone());
+        let store = Arc::new(store.unwrap_or_else(|error| fail(&format!("no store in memory: {error}"))));
+        Self::build(services, Arc::new(register), limits, clock, store, probe)
+    }
+
+    fn build(
+        services: Services,
+        register: Arc<Register>,
+        limits: Limits,
+        clock: Clock,
+        store: Arc<Sqlite>,
+        probe: Probe,
+    ) -> Self {
+        let mut workflows = Registry::new();
+        register(&mut workflows).unwrap_or_else(|error| fail(&error.to_string()));
+        let probed = ProbedStore { store: Arc::clone(&store), probe: probe.clone() };
+        let engine = Engine::new(Parts {
+            store: Arc::new(probed),
+            transport: Arc::new(services.seen_by(probe.clone())),
+            workflows,
+            clock: clock.clone(),
+            limits: limits.clone(),
+        });
+        let stop = CancellationToken::new();
+        let claims = engine.clone();
+        let stopped = stop.clone();
+        tokio::spawn(async move { claims.claim_runs(stopped).await });
+        Self { engine, store, services, register, limits, clock, probe, stop }
+    }
+
+    /// The replica is killed, and another one finds its store. Services live on.
+    #[must_use]
+    pub fn crash(self, probe: Probe) -> Self {
+        self.stop.cancel();
+        let store = self.store.reopen_as_new_owner().unwrap_or_else(|error| fail(&error.to_string()));
+        Self::build(self.services, self.register, self.limits, self.clock, Arc::new(store), probe)
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn crash_and_limit(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self.crash(Probe::counting())
+    }
+
+    /// The same with other code: what `register` adds now.
+    #[must_use]
+    pub fn crash_and_change(
+        mut self,
+        register: impl Fn(&mut Registry) -> Result<(), NameTaken> + Send + Sync + 'static,
+    ) -> Self {
+        self.register = Arc::new(register);
+        self.crash(Probe::counting())
+    }
+
+    /// Starts a run.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub async fn start<W: Workflow>(&self, input: W::Input) -> Result<Uuid, EngineError> {
+        self.start_once::<W>(input, None).await
+    }
+
+    /// Starts a run under a request id.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub async fn start_once<W: Workflow>(&self, input: W::Input, request: Option<Uuid>) -> Result<Uuid, EngineError> {
+        let input: Bytes = input.encode_to_vec().into();
+        let request = request.map(|id| RequestKey {
+            caller: "test".to_owned(),
+            method: "StartRun",
+            id,
+            hash: crate::identity::hash(&input),
+        });
+        let start = Start { workflow: W::NAME.to_owned(), input, request, deadline: None };
+        Ok(self.engine.start(start).await?.id)
+    }
+
+    /// Runs a workflow to its end.
+    ///
+    /// # Errors
+    /// The run's failure.
+    ///
+    /// # Panics
+    /// Where the run does not start or never ends.
+    pub async fn run<W: Workflow>(&self, input: W::Input) -> Result<W::Output, Failure> {
+        let run = self.start::<W>(input).await.unwrap_or_else(|error| fail(&error.to_string()));
+        self.result_of::<W>(run).await
+    }
+
+    /// The result of a run, once it has ended.
+    ///
+    /// # Errors
+    /// The run's failure.
+    ///
+    /// # Panics
+    /// Where the run never ends, or its output does not decode.
+    pub async fn result_of<W: Workflow>(&self, run: Uuid) -> Result<W::Output, Failure> {
+        let ended = self.end_of(run).await;
+        match (&ended.output, &ended.failure) {
+            (Some(output), _) => {
+                Ok(W::Output::decode(output.clone()).unwrap_or_else(|error| fail(&format!("output: {error}"))))
+            }
+            (None, Some(failure)) => Err(failure.clone()),
+            (None, None) => fail("a run ended with neither output nor failure"),
+        }
+    }
+
+    /// A run once it has ended.
+    ///
+    /// # Panics
+    /// Where the run never ends.
+    pub async fn end_of(&self, run: Uuid) -> Arc<Ended> {
+        match self.engine.ended(run, PATIENCE).await {
+            Ok(Some(ended)) => ended,
+            Ok(None) => fail(&format!("run {run} never ended")),
+            Err(error) => fail(&error.to_string()),
+        }
+    }
+
+    /// A run as it is durable now.
+    ///
+    /// # Panics
+    /// Where the run is unknown.
+    pub async fn detail(&self, run: Uuid) -> Detail {
+        self.engine.detail(run).await.unwrap_or_else(|error| fail(&error.to_string()))
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The store, to make it fail.
+    pub fn store(&self) -> &Sqlite {
+        &self.store
+    }
+
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    pub fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+}
+
+#[expect(clippy::panic, reason = "a test cannot go on in a world that does not stand")]
+fn fail(message: &str) -> ! {
+    panic!("{message}")
+}
+
+/// The store as one replica reaches it: writes pass a probe before and after.
+struct ProbedStore {
+    store: Arc<Sqlite>,
+    probe: Probe,
+}
+
+impl ProbedStore {
+    fn write<T: Send + 'static>(
+        &self,
+        before: &'static str,
+        after: &'static str,
+        write: impl FnOnce(&Sqlite) -> Answer<T> + Send + 'static,
+    ) -> Answer<T> {
+        let (store, probe) = (Arc::clone(&self.store), self.probe.clone());
+        Box::pin(async move {
+            probe.pass(before).await;
+            let answer = write(&store).await;
+            probe.pass(after).await;
+            answer
+        })
+    }
+}
+
+impl Store for ProbedStore {
+    fn create(&self, run: NewRun) -> Answer<Created> {
+        self.write("before create", "created", |store| store.create(run))
+    }
+
+    fn append(&self, append: Append) -> Answer<Appended> {
+        self.write("before append", "appended", |store| store.append(append))
+    }
+
+    fn claim(&self, claim: ClaimRuns) -> Answer<Claimed> {
+        // Claims come by the clock as well; points are numbered by what the run does.
+        if self.probe.is_dead() { Box::pin(std::future::pending()) } else { self.store.claim(claim) }
+    }
+
+    fn cancel(&self, cancel: Cancel) -> Answer<RunRow> {
+        self.write("before cancel", "cancelled", |store| store.cancel(cancel))
+    }
+
+    fn reopen(&self, reopen: Reopen) -> Answer<RunRow> {
+        self.write("before reopen", "reopened", |store| store.reopen(reopen))
+    }
+
+    fn declare_schedules(&self, schedules: Vec<Schedule>) -> Answer<Vec<ScheduleRow>> {
+        self.store.declare_schedules(schedules)
+    }
+
+    fn tick(&self, tick: Tick) -> Answer<Ticked> {
+        self.write("before tick", "ticked", |store| store.tick(tick))
+    }
+
+    fn run(&self, id: Uuid) -> Answer<Option<RunRow>> {
+        self.store.run(id)
+    }
+
+    fn journal(&self, id: Uuid, after_sequence: u64, limit: u32) -> Answer<Vec<JournalEntry>> {
+        self.store.journal(id, after_sequence, limit)
+    }
+
+    fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>> {
+        self.store.list(filter)
+    }
+
+    fn schedules(&self) -> Answer<Vec<ScheduleRow>> {
+        self.store.schedules()
+    }
+
+    fn ownership(&self) -> Arc<dyn crate::claim::Claim> {
+        self.store.ownership()
+    }
+
+    fn losses(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.store.losses()
+    }
+
+    fn close(&self) -> Answer<()> {
+        let answer: Answer<()> = self.store.close();
+        Box::pin(async move {
+            let closed: Result<(), StoreError> = answer.await;
+            closed
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! Wall-clock instants as they are stored, and the clock that gives them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A wall-clock instant in whole microseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The instant this many microseconds after the Unix epoch.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// The instant this much later; the end of time where there is none.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// The time from `earlier` to this; zero where `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The instant as seconds and nanoseconds, the shape of `google.protobuf.Timestamp`.
+    pub const fn parts(self) -> (i64, i32) {
+        #[expect(clippy::cast_possible_truncation, reason = "a remainder of 1,000,000 times 1,000 fits 32 bits")]
+        let nanos = (self.0.rem_euclid(1_000_000) * 1_000) as i32;
+        (self.0.div_euclid(1_000_000), nanos)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC; the bare number of microseconds where the calendar has no such year.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(time) => write!(f, "{time}"),
+            Err(_) => write!(f, "{}us", self.0),
+        }
+    }
+}
+
+/// Gives the wall-clock time; replaced in tests by one that follows tokio's paused clock.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Self(Arc::new(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+        }))
+    }
+
+    /// A clock that starts at `start` and goes with tokio's, so that paused time moves it too.
+    pub fn following_tokio(start: Timestamp) -> Self {
+        let origin = tokio::time::Instant::now();
+        Self(Arc::new(move || start.after(origin.elapsed())))
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clock({})", self.now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_reads_as_rfc_3339() {
+        assert_eq!(Timestamp::from_micros(1_767_225_600_000_000).to_string(), "2026-01-01T00:00:00Z");
+        assert_eq!(Timestamp::from_micros(1_767_225_600_250_000).to_string(), "2026-01-01T00:00:00.25Z");
+        assert_eq!(Timestamp::from_micros(i64::MAX).to_string(), format!("{}us", i64::MAX));
+    }
+}

@@ -1,0 +1,87 @@
+//! The port through which calls leave: first reserve what the send will need, then, once the start is durable, send.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::claim::Claim;
+use crate::failure::Failure;
+
+/// Time for one attempt where nobody says anything about it.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Sends calls to services. Two-phase: nothing is journaled as started while it waits for a permit.
+pub trait Transport: Send + Sync + 'static {
+    /// Waits for everything that can be had before the first byte leaves: a permit, a connected channel.
+    ///
+    /// `path` is the method path, `/service/method`. The wait ends at `deadline` at the latest. A reservation
+    /// that is dropped gives everything back.
+    fn reserve(&self, path: &str, deadline: Instant) -> BoxFuture<'static, Result<Box<dyn Reservation>, Unsent>>;
+
+    /// Time for one attempt of a call. `said` is what its step says; a transport may allow less, and decides where the
+    /// step is silent.
+    fn call_timeout(&self, _path: &str, said: Option<Duration>) -> Duration {
+        said.unwrap_or(CALL_TIMEOUT)
+    }
+
+    /// The reservation, where it can be had without waiting.
+    fn try_reserve(&self, _path: &str) -> Option<Box<dyn Reservation>> {
+        None
+    }
+}
+
+/// The right to send one request now.
+pub trait Reservation: Send {
+    /// Sends the request and waits for the answer, at most until the attempt's deadline.
+    ///
+    /// Dropping the future cancels the call on the wire.
+    fn send(self: Box<Self>, attempt: Attempt) -> BoxFuture<'static, Outcome>;
+}
+
+/// One try of a step.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The encoded request message, sent as it is.
+    pub request: Bytes,
+    /// Idempotency key; only effects carry one.
+    pub key: Option<Uuid>,
+    /// Our deadline, over the whole call.
+    pub deadline: Instant,
+    /// The run and the place of the step in it, for logs and traces.
+    pub run: Uuid,
+    /// Counts the tries of the step, from 1.
+    pub number: u32,
+    /// The owner's claim, asked right before the request is handed over.
+    pub claim: Arc<dyn Claim>,
+}
+
+/// Nothing was sent, and why.
+#[derive(Clone, Debug)]
+pub struct Unsent {
+    /// What to tell the workflow if this was the last try.
+    pub failure: Failure,
+    /// When the service asked to be called again, at the earliest.
+    pub retry_after: Option<Duration>,
+}
+
+/// What is known of an attempt.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The service answered: the encoded response message.
+    Done(Bytes),
+    /// Proven: the message was not handed to the service.
+    NotSent(Unsent),
+    /// The service itself said a status that means it did nothing.
+    Refused(Failure),
+    /// It may or may not have happened.
+    Ambiguous {
+        /// What was seen.
+        failure: Failure,
+        /// When the service asked to be called again, at the earliest.
+        retry_after: Option<Duration>,
+    },
+}

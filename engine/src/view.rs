@@ -1,0 +1,265 @@
+//! A run as people see it: its steps, read from its durable facts.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::engine::Ended;
+use crate::failure::Failure;
+use crate::history::number;
+use crate::journal::{JournalError, Kind, load_failure, load_level};
+use crate::journal_v1 as stored;
+use crate::rpc::Level;
+use crate::store::RunRow;
+use crate::time::Timestamp;
+
+/// A run with everything that is durable of it.
+#[derive(Clone, Debug)]
+pub struct Detail {
+    pub row: RunRow,
+    pub input_type: String,
+    pub input: Bytes,
+    pub output: Option<Bytes>,
+    pub failure: Option<Failure>,
+    pub steps: Vec<StepView>,
+}
+
+/// One journaled step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepView {
+    pub branch: String,
+    pub position: u32,
+    /// Method path of a call, or the name the author gave.
+    pub name: String,
+    pub kind: StepKind,
+    pub state: StepState,
+    pub level: Option<Level>,
+    pub attempts: u32,
+    pub started_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub next_attempt_at: Option<Timestamp>,
+    pub key: Option<String>,
+    /// Reads do not store their request.
+    pub request: Option<Bytes>,
+    pub response: Option<Bytes>,
+    pub failure: Option<Failure>,
+    /// Whether an earlier attempt may have had the effect already.
+    pub repeated: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepKind {
+    Call,
+    Sleep,
+    Record,
+    FanOut,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepState {
+    InFlight,
+    BackingOff,
+    Succeeded,
+    Failed,
+    Waiting,
+    NeedsDecision,
+}
+
+impl StepView {
+    /// The step's path, for example `recipient[u1]/SendPush#1`.
+    pub fn path(&self) -> String {
+        path(&self.branch, &self.name, self.position)
+    }
+}
+
+/// The path of a step: branch, short name, position.
+pub fn path(branch: &str, name: &str, position: u32) -> String {
+    let short = name.rsplit('/').next().unwrap_or(name);
+    if branch.is_empty() { format!("{short}#{position}") } else { format!("{branch}/{short}#{position}") }
+}
+
+impl Detail {
+    pub(crate) fn read(row: RunRow, facts: Vec<stored::Fact>) -> Result<Self, JournalError> {
+        let (facts, _) = crate::reset::apply(number(facts))?;
+        let mut detail = Self {
+            row,
+            input_type: String::new(),
+            input: Bytes::new(),
+            output: None,
+            failure: None,
+            steps: Vec::new(),
+        };
+        let mut reader = Reader::default();
+        for (sequence, fact) in facts {
+            let at = Timestamp::from_micros(fact.time_micros);
+            match fact.kind.ok_or(JournalError::UnknownKind { sequence })? {
+                Kind::Created(created) => {
+                    let input = created.input.unwrap_or_default();
+                    (detail.input_type, detail.input) = (input.type_name, input.value);
+                }
+                Kind::Ended(ended) => match ended.result {
+                    Some(stored::ended::Result::Output(output)) => detail.output = Some(output),
+                    Some(stored::ended::Result::Failure(failure)) => detail.failure = Some(load_failure(failure)),
+                    None => {}
+                },
+                kind => reader.fact(sequence, at, kind),
+            }
+        }
+        detail.steps = reader.steps;
+        Ok(detail)
+    }
+}
+
+impl From<Detail> for Ended {
+    fn from(detail: Detail) -> Self {
+        Self { row: detail.row, input: detail.input, output: detail.output, failure: detail.failure }
+    }
+}
+
+/// The step that a failed run failed at, and whether the service refused it (then it gets a new key).
+pub(crate) fn failed_step(facts: Vec<stored::Fact>) -> Option<(stored::Place, bool)> {
+    let (facts, _) = crate::reset::apply(number(facts)).ok()?;
+    let place = facts.iter().rev().find_map(|(_, fact)| match &fact.kind {
+        Some(Kind::Ended(stored::Ended { result: Some(stored::ended::Result::Failure(failure)), .. })) => {
+            failure.step.clone()
+        }
+        _ => None,
+    })?;
+    let mut starts = HashMap::new();
+    for (sequence, fact) in facts {
+        match fact.kind {
+            Some(Kind::StepStarted(started)) => {
+                starts.insert(sequence, started.place.unwrap_or_default());
+            }
+            Some(Kind::StepSettled(settled)) => {
+                let refused = settled.outcome() == stored::Outcome::Refused;
+                let settled = settled.place.or_else(|| starts.get(&settled.step).cloned());
+                if settled.as_ref() == Some(&place) {
+                    return Some((place, refused));
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[derive(Default)]
+struct Reader {
+    steps: Vec<StepView>,
+    by_sequence: HashMap<u64, usize>,
+    by_place: HashMap<(String, u32), usize>,
+    /// The step that the last fact spoke of.
+    touched: usize,
+}
+
+impl Reader {
+    fn step(&mut self, place: Option<stored::Place>, kind: StepKind, at: Timestamp) -> &mut StepView {
+        let place = place.unwrap_or_default();
+        let index = *self.by_place.entry((place.branch.clone(), place.position)).or_insert(self.steps.len());
+        self.touched = index;
+        if index == self.steps.len() {
+            self.steps.push(StepView {
+                branch: place.branch,
+                position: place.position,
+                name: place.name,
+                kind,
+                state: StepState::InFlight,
+                level: None,
+                attempts: 0,
+                started_at: at,
+                ended_at: None,
+                next_attempt_at: None,
+                key: None,
+                request: None,
+                response: None,
+                failure: None,
+                repeated: false,
+            });
+        }
+        &mut self.steps[index]
+    }
+
+    fn spoken_of(&mut self, step: u64, place: Option<stored::Place>, at: Timestamp) -> &mut StepView {
+        match self.by_sequence.get(&step) {
+            Some(index) => &mut self.steps[*index],
+            None => {
+                let view = self.step(place, StepKind::Call, at);
+                view.level.get_or_insert(Level::NoSideEffects);
+                view
+            }
+        }
+    }
+
+    fn fact(&mut self, sequence: u64, at: Timestamp, kind: Kind) {
+        match kind {
+            Kind::StepStarted(started) => {
+                let level = load_level(started.level(), started.dedupe_horizon_seconds);
+                let view = self.step(started.place, StepKind::Call, at);
+                view.level = Some(level);
+                view.attempts += 1;
+                view.state = StepState::InFlight;
+                view.key = Some(started.key);
+                view.request = Some(started.request);
+                self.index(sequence);
+            }
+            Kind::AttemptStarted(attempt) => {
+                let view = self.spoken_of(attempt.step, None, at);
+                view.attempts = attempt.attempt;
+                view.state = StepState::InFlight;
+                view.next_attempt_at = None;
+            }
+            Kind::AttemptFailed(failed) => {
+                let view = self.spoken_of(failed.step, failed.place, at);
+                view.attempts = failed.attempt;
+                view.failure = failed.failure.map(load_failure);
+                view.next_attempt_at =
+                    (failed.retry_at_micros != 0).then(|| Timestamp::from_micros(failed.retry_at_micros));
+                view.state =
+                    if view.next_attempt_at.is_some() { StepState::BackingOff } else { StepState::NeedsDecision };
+            }
+            Kind::StepSettled(settled) => {
+                let view = self.spoken_of(settled.step, settled.place, at);
+                view.attempts = view.attempts.max(settled.attempts);
+                view.ended_at = Some(at);
+                view.next_attempt_at = None;
+                view.repeated = settled.repeated;
+                if settled.begun_micros != 0 {
+                    view.started_at = view.started_at.min(Timestamp::from_micros(settled.begun_micros));
+                }
+                match settled.result {
+                    Some(stored::step_settled::Result::Failure(failure)) => {
+                        view.state = StepState::Failed;
+                        view.failure = Some(load_failure(failure));
+                    }
+                    Some(stored::step_settled::Result::Response(response)) if view.kind == StepKind::Call => {
+                        view.state = StepState::Succeeded;
+                        view.response = Some(response);
+                    }
+                    _ => view.state = StepState::Succeeded,
+                }
+            }
+            Kind::Recorded(recorded) => {
+                let view = self.step(recorded.place, StepKind::Record, at);
+                view.state = StepState::Succeeded;
+                view.ended_at = Some(at);
+            }
+            Kind::SleepStarted(sleep) => {
+                let view = self.step(sleep.place, StepKind::Sleep, at);
+                view.state = StepState::Waiting;
+                view.next_attempt_at = Some(Timestamp::from_micros(sleep.until_micros));
+                self.index(sequence);
+            }
+            Kind::FannedOut(fanned) => {
+                let view = self.step(fanned.place, StepKind::FanOut, at);
+                view.state = StepState::Succeeded;
+            }
+            Kind::Created(_) | Kind::Ending(_) | Kind::Ended(_) | Kind::Reset(_) => {}
+        }
+    }
+
+    /// Later facts name the step by the number of its start.
+    fn index(&mut self, sequence: u64) {
+        self.by_sequence.insert(sequence, self.touched);
+    }
+}

@@ -1,0 +1,123 @@
+//! What a workflow is, and the registry of those that this engine can run.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use prost::{Message, Name};
+
+use crate::context::Context;
+use crate::failure::Failure;
+
+/// Says what to do: composes calls to services. Its code must be deterministic between steps: time, randomness
+/// and everything else from outside comes through the [`Context`].
+pub trait Workflow: Send + Sync + 'static {
+    /// Name in the admin API and in the store, for example `notifications.send-due`. Forever.
+    const NAME: &'static str;
+    /// Raised when the code changes in a way that older replicas cannot run.
+    const VERSION: u32 = 1;
+    /// One sentence for people.
+    const DESCRIPTION: &'static str = "";
+    /// A run fails with DEADLINE_EXCEEDED this long after its start, unless the start says otherwise.
+    const DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// The input message.
+    type Input: Message + Name + Default + 'static;
+    /// The output message.
+    type Output: Message + Name + Default + 'static;
+
+    /// Does it. Polled again from the start after a crash, with the journal answering what was already done.
+    fn run(&self, ctx: &Context, input: Self::Input) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
+}
+
+/// The workflows that an engine can run, by name.
+#[derive(Default)]
+pub struct Registry {
+    definitions: BTreeMap<&'static str, Arc<Definition>>,
+}
+
+/// Two workflows with one name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("workflow {0} is registered twice")]
+pub struct NameTaken(pub &'static str);
+
+impl Registry {
+    /// An empty registry.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a workflow. `make` is called once for every run: each has a fresh value, so nothing leaks from one
+    /// run into another; what runs share (an interface to inject) is captured by `make`.
+    ///
+    /// # Errors
+    /// Where the name is taken.
+    pub fn register<W: Workflow>(&mut self, make: impl Fn() -> W + Send + Sync + 'static) -> Result<(), NameTaken> {
+        let definition = Definition {
+            name: W::NAME,
+            version: W::VERSION,
+            description: W::DESCRIPTION,
+            input_type: W::Input::full_name(),
+            output_type: W::Output::full_name(),
+            deadline: W::DEADLINE,
+            check: |input| W::Input::decode(input).map(drop),
+            begin: Box::new(move |ctx, input| {
+                let workflow = make();
+                Box::pin(async move {
+                    let output = workflow.run(&ctx, W::Input::decode(input).map_err(undecodable)?).await?;
+                    Ok(output.encode_to_vec().into())
+                })
+            }),
+        };
+        if self.definitions.contains_key(W::NAME) {
+            return Err(NameTaken(W::NAME));
+        }
+        self.definitions.insert(W::NAME, Arc::new(definition));
+        Ok(())
+    }
+
+    /// The workflow with this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Definition>> {
+        self.definitions.get(name)
+    }
+
+    /// All workflows, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Definition>> {
+        self.definitions.values()
+    }
+}
+
+type Begin = dyn Fn(Context, Bytes) -> BoxFuture<'static, Result<Bytes, Failure>> + Send + Sync;
+
+/// A registered workflow.
+pub struct Definition {
+    pub name: &'static str,
+    pub version: u32,
+    pub description: &'static str,
+    /// Full name of the input message.
+    pub input_type: String,
+    /// Full name of the output message.
+    pub output_type: String,
+    pub deadline: Duration,
+    check: fn(Bytes) -> Result<(), prost::DecodeError>,
+    begin: Box<Begin>,
+}
+
+impl Definition {
+    /// Whether these bytes are an input message.
+    pub(crate) fn check_input(&self, input: Bytes) -> Result<(), prost::DecodeError> {
+        (self.check)(input)
+    }
+
+    /// A fresh scope: a new workflow value over this context.
+    pub(crate) fn begin(&self, ctx: Context, input: Bytes) -> BoxFuture<'static, Result<Bytes, Failure>> {
+        (self.begin)(ctx, input)
+    }
+}
+
+fn undecodable(error: prost::DecodeError) -> Failure {
+    Failure::new(crate::failure::Code::Internal, format!("the stored input no longer decodes: {error}"))
+}

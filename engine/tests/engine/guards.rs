@@ -1,0 +1,192 @@
+//! What stops a run that must not go on: journals that no longer fit, steps built at the wrong time, limits, panics.
+
+use std::time::Duration;
+
+use engine::testing::World;
+use engine::workflow::NameTaken;
+use engine::{Code, Context, Failure, Limits, Registry, State, Workflow};
+
+use crate::common::{Charge, Input, Look, Output, Put, services, until};
+
+macro_rules! workflow {
+    ($name:ident, |$ctx:ident, $input:ident| $body:expr) => {
+        #[derive(Clone)]
+        struct $name;
+
+        impl Workflow for $name {
+            const NAME: &'static str = "test.changing";
+            type Input = Input;
+            type Output = Output;
+
+            async fn run(&self, $ctx: &Context, $input: Input) -> Result<Output, Failure> {
+                $body
+            }
+        }
+    };
+}
+
+workflow!(Original, |ctx, input| {
+    let put = ctx.call(Put::of("a", input.number)).await?;
+    ctx.sleep("night", Duration::from_secs(3_600)).await?;
+    Ok(Output::of("original", put.number))
+});
+
+fn register_original(registry: &mut Registry) -> Result<(), NameTaken> {
+    registry.register(|| Original)
+}
+
+/// Starts the original code, and goes on with other code while it sleeps.
+async fn changed(register: fn(&mut Registry) -> Result<(), NameTaken>) -> (World, uuid::Uuid) {
+    let world = World::new(services(), register_original);
+    let run = world.start::<Original>(Input::of("x", 1)).await.unwrap();
+    until(&world, run, &[State::Waiting]).await;
+    let world = world.crash_and_change(register);
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    (world, run)
+}
+
+#[tokio::test(start_paused = true)]
+async fn code_that_no_longer_fits_its_journal_blocks_the_run_and_shows_both_sides() {
+    workflow!(OtherMethod, |ctx, input| {
+        ctx.call(Charge::of("a", input.number)).await?;
+        ctx.sleep("night", Duration::from_secs(3_600)).await?;
+        Ok(Output::of("", 0))
+    });
+    workflow!(OtherRequest, |ctx, input| {
+        ctx.call(Put::of("b", input.number)).await?;
+        ctx.sleep("night", Duration::from_secs(3_600)).await?;
+        Ok(Output::of("", 0))
+    });
+    workflow!(StepLess, |ctx, input| {
+        ctx.call(Put::of("a", input.number)).await?;
+        Ok(Output::of("", 0))
+    });
+    workflow!(StepMore, |ctx, input| {
+        ctx.call(Look::of("new", 1)).await?;
+        ctx.call(Put::of("a", input.number)).await?;
+        ctx.sleep("night", Duration::from_secs(3_600)).await?;
+        Ok(Output::of("", 0))
+    });
+    type Change = (fn(&mut Registry) -> Result<(), NameTaken>, &'static str, &'static str);
+    let changes: [Change; 4] = [
+        (|r| r.register(|| OtherMethod), "the journal has Put#0", "the code has Charge#0"),
+        (|r| r.register(|| OtherRequest), "Put#0 with another request", "SHA-256"),
+        (|r| r.register(|| StepLess), "the journal has night#1", "ended before it"),
+        (|r| r.register(|| StepMore), "the journal has Put#0", "the code has Look#0"),
+    ];
+    for (register, journal, code) in changes {
+        let (world, run) = changed(register).await;
+        let detail = until(&world, run, &[State::Blocked]).await;
+        let reason = &detail.row.status.reason;
+        assert!(reason.contains(journal) && reason.contains(code), "{reason}");
+        assert_eq!(world.services().arrivals().len(), 1, "a blocked run sends nothing");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_run_goes_on_when_its_code_is_back_and_an_operator_says_so() {
+    workflow!(StepLess, |ctx, input| {
+        ctx.call(Put::of("a", input.number)).await?;
+        Ok(Output::of("", 0))
+    });
+    let (world, run) = changed(|r| r.register(|| StepLess)).await;
+    until(&world, run, &[State::Blocked]).await;
+    let world = world.crash_and_change(register_original);
+    world.engine().retry(run, "code is back".to_owned(), None).await.unwrap();
+    assert_eq!(world.result_of::<Original>(run).await, Ok(Output::of("original", 2)));
+    assert_eq!(world.services().arrivals().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_built_while_another_of_its_branch_is_in_flight_is_refused() {
+    workflow!(TwoArms, |ctx, input| {
+        let arm = |name: &'static str| async move {
+            ctx.call(Look::of(name, 1)).await?;
+            ctx.call(Look::of(name, 2)).await
+        };
+        let (left, right) = futures_util::join!(arm("left"), arm("right"));
+        Ok(Output::of(input.text, left?.number + right?.number))
+    });
+    let world = World::new(services(), |r| r.register(|| TwoArms));
+    let run = world.start::<TwoArms>(Input::of("x", 1)).await.unwrap();
+    let detail = until(&world, run, &[State::Blocked]).await;
+    assert!(detail.row.status.reason.starts_with("USE_A_BRANCH: Look#1"), "{}", detail.row.status.reason);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_blocks_its_run_and_no_other() {
+    workflow!(Panics, |ctx, input| {
+        ctx.call(Put::of("a", input.number)).await?;
+        assert!(input.text != "bad", "a bad input");
+        Ok(Output::of("fine", 0))
+    });
+    let world = World::new(services(), |r| r.register(|| Panics));
+    let bad = world.start::<Panics>(Input::of("bad", 1)).await.unwrap();
+    let detail = until(&world, bad, &[State::Blocked]).await;
+    assert_eq!(detail.row.status.reason, "PANICKED: a bad input");
+    assert_eq!(world.run::<Panics>(Input::of("good", 2)).await, Ok(Output::of("fine", 0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_limit_is_refused_by_name() {
+    workflow!(Greedy, |ctx, input| {
+        match input.text.as_str() {
+            "steps" => {
+                for step in 0..input.number {
+                    ctx.call(Look::of("step", step)).await?;
+                }
+            }
+            "width" => {
+                ctx.fan_out("item", 0..input.number, |ctx, item| async move { ctx.call(Look::of("", item)).await })
+                    .key(u32::to_string)
+                    .await;
+            }
+            "key" => {
+                ctx.fan_out("item", 0..1, |ctx, item: u32| async move { ctx.call(Look::of("", item)).await })
+                    .key(|_| "k".repeat(600))
+                    .await;
+            }
+            "request" => drop(ctx.call(Put::of("x".repeat(input.number as usize), 1)).await?),
+            _ => return Ok(Output::of("x".repeat(input.number as usize), 0)),
+        }
+        Ok(Output::of("", 0))
+    });
+    let limits = Limits { steps_per_run: 20, fan_out_width: 10, payload_bytes: 1_000, ..Limits::default() };
+    let make =
+        || World::with(services(), |r| r.register(|| Greedy), limits.clone(), engine::testing::Probe::counting());
+    let cases = [
+        ("steps", 21, "steps_per_run"),
+        ("width", 11, "fan_out_width"),
+        ("key", 1, "name_bytes"),
+        ("request", 1_001, "payload_bytes"),
+        ("output", 1_001, "payload_bytes"),
+    ];
+    for (what, number, limit) in cases {
+        let failure = make().run::<Greedy>(Input::of(what, number)).await.unwrap_err();
+        assert_eq!(failure.code(), Code::ResourceExhausted, "{what}");
+        assert!(failure.message().contains(limit), "{what}: {}", failure.message());
+    }
+    let too_large = make().start::<Greedy>(Input::of("x".repeat(2_000), 1)).await.unwrap_err();
+    assert!(too_large.to_string().contains("payload_bytes"), "{too_large}");
+    for (what, number) in [("steps", 20), ("width", 10)] {
+        assert!(make().run::<Greedy>(Input::of(what, number)).await.is_ok(), "{what} at its limit");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_beyond_the_limit_wait_for_their_turn() {
+    workflow!(Slow, |ctx, input| {
+        ctx.sleep("short", Duration::from_secs(2)).await?;
+        Ok(Output::of("done", input.number))
+    });
+    let limits = Limits { runs_in_flight: 3, ..Limits::default() };
+    let world = World::with(services(), |r| r.register(|| Slow), limits, engine::testing::Probe::counting());
+    let mut runs = Vec::new();
+    for number in 0..10 {
+        runs.push(world.start::<Slow>(Input::of("", number)).await.unwrap());
+        assert!(world.engine().in_flight() <= 3);
+    }
+    for run in runs {
+        assert!(world.result_of::<Slow>(run).await.is_ok());
+    }
+}

@@ -1,0 +1,157 @@
+//! Journals that are none: whatever bytes a store brings, a run is shown as blocked, and nothing panics (F1, F3).
+
+use bytes::Bytes;
+use engine::journal::decode_entry;
+use engine::journal_v1 as stored;
+use engine::store::{NewRun, Status};
+use engine::testing::World;
+use engine::time::Timestamp;
+use engine::{Context, Failure, State, Workflow};
+use proptest::prelude::*;
+use prost::Message;
+use uuid::Uuid;
+
+use crate::common::{Input, Look, Output, Put, services};
+
+#[derive(Clone)]
+struct Two;
+
+impl Workflow for Two {
+    const NAME: &'static str = "test.two";
+    type Input = Input;
+    type Output = Output;
+
+    async fn run(&self, ctx: &Context, input: Input) -> Result<Output, Failure> {
+        let look = ctx.call(Look::of("look", input.number)).await?;
+        let put = ctx.call(Put::of("put", look.number)).await?;
+        Ok(Output::of("done", put.number))
+    }
+}
+
+fn place() -> impl Strategy<Value = Option<stored::Place>> {
+    let names = prop_oneof![Just("/test.Service/Look"), Just("/test.Service/Put"), Just("now"), Just("")];
+    let branches = prop_oneof![Just(""), Just("a[1]"), Just("a[1]/b[2]"), Just("/[")];
+    prop::option::of((branches, 0_u32..4, names).prop_map(|(branch, position, name)| stored::Place {
+        branch: branch.to_owned(),
+        position,
+        name: name.to_owned(),
+    }))
+}
+
+fn kind() -> impl Strategy<Value = Option<stored::fact::Kind>> {
+    use stored::fact::Kind;
+    let bytes = || prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from);
+    prop_oneof![
+        Just(None),
+        bytes().prop_map(|value| {
+            let input = Some(stored::Payload { type_name: "test.Input".to_owned(), value });
+            Some(Kind::Created(stored::Created { input, ..Default::default() }))
+        }),
+        (place(), any::<u32>(), bytes(), ".{0,40}", -1..6_i32).prop_map(|(place, incarnation, request, key, level)| {
+            let started = stored::StepStarted {
+                place,
+                incarnation,
+                request_hash: request.clone(),
+                request,
+                key,
+                level,
+                ..Default::default()
+            };
+            Some(Kind::StepStarted(started))
+        }),
+        (0..6_u64, any::<u32>()).prop_map(|(step, attempt)| {
+            Some(Kind::AttemptStarted(stored::AttemptStarted { step, attempt, ..Default::default() }))
+        }),
+        (0..6_u64, place(), any::<u32>(), -1..5_i32, any::<i64>()).prop_map(|(step, place, attempt, outcome, at)| {
+            Some(Kind::AttemptFailed(stored::AttemptFailed {
+                step,
+                place,
+                attempt,
+                outcome,
+                retry_at_micros: at,
+                failure: None,
+            }))
+        }),
+        (0..6_u64, place(), bytes()).prop_map(|(step, place, response)| {
+            let result = Some(stored::step_settled::Result::Response(response));
+            Some(Kind::StepSettled(stored::StepSettled { step, place, result, ..Default::default() }))
+        }),
+        (place(), bytes()).prop_map(|(place, value)| Some(Kind::Recorded(stored::Recorded { place, value }))),
+        (place(), any::<i64>())
+            .prop_map(|(place, until_micros)| Some(Kind::SleepStarted(stored::SleepStarted { place, until_micros }))),
+        (place(), any::<u32>()).prop_map(|(place, width)| Some(Kind::FannedOut(stored::FannedOut {
+            place,
+            width,
+            duplicates: vec![7]
+        }))),
+        (place(), any::<bool>()).prop_map(|(place, new_incarnation)| {
+            Some(Kind::Reset(stored::Reset { place, new_incarnation, reason: String::new() }))
+        }),
+        Just(Some(Kind::Ending(stored::Ending::default()))),
+        Just(Some(Kind::Ended(stored::Ended::default()))),
+    ]
+}
+
+/// A run whose journal is this entry is claimed; says which state it comes to.
+fn claimed_with(entry: Bytes, facts: u64) -> State {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let world = World::new(services(), |registry| registry.register(|| Two));
+        let id = Uuid::now_v7();
+        let now = world.clock().now();
+        let status = Status {
+            state: State::Pending,
+            reason: String::new(),
+            ending_as: None,
+            wake_at: Some(now),
+            steps: 0,
+            error: None,
+        };
+        let run = NewRun {
+            id,
+            workflow: Two::NAME.to_owned(),
+            workflow_version: 1,
+            created_at: now,
+            deadline: Timestamp::from_micros(now.as_micros() + 60_000_000),
+            origin: None,
+            request: None,
+            claimed: false,
+            entry,
+            facts,
+            status,
+        };
+        world.engine().store().create(run).await.unwrap();
+        for _ in 0..400 {
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            let row = world.engine().store().run(id).await.unwrap().unwrap();
+            let _seen = world.engine().detail(id).await;
+            if row.status.state.is_end() || matches!(row.status.state, State::Blocked | State::NeedsDecision) {
+                return row.status.state;
+            }
+        }
+        State::Running
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_bytes_are_no_journal_and_block_their_run(bytes in prop::collection::vec(any::<u8>(), 1..40)) {
+        let state = claimed_with(bytes.into(), 3);
+        prop_assert!(matches!(state, State::Blocked | State::Failed), "{state}");
+    }
+
+    #[test]
+    fn facts_in_any_order_never_panic(kinds in prop::collection::vec(kind(), 0..12)) {
+        let created = stored::fact::Kind::Created(stored::Created::default());
+        let facts: Vec<_> = std::iter::once(Some(created)).chain(kinds)
+            .map(|kind| stored::Fact { time_micros: 1, kind })
+            .collect();
+        let count = facts.len() as u64;
+        let entry: Bytes = stored::Entry { facts }.encode_to_vec().into();
+        prop_assert_eq!(decode_entry(count, entry.clone()).map(|facts| facts.len() as u64), Ok(count));
+        let state = claimed_with(entry, count);
+        prop_assert!(state != State::Running, "the run neither ended nor stopped");
+    }
+}

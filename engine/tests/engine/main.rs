@@ -1,0 +1,11 @@
+//! The engine's promises, tried in memory and in virtual time.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking, helpers of tests too")]
+
+mod common;
+mod failures;
+mod guards;
+mod journals;
+mod operators;
+mod runs;
+mod schedules;

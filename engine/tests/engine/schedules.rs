@@ -1,0 +1,89 @@
+//! Runs that start by themselves.
+
+use std::time::Duration;
+
+use engine::store::{ListRuns, Schedule};
+use engine::testing::{Probe, World};
+use engine::{Context, Failure, State, Workflow};
+use tokio_util::sync::CancellationToken;
+
+use crate::common::{Input, Output, Put, services};
+
+/// Takes as long as the test says.
+#[derive(Clone)]
+struct Work(Duration);
+
+impl Workflow for Work {
+    const NAME: &'static str = "test.work";
+    type Input = Input;
+    type Output = Output;
+
+    async fn run(&self, ctx: &Context, _input: Input) -> Result<Output, Failure> {
+        ctx.call(Put::of("work", 1)).await?;
+        ctx.sleep("work", self.0).await?;
+        Ok(Output::of("", 0))
+    }
+}
+
+fn world(takes: Duration) -> World {
+    World::new(services(), move |registry| registry.register(move || Work(takes)))
+}
+
+fn schedule(world: &World) -> CancellationToken {
+    let (engine, stop) = (world.engine().clone(), CancellationToken::new());
+    let schedule =
+        Schedule { name: "each".to_owned(), workflow: Work::NAME.to_owned(), interval: Duration::from_secs(60) };
+    let stopped = stop.clone();
+    tokio::spawn(async move { engine.run_schedules(vec![schedule], stopped).await });
+    stop
+}
+
+async fn runs(world: &World) -> Vec<engine::store::RunRow> {
+    world.engine().store().list(ListRuns { limit: 100, ..ListRuns::default() }).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_starts_at_every_nominal_time() {
+    let world = world(Duration::from_secs(1));
+    schedule(&world);
+    tokio::time::sleep(Duration::from_secs(605)).await;
+    let runs = runs(&world).await;
+    assert_eq!(runs.len(), 10);
+    assert!(runs.iter().all(|run| run.status.state == State::Succeeded));
+    for run in &runs {
+        let nominal = run.origin.as_ref().unwrap().nominal;
+        assert_eq!(nominal.as_micros() % 60_000_000, 0);
+        assert!(run.created_at.since(nominal) < Duration::from_millis(100), "{:?} late", run.created_at.since(nominal));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tick_is_skipped_while_the_run_before_it_goes_on() {
+    let world = world(Duration::from_secs(150));
+    schedule(&world);
+    tokio::time::sleep(Duration::from_secs(605)).await;
+    assert_eq!(runs(&world).await.len(), 4, "at 1, 4, 7 and 10 minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_was_away_makes_up_for_the_latest_time_only() {
+    let world = world(Duration::from_secs(1));
+    let stop = schedule(&world);
+    tokio::time::sleep(Duration::from_secs(125)).await;
+    assert_eq!(runs(&world).await.len(), 2);
+    stop.cancel();
+    tokio::time::sleep(Duration::from_secs(1_000)).await;
+    let world = world.crash(Probe::counting());
+    schedule(&world);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(runs(&world).await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_loops_over_one_schedule_start_each_tick_once() {
+    let world = world(Duration::from_secs(1));
+    schedule(&world);
+    schedule(&world);
+    tokio::time::sleep(Duration::from_secs(605)).await;
+    assert_eq!(runs(&world).await.len(), 10);
+}

@@ -1,0 +1,72 @@
+//! One method of every level, and the workflow's input and output.
+
+use std::time::Duration;
+
+use engine::testing::Services;
+use engine::{Level, Method, Rpc};
+use prost::{Message, Name};
+
+macro_rules! messages {
+    ($($name:ident),+) => {$(
+        #[derive(Clone, PartialEq, Message)]
+        pub(crate) struct $name {
+            #[prost(string, tag = "1")]
+            pub(crate) text: String,
+            #[prost(uint64, tag = "2")]
+            pub(crate) number: u64,
+        }
+
+        impl Name for $name {
+            const NAME: &'static str = stringify!($name);
+            const PACKAGE: &'static str = "model";
+
+            fn full_name() -> String {
+                concat!("model.", stringify!($name)).to_owned()
+            }
+        }
+    )+};
+}
+
+messages!(Look, Put, Pay, Charge, Answer, Input, Output);
+
+/// How long the keyed method remembers.
+pub(crate) const HORIZON: Duration = Duration::from_secs(60);
+
+macro_rules! rpc {
+    ($request:ident, $path:literal, $level:expr) => {
+        impl Rpc for $request {
+            type Request = Self;
+            type Response = Answer;
+            const METHOD: &'static Method = &Method {
+                service: "model.Service",
+                name: stringify!($request),
+                path: $path,
+                level: $level,
+                request_id: None,
+            };
+
+            fn into_request(self) -> Self {
+                self
+            }
+        }
+    };
+}
+
+rpc!(Look, "/model.Service/Look", Level::NoSideEffects);
+rpc!(Put, "/model.Service/Put", Level::Idempotent);
+rpc!(Pay, "/model.Service/Pay", Level::Keyed { horizon: HORIZON });
+rpc!(Charge, "/model.Service/Charge", Level::Unknown);
+
+/// What every method answers to a request with this text.
+pub(crate) fn answer_to(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+pub(crate) fn services() -> Services {
+    let answer = |text: String| Answer { number: answer_to(&text), text };
+    Services::new()
+        .on::<Look>(move |look| Ok(answer(look.text)))
+        .on::<Put>(move |put| Ok(answer(put.text)))
+        .on::<Pay>(move |pay| Ok(answer(pay.text)))
+        .on::<Charge>(move |charge| Ok(answer(charge.text)))
+}

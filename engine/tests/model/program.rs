@@ -1,0 +1,149 @@
+//! Random programs: what a workflow does, as a tree made from a seed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// SplitMix64: small, and the same everywhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5eed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
+    /// True in this many of a hundred cases.
+    pub(crate) fn percent(&mut self, share: u64) -> bool {
+        self.below(100) < share
+    }
+
+    pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        let index = self.below(from.len() as u64);
+        from[usize::try_from(index).unwrap_or(0)].clone()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Look,
+    Put,
+    Pay,
+    Charge,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tries {
+    Standard,
+    Quick,
+    Slow,
+    Never,
+}
+
+/// A call: how it is made, and whether code goes on when it fails.
+#[derive(Clone, Debug)]
+pub(crate) struct Leaf {
+    pub(crate) kind: Kind,
+    pub(crate) tries: Tries,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) once: Option<u64>,
+    pub(crate) durable: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Node {
+    Call {
+        leaf: Leaf,
+        catch: bool,
+    },
+    /// Equal steps at once.
+    Puts {
+        count: u64,
+        catch: bool,
+    },
+    /// A call, a sleep and a read at once.
+    Mixed {
+        leaf: Leaf,
+        span: Duration,
+        catch: bool,
+    },
+    FanOut {
+        keys: Vec<u64>,
+        limit: usize,
+        body: Arc<[Node]>,
+        catch: bool,
+    },
+    Sleep(Duration),
+    Now,
+    /// A random value that later requests carry.
+    Record,
+    /// Whichever of two steps settles first; the other is dropped. Ends its branch.
+    Race {
+        first: Duration,
+        second: Duration,
+    },
+    Fail,
+}
+
+fn span(random: &mut Random) -> Duration {
+    Duration::from_millis(random.pick(&[0, 0, 5, 10, 1_000, 4_999, 5_001, 7_000, 61_000, 1_200_000]))
+}
+
+fn leaf(random: &mut Random) -> Leaf {
+    let kind = random.pick(&[Kind::Look, Kind::Look, Kind::Put, Kind::Put, Kind::Pay, Kind::Charge]);
+    let once = (kind == Kind::Put && random.percent(20)).then(|| random.below(3));
+    Leaf {
+        kind,
+        tries: random.pick(&[Tries::Standard, Tries::Quick, Tries::Quick, Tries::Slow, Tries::Never]),
+        timeout: random.percent(30).then(|| Duration::from_millis(random.pick(&[500, 2_000]))),
+        once,
+        durable: random.percent(15),
+    }
+}
+
+fn node(random: &mut Random, depth: u32) -> Node {
+    match random.below(if depth == 0 { 14 } else { 19 }) {
+        0..=6 => Node::Call { leaf: leaf(random), catch: random.percent(60) },
+        7 => Node::Puts { count: 1 + random.below(4), catch: random.percent(60) },
+        8 => Node::Mixed { leaf: leaf(random), span: span(random), catch: random.percent(60) },
+        9 | 10 => Node::Sleep(span(random)),
+        11 | 12 => Node::Now,
+        13 => Node::Record,
+        _ => {
+            let width = random.below(6);
+            Node::FanOut {
+                keys: (0..width).map(|_| random.below(8)).collect(),
+                limit: usize::try_from(1 + random.below(4)).unwrap_or(1),
+                body: sequence(random, depth - 1, 4),
+                catch: random.percent(60),
+            }
+        }
+    }
+}
+
+fn sequence(random: &mut Random, depth: u32, longest: u64) -> Arc<[Node]> {
+    let mut nodes: Vec<Node> = (0..=random.below(longest)).map(|_| node(random, depth)).collect();
+    if random.percent(6) {
+        let (first, second) = (span(random), span(random));
+        nodes.push(Node::Race { first, second });
+    } else if random.percent(5) {
+        nodes.push(Node::Fail);
+    }
+    nodes.into()
+}
+
+pub(crate) fn program(seed: u64) -> Arc<[Node]> {
+    sequence(&mut Random::new(seed), 2, 7)
+}

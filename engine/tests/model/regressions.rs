@@ -1,0 +1,268 @@
+//! What the model and a critical reading found, each as a test of its own.
+
+use std::time::Duration;
+
+use engine::engine::Start;
+use engine::store::{Cancel, Store as _};
+use engine::testing::{Probe, Reply, World};
+use engine::{Code, Context, Failure, Limits, Registry, Retry, State, Workflow};
+use futures_util::future::{Either, select};
+use prost::Message;
+use uuid::Uuid;
+
+use crate::check::numbers_are_right;
+use crate::messages::{Answer, Charge, HORIZON, Input, Output, Pay, Put, services};
+
+fn input(text: &str) -> Input {
+    Input { text: text.to_owned(), number: 0 }
+}
+
+/// Declares a workflow of these tests.
+macro_rules! workflow {
+    ($name:ident, |$ctx:ident, $input:ident| $body:expr) => {
+        struct $name;
+
+        impl Workflow for $name {
+            const NAME: &'static str = concat!("model.", stringify!($name));
+            const DEADLINE: Duration = Duration::from_secs(3_600);
+            type Input = Input;
+            type Output = Output;
+
+            async fn run(&self, $ctx: &Context, $input: Input) -> Result<Output, Failure> {
+                $body
+            }
+        }
+    };
+}
+
+async fn rested(world: &World, run: Uuid) -> State {
+    for _ in 0..2_000 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let row = world.detail(run).await.row;
+        let state = row.status.state;
+        if state.is_end() || (!row.owned && matches!(state, State::NeedsDecision | State::Blocked)) {
+            return state;
+        }
+    }
+    world.detail(run).await.row.status.state
+}
+
+fn killed(world: World) -> World {
+    world.probe().kill();
+    world.crash(Probe::counting())
+}
+
+workflow!(Items, |ctx, input| {
+    let charged = ctx
+        .fan_out("item", input.text.chars().collect::<Vec<_>>(), |ctx, item| async move {
+            let roll = ctx.record("roll", Answer::default).await;
+            let inner = ctx.fan_out("inner", [item], |ctx, item| async move {
+                ctx.call(Charge { text: item.to_string(), number: 0 }).await
+            });
+            let answers = inner.key(char::to_string).await.values()?;
+            ctx.call(Put { text: item.to_string(), number: roll.number }).await?;
+            Ok(answers.len())
+        })
+        .key(char::to_string)
+        .limit(2)
+        .await;
+    charged.values().map(|_| Output::default())
+});
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_makes_the_failed_item_again_and_leaves_the_work_of_the_others_alone() {
+    for crash in [false, true] {
+        let world = World::new(services(), |registry: &mut Registry| registry.register::<Items>(|| Items));
+        world.services().script::<Charge>([Reply::Refuse(Code::FailedPrecondition)]);
+        let run = world.start::<Items>(input("abcdef")).await.unwrap();
+        assert_eq!(rested(&world, run).await, State::Failed);
+        assert_eq!(world.services().arrivals_of::<Charge>(), 5);
+        world.engine().retry(run, String::new(), None).await.unwrap();
+        let world = if crash { killed(world) } else { world };
+        assert_eq!(rested(&world, run).await, State::Succeeded, "{:?}", world.detail(run).await.row.status);
+        assert_eq!(world.services().arrivals_of::<Charge>(), 6);
+        assert_eq!(world.services().arrivals_of::<Put>(), 6);
+    }
+}
+
+workflow!(Together, |ctx, _input| {
+    let charge = |text: &str| ctx.call(Charge { text: text.to_owned(), number: 0 });
+    ctx.all((charge("a"), charge("b"))).await?;
+    Ok(Output::default())
+});
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_leaves_a_step_alone_that_went_on_beside_the_failed_one() {
+    let world = World::new(services(), |registry: &mut Registry| registry.register::<Together>(|| Together));
+    world.services().script::<Charge>([Reply::Refuse(Code::FailedPrecondition)]);
+    let run = world.start::<Together>(input("")).await.unwrap();
+    assert_eq!(rested(&world, run).await, State::Failed);
+    world.engine().retry(run, String::new(), None).await.unwrap();
+    assert_eq!(rested(&world, run).await, State::Succeeded);
+    assert_eq!(world.services().arrivals_of::<Charge>(), 2);
+}
+
+workflow!(ChargeOnce, |ctx, _input| {
+    ctx.call(Charge::default()).retry(Retry::never()).await?;
+    Ok(Output::default())
+});
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_sends_what_was_surely_never_sent_without_a_decision() {
+    let world = World::new(services(), |registry: &mut Registry| registry.register::<ChargeOnce>(|| ChargeOnce));
+    world.services().script::<Charge>([Reply::NotSent]);
+    let run = world.start::<ChargeOnce>(input("")).await.unwrap();
+    assert_eq!(rested(&world, run).await, State::Failed);
+    world.engine().retry(run, String::new(), None).await.unwrap();
+    assert_eq!(rested(&world, run).await, State::Succeeded);
+    assert_eq!(world.services().arrivals_of::<Charge>(), 1);
+}
+
+workflow!(PutThrice, |ctx, _input| {
+    let second = Duration::from_secs(1);
+    let retry = Retry::try_new(3, second, 1.0, second, 0.0).unwrap_or_default();
+    ctx.call(Put::default()).retry(retry).await?;
+    Ok(Output::default())
+});
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_has_all_attempts_before_it() {
+    let world = World::new(services(), |registry: &mut Registry| registry.register::<PutThrice>(|| PutThrice));
+    world.services().script::<Put>(vec![Reply::BreakFirst(Code::Unavailable); 5]);
+    let run = world.start::<PutThrice>(input("")).await.unwrap();
+    assert_eq!(rested(&world, run).await, State::Failed);
+    world.engine().retry(run, String::new(), None).await.unwrap();
+    let world = killed(world);
+    assert_eq!(rested(&world, run).await, State::Succeeded);
+}
+
+workflow!(PaySlowly, |ctx, _input| {
+    let pause = HORIZON + Duration::from_secs(10);
+    let retry = Retry::try_new(9, pause, 1.0, pause, 0.0).unwrap_or_default();
+    ctx.call(Pay::default()).retry(retry).timeout(Duration::from_secs(5)).await?;
+    Ok(Output::default())
+});
+
+#[tokio::test(start_paused = true)]
+async fn an_effect_in_doubt_is_not_repeated_when_its_turn_comes_beyond_the_horizon() {
+    let register = |registry: &mut Registry| registry.register::<PaySlowly>(|| PaySlowly);
+    let limits = Limits { linger: 2 * HORIZON, ..Limits::default() };
+    let world = World::with(services(), register, limits, Probe::counting());
+    world.services().script::<Pay>([Reply::ActAndBreak(Code::Unavailable)]);
+    let run = world.start::<PaySlowly>(input("")).await.unwrap();
+    assert_eq!(rested(&world, run).await, State::NeedsDecision);
+    assert_eq!(world.services().arrivals_of::<Pay>(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_was_cut_off_stays_in_doubt_after_one_that_was_not_sent() {
+    let world = World::new(services(), |registry: &mut Registry| registry.register::<PaySlowly>(|| PaySlowly));
+    world.services().script::<Pay>([Reply::Hang, Reply::NotSent]);
+    let run = world.start::<PaySlowly>(input("")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let world = killed(world);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let world = killed(world);
+    assert_eq!(rested(&world, run).await, State::NeedsDecision);
+    assert_eq!(world.services().arrivals_of::<Pay>(), 0);
+}
+
+workflow!(Race, |ctx, _input| {
+    let second = Duration::from_secs(1);
+    let (slow, fast) = (ctx.sleep("slow", 8 * second), ctx.sleep("fast", 6 * second));
+    let text = match select(slow, fast).await {
+        Either::Left(_) => "slow",
+        Either::Right(_) => "fast",
+    };
+    Ok(Output { text: text.to_owned(), number: 0 })
+});
+
+#[tokio::test(start_paused = true)]
+async fn times_that_come_while_nobody_holds_the_run_reach_code_one_by_one() {
+    let world = World::new(services(), |registry: &mut Registry| registry.register::<Race>(|| Race));
+    let run = world.start::<Race>(input("")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.probe().kill();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let world = world.crash(Probe::counting());
+    assert_eq!(world.result_of::<Race>(run).await.unwrap().text, "fast");
+}
+
+workflow!(Long, |ctx, _input| {
+    ctx.sleep("long", Duration::from_secs(600)).await?;
+    Ok(Output::default())
+});
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_that_came_before_the_deadline_counts_although_nobody_held_the_run() {
+    let world = World::new(services(), |registry: &mut Registry| registry.register::<Long>(|| Long));
+    let start = Start {
+        workflow: Long::NAME.to_owned(),
+        input: input("").encode_to_vec().into(),
+        request: None,
+        deadline: Some(Duration::from_secs(60)),
+    };
+    let run = world.engine().start(start).await.unwrap().id;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    world.probe().kill();
+    let now = world.clock().now();
+    world.store().cancel(Cancel { run, reason: "enough".to_owned(), now, request: None }).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let world = world.crash(Probe::counting());
+    assert_eq!(rested(&world, run).await, State::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sleep_begun_and_ended_during_a_refused_append_keeps_its_own_number() {
+    // Which point the cancel falls on is tried out: every millisecond of the run's first second.
+    for at in 0..200 {
+        let probe = Probe::slow(Duration::from_millis(60), None);
+        let register = |registry: &mut Registry| registry.register::<Naps>(|| Naps);
+        let limits = Limits { linger: Duration::from_secs(60), ..Limits::default() };
+        let world = World::with(services(), register, limits, probe);
+        let run = world.start::<Naps>(input("")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(at * 5)).await;
+        let _ended_before = world.engine().cancel(run, "enough".to_owned(), None).await;
+        let state = rested(&world, run).await;
+        assert!(matches!(state, State::Cancelled | State::Succeeded), "cancelled at {at}: {state}");
+        let mut problems = Vec::new();
+        numbers_are_right(&world.store().journal(run, 0, 1_000).await.unwrap(), &mut problems);
+        assert!(problems.is_empty(), "cancelled at {at}: {problems:?}");
+    }
+}
+
+workflow!(Naps, |ctx, _input| {
+    let items = ctx.fan_out("item", [0_u64, 1, 2, 3], |ctx, item| async move {
+        for nap in 0..6 {
+            if (item + nap) % 2 == 0 {
+                ctx.sleep("nap", Duration::from_millis(7)).await?;
+            } else {
+                ctx.call(Put { text: format!("{item}.{nap}"), number: 0 }).await?;
+            }
+        }
+        Ok(())
+    });
+    items.key(u64::to_string).await.values()?;
+    Ok(Output::default())
+});
+
+workflow!(Wide, |ctx, input| {
+    let items: Vec<char> = input.text.chars().collect();
+    let fanned = ctx.fan_out("item", items, |ctx, item| async move {
+        ctx.call(Put { text: item.to_string().repeat(100), number: 0 }).await
+    });
+    fanned.key(char::to_string).await.values()?;
+    ctx.sleep("long", Duration::from_secs(60)).await?;
+    Ok(Output::default())
+});
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_was_lowered_fails_no_run_for_what_it_has_done_already() {
+    let world = World::new(services(), |registry: &mut Registry| registry.register::<Wide>(|| Wide));
+    let run = world.start::<Wide>(input("abcd")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.probe().kill();
+    let limits = Limits { payload_bytes: 50, fan_out_width: 2, steps_per_run: 3, ..Limits::default() };
+    let world = world.crash_and_limit(limits);
+    assert_eq!(rested(&world, run).await, State::Succeeded, "{:?}", world.detail(run).await.row.status);
+}

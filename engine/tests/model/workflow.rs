@@ -1,0 +1,182 @@
+//! The workflow that interprets a program, and says in its output what every step brought.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use engine::steps::call::Call;
+use engine::steps::fan_out::Outcome;
+use engine::{Code, Context, Failure, Retry, Rpc, Workflow};
+use futures_util::future::{BoxFuture, Either, select};
+
+use crate::messages::{Answer, Charge, Input, Look, Output, Pay, Put};
+use crate::program::{Kind, Leaf, Node, Tries, program};
+
+pub(crate) struct Interpreter;
+
+impl Workflow for Interpreter {
+    const NAME: &'static str = "model.interpreter";
+    /// Longer than any program: a run that gets stuck never ends.
+    const DEADLINE: Duration = Duration::from_secs(20 * 24 * 3_600);
+    type Input = Input;
+    type Output = Output;
+
+    async fn run(&self, ctx: &Context, input: Input) -> Result<Output, Failure> {
+        let nodes = program(input.number);
+        let text = sequence(ctx, nodes, input.text).await?;
+        Ok(Output { text, number: 0 })
+    }
+}
+
+/// Gives every call of a `record` closure a value of its own.
+static ROLLS: AtomicU64 = AtomicU64::new(1);
+
+fn retry(tries: Tries) -> Retry {
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let made = match tries {
+        Tries::Standard => return Retry::standard(),
+        Tries::Never => return Retry::never(),
+        Tries::Quick => Retry::try_new(8, Duration::from_millis(100), 2.0, second, 0.0),
+        Tries::Slow => Retry::try_new(12, 7 * second, 2.0, minute, 0.0),
+    };
+    made.unwrap_or_default()
+}
+
+fn made<R: Rpc>(mut call: Call<R>, leaf: &Leaf) -> Call<R> {
+    call = call.retry(retry(leaf.tries));
+    if let Some(timeout) = leaf.timeout {
+        call = call.timeout(timeout);
+    }
+    if let Some(once) = leaf.once {
+        call = call.once("business", [once.to_string()]);
+    }
+    if leaf.durable { call.durable() } else { call }
+}
+
+/// The step of a leaf, whose requests are all of one shape.
+enum Made {
+    Look(Call<Look>),
+    Put(Call<Put>),
+    Pay(Call<Pay>),
+    Charge(Call<Charge>),
+}
+
+fn make(ctx: &Context, leaf: &Leaf, text: String, number: u64) -> Made {
+    // An effect of a business key is the same in every run.
+    let (text, number) = leaf.once.map_or((text, number), |once| (format!("business-{once}"), 0));
+    match leaf.kind {
+        Kind::Look => Made::Look(made(ctx.call(Look { text, number }), leaf)),
+        Kind::Put => Made::Put(made(ctx.call(Put { text, number }), leaf)),
+        Kind::Pay => Made::Pay(made(ctx.call(Pay { text, number }), leaf)),
+        Kind::Charge => Made::Charge(made(ctx.call(Charge { text, number }), leaf)),
+    }
+}
+
+async fn call(made: Made) -> Result<Answer, Failure> {
+    match made {
+        Made::Look(call) => call.await,
+        Made::Put(call) => call.await,
+        Made::Pay(call) => call.await,
+        Made::Charge(call) => call.await,
+    }
+}
+
+/// Writes down what a step brought; a failure that code does not catch ends the branch.
+fn said(trace: &mut String, result: Result<Vec<Answer>, Failure>, catch: bool) -> Result<(), Failure> {
+    match result {
+        Ok(answers) => {
+            for answer in answers {
+                trace.push_str(&format!("ok {} {}\n", answer.text, answer.number));
+            }
+            Ok(())
+        }
+        Err(failure) if catch => {
+            trace.push_str(&format!("failed {}\n", failure.code()));
+            Ok(())
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn sequence(ctx: &Context, nodes: Arc<[Node]>, path: String) -> BoxFuture<'_, Result<String, Failure>> {
+    Box::pin(async move {
+        let mut trace = String::new();
+        let mut carried = 0;
+        let mut latest = 0;
+        for (index, node) in nodes.iter().enumerate() {
+            let text = format!("{path}.{index}");
+            match node {
+                Node::Call { leaf, catch } => {
+                    let result = call(make(ctx, leaf, text, carried)).await;
+                    said(&mut trace, result.map(|answer| vec![answer]), *catch)?;
+                }
+                Node::Puts { count, catch } => {
+                    let calls: Vec<_> = (0..*count)
+                        .map(|n| {
+                            ctx.call(Put { text: format!("{text}.{n}"), number: carried }).retry(retry(Tries::Quick))
+                        })
+                        .collect();
+                    said(&mut trace, ctx.all(calls).await, *catch)?;
+                }
+                Node::Mixed { leaf, span, catch } => {
+                    let look = ctx.call(Look { text: format!("{text}.look"), number: carried });
+                    let sleep = ctx.sleep("nap", *span);
+                    let result = match make(ctx, leaf, format!("{text}.leaf"), carried) {
+                        Made::Look(call) => ctx.all((call, sleep, look)).await.map(|(a, (), b)| vec![a, b]),
+                        Made::Put(call) => ctx.all((call, sleep, look)).await.map(|(a, (), b)| vec![a, b]),
+                        Made::Pay(call) => ctx.all((call, sleep, look)).await.map(|(a, (), b)| vec![a, b]),
+                        Made::Charge(call) => ctx.all((call, sleep, look)).await.map(|(a, (), b)| vec![a, b]),
+                    };
+                    said(&mut trace, result, *catch)?;
+                }
+                Node::FanOut { keys, limit, body, catch } => {
+                    let (body, above) = (Arc::clone(body), text);
+                    let outcome = ctx
+                        .fan_out("item", keys.clone(), move |ctx, key| {
+                            let (body, path) = (Arc::clone(&body), format!("{above}[{key}]"));
+                            async move { sequence(&ctx, body, path).await }
+                        })
+                        .key(u64::to_string)
+                        .limit(*limit)
+                        .await;
+                    for (key, outcome) in outcome.iter() {
+                        match outcome {
+                            Outcome::Done(inner) => trace.push_str(inner),
+                            Outcome::Duplicate => trace.push_str(&format!("duplicate {key}\n")),
+                            Outcome::Failed(failure) if *catch => {
+                                trace.push_str(&format!("failed {}\n", failure.code()));
+                            }
+                            Outcome::Failed(failure) => return Err(failure.clone()),
+                        }
+                    }
+                }
+                Node::Sleep(span) => ctx.sleep("nap", *span).await?,
+                Node::Now => {
+                    let now = ctx.now().as_micros();
+                    if now < latest {
+                        trace.push_str("time ran backwards\n");
+                    }
+                    latest = now;
+                }
+                Node::Record => {
+                    carried = ctx
+                        .record("roll", || Answer {
+                            number: ROLLS.fetch_add(1, Ordering::Relaxed),
+                            ..Answer::default()
+                        })
+                        .await
+                        .number;
+                }
+                Node::Race { first, second } => {
+                    let (left, right) = (ctx.sleep("left", *first), ctx.sleep("right", *second));
+                    match select(right, left).await {
+                        Either::Left(_) => trace.push_str("right\n"),
+                        Either::Right(_) => trace.push_str("left\n"),
+                    }
+                }
+                Node::Fail => return Err(Failure::new(Code::FailedPrecondition, "the program says so")),
+            }
+        }
+        Ok(trace)
+    })
+}
