@@ -1,0 +1,156 @@
+//! Generates, beside tonic's client and server of a service, one `Rpc` implementation and one dispatch entry for each
+//! unary method.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::rc::Rc;
+
+use prost_build::{Method, Module, Service, ServiceGenerator};
+
+use crate::policy::{self, Policy, RequestId};
+
+/// Wraps tonic's generator.
+pub(crate) struct Rpcs {
+    tonic: Box<dyn ServiceGenerator>,
+    policy: Policy,
+    /// Paths of the generated tables, for the list of all.
+    tables: Rc<RefCell<Vec<String>>>,
+    /// Wrapper types by package, so that two services of a package do not both get one of the same name.
+    wrappers: HashSet<(String, String)>,
+}
+
+impl Rpcs {
+    pub(crate) fn new(tonic: Box<dyn ServiceGenerator>, policy: Policy, tables: Rc<RefCell<Vec<String>>>) -> Self {
+        Self { tonic, policy, tables, wrappers: HashSet::new() }
+    }
+
+    fn append(&mut self, service: &Service, client: &str, code: &mut String) -> std::fmt::Result {
+        let unary: Vec<&Method> =
+            service.methods.iter().filter(|method| !method.client_streaming && !method.server_streaming).collect();
+        if unary.is_empty() {
+            return Ok(());
+        }
+        let table = format!("{}_METHODS", client.trim_end_matches("_client").to_uppercase());
+        let mut entries = String::new();
+        for method in unary {
+            let call = self.append_rpc(service, method, code)?;
+            append_entry(service, client, method, &call, &mut entries)?;
+        }
+        writeln!(code, "/// The unary methods of `{}`.", full_name(service))?;
+        writeln!(code, "pub static {table}: &[::clients::methods::MethodEntry] = &[\n{entries}];")?;
+
+        let mut path = String::new();
+        for part in Module::from_protobuf_package_name(&service.package).parts() {
+            write!(path, "{part}::")?;
+        }
+        self.tables.borrow_mut().push(path + &table);
+        Ok(())
+    }
+
+    /// Returns the type that stands for the method: its request message, or a wrapper of the method's own.
+    fn append_rpc(&mut self, service: &Service, method: &Method, code: &mut String) -> Result<String, std::fmt::Error> {
+        let path = path(service, method);
+        let request = &method.input_type;
+        let (call, unwrap) = if self.policy.owns_its_request(method) {
+            (request.clone(), "self")
+        } else {
+            let wrapper = self.wrapper(service, method);
+            writeln!(code, "/// A call of `{path}`, whose request message does not belong to it alone.")?;
+            writeln!(code, "#[derive(Clone, Debug, Default, PartialEq)]")?;
+            writeln!(code, "pub struct {wrapper}(pub {request});")?;
+            (wrapper, "self.0")
+        };
+
+        let request_id = self.policy.request_id(method);
+        writeln!(code, "impl ::engine::rpc::Rpc for {call} {{")?;
+        writeln!(code, "    type Request = {request};")?;
+        writeln!(code, "    type Response = {};", method.output_type)?;
+        writeln!(code, "    const METHOD: &'static ::engine::rpc::Method = &::engine::rpc::Method {{")?;
+        writeln!(code, "        service: {:?},", full_name(service))?;
+        writeln!(code, "        name: {:?},", method.proto_name)?;
+        writeln!(code, "        path: {path:?},")?;
+        writeln!(code, "        level: ::engine::rpc::Level::{},", policy::level(method))?;
+        writeln!(code, "        request_id: {:?},", request_id.map(|_| "request_id"))?;
+        writeln!(code, "    }};")?;
+        writeln!(code, "    fn into_request(self) -> Self::Request {{ {unwrap} }}")?;
+        if let Some(kind) = request_id {
+            let (is_empty, value) = match kind {
+                RequestId::Plain => ("is_empty()", "key.into()"),
+                RequestId::Optional => ("as_ref().is_none_or(|id| id.is_empty())", "Some(key.into())"),
+            };
+            writeln!(code, "    fn fill_request_id(request: &mut Self::Request, key: &str) {{")?;
+            writeln!(code, "        if request.request_id.{is_empty} {{ request.request_id = {value}; }}")?;
+            writeln!(code, "    }}")?;
+        }
+        writeln!(code, "}}")?;
+        Ok(call)
+    }
+
+    fn wrapper(&mut self, service: &Service, method: &Method) -> String {
+        let short = format!("{}Call", method.proto_name);
+        let long = format!("{}{short}", service.name);
+        let of_package = |name: &str| (service.package.clone(), name.to_owned());
+        if self.wrappers.insert(of_package(&short)) && !self.policy.has_message(&service.package, &short) {
+            return short;
+        }
+        self.wrappers.insert(of_package(&long));
+        long
+    }
+}
+
+impl ServiceGenerator for Rpcs {
+    fn generate(&mut self, service: Service, code: &mut String) {
+        let mut generated = String::new();
+        self.tonic.generate(service.clone(), &mut generated);
+        code.push_str(&generated);
+        if let Some(client) = client_module(&generated) {
+            // Writing to a string does not fail.
+            let _ = self.append(&service, client, code);
+        }
+    }
+
+    fn finalize(&mut self, code: &mut String) {
+        self.tonic.finalize(code);
+    }
+
+    fn finalize_package(&mut self, package: &str, code: &mut String) {
+        self.tonic.finalize_package(package, code);
+    }
+}
+
+fn append_entry(
+    service: &Service,
+    client: &str,
+    method: &Method,
+    call: &str,
+    entries: &mut String,
+) -> std::fmt::Result {
+    writeln!(entries, "    ::clients::methods::MethodEntry {{")?;
+    writeln!(entries, "        method: <{call} as ::engine::rpc::Rpc>::METHOD,")?;
+    writeln!(entries, "        call: |seam, request| ::std::boxed::Box::pin(async move {{")?;
+    writeln!(entries, "            let request = ::clients::methods::typed::<{call}>(request)?;")?;
+    writeln!(entries, "            let mut client = {client}::{}Client::new(seam)", service.name)?;
+    // The channel bounds what it receives, and says so as its own outcome.
+    writeln!(entries, "                .max_decoding_message_size(usize::MAX);")?;
+    writeln!(entries, "            ::clients::methods::received(client.{}(request).await?)", method.name)?;
+    writeln!(entries, "        }}),")?;
+    writeln!(entries, "    }},")
+}
+
+/// The module of the client that tonic generated; its rules for names are its own.
+fn client_module(generated: &str) -> Option<&str> {
+    let mut modules = generated.split("pub mod ").skip(1).filter_map(|rest| rest.split_whitespace().next());
+    modules.find(|name| name.ends_with("_client"))
+}
+
+fn full_name(service: &Service) -> String {
+    match service.package.as_str() {
+        "" => service.proto_name.clone(),
+        package => format!("{package}.{}", service.proto_name),
+    }
+}
+
+fn path(service: &Service, method: &Method) -> String {
+    format!("/{}/{}", full_name(service), method.proto_name)
+}

@@ -1,0 +1,99 @@
+//! Our own channel under the generated clients: what it is handed, what it hands back, and who may know more about it.
+//!
+//! It stands on h2 directly, because a durable engine must know of every call whether the message left, and a general
+//! HTTP client does not say. The way of a call, one file a step: an address ([`Address`]) is connected lazily
+//! ([`Channel`]), a reservation takes a permit and a connection, the [`Seam`] sends one request over it, and what ended
+//! an exchange without an answer becomes an outcome (`fault`).
+
+mod address;
+mod connection;
+mod direct;
+mod exchange;
+mod fault;
+mod frame;
+mod headers;
+mod lazy;
+mod permits;
+mod seam;
+mod status;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub use address::{Address, AddressError};
+pub use direct::{Direct, connect};
+pub(crate) use fault::End;
+pub use fault::Verdict;
+pub use lazy::{Channel, ChannelState, Reserved};
+pub use seam::Seam;
+pub(crate) use status::Pushback;
+
+/// The stored request message, in the extensions of the HTTP request. These bytes are sent; the body is not polled.
+#[derive(Clone, Debug)]
+pub struct Stored(pub Bytes);
+
+/// The response message, in the extensions of the HTTP response.
+#[derive(Clone, Debug)]
+pub struct Received(pub Bytes);
+
+/// What one attempt is made under.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The largest request message that is sent.
+    pub max_request_bytes: usize,
+    /// The largest response message that is taken.
+    pub max_response_bytes: usize,
+    /// Attempts of the same call before this one, which the service is told.
+    pub previous_attempts: u32,
+}
+
+/// How a channel connects and what it lets through.
+#[derive(Clone, Debug)]
+pub struct ChannelConfig {
+    /// Calls in flight at a time; the service may allow fewer on a connection.
+    pub max_in_flight: usize,
+    /// Time for name resolution, connect and the first exchange of frames together.
+    pub connect_timeout: Duration,
+    /// Pause after the first failed connect; it grows with each further one.
+    pub back_off: Duration,
+    /// The longest such pause.
+    pub max_back_off: Duration,
+    /// How a dead peer is noticed.
+    pub keep_alive: KeepAlive,
+    /// The largest request message that is sent.
+    pub max_request_bytes: usize,
+    /// The largest response message that is taken.
+    pub max_response_bytes: usize,
+}
+
+impl Default for ChannelConfig {
+    fn default() -> Self {
+        Self {
+            max_in_flight: 1024,
+            connect_timeout: Duration::from_secs(5),
+            back_off: Duration::from_millis(100),
+            max_back_off: Duration::from_secs(10),
+            keep_alive: KeepAlive::default(),
+            max_request_bytes: 4 * 1024 * 1024,
+            max_response_bytes: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// A ping goes out after a silence; a peer that stays silent is dead.
+#[derive(Clone, Debug)]
+pub struct KeepAlive {
+    /// Silence after which a ping is sent.
+    pub interval: Duration,
+    /// Time for the answer.
+    pub timeout: Duration,
+    /// Whether to ping with no call in flight. Many servers take that for abuse and close the connection.
+    pub while_idle: bool,
+}
+
+impl Default for KeepAlive {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(20), timeout: Duration::from_secs(10), while_idle: false }
+    }
+}

@@ -1,0 +1,245 @@
+//! One HTTP/2 connection: how it is opened, and the task that drives it and notices when the peer is dead.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use h2::client::SendRequest;
+use h2::{Ping, PingPong};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use super::address::Address;
+use super::frame::Frame;
+use super::permits::Permits;
+use super::{ChannelConfig, KeepAlive};
+
+/// Bytes of one response that may arrive before it is read.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// The same over all responses of a connection, which bounds what an overrun client holds.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Response headers and trailers; details of a status travel in them.
+const MAX_HEADER_LIST: u32 = 64 * 1024;
+/// What h2 charges at most for a small DATA frame that waits to be read.
+const FRAME_CHARGE: usize = 256;
+
+/// Why there is no connection, or no longer one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Lost {
+    #[error("the name {host} cannot be resolved: {source}")]
+    Resolve { host: String, source: io::Error },
+    #[error("the name {host} has no address")]
+    NoAddress { host: String },
+    #[error("cannot connect to {address}: {source}")]
+    Connect { address: SocketAddr, source: io::Error },
+    #[error("not connected within {0:?}")]
+    TimedOut(Duration),
+    #[error("the peer does not speak HTTP/2: {0}")]
+    Handshake(h2::Error),
+    #[error("the connection broke: {0}")]
+    Broken(h2::Error),
+    #[error("the peer closed the connection")]
+    Closed,
+    #[error("the peer did not answer a ping within {0:?}")]
+    Silent(Duration),
+}
+
+/// Opens a connection and waits until the peer has answered over it.
+pub(crate) async fn open(
+    address: &Address,
+    config: &ChannelConfig,
+    permits: &Arc<Permits>,
+) -> Result<(SendRequest<Frame>, Driver), Lost> {
+    let opened = timeout(config.connect_timeout, async {
+        let stream = connect(address, config.connect_timeout).await?;
+        handshake(stream, config, permits).await
+    });
+    opened.await.unwrap_or(Err(Lost::TimedOut(config.connect_timeout)))
+}
+
+async fn connect(address: &Address, within: Duration) -> Result<TcpStream, Lost> {
+    let host = address.host();
+    let found = lookup_host((host, address.port())).await;
+    let found = found.map_err(|source| Lost::Resolve { host: host.to_owned(), source })?;
+    let found: Vec<SocketAddr> = found.collect();
+    let mut lost = Lost::NoAddress { host: host.to_owned() };
+    // One address that swallows packets must not take the time of the others.
+    let share = within / u32::try_from(found.len().max(1)).unwrap_or(u32::MAX);
+    for address in found {
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // A small message must not wait for the acknowledgement of the one before.
+                stream.set_nodelay(true).map_err(|source| Lost::Connect { address, source })?;
+                return Ok(stream);
+            }
+            Ok(Err(source)) => lost = Lost::Connect { address, source },
+            Err(_) => lost = Lost::TimedOut(share),
+        }
+    }
+    Err(lost)
+}
+
+async fn handshake(
+    stream: TcpStream,
+    config: &ChannelConfig,
+    permits: &Arc<Permits>,
+) -> Result<(SendRequest<Frame>, Driver), Lost> {
+    let heard = Arc::new(AtomicBool::new(false));
+    let stream = Heard { stream, heard: Arc::clone(&heard) };
+    let (requests, mut connection) = h2::client::Builder::new()
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEADER_LIST)
+        // Answers that come after their deadline are not the fault of the peer, and no reason to end a connection.
+        .max_local_error_reset_streams(None)
+        // A pause of ours with every permit taken leaves one small frame a call unread.
+        .data_frame_budget(config.max_in_flight.saturating_mul(2 * FRAME_CHARGE).max(CONNECTION_WINDOW as usize))
+        .handshake(stream)
+        .await
+        .map_err(Lost::Handshake)?;
+
+    let Some(pings) = connection.ping_pong() else {
+        return Err(Lost::Closed);
+    };
+    let mut driver = Driver {
+        connection,
+        pings,
+        heard,
+        keep_alive: config.keep_alive.clone(),
+        timer: Box::pin(sleep(config.keep_alive.interval)),
+        asked: false,
+        permits: Arc::clone(permits),
+        allowed: None,
+    };
+    driver.greet().await?;
+    Ok((requests, driver))
+}
+
+/// Drives a connection until it ends. Where it is dropped the connection is closed.
+pub(crate) struct Driver {
+    connection: h2::client::Connection<Heard, Frame>,
+    pings: PingPong,
+    heard: Arc<AtomicBool>,
+    keep_alive: KeepAlive,
+    timer: Pin<Box<Sleep>>,
+    /// A ping is out.
+    asked: bool,
+    permits: Arc<Permits>,
+    /// What the peer was last seen to allow.
+    allowed: Option<usize>,
+}
+
+impl Driver {
+    /// Waits for the answer to a ping. A peer that accepts connections and says nothing is not connected, and the
+    /// peer's settings, which come before, are known from here on.
+    async fn greet(&mut self) -> Result<(), Lost> {
+        self.pings.send_ping(Ping::opaque()).map_err(Lost::Handshake)?;
+        poll_fn(|cx| {
+            if let Poll::Ready(ended) = Pin::new(&mut self.connection).poll(cx) {
+                return Poll::Ready(Err(ended.err().map_or(Lost::Closed, Lost::Handshake)));
+            }
+            self.pings.poll_pong(cx).map_ok(drop).map_err(Lost::Handshake)
+        })
+        .await?;
+        self.follow_limit();
+        Ok(())
+    }
+
+    fn follow_limit(&mut self) {
+        let allowed = self.connection.max_concurrent_send_streams();
+        if self.allowed.replace(allowed) != Some(allowed) {
+            self.permits.allow(allowed);
+        }
+    }
+
+    /// Ends with an error when the peer is dead.
+    fn poll_keep_alive(&mut self, cx: &mut Context<'_>) -> Poll<Lost> {
+        if self.asked && self.pings.poll_pong(cx).is_ready() {
+            self.asked = false;
+            self.wait(self.keep_alive.interval);
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            // Any byte proves life as well as a pong does.
+            let heard = self.heard.swap(false, Ordering::Relaxed);
+            let wanted = self.keep_alive.while_idle || self.permits.used().0 > 0;
+            if self.asked && !heard {
+                return Poll::Ready(Lost::Silent(self.keep_alive.timeout));
+            }
+            if self.asked || heard || !wanted || self.pings.send_ping(Ping::opaque()).is_err() {
+                self.wait(self.keep_alive.interval);
+            } else {
+                self.asked = true;
+                self.wait(self.keep_alive.timeout);
+                // Registers the task for the pong.
+                if self.pings.poll_pong(cx).is_ready() {
+                    self.asked = false;
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.timer.as_mut().reset(Instant::now() + time);
+    }
+}
+
+impl Future for Driver {
+    type Output = Lost;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Lost> {
+        let this = &mut *self;
+        if let Poll::Ready(ended) = pin!(&mut this.connection).poll(cx) {
+            return Poll::Ready(ended.err().map_or(Lost::Closed, Lost::Broken));
+        }
+        this.follow_limit();
+        this.poll_keep_alive(cx)
+    }
+}
+
+/// A stream that notes that something was read.
+struct Heard {
+    stream: TcpStream,
+    heard: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.heard.store(true, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,142 @@
+//! A channel for programs of ours that call services by themselves, as the command line does: any generated client stands
+//! on it, unary or with a stream of responses.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::failure::{Code, Failure};
+use futures_util::future::BoxFuture;
+use h2::RecvStream;
+use http::{Request, Response};
+use http_body::{Body as _, Frame as BodyFrame};
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::body::Body;
+use tower::Service;
+
+use super::address::AddressError;
+use super::exchange::{self, Sent};
+use super::fault::Fault;
+use super::frame::Frame;
+use super::lazy::{Channel, Reserved};
+use super::permits::Permit;
+use super::{ChannelConfig, headers, status};
+
+/// What a connect may take longer before the wait for it is given up; its own error says more.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A channel for direct use. Clones share the connection.
+#[derive(Clone, Debug)]
+pub struct Direct(Channel);
+
+/// A channel to the address (`http://host:port`) that connects with the first call.
+///
+/// # Errors
+/// The text is not such an address.
+pub fn connect(address: &str) -> Result<Direct, AddressError> {
+    Ok(Direct(Channel::new("server", address.parse()?, ChannelConfig::default())))
+}
+
+impl Direct {
+    /// The same over a channel that is shared with others.
+    pub fn over(channel: Channel) -> Self {
+        Self(channel)
+    }
+}
+
+impl Service<Request<Body>> for Direct {
+    type Response = Response<Body>;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Response<Body>, Status>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let channel = self.0.clone();
+        Box::pin(async move {
+            let deadline = Instant::now() + channel.config().connect_timeout + GRACE;
+            let reserved = channel.reserve(deadline, false).await.map_err(|unsent| as_status(&unsent.failure))?;
+            send(reserved, request).await
+        })
+    }
+}
+
+/// Sends the whole request before it looks at the response, as clients without a stream of requests do.
+async fn send(reserved: Reserved, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let Reserved { requests, permit, channel } = reserved;
+    let (parts, body) = request.into_parts();
+    let head = headers::head(parts, channel.address().authority());
+    let head = head.ok_or_else(|| Status::internal("the request came without a path"))?;
+    let (mut response, mut stream) = exchange::open(requests, head).await.map_err(of_fault)?;
+
+    let mut body = pin!(body);
+    let answer = loop {
+        let frame = poll_fn(|cx| body.as_mut().poll_frame(cx)).await.transpose()?;
+        let data = frame.and_then(|frame| frame.into_data().ok());
+        let last = data.is_none();
+        match exchange::send(&mut stream, &mut response, Frame::raw(data.unwrap_or_default()), last, None).await {
+            Ok(Sent::Whole) if last => break response.await,
+            Ok(Sent::Whole) => {}
+            Ok(Sent::Answered(answer)) => break answer,
+            Err(fault) => return Err(of_fault(fault)),
+        }
+    };
+    let (mut head, body) = answer.map_err(|error| of_fault(Fault::of_stream(&error, false)))?.into_parts();
+    status::clean(&mut head.headers);
+    Ok(Response::from_parts(head, Body::new(Incoming { stream: body, ended: false, _permit: permit })))
+}
+
+fn of_fault(fault: Fault) -> Status {
+    as_status(&Failure::new(fault.code, fault.message))
+}
+
+fn as_status(failure: &Failure) -> Status {
+    debug_assert_ne!(failure.code(), Code::Ok);
+    Status::new(tonic::Code::from_i32(failure.code() as i32), failure.message())
+}
+
+/// The response as it comes in.
+struct Incoming {
+    stream: RecvStream,
+    /// All data is read; trailers are next.
+    ended: bool,
+    _permit: Permit,
+}
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<BodyFrame<Bytes>, Status>>> {
+        let failed = |error: h2::Error| Some(Err(of_fault(Fault::of_stream(&error, true))));
+        if !self.ended {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    let length = data.len();
+                    // An error means that the stream is gone, which the next poll says.
+                    let _ = self.stream.flow_control().release_capacity(length);
+                    return Poll::Ready(Some(Ok(BodyFrame::data(data))));
+                }
+                Some(Err(error)) => return Poll::Ready(failed(error)),
+                None => self.ended = true,
+            }
+        }
+        Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
+            Ok(Some(mut trailers)) => {
+                status::clean(&mut trailers);
+                Some(Ok(BodyFrame::trailers(trailers)))
+            }
+            Ok(None) => None,
+            Err(error) => failed(error),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+}

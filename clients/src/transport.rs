@@ -1,0 +1,211 @@
+//! The port of the engine over our channels: which service answers a method, and one call to it in two phases.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::failure::{Code, Failure};
+use engine::transport::{Attempt, CALL_TIMEOUT, Outcome, Reservation, Transport, Unsent};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use crate::channel::{Address, AddressError, Channel, ChannelConfig, ChannelState, Reserved};
+use crate::methods::{self, MethodEntry};
+use crate::policy::{EffectivePolicy, ServicePolicy};
+use crate::stack::{Stack, Throttle};
+
+/// A service that we call.
+#[derive(Clone, Debug)]
+pub struct ServiceConfig {
+    /// Its short name, for example `users`.
+    pub name: String,
+    /// The package, or the full name of one service, that it answers for, for example `guras.users.v1`.
+    pub prefix: String,
+    /// Where it listens, `http://host:port`.
+    pub address: String,
+    /// How it is connected.
+    pub channel: ChannelConfig,
+    /// What its owner asks of those who call it.
+    pub policy: ServicePolicy,
+    /// Time for a call where neither its step nor the policy names one.
+    pub call_timeout: Duration,
+}
+
+impl Default for ServiceConfig {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            prefix: String::new(),
+            address: String::new(),
+            channel: ChannelConfig::default(),
+            policy: ServicePolicy::default(),
+            call_timeout: CALL_TIMEOUT,
+        }
+    }
+}
+
+/// What is wrong with the configuration of a service.
+#[derive(Debug, thiserror::Error)]
+pub enum ServicesError {
+    /// The address of a service is none.
+    #[error("service {name}: {source}")]
+    Address {
+        /// The service.
+        name: String,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// Two services answer for the same package.
+    #[error("services {first} and {second} both answer for {prefix}; expected one service for each package")]
+    Twice {
+        /// The one.
+        first: String,
+        /// The other.
+        second: String,
+        /// The package.
+        prefix: String,
+    },
+}
+
+/// A service as it may be shown.
+#[derive(Clone, Debug)]
+pub struct ServiceState {
+    /// Its short name.
+    pub name: String,
+    /// The package it answers for.
+    pub prefix: String,
+    /// Where it listens.
+    pub address: Address,
+    /// How its channel is doing.
+    pub channel: ChannelState,
+    /// Tokens that are left of its budget of retries, in thousandths; none where there is no budget.
+    pub retry_millitokens: Option<u32>,
+}
+
+/// All services that we call.
+#[derive(Debug)]
+pub struct Services {
+    services: Vec<Service>,
+    /// Every method that a configured service answers, by its path.
+    routes: HashMap<&'static str, Arc<Stack>>,
+}
+
+#[derive(Debug)]
+struct Service {
+    name: String,
+    prefix: String,
+    channel: Channel,
+    policy: ServicePolicy,
+    call_timeout: Duration,
+    throttle: Option<Arc<Throttle>>,
+}
+
+struct Reserve {
+    stack: Arc<Stack>,
+    reserved: Reserved,
+}
+
+impl Services {
+    /// The services, none of them connected yet. Of two prefixes that fit a method, the longer one has it.
+    ///
+    /// # Errors
+    /// An address is none, or a prefix is there twice.
+    pub fn new(configs: impl IntoIterator<Item = ServiceConfig>) -> Result<Self, ServicesError> {
+        let mut services: Vec<Service> = Vec::new();
+        for ServiceConfig { name, prefix, address, channel, policy, call_timeout } in configs {
+            if let Some(first) = services.iter().find(|service| service.prefix == prefix) {
+                return Err(ServicesError::Twice { first: first.name.clone(), second: name, prefix });
+            }
+            let address: Address = match address.parse() {
+                Ok(address) => address,
+                Err(source) => return Err(ServicesError::Address { name, source }),
+            };
+            let channel = Channel::new(name.clone(), address, channel);
+            let throttle = policy.throttling.map(|settings| Arc::new(Throttle::new(settings)));
+            services.push(Service { name, prefix, channel, policy, call_timeout, throttle });
+        }
+        let route = |entry: &'static MethodEntry| {
+            let fitting = services.iter().filter(|service| covers(&service.prefix, entry.method.service));
+            let stack = fitting.max_by_key(|service| service.prefix.len())?.stack(entry);
+            Some((entry.method.path, Arc::new(stack)))
+        };
+        let routes = methods::all().filter_map(route).collect();
+        Ok(Self { services, routes })
+    }
+
+    /// How the services are doing, in the order of configuration.
+    pub fn states(&self) -> Vec<ServiceState> {
+        let state = |service: &Service| ServiceState {
+            name: service.name.clone(),
+            prefix: service.prefix.clone(),
+            address: service.channel.address().clone(),
+            channel: service.channel.state(),
+            retry_millitokens: service.throttle.as_ref().map(|throttle| throttle.left()),
+        };
+        self.services.iter().map(state).collect()
+    }
+
+    /// What holds for the calls of the method; none where no configured service answers it.
+    pub fn policy(&self, path: &str) -> Option<&EffectivePolicy> {
+        self.routes.get(path).map(|stack| stack.policy())
+    }
+}
+
+impl Service {
+    fn stack(&self, entry: &'static MethodEntry) -> Stack {
+        let policy = EffectivePolicy::new(entry.method, &self.policy, self.channel.config(), self.call_timeout);
+        Stack::new(entry, self.channel.clone(), policy, self.throttle.clone())
+    }
+}
+
+impl Transport for Services {
+    fn reserve(&self, path: &str, deadline: Instant) -> BoxFuture<'static, Result<Box<dyn Reservation>, Unsent>> {
+        match self.routes.get(path) {
+            Some(stack) => {
+                let stack = Arc::clone(stack);
+                async move {
+                    let reserved = stack.reserve(deadline).await?;
+                    Ok(Box::new(Reserve { stack, reserved }) as Box<dyn Reservation>)
+                }
+                .boxed()
+            }
+            None => std::future::ready(Err(unrouted(path))).boxed(),
+        }
+    }
+
+    fn try_reserve(&self, path: &str) -> Option<Box<dyn Reservation>> {
+        let stack = self.routes.get(path)?;
+        let reserved = stack.try_reserve()?;
+        Some(Box::new(Reserve { stack: Arc::clone(stack), reserved }))
+    }
+
+    fn call_timeout(&self, path: &str, said: Option<Duration>) -> Duration {
+        match self.routes.get(path) {
+            Some(stack) => stack.policy().call_timeout(said),
+            None => said.unwrap_or(CALL_TIMEOUT),
+        }
+    }
+}
+
+impl Reservation for Reserve {
+    fn send(self: Box<Self>, attempt: Attempt) -> BoxFuture<'static, Outcome> {
+        let Self { stack, reserved } = *self;
+        stack.call(reserved, attempt).boxed()
+    }
+}
+
+fn covers(prefix: &str, service: &str) -> bool {
+    service.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn unrouted(path: &str) -> Unsent {
+    let failure = match methods::find(path) {
+        Some(entry) => {
+            let message = format!("no address is configured for the service {}", entry.method.service);
+            Failure::new(Code::FailedPrecondition, message)
+        }
+        None => Failure::new(Code::Unimplemented, format!("no contract has the method {path}")),
+    };
+    Unsent { failure, retry_after: None }
+}
