@@ -1,0 +1,195 @@
+//! The one place where stored types become messages of the admin API.
+
+use bytes::Bytes;
+use clients::google::rpc;
+use clients::orchestrator::admin::v1::{Run, RunState, Schedule, Step, Workflow, step};
+use engine::engine::{Ended, next_nominal};
+use engine::failure::Failure;
+use engine::rpc::Level;
+use engine::state::State;
+use engine::store::{RunRow, ScheduleRow};
+use engine::time::Timestamp;
+use engine::view::{Detail, StepKind, StepState, StepView, path};
+use engine::workflow::Definition;
+
+use crate::descriptors;
+
+/// Bytes of requests and responses that one answer carries at most; gRPC clients take 4 MiB unless told otherwise.
+const PAYLOAD_BUDGET: usize = 2 << 20;
+
+/// The messages that a workflow takes and gives, by full name; none where this replica does not know the workflow.
+pub(super) type Types<'a> = Option<&'a Definition>;
+
+/// A run as its row says.
+pub(super) fn run(row: RunRow) -> Run {
+    let (schedule, nominal_time) =
+        row.origin.map_or_else(Default::default, |origin| (origin.schedule, Some(time(origin.nominal))));
+    Run {
+        run_id: row.id.to_string(),
+        workflow: row.workflow,
+        workflow_version: signed(row.workflow_version),
+        state: run_state(row.status.state).into(),
+        reason: row.status.reason,
+        ending_as: row.status.ending_as.map_or(RunState::Unspecified, run_state).into(),
+        create_time: Some(time(row.created_at)),
+        update_time: Some(time(row.updated_at)),
+        end_time: row.ended_at.map(time),
+        deadline: Some(time(row.deadline)),
+        wake_time: row.status.wake_at.map(time),
+        schedule,
+        nominal_time,
+        error: row.status.error.map(|(code, message)| rpc::Status { code, message, details: Vec::new() }),
+        step_count: signed(row.status.steps),
+        epoch: i64::try_from(row.epoch).unwrap_or(i64::MAX),
+        cancel_reason: row.cancel_requested.unwrap_or_default(),
+        ..Run::default()
+    }
+}
+
+/// A run that has just ended: without its steps.
+pub(super) fn ended(ended: &Ended, types: Types<'_>) -> Run {
+    let mut run = run(ended.row.clone());
+    run.output = payload(types.map(|types| types.output_type.as_str()), ended.output.as_ref());
+    set_failure(&mut run, ended.failure.as_ref());
+    run
+}
+
+/// A run with everything, and at most `max_steps` of its steps.
+pub(super) fn detailed(detail: Detail, types: Types<'_>, max_steps: usize) -> Run {
+    let mut run = run(detail.row);
+    run.input = payload(Some(&detail.input_type), Some(&detail.input));
+    run.output = payload(types.map(|types| types.output_type.as_str()), detail.output.as_ref());
+    set_failure(&mut run, detail.failure.as_ref());
+    let mut budget = PAYLOAD_BUDGET;
+    run.steps = chosen(detail.steps, max_steps).into_iter().map(|view| step(view, &mut budget)).collect();
+    run
+}
+
+fn set_failure(run: &mut Run, failure: Option<&Failure>) {
+    if let Some(failure) = failure {
+        run.error = Some(error(failure));
+        run.error_step = failure.step().map(|step| path(&step.branch, &step.name, step.position)).unwrap_or_default();
+    }
+}
+
+/// The steps that say most: those that failed or have not settled, then the latest; in their order.
+fn chosen(steps: Vec<StepView>, most: usize) -> Vec<StepView> {
+    if steps.len() <= most {
+        return steps;
+    }
+    let mut ranked: Vec<(bool, usize)> =
+        steps.iter().enumerate().map(|(at, view)| (view.state == StepState::Succeeded, usize::MAX - at)).collect();
+    ranked.sort_unstable();
+    let mut keep = vec![false; steps.len()];
+    ranked.iter().take(most).for_each(|(_, at)| keep[usize::MAX - at] = true);
+    steps.into_iter().zip(keep).filter_map(|(view, keep)| keep.then_some(view)).collect()
+}
+
+fn step(view: StepView, budget: &mut usize) -> Step {
+    let path = view.path();
+    let method = if view.kind == StepKind::Call { clients::methods::find(&view.name) } else { None };
+    let size = view.request.as_ref().map_or(0, Bytes::len) + view.response.as_ref().map_or(0, Bytes::len);
+    let fits = size <= *budget;
+    if fits {
+        *budget -= size;
+    }
+    let types = method.filter(|_| fits).and_then(|entry| message_types(entry.method.service, entry.method.name));
+    let (request_type, response_type) = types.unzip();
+    Step {
+        path,
+        kind: match view.kind {
+            StepKind::Call => step::Kind::Call,
+            StepKind::Sleep => step::Kind::Sleep,
+            StepKind::Record => step::Kind::Record,
+            StepKind::FanOut => step::Kind::FanOut,
+        }
+        .into(),
+        state: match view.state {
+            StepState::InFlight => step::State::InFlight,
+            StepState::BackingOff => step::State::BackingOff,
+            StepState::Succeeded => step::State::Succeeded,
+            StepState::Failed => step::State::Failed,
+            StepState::Waiting => step::State::Waiting,
+            StepState::NeedsDecision => step::State::NeedsDecision,
+        }
+        .into(),
+        method: if view.kind == StepKind::Call { view.name } else { String::new() },
+        level: view.level.map(level).unwrap_or_default().to_owned(),
+        attempts: signed(view.attempts),
+        start_time: Some(time(view.started_at)),
+        end_time: view.ended_at.map(time),
+        next_attempt_time: view.next_attempt_at.map(time),
+        idempotency_key: view.key.unwrap_or_default(),
+        request: payload(request_type.as_deref(), view.request.as_ref()),
+        response: payload(response_type.as_deref(), view.response.as_ref()),
+        error: view.failure.as_ref().map(error),
+        repeated_send: view.repeated,
+        payloads_omitted: !fits,
+    }
+}
+
+/// Full names of a method's request and response.
+fn message_types(service: &str, method: &str) -> Option<(String, String)> {
+    let method = descriptors::service(service)?.methods().find(|known| known.name() == method)?;
+    Some((method.input().full_name().to_owned(), method.output().full_name().to_owned()))
+}
+
+fn payload(type_name: Option<&str>, value: Option<&Bytes>) -> Option<prost_types::Any> {
+    Some(descriptors::redacted(type_name?, value?))
+}
+
+fn error(failure: &Failure) -> rpc::Status {
+    let details = failure.details().iter().map(|detail| descriptors::redacted(&detail.type_name, &detail.value));
+    rpc::Status { code: failure.code() as i32, message: failure.message().to_owned(), details: details.collect() }
+}
+
+const fn level(level: Level) -> &'static str {
+    match level {
+        Level::NoSideEffects => "NO_SIDE_EFFECTS",
+        Level::Idempotent => "IDEMPOTENT",
+        Level::Keyed { .. } => "KEYED",
+        Level::Unknown => "UNKNOWN",
+    }
+}
+
+fn run_state(state: State) -> RunState {
+    RunState::from_str_name(state.name()).unwrap_or(RunState::Unspecified)
+}
+
+/// A workflow with the schedules that start it.
+pub(super) fn workflow(definition: &Definition, schedules: &[ScheduleRow], now: Timestamp) -> Workflow {
+    Workflow {
+        workflow: definition.name.to_owned(),
+        version: signed(definition.version),
+        description: definition.description.to_owned(),
+        input_type: definition.input_type.clone(),
+        output_type: definition.output_type.clone(),
+        input_example_json: descriptors::example_json(&definition.input_type).unwrap_or_default(),
+        descriptors: None,
+        schedules: schedules
+            .iter()
+            .filter(|row| row.schedule.workflow == definition.name)
+            .map(|row| schedule(row, now))
+            .collect(),
+        default_deadline: prost_types::Duration::try_from(definition.deadline).ok(),
+    }
+}
+
+fn schedule(row: &ScheduleRow, now: Timestamp) -> Schedule {
+    Schedule {
+        schedule: row.schedule.name.clone(),
+        interval: prost_types::Duration::try_from(row.schedule.interval).ok(),
+        next_time: Some(time(next_nominal(row.schedule.interval, now))),
+        last_time: row.high_water.map(time),
+        last_run_id: row.last_run.map(|run| run.to_string()).unwrap_or_default(),
+    }
+}
+
+fn time(at: Timestamp) -> prost_types::Timestamp {
+    let (seconds, nanos) = at.parts();
+    prost_types::Timestamp { seconds, nanos }
+}
+
+fn signed(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}

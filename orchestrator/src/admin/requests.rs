@@ -1,0 +1,191 @@
+//! Reads what callers send: every format and bound of a request, all violations of one request at once.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use clients::orchestrator::admin::v1::start_run_request::InputForm;
+use clients::orchestrator::admin::v1::{RunState, RunView, StartRunRequest};
+use engine::state::State;
+use engine::store::RequestKey;
+use prost::Message;
+use sha2::{Digest, Sha256};
+use tonic::Status;
+use tonic_types::FieldViolation;
+use uuid::Uuid;
+
+use super::status;
+use crate::descriptors;
+
+const MAX_NAME: usize = 200;
+const MAX_REASON: usize = 500;
+const MAX_WAIT: Duration = Duration::from_secs(3_600);
+const MAX_DEADLINE: Duration = Duration::from_secs(366 * 24 * 3_600);
+const DEFAULT_PAGE: u32 = 50;
+const MAX_PAGE: u32 = 1_000;
+const DEFAULT_STEPS: u32 = 1_000;
+const MAX_STEPS: u32 = 10_000;
+
+/// Who asks. There is no authentication yet, so all callers of the loopback listener are one.
+const CALLER: &str = "local";
+
+/// The violations of one request, gathered.
+#[derive(Debug, Default)]
+pub(super) struct Violations(Vec<FieldViolation>);
+
+impl Violations {
+    pub(super) fn note(&mut self, field: &str, description: impl Into<String>) {
+        self.0.push(FieldViolation::new(field, description));
+    }
+
+    /// The value if nothing was noted, otherwise INVALID_ARGUMENT with every violation.
+    pub(super) fn or<T>(self, value: T) -> Result<T, Status> {
+        if self.0.is_empty() { Ok(value) } else { Err(status::bad_request(self.0)) }
+    }
+
+    pub(super) fn run_id(&mut self, text: &str) -> Uuid {
+        Uuid::try_parse(text).unwrap_or_else(|_| {
+            self.note("run_id", "expected the id of a run, a UUID");
+            Uuid::nil()
+        })
+    }
+
+    pub(super) fn reason(&mut self, text: &str) {
+        if text.len() > MAX_REASON {
+            self.note("reason", format!("{} bytes; expected at most {MAX_REASON}", text.len()));
+        }
+    }
+
+    pub(super) fn workflow_name(&mut self, text: &str) {
+        if text.len() > MAX_NAME {
+            self.note("workflow", format!("{} bytes; expected at most {MAX_NAME}", text.len()));
+        }
+    }
+
+    /// The number of items of a page: AIP-158 wants too many cut down, and less than none refused.
+    pub(super) fn page_size(&mut self, asked: i32) -> u32 {
+        self.bounded("page_size", asked, DEFAULT_PAGE, MAX_PAGE)
+    }
+
+    pub(super) fn max_steps(&mut self, asked: i32) -> u32 {
+        self.bounded("max_steps", asked, DEFAULT_STEPS, MAX_STEPS)
+    }
+
+    fn bounded(&mut self, field: &str, asked: i32, default: u32, most: u32) -> u32 {
+        match u32::try_from(asked) {
+            Ok(0) => default,
+            Ok(asked) => asked.min(most),
+            Err(_) => {
+                self.note(field, "expected no negative number");
+                default
+            }
+        }
+    }
+
+    /// Whether steps, input and output are wanted; for one run they are unless the view says otherwise.
+    pub(super) fn wants_all(&mut self, view: i32) -> bool {
+        match RunView::try_from(view) {
+            Ok(RunView::Basic) => false,
+            Ok(RunView::Full | RunView::Unspecified) => true,
+            Err(_) => {
+                self.note("view", format!("{view} is no view"));
+                false
+            }
+        }
+    }
+
+    pub(super) fn states(&mut self, numbers: &[i32]) -> Vec<State> {
+        let mut states = Vec::new();
+        for &number in numbers {
+            let name = RunState::try_from(number).map(|state| state.as_str_name()).unwrap_or_default();
+            match State::ALL.into_iter().find(|state| state.name() == name) {
+                Some(state) if states.contains(&state) => {}
+                Some(state) => states.push(state),
+                None => {
+                    self.note("states", format!("{number} is no state"));
+                    break;
+                }
+            }
+        }
+        states
+    }
+
+    /// A duration between zero and `most`; none where the field is not set.
+    fn duration(&mut self, field: &str, value: Option<prost_types::Duration>, most: Duration) -> Option<Duration> {
+        let duration = Duration::try_from(value?).ok().filter(|duration| *duration <= most);
+        if duration.is_none() {
+            self.note(field, format!("expected 0s to {}s", most.as_secs()));
+        }
+        duration
+    }
+
+    /// The key of an idempotent request; `stripped` is the request without its id.
+    pub(super) fn request_key(
+        &mut self,
+        id: &str,
+        method: &'static str,
+        stripped: &impl Message,
+    ) -> Option<RequestKey> {
+        if id.is_empty() {
+            return None;
+        }
+        let parsed = Uuid::try_parse(id).ok().filter(|id| !id.is_nil());
+        if parsed.is_none() {
+            self.note("request_id", "expected a UUID other than the nil UUID");
+        }
+        let hash = Sha256::digest(stripped.encode_to_vec()).into();
+        Some(RequestKey { caller: String::from(CALLER), method, id: parsed?, hash })
+    }
+}
+
+/// A start, read.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) workflow: String,
+    pub(super) input: Bytes,
+    pub(super) request: Option<RequestKey>,
+    pub(super) deadline: Option<Duration>,
+    pub(super) wait: Duration,
+}
+
+/// Reads a start of a workflow that takes messages of `input_type`.
+pub(super) fn start(mut request: StartRunRequest, input_type: &str) -> Result<Start, Status> {
+    let mut violations = Violations::default();
+    let wait = violations.duration("wait", request.wait.take(), MAX_WAIT).unwrap_or_default();
+    let deadline = violations.duration("deadline", request.deadline, MAX_DEADLINE);
+    if deadline == Some(Duration::ZERO) {
+        violations.note("deadline", "expected more than 0s");
+    }
+    let id = std::mem::take(&mut request.request_id);
+    let key = violations.request_key(&id, "StartRun", &request);
+    let input = match request.input_form {
+        None => Bytes::new(),
+        Some(InputForm::Input(any)) => packed(any, input_type, &mut violations),
+        Some(InputForm::InputJson(json)) => json_input(&json, input_type, &mut violations),
+    };
+    violations.or(Start { workflow: request.workflow, input, request: key, deadline, wait })
+}
+
+fn packed(any: prost_types::Any, input_type: &str, violations: &mut Violations) -> Bytes {
+    let given = descriptors::type_name(&any.type_url);
+    if given != input_type {
+        violations.note("input.type_url", format!("{given:?} is not the workflow's input; expected {input_type}"));
+        return Bytes::new();
+    }
+    // Whether the bytes decode is for the engine to say, which knows the type itself.
+    Bytes::from(any.value)
+}
+
+fn json_input(json: &str, input_type: &str, violations: &mut Violations) -> Bytes {
+    let Some(descriptor) = descriptors::message(input_type) else {
+        violations.note("input_json", format!("{input_type} is not among the contracts; send it packed, as `input`"));
+        return Bytes::new();
+    };
+    match descriptors::from_json(descriptor, json) {
+        Ok(message) => Bytes::from(message.encode_to_vec()),
+        Err(misfit) => {
+            let dot = if misfit.path.is_empty() { "" } else { "." };
+            violations.note(&format!("input_json{dot}{}", misfit.path), format!("{} ({input_type})", misfit.reason));
+            Bytes::new()
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! `orchestrator.admin.v1.RunService`.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use clients::orchestrator::admin::v1::run_service_server::RunService;
+use clients::orchestrator::admin::v1::{
+    CancelRunRequest, GetRunRequest, ListRunsRequest, ListRunsResponse, RetryRunRequest, Run, StartRunRequest,
+    WatchRunRequest,
+};
+use engine::engine::{Engine, EngineError, Start};
+use engine::store::{ListRuns, RunRow};
+use futures_util::Stream;
+use prost::Message;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::requests::Violations;
+use super::{messages, pages, requests, status, watch};
+
+#[derive(Clone)]
+pub(super) struct Runs {
+    engine: Engine,
+    /// Ends waits and streams.
+    closing: CancellationToken,
+}
+
+impl Runs {
+    pub(super) fn new(engine: Engine, closing: CancellationToken) -> Self {
+        Self { engine, closing }
+    }
+
+    /// The run once it ended; as it is when the time is up, or when this process goes.
+    async fn ended_within(&self, id: Uuid, wait: Duration) -> Result<Run, Status> {
+        if !wait.is_zero()
+            && let Some(ended) = self.closing.run_until_cancelled(self.engine.ended(id, wait)).await
+            && let Some(ended) = ended.map_err(status::from_engine)?
+        {
+            let types = self.engine.workflows().get(&ended.row.workflow);
+            return Ok(messages::ended(&ended, types.map(AsRef::as_ref)));
+        }
+        // Boxed, because every call that waits would have room for it.
+        Box::pin(self.row(id)).await.map(messages::run)
+    }
+
+    async fn row(&self, id: Uuid) -> Result<RunRow, Status> {
+        let row = self.engine.store().run(id).await.map_err(|error| status::from_engine(EngineError::Store(error)))?;
+        row.ok_or_else(|| status::from_engine(EngineError::NotFound(id)))
+    }
+}
+
+/// Runs to its end what a caller asked for, also where the caller goes away in the meantime.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+) -> Result<T, Status> {
+    tokio::spawn(work).await.map_err(|_| status::lost())?.map_err(status::from_engine)
+}
+
+#[tonic::async_trait]
+impl RunService for Runs {
+    async fn start_run(&self, request: Request<StartRunRequest>) -> Result<Response<Run>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::default();
+        violations.workflow_name(&request.workflow);
+        if request.workflow.is_empty() {
+            violations.note("workflow", "expected the name of a workflow");
+        }
+        violations.or(())?;
+        let definition = self.engine.workflows().get(&request.workflow);
+        let definition = definition.ok_or_else(|| status::unknown_workflow(&request.workflow))?;
+        let requests::Start { workflow, input, request, deadline, wait } =
+            requests::start(request, &definition.input_type)?;
+
+        // A start goes on by itself where the caller goes away in the meantime.
+        let started = self.engine.start(Start { workflow, input, request, deadline }).await;
+        let started = started.map_err(status::from_engine)?;
+        self.ended_within(started.id, wait).await.map(Response::new)
+    }
+
+    async fn get_run(&self, request: Request<GetRunRequest>) -> Result<Response<Run>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::default();
+        let id = violations.run_id(&request.run_id);
+        let max_steps = violations.max_steps(request.max_steps) as usize;
+        let wants_all = violations.wants_all(request.view);
+        violations.or(())?;
+        let run = if wants_all {
+            watch::detailed(&self.engine, id, max_steps).await?
+        } else {
+            messages::run(self.row(id).await?)
+        };
+        Ok(Response::new(run))
+    }
+
+    async fn list_runs(&self, request: Request<ListRunsRequest>) -> Result<Response<ListRunsResponse>, Status> {
+        let mut request = request.into_inner();
+        let mut violations = Violations::default();
+        let limit = violations.page_size(request.page_size);
+        violations.workflow_name(&request.workflow);
+        let states = violations.states(&request.states);
+        let token = std::mem::take(&mut request.page_token);
+        request.page_size = 0;
+        let arguments = request.encode_to_vec();
+        let before = match pages::cursor(&token, &arguments) {
+            Ok(cursor) => cursor.and_then(|cursor| Uuid::from_slice(&cursor).ok()),
+            Err(expected) => {
+                violations.note("page_token", expected);
+                None
+            }
+        };
+        violations.or(())?;
+
+        let workflow = Some(request.workflow).filter(|name| !name.is_empty());
+        let filter = ListRuns { workflow, states, before, limit: limit + 1 };
+        let rows = self.engine.store().list(filter).await;
+        let mut rows = rows.map_err(|error| status::from_engine(EngineError::Store(error)))?;
+        let is_last = rows.len() <= limit as usize;
+        rows.truncate(limit as usize);
+        let next_page_token = match rows.last() {
+            Some(last) if !is_last => pages::token(last.id.as_bytes(), &arguments),
+            _ => String::new(),
+        };
+        Ok(Response::new(ListRunsResponse { runs: rows.into_iter().map(messages::run).collect(), next_page_token }))
+    }
+
+    type WatchRunStream = Pin<Box<dyn Stream<Item = Result<Run, Status>> + Send>>;
+
+    async fn watch_run(&self, request: Request<WatchRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::default();
+        let id = violations.run_id(&request.run_id);
+        let max_steps = violations.max_steps(request.max_steps) as usize;
+        let wants_all = violations.wants_all(request.view);
+        violations.or(())?;
+        // An unknown run is an error of the call, not of its stream.
+        self.row(id).await?;
+        let look = watch::Look { run: id, max_steps: wants_all.then_some(max_steps) };
+        Ok(Response::new(Box::pin(watch::stream(self.engine.clone(), look, self.closing.clone()))))
+    }
+
+    async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Result<Response<Run>, Status> {
+        let mut request = request.into_inner();
+        let mut violations = Violations::default();
+        let id = violations.run_id(&request.run_id);
+        violations.reason(&request.reason);
+        let request_id = std::mem::take(&mut request.request_id);
+        let key = violations.request_key(&request_id, "CancelRun", &request);
+        violations.or(())?;
+        let engine = self.engine.clone();
+        let row = to_the_end(async move { engine.cancel(id, request.reason, key).await }).await?;
+        Ok(Response::new(messages::run(row)))
+    }
+
+    async fn retry_run(&self, request: Request<RetryRunRequest>) -> Result<Response<Run>, Status> {
+        let mut request = request.into_inner();
+        let mut violations = Violations::default();
+        let id = violations.run_id(&request.run_id);
+        violations.reason(&request.reason);
+        let request_id = std::mem::take(&mut request.request_id);
+        let key = violations.request_key(&request_id, "RetryRun", &request);
+        violations.or(())?;
+        let engine = self.engine.clone();
+        let row = to_the_end(async move { engine.retry(id, request.reason, key).await }).await?;
+        Ok(Response::new(messages::run(row)))
+    }
+}

@@ -1,0 +1,95 @@
+//! Exit codes, and the errors that lead to them.
+
+use std::process::ExitCode;
+
+use tonic::{Code, Status};
+
+use super::Terminal;
+
+/// What the exit code says. The numbers are part of the command line's contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It was done.
+    Ok = 0,
+    /// It was not done.
+    Failed = 1,
+    /// The arguments, the input or the configuration are wrong; nothing was done.
+    Usage = 2,
+    /// The run that was waited for ended in another way than SUCCEEDED.
+    RunFailed = 3,
+    /// The orchestrator could not be reached, or went away.
+    Unreachable = 4,
+    /// The time to wait is up and the run goes on.
+    TimeIsUp = 5,
+}
+
+/// Shown below the help.
+pub(super) const HELP: &str = "\
+Exit codes:
+  0  done
+  1  not done
+  2  arguments, input or configuration are wrong; nothing was done
+  3  the run that was waited for did not succeed
+  4  the orchestrator could not be reached, or went away
+  5  the time to wait is up and the run goes on
+  130, 143  ended by a second SIGINT or SIGTERM";
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// The exit after a command, whose error is told.
+    pub(super) fn of(done: Result<(), CommandError>, terminal: &mut Terminal<'_>) -> Self {
+        match done {
+            Ok(()) => Self::Ok,
+            Err(CommandError { exit, message }) => {
+                if !message.is_empty() {
+                    terminal.talk(&format!("error: {message}"));
+                }
+                exit
+            }
+        }
+    }
+}
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub(super) struct CommandError {
+    exit: Exit,
+    message: String,
+}
+
+impl CommandError {
+    pub(super) fn failed(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, message: message.into() }
+    }
+
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, message: message.into() }
+    }
+}
+
+impl From<Status> for CommandError {
+    fn from(status: Status) -> Self {
+        let exit = match status.code() {
+            Code::InvalidArgument => Exit::Usage,
+            Code::Unavailable => Exit::Unreachable,
+            _ => Exit::Failed,
+        };
+        let code = engine::Code::from_i32(status.code().into());
+        Self { exit, message: format!("{code}: {}", status.message()) }
+    }
+}
+
+impl From<std::io::Error> for CommandError {
+    /// A reader that closed the pipe has what it wanted.
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self { exit: Exit::Ok, message: String::new() };
+        }
+        Self::failed(format!("output: {error}"))
+    }
+}

@@ -1,0 +1,89 @@
+//! `orchestrator runs show`.
+
+use clap::Args;
+use clients::google::rpc::Status;
+use clients::orchestrator::admin::v1::{GetRunRequest, Run, RunView, Step};
+
+use super::super::connection::{Output, Server};
+use super::super::exit::CommandError;
+use super::super::table::{between, facts, payload, table, time};
+use super::super::{Terminal, json};
+
+#[derive(Debug, Args)]
+pub(in super::super) struct Show {
+    id: String,
+    /// How many steps to show; those that failed or go on come first.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    steps: i32,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Show {
+    pub(super) async fn run(self, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
+        let request = GetRunRequest { run_id: self.id, view: RunView::Full.into(), max_steps: self.steps };
+        let run = self.server.runs()?.get_run(request).await?.into_inner();
+        match self.server.output {
+            Output::Json => terminal.line(&json::pretty(&run)?),
+            Output::Table => {
+                terminal.line(&facts_of(&run))?;
+                if !run.steps.is_empty() {
+                    terminal.line(&format!("\n{}", table_of(&run.steps)))?;
+                }
+                let hidden = usize::try_from(run.step_count).unwrap_or(0).saturating_sub(run.steps.len());
+                if hidden > 0 {
+                    terminal.talk(&format!("{hidden} more steps with --steps"));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What there is to say of a run beside its steps.
+pub(super) fn facts_of(run: &Run) -> String {
+    let took = between(run.create_time.as_ref(), run.end_time.as_ref());
+    let took = if took.is_empty() { took } else { format!(" after {took}") };
+    let reason = if run.reason.is_empty() { String::new() } else { format!(" ({})", run.reason) };
+    let schedule = match &run.nominal_time {
+        Some(nominal) => format!("{} at {}", run.schedule, time(Some(nominal))),
+        None => String::new(),
+    };
+    facts(&[
+        ("Run", run.run_id.clone()),
+        ("Workflow", format!("{} (version {})", run.workflow, run.workflow_version)),
+        ("State", format!("{}{reason}", run.state().as_str_name())),
+        ("Schedule", schedule),
+        ("Created", time(run.create_time.as_ref())),
+        ("Ended", run.end_time.as_ref().map(|end| time(Some(end)) + &took).unwrap_or_default()),
+        ("Deadline", if run.end_time.is_none() { time(run.deadline.as_ref()) } else { String::new() }),
+        ("Goes on", time(run.wake_time.as_ref())),
+        ("Cancelled", run.cancel_reason.clone()),
+        ("Input", payload(run.input.as_ref())),
+        ("Output", payload(run.output.as_ref())),
+        ("Error", run.error.as_ref().map(error).unwrap_or_default()),
+        ("at step", run.error_step.clone()),
+        ("Steps", run.step_count.to_string()),
+    ])
+}
+
+fn table_of(steps: &[Step]) -> String {
+    let rows = steps.iter().map(|step| {
+        let next = time(step.next_attempt_time.as_ref());
+        let next = if next.is_empty() { next } else { format!("next {next} ") };
+        [
+            step.path.clone(),
+            step.state().as_str_name().to_owned(),
+            step.level.clone(),
+            if step.attempts == 0 { String::new() } else { step.attempts.to_string() },
+            between(step.start_time.as_ref(), step.end_time.as_ref()),
+            next + &step.error.as_ref().map(error).unwrap_or_default(),
+        ]
+    });
+    table(["step", "state", "level", "attempts", "took", "error"], rows)
+}
+
+/// A status as `CODE: message`.
+pub(super) fn error(status: &Status) -> String {
+    format!("{}: {}", engine::Code::from_i32(status.code), status.message)
+}

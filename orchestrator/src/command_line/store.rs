@@ -1,0 +1,77 @@
+//! `orchestrator store`: the files of a store, without the orchestrator that runs on them.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use engine::store::sqlite::backup;
+use sha2::{Digest, Sha256};
+
+use super::configuration_flags::ConfigurationFlags;
+use super::exit::CommandError;
+use super::{Exit, Terminal};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Store {
+    /// Copy the store as it is at one moment, also while an orchestrator runs on it.
+    Backup(BackUp),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BackUp {
+    /// The file to make; it must not be there yet. `-` writes the copy to stdout.
+    #[arg(value_name = "FILE|-")]
+    to: PathBuf,
+    #[command(flatten)]
+    configuration: ConfigurationFlags,
+}
+
+impl Store {
+    pub(super) fn run(self, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
+        let Self::Backup(BackUp { to, configuration }) = self;
+        let store = configuration.load()?.configuration.store.path;
+        let hash = if to.as_os_str() == "-" {
+            stream(&store, terminal.out)?
+        } else {
+            back_up(&store, &to)?;
+            hash(&mut File::open(&to)?, &mut std::io::sink())?
+        };
+        terminal.talk(&format!("backed up {}: {hash}", store.display()));
+        Ok(Exit::Ok)
+    }
+}
+
+fn back_up(store: &Path, copy: &Path) -> Result<(), CommandError> {
+    backup(store, copy).map(|_| ()).map_err(|error| CommandError::failed(error.to_string()))
+}
+
+/// Through a file beside the store, which is gone from its folder before the first byte is written.
+fn stream(store: &Path, out: &mut dyn Write) -> Result<String, CommandError> {
+    let mut name = store.as_os_str().to_owned();
+    name.push(format!(".backup-{}", std::process::id()));
+    let copy = PathBuf::from(name);
+    back_up(store, &copy)?;
+    let file = File::open(&copy);
+    std::fs::remove_file(&copy)?;
+    Ok(hash(&mut file?, out)?)
+}
+
+/// Copies everything; says how much it was and what its hash is, so that a transport that cut it is found out.
+fn hash(from: &mut dyn Read, to: &mut dyn Write) -> std::io::Result<String> {
+    let mut digest = Sha256::new();
+    let mut bytes = 0;
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        digest.update(&buffer[..read]);
+        to.write_all(&buffer[..read])?;
+        bytes += read;
+    }
+    to.flush()?;
+    let hex: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{bytes} bytes, SHA-256 {hex}"))
+}

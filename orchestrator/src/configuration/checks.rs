@@ -1,0 +1,175 @@
+//! What the types of the configuration cannot say: ranges, names, and keys that must fit each other.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use clients::channel::Address;
+use clients::policy::{PolicyMistake, ServicePolicy};
+use engine::rpc::{Level, Method};
+
+use super::duration::format;
+use super::{Admin, Configuration, Limits, Service};
+use crate::services;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Notes every mistake by its path; returns what is allowed but probably not meant.
+pub(super) fn check(configuration: &Configuration, note: &mut dyn FnMut(&str, String)) -> Vec<String> {
+    let Configuration { health, admin, store, log, drain, limits, services: configured, schedules } = configuration;
+    let mut warnings = Vec::new();
+
+    count("health.max_connections", health.max_connections, 1..=10_000, note);
+    span("health.interval", health.interval, Duration::from_millis(10)..=60 * SECOND, note);
+    if same_listener(health.listen, admin.listen) {
+        note("admin.listen", format!("{} is the health listener's address already", admin.listen));
+    }
+    check_admin(admin, note);
+
+    if store.path.as_os_str().is_empty() {
+        note("store.path", String::from("expected the path of a file"));
+    }
+    if let Err(error) = log.filter.parse::<tracing_subscriber::filter::Targets>() {
+        note(
+            "log.filter",
+            format!("{:?} is no filter ({error}); expected for example `info,engine=debug`", log.filter),
+        );
+    }
+
+    if !store.commit_delay.is_zero() {
+        warnings.push(String::from("store.commit_delay is set: every commit is slower than it need be"));
+    }
+    span("store.commit_delay", store.commit_delay, Duration::ZERO..=SECOND, note);
+    span("drain.grace", drain.grace, Duration::ZERO..=HOUR, note);
+    check_limits(limits, note);
+    for (key, service) in configured {
+        check_service(key, service, note);
+        let policy = check_policy(key, service, note, &mut warnings);
+        if let Some((method, time)) = longest_of_unknown_level(key, service, &policy)
+            && time > drain.grace
+        {
+            note(
+                "drain.grace",
+                format!(
+                    "{} is shorter than what services.{key} gives to a call of {} ({}), so a shutdown would leave open \
+                     whether the call happened; expected a longer grace, or a shorter call_timeout or timeout there",
+                    format(drain.grace),
+                    method.name,
+                    format(time)
+                ),
+            );
+        }
+    }
+    let unaddressed: Vec<&str> = services::domain_keys()
+        .into_iter()
+        .filter(|key| configured.get(*key).is_none_or(|service| service.address.is_empty()))
+        .collect();
+    if !unaddressed.is_empty() {
+        warnings.push(format!("services without an address, calls to them fail: {}", unaddressed.join(", ")));
+    }
+    for (name, schedule) in &schedules.0 {
+        let path = format!("schedules.{name}");
+        word(&path, name, note);
+        if schedule.workflow.is_empty() {
+            note(&format!("{path}.workflow"), String::from("expected the name of a workflow"));
+        }
+        span(&format!("{path}.every"), schedule.every, SECOND..=24 * 366 * HOUR, note);
+    }
+    warnings
+}
+
+fn check_admin(admin: &Admin, note: &mut dyn FnMut(&str, String)) {
+    if !admin.listen.ip().is_loopback() && !admin.allow_insecure {
+        note(
+            "admin.listen",
+            format!(
+                "{} is not loopback and the listener neither encrypts nor authenticates; expected a loopback address, \
+                 or admin.allow_insecure = true",
+                admin.listen
+            ),
+        );
+    }
+    count("admin.max_message_bytes", admin.max_message_bytes, 1_024..=64 * 1024 * 1024, note);
+    count("admin.max_connections", admin.max_connections, 1..=100_000, note);
+    count("admin.max_streams", admin.max_streams, 1..=100_000, note);
+}
+
+fn check_limits(limits: &Limits, note: &mut dyn FnMut(&str, String)) {
+    count("limits.payload_bytes", limits.payload_bytes, 1_024..=64 * 1024 * 1024, note);
+    count("limits.steps_per_run", limits.steps_per_run, 1..=1_000_000, note);
+    count("limits.fan_out_width", limits.fan_out_width, 1..=1_000_000, note);
+    count("limits.runs_in_flight", limits.runs_in_flight, 1..=1_000_000, note);
+    span("limits.linger", limits.linger, Duration::ZERO..=HOUR, note);
+}
+
+fn check_service(key: &str, service: &Service, note: &mut dyn FnMut(&str, String)) {
+    let path = format!("services.{key}");
+    if services::methods_of(key).next().is_none() {
+        let known: Vec<String> = services::keys().into_iter().map(|known| format!("`{known}`")).collect();
+        note(&path, format!("no contract has such a service; expected one of {}", known.join(", ")));
+    }
+    if !service.address.is_empty()
+        && let Err(error) = service.address.parse::<Address>()
+    {
+        note(&format!("{path}.address"), error.to_string());
+    }
+    count(&format!("{path}.max_in_flight"), service.max_in_flight, 1..=1_000_000, note);
+    span(&format!("{path}.connect_timeout"), service.connect_timeout, Duration::from_millis(10)..=60 * SECOND, note);
+    span(&format!("{path}.call_timeout"), service.call_timeout, Duration::from_millis(1)..=HOUR, note);
+}
+
+/// Reads the policy of a service; one with mistakes counts as none.
+fn check_policy(
+    key: &str,
+    service: &Service,
+    note: &mut dyn FnMut(&str, String),
+    warnings: &mut Vec<String>,
+) -> ServicePolicy {
+    let policy = services::policy(service).unwrap_or_else(|mistakes| {
+        for PolicyMistake { path, message } in mistakes {
+            note(&format!("services.{key}.{path}"), message);
+        }
+        ServicePolicy::default()
+    });
+    let methods: Vec<&'static Method> = services::methods_of(key).collect();
+    warnings.extend(policy.warnings(&methods).into_iter().map(|warning| format!("services.{key}: {warning}")));
+    policy
+}
+
+/// Of the methods whose contract does not say how often they may be called, the one whose call may take longest.
+fn longest_of_unknown_level(
+    key: &str,
+    service: &Service,
+    policy: &ServicePolicy,
+) -> Option<(&'static Method, Duration)> {
+    let unknown = services::methods_of(key).filter(|method| method.level == Level::Unknown);
+    let timed = unknown.map(|method| (method, policy.of(method).timeout.unwrap_or(service.call_timeout)));
+    timed.max_by_key(|(_, time)| *time)
+}
+
+/// Whether two listeners would want one port; port 0 takes a free one.
+fn same_listener(a: SocketAddr, b: SocketAddr) -> bool {
+    let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && overlap
+}
+
+/// Names of map keys: what an environment variable can spell too.
+fn word(path: &str, name: &str, note: &mut dyn FnMut(&str, String)) {
+    if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
+        note(path, format!("{name:?} is no name; expected only a to z, 0 to 9 and _"));
+    }
+}
+
+fn count(path: &str, value: u32, range: RangeInclusive<u32>, note: &mut dyn FnMut(&str, String)) {
+    if !range.contains(&value) {
+        note(path, format!("{value} is out of range; expected {} to {}", range.start(), range.end()));
+    }
+}
+
+fn span(path: &str, value: Duration, range: RangeInclusive<Duration>, note: &mut dyn FnMut(&str, String)) {
+    if !range.contains(&value) {
+        let (least, most) = (format(*range.start()), format(*range.end()));
+        note(path, format!("{} is out of range; expected {least} to {most}", format(value)));
+    }
+}

@@ -1,0 +1,200 @@
+//! Layers defaults, file, environment and flags, and reads them into one [`Configuration`], noting every mistake.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use config::{Config, ConfigError, FileFormat, Format, Source, Value, ValueKind};
+use serde_path_to_error::Segment;
+
+use super::checks::check;
+use super::{Configuration, Mistakes};
+
+/// Prefix of environment variables that are configuration keys: `ORCHESTRATOR__ADMIN__LISTEN` is `admin.listen`.
+const PREFIX: &str = "ORCHESTRATOR__";
+
+/// Where the layers above the defaults come from, lowest first.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// A TOML file; it must exist.
+    pub file: Option<PathBuf>,
+    /// The environment; variables without our prefix are left alone.
+    pub environment: Vec<(OsString, OsString)>,
+    /// `section.key=value`, as given by flags.
+    pub overrides: Vec<String>,
+}
+
+/// A configuration without mistakes.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub configuration: Configuration,
+    /// Things that are allowed but probably not meant.
+    pub warnings: Vec<String>,
+    /// The layers on top of each other, each value with its origin.
+    pub(super) merged: Value,
+}
+
+/// Loads the configuration, or tells all its mistakes.
+pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
+    let mut mistakes = Mistakes::default();
+    let merged = merge(sources, &mut mistakes).unwrap_or_else(|error| {
+        mistakes.note("", error.to_string(), None);
+        Value::new(None, ValueKind::Table(config::Map::new()))
+    });
+    let configuration = read(merged.clone(), &mut mistakes);
+    let warnings = check(&configuration, &mut |path: &str, message: String| {
+        mistakes.note(path, message, origin(&merged, path));
+    });
+    if mistakes.is_empty() { Ok(Loaded { configuration, warnings, merged }) } else { Err(mistakes) }
+}
+
+fn merge(sources: &Sources, mistakes: &mut Mistakes) -> Result<Value, ConfigError> {
+    let mut layers = Config::builder().add_source(Config::try_from(&Configuration::default())?);
+    if let Some(path) = &sources.file {
+        layers = layers.add_source(file(path, mistakes));
+    }
+    layers = layers.add_source(environment(&sources.environment, mistakes));
+    layers = layers.add_source(flags(&sources.overrides, mistakes));
+    Ok(layers.build()?.cache)
+}
+
+/// One layer: values by path.
+#[derive(Clone, Debug)]
+struct Layer(config::Map<String, Value>);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<config::Map<String, Value>, ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+fn file(path: &Path, mistakes: &mut Mistakes) -> Layer {
+    let origin = path.display().to_string();
+    let parsed = std::fs::read_to_string(path)
+        .map_err(|error| error.to_string())
+        .and_then(|text| FileFormat::Toml.parse(Some(&origin), &text).map_err(|error| error.to_string()));
+    let mut values = parsed.unwrap_or_else(|error| {
+        mistakes.note("", format!("{origin}: {}", error.trim_end()), None);
+        config::Map::new()
+    });
+    // `config` reads a top-level key as a path expression, in which `x[9]` makes a list of ten.
+    values.retain(|key, _| {
+        let known = is_word(key);
+        if !known {
+            mistakes.note("", format!("unknown key {key:?}"), Some(origin.clone()));
+        }
+        known
+    });
+    Layer(values)
+}
+
+/// Our variables. Values stay text: the type of the key decides what they mean.
+fn environment(variables: &[(OsString, OsString)], mistakes: &mut Mistakes) -> Layer {
+    let origin = String::from("the environment");
+    let mut values = config::Map::new();
+    for (name, value) in variables {
+        let Some(key) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
+        let path = key.to_lowercase().replace("__", ".");
+        match value.to_str() {
+            _ if !is_path(&path) => mistakes.note("", format!("{PREFIX}{key} names no key"), Some(origin.clone())),
+            None => mistakes.note(&path, "the value is not UTF-8", Some(origin.clone())),
+            Some(value) => {
+                values.insert(path, Value::new(Some(&origin), value));
+            }
+        }
+    }
+    Layer(values)
+}
+
+fn flags(given: &[String], mistakes: &mut Mistakes) -> Layer {
+    let origin = String::from("a flag");
+    let mut values = config::Map::new();
+    for given in given {
+        match given.split_once('=').filter(|(path, _)| is_path(path)) {
+            Some((path, value)) => {
+                values.insert(path.to_owned(), Value::new(Some(&origin), value));
+            }
+            None => mistakes.note("", format!("--set {given:?} is not of the form section.key=value"), None),
+        }
+    }
+    Layer(values)
+}
+
+fn is_path(path: &str) -> bool {
+    path.split('.').all(is_word)
+}
+
+fn is_word(word: &str) -> bool {
+    word.starts_with(|first: char| first.is_ascii_lowercase())
+        && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// Deserializes; what does not fit is noted, taken out, and the rest is tried again.
+fn read(mut merged: Value, mistakes: &mut Mistakes) -> Configuration {
+    loop {
+        let error = match serde_path_to_error::deserialize::<_, Configuration>(merged.clone()) {
+            Ok(configuration) => return configuration,
+            Err(error) => error,
+        };
+        let mut path: Vec<String> = error.path().iter().map_while(key_of).collect();
+        let message = error.inner().to_string();
+        if let Some(unknown) = unknown_field(&merged, &path, &message) {
+            path.push(unknown);
+        }
+        let removed = take(&mut merged, &path);
+        let origin = removed.as_ref().and_then(Value::origin).map(String::from);
+        mistakes.note(&path.join("."), first_sentence(&message), origin);
+        if removed.is_none() {
+            // Nothing to take out: what is left cannot be read further, and the mistakes so far are told.
+            return Configuration::default();
+        }
+    }
+}
+
+fn key_of(segment: &Segment) -> Option<String> {
+    match segment {
+        Segment::Map { key } => Some(key.clone()),
+        _ => None,
+    }
+}
+
+/// The field that serde did not know; it reports the path of the table around it.
+fn unknown_field(merged: &Value, path: &[String], message: &str) -> Option<String> {
+    let ValueKind::Table(table) = &find(merged, path.iter().map(String::as_str))?.kind else { return None };
+    let named = |key: &&String| message.contains(&format!("unknown field `{key}`"));
+    table.keys().filter(named).max_by_key(|key| key.len()).cloned()
+}
+
+/// The message without the path that `config` appends: ours is more exact.
+fn first_sentence(message: &str) -> &str {
+    message.split(" for key `").next().unwrap_or(message)
+}
+
+pub(super) fn find<'a, 'k>(value: &'a Value, mut path: impl Iterator<Item = &'k str>) -> Option<&'a Value> {
+    path.try_fold(value, |value, key| match &value.kind {
+        ValueKind::Table(table) => table.get(key),
+        _ => None,
+    })
+}
+
+/// Where the value at the path came from, or the text that it is a part of.
+fn origin(merged: &Value, mut path: &str) -> Option<String> {
+    loop {
+        if let Some(value) = find(merged, path.split('.')) {
+            return value.origin().map(String::from);
+        }
+        (path, _) = path.rsplit_once('.')?;
+    }
+}
+
+fn take(value: &mut Value, path: &[String]) -> Option<Value> {
+    let ValueKind::Table(table) = &mut value.kind else { return None };
+    match path {
+        [] => None,
+        [key] => table.remove(key),
+        [key, rest @ ..] => take(table.get_mut(key)?, rest),
+    }
+}

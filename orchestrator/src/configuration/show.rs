@@ -1,0 +1,74 @@
+//! Writes the effective configuration as TOML, each value with its origin, secrets masked.
+
+use std::fmt::Write;
+
+use config::{Config, Value, ValueKind};
+
+use super::load::find;
+use super::{Configuration, Loaded};
+
+const MASK: &str = "********";
+
+/// Words in the name of a key whose value is never shown.
+const SECRET_WORDS: [&str; 4] = ["password", "secret", "token", "credentials"];
+
+/// The configuration as a file that would have the same effect, apart from masked secrets.
+pub fn show(loaded: &Loaded) -> String {
+    let mut text = String::new();
+    if let Ok(effective) = Config::try_from::<Configuration>(&loaded.configuration) {
+        table(&mut text, &effective.cache, &mut Vec::new(), &loaded.merged);
+    }
+    text
+}
+
+fn table(text: &mut String, value: &Value, path: &mut Vec<String>, merged: &Value) {
+    let ValueKind::Table(entries) = &value.kind else { return };
+    let mut entries: Vec<_> = entries.iter().filter(|(_, value)| value.kind != ValueKind::Nil).collect();
+    entries.sort_by(|a, b| a.0.cmp(b.0));
+    let (tables, leaves): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|(_, value)| matches!(value.kind, ValueKind::Table(_)));
+
+    if !leaves.is_empty() {
+        if !path.is_empty() {
+            let gap = if text.is_empty() { "" } else { "\n" };
+            let _ = writeln!(text, "{gap}[{}]", path.join("."));
+        }
+        for (key, value) in leaves {
+            let origin = find(merged, path.iter().map(String::as_str).chain([key.as_str()])).and_then(Value::origin);
+            let _ = writeln!(text, "{key} = {}  # {}", leaf(key, value), origin.unwrap_or("default"));
+        }
+    }
+    for (key, value) in tables {
+        path.push(key.clone());
+        table(text, value, path, merged);
+        path.pop();
+    }
+}
+
+fn leaf(key: &str, value: &Value) -> String {
+    if SECRET_WORDS.iter().any(|word| key.contains(word)) {
+        return quoted(MASK);
+    }
+    match &value.kind {
+        ValueKind::String(text) => quoted(text),
+        other => other.to_string(),
+    }
+}
+
+/// A basic string of TOML, whose escapes are those of JSON; JSON leaves DEL alone, TOML does not.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_under_a_secret_name_is_masked() {
+        let value = Value::new(None, "hunter2");
+        assert_eq!(leaf("client_secret", &value), quoted(MASK));
+        assert_eq!(leaf("password", &value), quoted(MASK));
+        assert_eq!(leaf("listen", &value), "\"hunter2\"");
+    }
+}

@@ -1,0 +1,272 @@
+//! Layers, mistakes and arbitrary input.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn from_file(text: &str) -> Result<Loaded, Mistakes> {
+    let file = file(text);
+    load(&Sources { file: Some(file.path().to_owned()), ..Sources::default() })
+}
+
+fn from_environment(variables: &[(&str, &str)]) -> Result<Loaded, Mistakes> {
+    let environment = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
+    load(&Sources { environment, ..Sources::default() })
+}
+
+fn from_flags(flags: &[&str]) -> Result<Loaded, Mistakes> {
+    load(&Sources { overrides: flags.iter().map(|flag| (*flag).to_owned()).collect(), ..Sources::default() })
+}
+
+fn paths(result: Result<Loaded, Mistakes>) -> Vec<String> {
+    result.map(|loaded| loaded.configuration).unwrap_err().iter().map(|mistake| mistake.path.clone()).collect()
+}
+
+#[test]
+fn without_any_source_the_defaults_hold() {
+    let loaded = load(&Sources::default()).unwrap();
+    assert_eq!(loaded.configuration, Configuration::default());
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
+    let file = file("[drain]\ngrace = \"1s\"\n[health]\ninterval = \"2s\"\nmax_connections = 5\n");
+    let loaded = load(&Sources {
+        file: Some(file.path().to_owned()),
+        environment: vec![
+            ("ORCHESTRATOR__HEALTH__INTERVAL".into(), "3s".into()),
+            ("ORCHESTRATOR__HEALTH__MAX_CONNECTIONS".into(), "6".into()),
+            ("ORCHESTRATOR_CONFIG".into(), "elsewhere".into()),
+        ],
+        overrides: vec![String::from("health.max_connections=7")],
+    })
+    .unwrap();
+    let Configuration { health, drain, admin, .. } = loaded.configuration;
+    assert_eq!(drain.grace, Duration::from_secs(1));
+    assert_eq!(health.interval, Duration::from_secs(3));
+    assert_eq!(health.max_connections, 7);
+    assert_eq!(admin, Admin::default());
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_their_paths_and_origins() {
+    let file = file(
+        r#"
+        colour = "red"
+        [admin]
+        listen = "loclhost"
+        max_streams = "many"
+        [drain]
+        grace = 30
+        [services.users]
+        adress = "http://127.0.0.1:6001"
+        call_timeout = "2h"
+        [schedules.send_due]
+        every = "soon"
+        "#,
+    );
+    let mistakes = load(&Sources {
+        file: Some(file.path().to_owned()),
+        environment: vec![("ORCHESTRATOR__LOG__FORMAT".into(), "xml".into())],
+        overrides: vec![String::from("health")],
+    })
+    .unwrap_err();
+    let paths: Vec<&str> = mistakes.iter().map(|mistake| mistake.path.as_str()).collect();
+    let expected = [
+        "",
+        "admin.listen",
+        "admin.max_streams",
+        "colour",
+        "drain.grace",
+        "log.format",
+        "schedules.send_due.every",
+        "services.users.adress",
+        "services.users.call_timeout",
+    ];
+    assert_eq!(paths, expected, "{mistakes}");
+    let told = mistakes.to_string();
+    assert!(told.starts_with("the configuration has 9 mistakes\n"), "{told}");
+    assert!(told.contains(&format!("(from {})", file.path().display())), "{told}");
+    assert!(told.contains("(from the environment)"), "{told}");
+    assert!(told.contains("expected one such as `90s`"), "{told}");
+}
+
+#[test]
+fn a_syntax_error_names_the_file() {
+    let file = file("[admin\nlisten = 1");
+    let mistakes = load(&Sources { file: Some(file.path().to_owned()), ..Sources::default() }).unwrap_err();
+    assert!(mistakes.to_string().contains(&file.path().display().to_string()), "{mistakes}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_mistake() {
+    let missing = Sources { file: Some("/nowhere/orchestrator.toml".into()), ..Sources::default() };
+    assert!(load(&missing).unwrap_err().to_string().contains("/nowhere/orchestrator.toml"));
+}
+
+#[test]
+fn the_admin_listener_leaves_loopback_only_where_that_is_allowed() {
+    assert_eq!(paths(from_flags(&["admin.listen=0.0.0.0:50052"])), ["admin.listen"]);
+    assert!(from_flags(&["admin.listen=0.0.0.0:50052", "admin.allow_insecure=true"]).is_ok());
+    assert!(from_flags(&["health.listen=0.0.0.0:50051"]).is_ok());
+}
+
+#[test]
+fn two_listeners_cannot_share_a_port() {
+    assert_eq!(paths(from_flags(&["health.listen=0.0.0.0:50052"])), ["admin.listen"]);
+    assert!(from_flags(&["health.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0"]).is_ok());
+}
+
+#[test]
+fn one_key_of_a_default_schedule_can_be_changed_alone() {
+    let loaded = from_environment(&[("ORCHESTRATOR__SCHEDULES__SEND_DUE__EVERY", "5s")]).unwrap();
+    let schedule = &loaded.configuration.schedules.0["send_due"];
+    assert_eq!((schedule.workflow.as_str(), schedule.every), ("notifications.send-due", Duration::from_secs(5)));
+}
+
+#[test]
+fn a_service_without_an_address_is_a_warning_not_a_mistake() {
+    let loaded = from_flags(&["services.ai.max_in_flight=8", "services.users.address=http://users:80"]).unwrap();
+    let [warning] = loaded.warnings.as_slice() else { panic!("{:?}", loaded.warnings) };
+    assert!(warning.contains(" ai,") && !warning.contains("users"), "{warning}");
+}
+
+#[test]
+fn a_shutdown_gives_enough_time_to_calls_that_cannot_be_asked_again() {
+    let slow = ["services.ai.call_timeout=40s", "drain.grace=30s"];
+    assert_eq!(paths(from_flags(&slow)), ["drain.grace"]);
+    assert!(from_flags(&["services.users.call_timeout=40s", "drain.grace=30s"]).is_ok());
+}
+
+#[test]
+fn a_service_that_no_contract_knows_is_a_mistake() {
+    assert_eq!(paths(from_flags(&["services.usres.address=http://users:80"])), ["services.usres"]);
+}
+
+#[test]
+fn an_address_must_be_http_with_a_port_and_nothing_else() {
+    for good in ["http://127.0.0.1:6001", "http://users.guras.svc:80", "http://[::1]:6001"] {
+        from_flags(&[&format!("services.users.address={good}")]).unwrap();
+    }
+    for bad in
+        ["users:6001", "http://users", "https://users:1", "http://a:b@users:1", "http://users:1/x", "http://users:0"]
+    {
+        assert_eq!(paths(from_flags(&[&format!("services.users.address={bad}")])), ["services.users.address"], "{bad}");
+    }
+}
+
+#[test]
+fn a_service_config_is_read_inline_or_from_a_file_and_not_from_both() {
+    let json = r#"{"methodConfig": [{"name": [{"service": "guras.users.v1.UserService"}], "timeout": "2s"}]}"#;
+    let (inline, file) = (format!("services.users.service_config={json}"), file(json));
+    let in_file = format!("services.users.service_config_file={}", file.path().display());
+    assert_eq!(from_flags(&[&inline]).unwrap().warnings.len(), 1);
+    assert_eq!(from_flags(&[&in_file]).unwrap().warnings.len(), 1);
+    assert_eq!(paths(from_flags(&[&inline, &in_file])), ["services.users.service_config_file"]);
+    assert_eq!(
+        paths(from_flags(&["services.users.service_config_file=/nowhere"])),
+        ["services.users.service_config_file"]
+    );
+}
+
+#[test]
+fn mistakes_in_a_service_config_are_told_by_their_paths_with_all_others() {
+    let mistakes = from_file(
+        r#"
+        [services.users]
+        address = "users"
+        service_config = """{
+            "methodConfig": [
+                {"name": [{}], "timeout": "2"},
+                {"name": [{}], "hedgingPolicy": {}}
+            ]
+        }"""
+        "#,
+    )
+    .unwrap_err();
+    let paths: Vec<&str> = mistakes.iter().map(|mistake| mistake.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "services.users.address",
+            "services.users.service_config.methodConfig[0].timeout",
+            "services.users.service_config.methodConfig[1].hedgingPolicy",
+            "services.users.service_config.methodConfig[1].name[0]",
+        ]
+    );
+    assert!(mistakes.iter().all(|mistake| mistake.origin.is_some()), "{mistakes}");
+}
+
+#[test]
+fn a_service_config_that_asks_for_more_than_the_contract_allows_is_a_warning() {
+    let json = r#"{"methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": 3, "initialBackoff": "0.1s",
+        "maxBackoff": "1s", "backoffMultiplier": 2, "retryableStatusCodes": [14]}}]}"#;
+    let loaded = from_flags(&[&format!("services.ai.service_config={json}")]).unwrap();
+    let [warning, _] = loaded.warnings.as_slice() else { panic!("{:?}", loaded.warnings) };
+    assert!(warning.starts_with("services.ai: the retryPolicy for guras.ai.v1.AiService/WriteText"), "{warning}");
+}
+
+#[test]
+fn a_shutdown_gives_enough_time_to_what_a_service_config_asks_for() {
+    let json = r#"{"methodConfig": [{"name": [{}], "timeout": "40s"}]}"#;
+    assert_eq!(paths(from_flags(&[&format!("services.ai.service_config={json}"), "drain.grace=30s"])), ["drain.grace"]);
+    let short = json.replace("40s", "4s");
+    let flags = [&format!("services.ai.service_config={short}"), "services.ai.call_timeout=40s", "drain.grace=30s"];
+    assert!(from_flags(&flags).is_ok());
+}
+
+#[test]
+fn what_is_shown_loads_to_the_same_configuration() {
+    let flags = ["services.users.address=http://127.0.0.1:6001", "log.filter=info,engine=debug", "drain.grace=90s"];
+    let loaded = from_flags(&flags).unwrap();
+    let shown = show(&loaded);
+    assert!(shown.contains("grace = \"1m30s\"  # a flag") || shown.contains("grace = \"1m 30s\"  # a flag"), "{shown}");
+    assert_eq!(from_file(&shown).unwrap().configuration, loaded.configuration, "{shown}");
+}
+
+#[test]
+fn a_key_that_looks_like_a_list_index_makes_no_list() {
+    assert_eq!(from_file("\"x[99999999999]\" = 1").map(|_| ()).unwrap_err().iter().count(), 1);
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_in_a_file_never_panics(text in "\\PC{0,200}|([a-z]{1,6}(\\.[a-z]{1,6})? = \\PC{0,9}\n){0,5}") {
+        let _ = from_file(&text);
+    }
+
+    #[test]
+    fn arbitrary_values_under_known_keys_never_panic(
+        section in prop::sample::select(vec!["health", "admin", "store", "log", "drain", "services", "schedules", "x"]),
+        key in "listen|every|grace|users|send_due|reflection|\\PC{1,8}",
+        value in "[0-9]{1,30}|-?[0-9.e]{1,9}|true|\"\\PC{0,9}\"|\\[[0-9,]{0,9}\\]|\\{ ?a ?= ?1 ?\\}|'90s'",
+    ) {
+        let _ = from_file(&format!("[{section}]\n{key} = {value}\n"));
+        let _ = from_file(&format!("[{section}.{key}]\nevery = {value}\naddress = {value}\n"));
+    }
+
+    #[test]
+    fn arbitrary_environments_and_flags_never_panic(
+        name in "(ADMIN|HEALTH|SERVICES|LOG)__\\PC{0,12}|\\PC{0,20}",
+        value in "\\PC{0,40}",
+    ) {
+        let _ = from_environment(&[(&format!("ORCHESTRATOR__{name}"), &value)]);
+        let _ = from_flags(&[&format!("{name}={value}"), &value]);
+    }
+
+    #[test]
+    fn a_duration_is_read_back_as_written(millis in 0_u64..10_000_000_000) {
+        let duration = Duration::from_millis(millis);
+        prop_assert_eq!(super::duration::parse(&super::duration::format(duration)), Ok(duration));
+    }
+}

@@ -1,0 +1,169 @@
+//! The composition root: what `orchestrator serve` puts together, in which order, and how it comes apart again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::engine::{Drained, Engine, Parts};
+use engine::store::{Schedule, Store};
+use engine::time::Clock;
+use engine::transport::Transport;
+use engine::workflow::Registry;
+use tracing::{info, warn};
+
+use crate::background_services::{self, Supervisor};
+use crate::configuration::{Configuration, Loaded, Schedules};
+use crate::health::Reporter;
+use crate::{logs, services, workflows};
+
+mod listeners;
+mod servers;
+mod signals;
+mod store;
+
+pub use listeners::Listeners;
+use servers::Servers;
+
+/// How long background services and open connections may take to end once the engine has drained.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the orchestrator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("cannot listen on {address} ({key}): {source}")]
+    Listen { key: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error("cannot wait for signals: {0}")]
+    Signals(std::io::Error),
+    #[error(transparent)]
+    Store(#[from] engine::store::StoreError),
+    #[error(transparent)]
+    Services(#[from] services::TransportError),
+    #[error(transparent)]
+    Workflows(#[from] engine::workflow::NameTaken),
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Serves until a signal asks for the end, then drains.
+pub async fn serve(loaded: Loaded) -> Result<Drained, ServeError> {
+    serve_workflows(loaded, workflows::registry()?).await
+}
+
+/// The same with other workflows.
+pub async fn serve_workflows(loaded: Loaded, workflows: Registry) -> Result<Drained, ServeError> {
+    let Loaded { configuration, warnings, .. } = loaded;
+    logs::start(&configuration.log);
+    for warning in warnings {
+        warn!(warning, "configuration");
+    }
+    let mut signals = signals::Signals::install().map_err(ServeError::Signals)?;
+    let listeners = Listeners::bind(&configuration).await?;
+    let store = store::open(&configuration.store)?;
+    let transport = Arc::new(services::transport(&configuration.services)?);
+
+    let running =
+        Running::start(Assembly { configuration, listeners, store, transport, workflows, clock: Clock::system() })?;
+    let signal = signals.first().await;
+    info!(signal, "shutdown begins");
+    signals.exit_on_second();
+    Ok(running.drain().await)
+}
+
+/// Everything that is given to the orchestrator; tests give other stores, transports and workflows.
+pub struct Assembly {
+    pub configuration: Configuration,
+    pub listeners: Listeners,
+    pub store: Arc<dyn Store>,
+    pub transport: Arc<dyn Transport>,
+    pub workflows: Registry,
+    pub clock: Clock,
+}
+
+/// An orchestrator that serves.
+pub struct Running {
+    engine: Engine,
+    reporter: Arc<Reporter>,
+    background: Supervisor,
+    servers: Servers,
+    grace: Duration,
+}
+
+impl Running {
+    /// Starts the engine, the background services and the servers.
+    pub fn start(assembly: Assembly) -> Result<Self, ServeError> {
+        let Assembly { configuration, listeners, store, transport, workflows, clock } = assembly;
+        let schedules = schedules(configuration.schedules, &workflows);
+        let engine = Engine::new(Parts {
+            store,
+            transport,
+            workflows,
+            clock: clock.clone(),
+            limits: (&configuration.limits).into(),
+        });
+
+        let reporter = Arc::new(Reporter::default());
+        let (health, admin) = (listeners.health_address, listeners.admin_address);
+        let servers =
+            Servers::start(listeners, &configuration.health, &configuration.admin, engine.clone(), clock, &reporter)?;
+        let background = Supervisor::start(background_services::all(background_services::Parts {
+            engine: engine.clone(),
+            schedules,
+            reporter: reporter.clone(),
+            health_interval: configuration.health.interval,
+        }));
+        reporter.set_engine_running();
+        info!(%health, %admin, "orchestrator serves");
+        Ok(Self { engine, reporter, background, servers, grace: configuration.drain.grace })
+    }
+
+    /// Where the admin API listens; tells the port where the configuration left it open.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.servers.admin_address
+    }
+
+    /// Where health listens.
+    pub fn health_address(&self) -> SocketAddr {
+        self.servers.health_address
+    }
+
+    /// The engine, for those who start runs in process.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Not ready, no new claims, steps in flight finish or are given up, all of it durable, listeners closed.
+    pub async fn drain(self) -> Drained {
+        self.reporter.set_draining();
+        self.background.stop();
+        let drained = self.engine.drain(self.grace).await;
+        info!(settled = drained.settled, given_up = drained.given_up, "engine drained");
+        let (late_services, late_servers) =
+            tokio::join!(self.background.join(JOIN_TIMEOUT), self.servers.join(JOIN_TIMEOUT));
+        for service in late_services {
+            warn!(service, "background service did not stop in time");
+        }
+        if late_servers {
+            warn!("connections did not close in time");
+        }
+        if let Err(error) = self.engine.store().close().await {
+            warn!(%error, "store did not close");
+        }
+        info!("shutdown complete");
+        drained
+    }
+}
+
+/// The schedules as the engine takes them. One of a workflow that is not there is left out, not fatal: a replica of
+/// another version may know it.
+fn schedules(configured: Schedules, workflows: &Registry) -> Vec<Schedule> {
+    let enabled = configured.0.into_iter().filter(|(_, schedule)| schedule.enabled);
+    enabled
+        .filter_map(|(name, schedule)| {
+            if workflows.get(&schedule.workflow).is_none() {
+                warn!(schedule = name, workflow = schedule.workflow, "schedule names an unknown workflow");
+                return None;
+            }
+            Some(Schedule { name, workflow: schedule.workflow, interval: schedule.every })
+        })
+        .collect()
+}

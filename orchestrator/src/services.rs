@@ -1,0 +1,123 @@
+//! The services we call, as the contracts name them and the configuration addresses them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use clients::channel::ChannelConfig;
+use clients::methods;
+use clients::policy::{PolicyMistake, ServicePolicy};
+use clients::transport::{ServiceConfig, Services, ServicesError};
+use engine::rpc::Method;
+
+use crate::configuration::Service;
+
+/// Package of our own services, which we do not call.
+const OURS: &str = "orchestrator.";
+
+/// The key of `guras.users.v1.UserService` is `users`: what stands before the version.
+fn key(service: &str) -> Option<&str> {
+    service.rsplit('.').nth(2).filter(|_| !service.starts_with(OURS))
+}
+
+/// The methods of the services with this key.
+pub(crate) fn methods_of(wanted: &str) -> impl Iterator<Item = &'static Method> {
+    methods::all().map(|entry| entry.method).filter(move |method| key(method.service) == Some(wanted))
+}
+
+/// The keys of all services that the contracts know.
+pub(crate) fn keys() -> BTreeSet<&'static str> {
+    methods::all().filter_map(|entry| key(entry.method.service)).collect()
+}
+
+/// The keys of the services of the domain, which the workflows are made for.
+pub(crate) fn domain_keys() -> BTreeSet<&'static str> {
+    methods::all()
+        .filter(|entry| entry.method.service.starts_with("guras."))
+        .filter_map(|entry| key(entry.method.service))
+        .collect()
+}
+
+/// What is wrong with the services as they are configured.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    #[error(transparent)]
+    Services(#[from] ServicesError),
+    /// The configuration was without mistakes when it was loaded; a file may have changed since.
+    #[error("services.{key}.{}", tell(mistakes))]
+    Policy { key: String, mistakes: Vec<PolicyMistake> },
+}
+
+fn tell(mistakes: &[PolicyMistake]) -> String {
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The policy of a service, with the key of the configuration in the paths of all its mistakes.
+pub(crate) fn policy(service: &Service) -> Result<ServicePolicy, Vec<PolicyMistake>> {
+    let mistake = |path: &str, message: String| vec![PolicyMistake { path: path.to_owned(), message }];
+    let under = |key: &'static str| {
+        move |mistakes: Vec<PolicyMistake>| {
+            let path = |path: &str| if path.is_empty() { key.to_owned() } else { format!("{key}.{path}") };
+            mistakes.into_iter().map(|mistake| PolicyMistake { path: path(&mistake.path), ..mistake }).collect()
+        }
+    };
+    let Service { service_config: inline, service_config_file: file, .. } = service;
+    match (inline.is_empty(), file == Path::new("")) {
+        (true, true) => Ok(ServicePolicy::default()),
+        (false, true) => ServicePolicy::parse(inline).map_err(under("service_config")),
+        (true, false) => {
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| mistake("service_config_file", format!("{}: {error}", file.display())))?;
+            ServicePolicy::parse(&text).map_err(under("service_config_file"))
+        }
+        (false, false) => {
+            let message = "there is a service_config already; expected one of them";
+            Err(mistake("service_config_file", String::from(message)))
+        }
+    }
+}
+
+/// The transport to the configured services; none of them is connected yet. Those without an address are left out.
+pub(crate) fn transport(configured: &BTreeMap<String, Service>) -> Result<Services, TransportError> {
+    let mut configs = Vec::new();
+    for (key, service) in configured.iter().filter(|(_, service)| !service.address.is_empty()) {
+        let policy = policy(service).map_err(|mistakes| TransportError::Policy { key: key.clone(), mistakes })?;
+        let packages: BTreeSet<&str> =
+            methods_of(key).filter_map(|method| method.service.rsplit_once('.')).map(|(package, _)| package).collect();
+        configs.extend(packages.into_iter().map(|package| ServiceConfig {
+            name: key.to_owned(),
+            prefix: package.to_owned(),
+            address: service.address.clone(),
+            channel: ChannelConfig {
+                max_in_flight: service.max_in_flight as usize,
+                connect_timeout: service.connect_timeout,
+                ..ChannelConfig::default()
+            },
+            policy: policy.clone(),
+            call_timeout: service.call_timeout,
+        }));
+    }
+    Ok(Services::new(configs)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_service_is_what_stands_before_its_version() {
+        assert_eq!(key("guras.users.v1.UserService"), Some("users"));
+        assert_eq!(key("orchestrator.admin.v1.RunService"), None);
+        assert_eq!(key("UserService"), None);
+        assert!(domain_keys().is_superset(&["ai", "notifications", "users"].into()));
+    }
+
+    #[test]
+    fn every_service_with_an_address_is_reached_and_the_others_are_left_out() {
+        let at = |address: &str| Service { address: address.to_owned(), ..Service::default() };
+        let configured = [(String::from("users"), at("http://127.0.0.1:1")), (String::from("ai"), at(""))];
+        let transport = transport(&configured.into()).unwrap();
+        let policy = transport.policy("/guras.users.v1.UserService/GetUser").unwrap();
+        assert_eq!(policy.timeout, Service::default().call_timeout);
+        assert!(transport.policy("/guras.ai.v1.AiService/WriteText").is_none());
+    }
+}

@@ -1,0 +1,208 @@
+//! `journals.analyze-emotions`: finds journal entries without emotions and lets AI say what they hold.
+
+use std::time::Duration;
+
+use clients::guras::ai::v1::AnalyzeTextRequest;
+use clients::guras::emotions::v1::{Emotion, ListEmotionsRequest};
+use clients::guras::journal::v1::{
+    Entry, EntrySummary, GetEntryRequest, ListEntriesWithoutEmotionsRequest, SaveEntryEmotionsRequest,
+};
+use clients::guras::orchestration::journals::v1::{AnalyzeEmotionsRequest, AnalyzeEmotionsResponse};
+use engine::steps::fan_out::Outcome;
+use engine::{Code, Context, Failure, Workflow};
+use serde::Deserialize;
+
+use super::paging::{Page, bounded, count, read_all};
+
+/// Each entry goes its own way: an answer that cannot be read is counted, not a failure, and stops no other.
+#[derive(Clone, Copy, Debug)]
+pub struct AnalyzeEmotions;
+
+/// Entries that are analysed at once; the AI service is slow and limits its callers.
+const AT_ONCE: usize = 8;
+/// Characters of an entry that the AI service takes.
+const MOST_TEXT: usize = 1_000;
+/// Emotions that an entry gets at most.
+const MOST_EMOTIONS: usize = 3;
+const MOST_CATALOGUE: usize = 200;
+
+/// What became of one entry.
+enum Analysed {
+    Saved,
+    Unparsable,
+    Unmatched,
+    Gone,
+}
+
+impl Workflow for AnalyzeEmotions {
+    const NAME: &'static str = "journals.analyze-emotions";
+    const DESCRIPTION: &'static str =
+        "Finds journal entries without emotions and saves those that AI recognises in them.";
+    const DEADLINE: Duration = Duration::from_secs(60 * 60);
+    type Input = AnalyzeEmotionsRequest;
+    type Output = AnalyzeEmotionsResponse;
+
+    async fn run(&self, ctx: &Context, input: AnalyzeEmotionsRequest) -> Result<AnalyzeEmotionsResponse, Failure> {
+        let entries = without_emotions(ctx, &input).await?;
+        let found = entries.len();
+        if found == 0 {
+            return Ok(AnalyzeEmotionsResponse::default());
+        }
+        let catalogue = catalogue(ctx).await?;
+        let analysed = ctx
+            .fan_out("entry", entries, move |ctx, entry| analyse(ctx, entry, catalogue.clone()))
+            .key(|entry| entry.entry_id.clone())
+            .limit(AT_ONCE)
+            .await;
+
+        let mut output = AnalyzeEmotionsResponse { found: count(found), ..AnalyzeEmotionsResponse::default() };
+        for (entry, outcome) in analysed.iter() {
+            match outcome {
+                Outcome::Done(Analysed::Saved) => output.saved += 1,
+                Outcome::Done(Analysed::Unparsable) => {
+                    tracing::warn!(run = %ctx.run_id(), entry, "analysis is not the JSON that was asked for");
+                    output.unparsable += 1;
+                }
+                Outcome::Done(Analysed::Unmatched) => output.unmatched += 1,
+                Outcome::Done(Analysed::Gone) => output.gone += 1,
+                Outcome::Failed(_) => output.failed += 1,
+                Outcome::Duplicate => output.found -= 1,
+            }
+        }
+        Ok(output)
+    }
+}
+
+async fn without_emotions(ctx: &Context, input: &AnalyzeEmotionsRequest) -> Result<Vec<EntrySummary>, Failure> {
+    let limit = bounded(input.limit, 100, 10_000);
+    let page_size = bounded(input.page_size, 50, 1_000).min(limit);
+    let request = |page_token| ListEntriesWithoutEmotionsRequest { page_size: page_size.into(), page_token };
+    read_all(ctx, limit.into(), request, |page| Page { items: page.entries, next_token: page.next_page_token }).await
+}
+
+async fn catalogue(ctx: &Context) -> Result<Vec<Emotion>, Failure> {
+    let request = |page_token| ListEmotionsRequest { page_size: 0, page_token, include_inactive: false };
+    read_all(ctx, MOST_CATALOGUE, request, |page| Page { items: page.emotions, next_token: page.next_page_token }).await
+}
+
+/// One entry: its text to AI, the answer against the catalogue, what is left to the journal service.
+async fn analyse(ctx: Context, entry: EntrySummary, catalogue: Vec<Emotion>) -> Result<Analysed, Failure> {
+    let entry_id = entry.entry_id;
+    let entry = match ctx.call(GetEntryRequest { entry_id: entry_id.clone() }).await {
+        Ok(response) => response.entry.unwrap_or_default(),
+        Err(failure) if failure.code() == Code::NotFound => return Ok(Analysed::Gone),
+        Err(failure) => return Err(failure),
+    };
+    if entry.delete_time.is_some() {
+        return Ok(Analysed::Gone);
+    }
+    if !entry.emotion_ids.is_empty() {
+        // Another run, or the user, was faster.
+        return Ok(Analysed::Saved);
+    }
+    let request = AnalyzeTextRequest {
+        text: excerpt(&entry),
+        labels: catalogue.iter().map(|emotion| emotion.name.clone()).collect(),
+        max_labels: count(MOST_EMOTIONS),
+    };
+    // A read, but a dear one: written down at once, so that a crash does not ask again.
+    let answer = ctx.call(request).timeout(Duration::from_secs(60)).durable().await?.answer;
+
+    let Some(labels) = parse(&answer) else { return Ok(Analysed::Unparsable) };
+    let emotion_ids = matching(&labels, &catalogue);
+    if emotion_ids.is_empty() {
+        return Ok(Analysed::Unmatched);
+    }
+    // Of runs that read the same entry before any of them saved, one saves.
+    let read = version(&entry);
+    let save = SaveEntryEmotionsRequest { entry_id: entry_id.clone(), emotion_ids };
+    match ctx.call(save).once("emotions", [entry_id, read]).await {
+        Ok(_) => Ok(Analysed::Saved),
+        Err(failure) if failure.code() == Code::NotFound => Ok(Analysed::Gone),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What changes with every change of an entry.
+fn version(entry: &Entry) -> String {
+    let time = entry.update_time.or(entry.create_time).unwrap_or_default();
+    format!("{}.{:09}", time.seconds, time.nanos)
+}
+
+fn excerpt(entry: &Entry) -> String {
+    entry.content.chars().take(MOST_TEXT).collect()
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    labels: Vec<String>,
+}
+
+/// The labels of an answer; none where it is not the JSON that was asked for.
+fn parse(answer: &str) -> Option<Vec<String>> {
+    let json = unfenced(answer.trim());
+    serde_json::from_str::<Answer>(json).ok().map(|answer| answer.labels)
+}
+
+/// The inside of a Markdown code fence; a text without one as it is.
+fn unfenced(text: &str) -> &str {
+    let Some(fenced) = text.strip_prefix("```") else { return text };
+    let inside = fenced.split_once('\n').map_or(fenced, |(_language, inside)| inside);
+    inside.trim_end().strip_suffix("```").unwrap_or(inside).trim()
+}
+
+/// Ids of the catalogue's emotions that the labels name, in the labels' order, none twice.
+fn matching(labels: &[String], catalogue: &[Emotion]) -> Vec<String> {
+    let mut ids: Vec<String> = Vec::new();
+    for label in labels {
+        let label = label.trim();
+        let known = catalogue
+            .iter()
+            .find(|emotion| emotion.name.eq_ignore_ascii_case(label) || emotion.emotion_id.eq_ignore_ascii_case(label));
+        if let Some(emotion) = known
+            && ids.len() < MOST_EMOTIONS
+            && !ids.contains(&emotion.emotion_id)
+        {
+            ids.push(emotion.emotion_id.clone());
+        }
+    }
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_plain_and_in_a_fence_and_otherwise_not_at_all() {
+        let labels = Some(vec!["Joy".to_owned()]);
+        let cases = [
+            (r#"{"labels": ["Joy"]}"#, labels.clone()),
+            ("```json\n{\"labels\": [\"Joy\"]}\n```", labels.clone()),
+            ("```\n{\"labels\": [\"Joy\"]}\n```\n", labels.clone()),
+            ("  {\"labels\": [\"Joy\"], \"why\": \"sun\"} ", labels),
+            ("I feel that this is Joy.", None),
+            ("{\"labels\": \"Joy\"}", None),
+            ("```", None),
+            ("", None),
+        ];
+        for (answer, expected) in cases {
+            assert_eq!(parse(answer), expected, "{answer}");
+        }
+    }
+
+    #[test]
+    fn only_the_catalogue_counts_and_nothing_counts_twice() {
+        let emotion = |id: &str, name: &str| Emotion { emotion_id: id.into(), name: name.into(), ..Emotion::default() };
+        let catalogue =
+            [emotion("joy", "Joy"), emotion("calm", "Calm"), emotion("awe", "Awe"), emotion("fear", "Fear")];
+        let labels: Vec<String> = ["joy", "Bliss", "JOY ", "Awe", "calm", "fear"].map(str::to_owned).into();
+        assert_eq!(matching(&labels, &catalogue), ["joy", "awe", "calm"]);
+    }
+
+    #[test]
+    fn a_long_entry_is_cut_between_characters() {
+        let entry = Entry { content: "é".repeat(2_000), ..Entry::default() };
+        assert_eq!(excerpt(&entry).chars().count(), MOST_TEXT);
+    }
+}

@@ -1,0 +1,45 @@
+//! Reads lists page by page (AIP-158), each page a step.
+
+use engine::rpc::Rpc;
+use engine::{Context, Failure};
+
+/// What a page brought: its items, and the token of the next page, empty on the last.
+pub(super) struct Page<T> {
+    pub(super) items: Vec<T>,
+    pub(super) next_token: String,
+}
+
+/// Reads pages until the last one or until there are `limit` items.
+///
+/// `request` makes the request for a page token; `page` takes the response apart.
+pub(super) async fn read_all<R: Rpc, T>(
+    ctx: &Context,
+    limit: usize,
+    request: impl Fn(String) -> R,
+    page: impl Fn(R::Response) -> Page<T>,
+) -> Result<Vec<T>, Failure> {
+    let mut items = Vec::new();
+    let mut token = String::new();
+    loop {
+        let Page { items: more, next_token } = page(ctx.call(request(token)).await?);
+        items.extend(more);
+        if items.len() >= limit || next_token.is_empty() {
+            items.truncate(limit);
+            return Ok(items);
+        }
+        token = next_token;
+    }
+}
+
+/// A positive number of the input, or what stands for zero; never more than `most`.
+pub(super) fn bounded(value: i32, default: u16, most: u16) -> u16 {
+    match value {
+        ..=0 => default,
+        value => u16::try_from(value).unwrap_or(most).min(most),
+    }
+}
+
+/// A count as messages carry it.
+pub(super) fn count(items: usize) -> i32 {
+    i32::try_from(items).unwrap_or(i32::MAX)
+}

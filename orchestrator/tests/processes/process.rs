@@ -1,0 +1,172 @@
+//! One orchestrator: its directory, its addresses, and the process that it is at the moment.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use demo::World;
+use rand::RngExt;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+const READY: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(10);
+
+pub(crate) struct Orchestrator {
+    directory: TempDir,
+    admin: SocketAddr,
+    health: SocketAddr,
+    child: Option<Child>,
+}
+
+impl Orchestrator {
+    /// Writes the configuration; nothing runs yet.
+    pub(crate) fn over(world: &World) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (admin, health) = (free_address(), free_address());
+        let mut text = format!(
+            "[admin]\nlisten = \"{admin}\"\n\n[health]\nlisten = \"{health}\"\n\n[store]\npath = '{}'\n\n\
+             [log]\nformat = \"json\"\n",
+            directory.path().join("orchestrator.db").display()
+        );
+        for (service, address) in world.services() {
+            write!(text, "\n[services.{service}]\naddress = \"http://{address}\"\n").unwrap();
+        }
+        for schedule in ["send_due", "analyze_emotions"] {
+            write!(text, "\n[schedules.{schedule}]\nevery = \"1s\"\n").unwrap();
+        }
+        std::fs::write(directory.path().join("orchestrator.toml"), text).unwrap();
+        Self { directory, admin, health, child: None }
+    }
+
+    /// `serve` with these flags besides, its log appended to the one before.
+    pub(crate) fn command(&self, flags: &[&str]) -> Command {
+        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orchestrator"));
+        let configuration = self.directory.path().join("orchestrator.toml");
+        command.args(["serve", "--config"]).arg(configuration).args(flags).stderr(log);
+        command
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.path().join("orchestrator.log")
+    }
+
+    /// Starts the process and leaves it to itself.
+    pub(crate) fn spawn(&mut self, flags: &[&str]) {
+        assert!(self.child.is_none(), "it runs already");
+        self.child = Some(self.command(flags).spawn().unwrap());
+    }
+
+    /// Starts the process and waits until it says that it is ready.
+    pub(crate) async fn start(&mut self, flags: &[&str]) {
+        self.spawn(flags);
+        self.ready().await;
+    }
+
+    pub(crate) async fn ready(&mut self) {
+        let deadline = Instant::now() + READY;
+        let mut health = HealthClient::new(channel(self.health()));
+        let request = HealthCheckRequest { service: "readiness".to_owned() };
+        while !health
+            .check(request.clone())
+            .await
+            .is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving)
+        {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "the orchestrator ended by itself: {ended:?}");
+            assert!(Instant::now() < deadline, "the orchestrator was not ready within {READY:?}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    pub(crate) fn health(&self) -> SocketAddr {
+        self.health
+    }
+
+    pub(crate) fn runs(&self) -> RunServiceClient<Channel> {
+        RunServiceClient::new(channel(self.admin()))
+    }
+
+    /// Of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.id().cast_signed()).unwrap(), signal).unwrap();
+    }
+
+    /// SIGKILL.
+    pub(crate) async fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        let status = self.ended(Duration::from_secs(5)).await;
+        assert_eq!(status.code(), None, "it ended by itself before it was killed");
+    }
+
+    /// Waits until the process has ended.
+    pub(crate) async fn ended(&mut self, within: Duration) -> ExitStatus {
+        let deadline = Instant::now() + within;
+        let mut child = self.child.take().unwrap();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            if Instant::now() > deadline {
+                self.child = Some(child);
+                panic!("the orchestrator did not end within {within:?}");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// SIGTERM; returns how long the end took. It must be an orderly one.
+    pub(crate) async fn stop(&mut self, within: Duration) -> Duration {
+        let begun = Instant::now();
+        self.signal(Signal::TERM);
+        let status = self.ended(within).await;
+        assert_eq!(status.code(), Some(0), "{status:?}");
+        begun.elapsed()
+    }
+}
+
+impl Drop for Orchestrator {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Gone already, perhaps.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+            let common = ["injected fault", "no device to send to", "analysis is not the JSON"];
+            let lines = log.lines().filter(|line| !common.iter().any(|common| line.contains(common)));
+            let lines: Vec<&str> = lines.collect();
+            eprintln!("the end of the orchestrator's log:");
+            lines[lines.len().saturating_sub(40)..].iter().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+fn channel(address: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
+}
+
+/// Free, and not one that the system gives to connections: it must still be free after a restart.
+fn free_address() -> SocketAddr {
+    let mut dice = rand::rng();
+    let mut addresses = std::iter::repeat_with(|| (Ipv4Addr::LOCALHOST, dice.random_range(20_000..32_000u16)).into());
+    addresses.find(|address: &SocketAddr| TcpListener::bind(address).is_ok()).unwrap()
+}

@@ -1,0 +1,121 @@
+//! The command line against a running service: tables, JSON, exit codes.
+
+use orchestrator::command_line::Exit;
+use serde_json::Value;
+
+use crate::support::{Services, World, command};
+
+fn plain(arguments: &[&str]) -> (Exit, String, String) {
+    let arguments: Vec<String> =
+        ["orchestrator"].iter().chain(arguments).map(|argument| (*argument).to_owned()).collect();
+    command(&arguments)
+}
+
+#[tokio::test]
+async fn workflows_list_is_a_table_and_show_has_an_example() {
+    let world = World::start(Services::good()).await;
+    let (exit, out, talk) = world.command(&["workflows", "list"]).await;
+    assert_eq!((exit, talk.as_str()), (Exit::Ok, ""));
+    let lines: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["WORKFLOW", "EVERY", "NEXT", "DESCRIPTION"]);
+    assert_eq!(lines[1].first(), Some(&"test.greet"));
+    assert!(lines[1].ends_with(&["Greets", "a", "user."]), "{out}");
+    let (exit, out, _) = world.command(&["workflows", "show", "test.greet"]).await;
+    assert_eq!(exit, Exit::Ok);
+    assert!(out.contains("Input      guras.orchestration.notifications.v1.SendDueRequest"), "{out}");
+    assert!(out.contains("\"pageSize\": 0"), "{out}");
+}
+
+#[tokio::test]
+async fn a_started_run_is_waited_for_shown_and_listed() {
+    let world = World::start(Services::good()).await;
+    let (exit, out, talk) =
+        world.command(&["runs", "start", "test.greet", "--input", "{\"limit\": 3}", "--wait"]).await;
+    assert_eq!((exit, talk.as_str()), (Exit::Ok, ""));
+    assert!(out.contains("State      SUCCEEDED") && out.contains("Output     {\"due\":3}"), "{out}");
+    let id = out.split_whitespace().nth(1).unwrap();
+
+    let (exit, out, _) = world.command(&["runs", "show", id]).await;
+    assert_eq!(exit, Exit::Ok);
+    assert!(out.contains("STEP          STATE      LEVEL            ATTEMPTS  TOOK"), "{out}");
+    assert!(out.contains("GetUser#0     SUCCEEDED  NO_SIDE_EFFECTS  1"), "{out}");
+    assert!(out.contains("CreateUser#1  SUCCEEDED  IDEMPOTENT       1"), "{out}");
+
+    let (exit, out, _) = world.command(&["runs", "list", "--state", "succeeded", "--workflow", "test.greet"]).await;
+    assert_eq!(exit, Exit::Ok);
+    assert!(out.lines().nth(1).unwrap().starts_with(id), "{out}");
+    let (exit, out, _) = world.command(&["runs", "list", "--state", "FAILED"]).await;
+    assert_eq!((exit, out.lines().count()), (Exit::Ok, 1));
+}
+
+#[tokio::test]
+async fn json_output_is_canonical_and_has_no_personal_data() {
+    let world = World::start(Services::good()).await;
+    let (_, id, _) = world.command(&["runs", "start", "test.greet"]).await;
+    let (exit, _, _) = world.command(&["runs", "watch", id.trim()]).await;
+    assert_eq!(exit, Exit::Ok);
+    let (exit, out, _) = world.command(&["runs", "show", id.trim(), "--output", "json"]).await;
+    assert_eq!(exit, Exit::Ok);
+    let run: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((run["runId"].as_str(), run["state"].as_str()), (Some(id.trim()), Some("SUCCEEDED")));
+    assert_eq!(run["steps"][0]["response"]["user"], serde_json::json!({"userId": "u1"}));
+    assert!(!out.contains("Ada") && !out.contains("ada@"), "{out}");
+}
+
+#[tokio::test]
+async fn watch_tells_each_step_and_exits_by_the_end_of_the_run() {
+    let world = World::start(Services::refusing()).await;
+    let (_, id, _) = world.command(&["runs", "start", "test.greet"]).await;
+    let (exit, out, _) = world.command(&["runs", "watch", id.trim()]).await;
+    assert_eq!(exit, Exit::RunFailed);
+    assert!(out.contains("  FAILED         CreateUser#1 ALREADY_EXISTS: there is one"), "{out}");
+    let (exit, out, _) = world.command(&["runs", "watch", id.trim(), "-o", "json"]).await;
+    assert_eq!(exit, Exit::RunFailed);
+    let last: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!(last["state"].as_str(), Some("FAILED"));
+}
+
+#[tokio::test]
+async fn exit_codes_say_what_happened() {
+    let world = World::start(Services::refusing()).await;
+    let exit = async |arguments: &[&str]| world.command(arguments).await.0;
+    assert_eq!(exit(&["runs", "start", "test.greet", "--wait"]).await, Exit::RunFailed);
+    assert_eq!(exit(&["runs", "start", "test.nap", "--wait", "50ms"]).await, Exit::TimeIsUp);
+    assert_eq!(exit(&["runs", "start", "test.nope"]).await, Exit::Failed);
+    assert_eq!(exit(&["runs", "start", "test.greet", "--input", "{\"x\": 1}"]).await, Exit::Usage);
+    assert_eq!(exit(&["runs", "start", "test.greet", "--input", "@/nowhere"]).await, Exit::Usage);
+    assert_eq!(exit(&["runs", "show", "nonsense"]).await, Exit::Usage);
+    assert_eq!(exit(&["runs", "list", "--state", "ASLEEP"]).await, Exit::Usage);
+    let (_, id, _) = world.command(&["runs", "start", "test.nap"]).await;
+    assert_eq!(exit(&["runs", "cancel", id.trim(), "--reason", "enough"]).await, Exit::Ok);
+    assert_eq!(exit(&["runs", "watch", id.trim()]).await, Exit::RunFailed);
+    assert_eq!(exit(&["runs", "retry", id.trim()]).await, Exit::Failed);
+}
+
+#[test]
+fn without_a_server_the_command_says_so() {
+    let (exit, out, talk) = plain(&["runs", "list", "--server", "http://127.0.0.1:1"]);
+    assert_eq!((exit, out.as_str()), (Exit::Unreachable, ""));
+    assert!(talk.starts_with("error: UNAVAILABLE"), "{talk}");
+    assert_eq!(plain(&["runs", "list", "--server", "nonsense"]).0, Exit::Usage);
+}
+
+#[test]
+fn help_goes_to_stdout_and_explains_the_exit_codes() {
+    let (exit, out, talk) = plain(&["--help"]);
+    assert_eq!((exit, talk.as_str()), (Exit::Ok, ""));
+    assert!(out.contains("the run that was waited for did not succeed"), "{out}");
+    let (exit, out, talk) = plain(&["runs", "explode"]);
+    assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
+    assert!(talk.contains("unrecognized subcommand"), "{talk}");
+}
+
+#[test]
+fn config_check_tells_all_mistakes_and_config_show_is_toml() {
+    let (exit, out, talk) = plain(&["config", "check", "--set", "drain.grace=soon", "--set", "admin.listn=x"]);
+    assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
+    assert!(talk.contains("2 mistakes") && talk.contains("drain.grace") && talk.contains("admin.listn"), "{talk}");
+    let (exit, out, _) = plain(&["config", "show", "--store", "/tmp/x.db"]);
+    assert_eq!(exit, Exit::Ok);
+    assert!(out.contains("path = \"/tmp/x.db\"  # a flag"), "{out}");
+}

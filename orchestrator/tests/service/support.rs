@@ -1,0 +1,199 @@
+//! A service to test: workflows, a transport that answers from a closure, and clients.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clients::guras::orchestration::notifications::v1::{SendDueRequest, SendDueResponse};
+use clients::guras::users::v1::{CreateUserRequest, GetUserRequest, GetUserResponse, User};
+use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use clients::orchestrator::admin::v1::start_run_request::InputForm;
+use clients::orchestrator::admin::v1::workflow_service_client::WorkflowServiceClient;
+use clients::orchestrator::admin::v1::{Run, StartRunRequest};
+use engine::store::sqlite::Sqlite;
+use engine::time::Clock;
+use engine::transport::{Attempt, Outcome, Reservation, Transport, Unsent};
+use engine::{Code, Context, Failure, Registry, Workflow};
+use futures_util::future::BoxFuture;
+use orchestrator::command_line::{self, Exit, Terminal};
+use orchestrator::configuration::{Configuration, Schedule, Schedules};
+use orchestrator::serve::{Assembly, Listeners, Running};
+use prost::Message;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+
+/// Reads a user and creates one; the input's limit comes back as `due`.
+pub(crate) struct Greet;
+
+impl Workflow for Greet {
+    const NAME: &'static str = "test.greet";
+    const DESCRIPTION: &'static str = "Greets a user.";
+    type Input = SendDueRequest;
+    type Output = SendDueResponse;
+
+    async fn run(&self, ctx: &Context, input: SendDueRequest) -> Result<SendDueResponse, Failure> {
+        let user = ctx.call(GetUserRequest { user_id: String::from("u1") }).await?.user.unwrap_or_default();
+        let create = CreateUserRequest { email: user.email, name: user.name, ..CreateUserRequest::default() };
+        ctx.call(create).await?;
+        Ok(SendDueResponse { due: input.limit, ..SendDueResponse::default() })
+    }
+}
+
+/// Sleeps for an hour.
+pub(crate) struct Nap;
+
+impl Workflow for Nap {
+    const NAME: &'static str = "test.nap";
+    type Input = SendDueRequest;
+    type Output = SendDueResponse;
+
+    async fn run(&self, ctx: &Context, _: SendDueRequest) -> Result<SendDueResponse, Failure> {
+        ctx.sleep("nap", Duration::from_secs(3_600)).await?;
+        Ok(SendDueResponse::default())
+    }
+}
+
+type Answer = dyn Fn(&str, &Attempt) -> Outcome + Send + Sync;
+
+/// Every service at once: answers each call from a closure.
+#[derive(Clone)]
+pub(crate) struct Services(Arc<Answer>);
+
+impl Services {
+    pub(crate) fn new(answer: impl Fn(&str, &Attempt) -> Outcome + Send + Sync + 'static) -> Self {
+        Self(Arc::new(answer))
+    }
+
+    /// Services where all goes well.
+    pub(crate) fn good() -> Self {
+        Self::new(|path, _| {
+            let user = User {
+                user_id: String::from("u1"),
+                email: String::from("ada@example.org"),
+                name: String::from("Ada"),
+                ..User::default()
+            };
+            match path {
+                "/guras.users.v1.UserService/GetUser" => done(&GetUserResponse { user: Some(user) }),
+                _ => Outcome::Done(Bytes::new()),
+            }
+        })
+    }
+
+    /// Services that refuse every effect.
+    pub(crate) fn refusing() -> Self {
+        let good = Self::good();
+        Self::new(move |path, attempt| match attempt.key {
+            None => good.0(path, attempt),
+            Some(_) => Outcome::Refused(Failure::new(Code::AlreadyExists, "there is one")),
+        })
+    }
+}
+
+fn done(message: &impl Message) -> Outcome {
+    Outcome::Done(message.encode_to_vec().into())
+}
+
+impl Transport for Services {
+    fn reserve(&self, path: &str, _: Instant) -> BoxFuture<'static, Result<Box<dyn Reservation>, Unsent>> {
+        let reserved: Box<dyn Reservation> = Box::new(Reserved { services: self.clone(), path: path.to_owned() });
+        Box::pin(async move { Ok(reserved) })
+    }
+}
+
+struct Reserved {
+    services: Services,
+    path: String,
+}
+
+impl Reservation for Reserved {
+    fn send(self: Box<Self>, attempt: Attempt) -> BoxFuture<'static, Outcome> {
+        Box::pin(async move { (self.services.0)(&self.path, &attempt) })
+    }
+}
+
+/// A running service and how to reach it.
+pub(crate) struct World {
+    pub(crate) running: Running,
+    pub(crate) admin: String,
+    pub(crate) health: String,
+}
+
+impl World {
+    pub(crate) async fn start(services: Services) -> Self {
+        Self::configured(services, |_| {}).await
+    }
+
+    pub(crate) async fn configured(services: Services, change: impl FnOnce(&mut Configuration)) -> Self {
+        let mut configuration = Configuration::default();
+        configuration.health.listen.set_port(0);
+        configuration.health.interval = Duration::from_millis(20);
+        configuration.admin.listen.set_port(0);
+        configuration.drain.grace = Duration::from_secs(1);
+        let hourly =
+            Schedule { workflow: String::from("test.greet"), every: Duration::from_secs(3_600), ..Schedule::default() };
+        configuration.schedules = Schedules([(String::from("hourly"), hourly)].into());
+        change(&mut configuration);
+
+        let mut workflows = Registry::new();
+        workflows.register(|| Greet).unwrap();
+        workflows.register(|| Nap).unwrap();
+        let clock = Clock::system();
+        let listeners = Listeners::bind(&configuration).await.unwrap();
+        let running = Running::start(Assembly {
+            configuration,
+            listeners,
+            store: Arc::new(Sqlite::in_memory(clock.clone()).unwrap()),
+            transport: Arc::new(services),
+            workflows,
+            clock,
+        })
+        .unwrap();
+        let admin = format!("http://{}", running.admin_address());
+        let health = format!("http://{}", running.health_address());
+        Self { running, admin, health }
+    }
+
+    pub(crate) async fn channel(address: &str) -> Channel {
+        Channel::from_shared(address.to_owned()).unwrap().connect().await.unwrap()
+    }
+
+    pub(crate) async fn runs(&self) -> RunServiceClient<Channel> {
+        RunServiceClient::new(Self::channel(&self.admin).await)
+    }
+
+    pub(crate) async fn workflows(&self) -> WorkflowServiceClient<Channel> {
+        WorkflowServiceClient::new(Self::channel(&self.admin).await)
+    }
+
+    /// Starts a run and waits for its end.
+    pub(crate) async fn greet(&self) -> Run {
+        self.runs().await.start_run(start("test.greet", 10)).await.unwrap().into_inner()
+    }
+
+    /// Runs the command line against this service; returns exit code, data and talk.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> (Exit, String, String) {
+        let mut arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        arguments.insert(0, String::from("orchestrator"));
+        arguments.extend([String::from("--server"), self.admin.clone()]);
+        tokio::task::spawn_blocking(move || command(&arguments)).await.unwrap()
+    }
+}
+
+/// Runs the command line; returns exit code, data and talk.
+pub(crate) fn command(arguments: &[String]) -> (Exit, String, String) {
+    let (mut out, mut talk) = (Vec::new(), Vec::new());
+    let mut terminal = Terminal { out: &mut out, talk: &mut talk };
+    let exit = command_line::run(arguments.iter().map(Into::into), &mut terminal);
+    (exit, String::from_utf8(out).unwrap(), String::from_utf8(talk).unwrap())
+}
+
+/// A start with an input, which waits up to so many seconds.
+pub(crate) fn start(workflow: &str, wait: i64) -> StartRunRequest {
+    StartRunRequest {
+        workflow: workflow.to_owned(),
+        input_form: Some(InputForm::InputJson(String::from("{\"limit\": 7}"))),
+        wait: Some(prost_types::Duration { seconds: wait, nanos: 0 }),
+        ..StartRunRequest::default()
+    }
+}

@@ -1,0 +1,116 @@
+//! `journals.analyze-emotions`: every entry without emotions is finished, or counted with the reason why not.
+
+use clients::guras::ai::v1::{AnalyzeTextRequest, AnalyzeTextResponse};
+use clients::guras::emotions::v1::{Emotion, ListEmotionsRequest, ListEmotionsResponse};
+use clients::guras::journal::v1::{
+    Entry, EntrySummary, GetEntryRequest, GetEntryResponse, ListEntriesWithoutEmotionsRequest,
+    ListEntriesWithoutEmotionsResponse, SaveEntryEmotionsRequest, SaveEntryEmotionsResponse,
+};
+use clients::guras::orchestration::journals::v1::{AnalyzeEmotionsRequest, AnalyzeEmotionsResponse};
+use engine::testing::{Probe, Reply, Services, World, crash_everywhere};
+use engine::{Code, Failure, Limits};
+use orchestrator::workflows::AnalyzeEmotions;
+
+/// Entries, by what AI answers to them.
+const ENTRIES: [(&str, &str); 6] = [
+    ("plain", r#"{"labels": ["Joy", "Calm"]}"#),
+    ("fenced", "```json\n{\"labels\": [\"calm\"]}\n```"),
+    ("prose", "There is much joy in these lines."),
+    ("stranger", r#"{"labels": ["Schadenfreude"]}"#),
+    ("gone", r#"{"labels": ["Joy"]}"#),
+    ("late", r#"{"labels": ["Joy"]}"#),
+];
+
+fn services() -> Services {
+    Services::new()
+        .on::<ListEntriesWithoutEmotionsRequest>(|_| {
+            let entry = |(id, _): &(&str, &str)| EntrySummary { entry_id: (*id).to_owned(), ..EntrySummary::default() };
+            let entries = ENTRIES.iter().map(entry).collect();
+            Ok(ListEntriesWithoutEmotionsResponse { entries, next_page_token: String::new() })
+        })
+        .on::<ListEmotionsRequest>(|_| {
+            let emotion = |name: &str| Emotion {
+                emotion_id: name.to_lowercase(),
+                name: name.to_owned(),
+                active: true,
+                ..Emotion::default()
+            };
+            Ok(ListEmotionsResponse { emotions: ["Joy", "Calm"].map(emotion).into(), next_page_token: String::new() })
+        })
+        .on::<GetEntryRequest>(|request| {
+            if request.entry_id == "gone" {
+                return Err(Failure::new(Code::NotFound, "entry gone"));
+            }
+            let content = request.entry_id.clone();
+            Ok(GetEntryResponse { entry: Some(Entry { entry_id: request.entry_id, content, ..Entry::default() }) })
+        })
+        .on::<AnalyzeTextRequest>(|request| {
+            let answer = ENTRIES.iter().find(|(id, _)| *id == request.text).map_or("", |(_, answer)| answer);
+            Ok(AnalyzeTextResponse { answer: answer.to_owned() })
+        })
+        .on::<SaveEntryEmotionsRequest>(|request| {
+            if request.entry_id == "late" {
+                return Err(Failure::new(Code::NotFound, "deleted a moment ago"));
+            }
+            Ok(SaveEntryEmotionsResponse::default())
+        })
+}
+
+fn world(probe: Probe) -> World {
+    World::with(services(), |registry| registry.register(|| AnalyzeEmotions), Limits::default(), probe)
+}
+
+fn counted() -> AnalyzeEmotionsResponse {
+    AnalyzeEmotionsResponse { found: 6, saved: 2, unparsable: 1, unmatched: 1, gone: 2, failed: 0 }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_entry_is_saved_or_counted_with_the_reason_why_not() {
+    let world = world(Probe::counting());
+    assert_eq!(world.run::<AnalyzeEmotions>(AnalyzeEmotionsRequest::default()).await, Ok(counted()));
+    assert_eq!(world.services().effects_of::<SaveEntryEmotionsRequest>(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_that_read_the_same_entries_save_each_once() {
+    let world = world(Probe::counting());
+    for _ in 0..2 {
+        assert_eq!(world.run::<AnalyzeEmotions>(AnalyzeEmotionsRequest::default()).await, Ok(counted()));
+    }
+    assert_eq!(world.services().effects_of::<SaveEntryEmotionsRequest>(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_got_its_emotions_meanwhile_is_left_alone() {
+    let finished = services().on::<GetEntryRequest>(|request| {
+        let emotion_ids = vec!["joy".to_owned()];
+        Ok(GetEntryResponse { entry: Some(Entry { entry_id: request.entry_id, emotion_ids, ..Entry::default() }) })
+    });
+    let world =
+        World::with(finished, |registry| registry.register(|| AnalyzeEmotions), Limits::default(), Probe::counting());
+    let output = world.run::<AnalyzeEmotions>(AnalyzeEmotionsRequest::default()).await.unwrap();
+    assert_eq!(output, AnalyzeEmotionsResponse { found: 6, saved: 6, ..Default::default() });
+    let asked = world.services().arrivals_of::<AnalyzeTextRequest>();
+    assert_eq!((asked, world.services().effects_of::<SaveEntryEmotionsRequest>()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ai_service_that_is_down_for_one_entry_costs_that_entry_only() {
+    let world = world(Probe::counting());
+    world.services().script::<AnalyzeTextRequest>([Reply::Refuse(Code::InvalidArgument)]);
+    let output = world.run::<AnalyzeEmotions>(AnalyzeEmotionsRequest::default()).await.unwrap();
+    assert_eq!((output.found, output.failed), (6, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ai_service_that_is_unavailable_for_a_while_is_asked_again() {
+    let world = world(Probe::counting());
+    world.services().script::<AnalyzeTextRequest>(std::iter::repeat_n(Reply::BreakFirst(Code::Unavailable), 12));
+    assert_eq!(world.run::<AnalyzeEmotions>(AnalyzeEmotionsRequest::default()).await, Ok(counted()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_comes_to_the_same_end_wherever_its_replica_is_killed() {
+    let sweep = crash_everywhere::<AnalyzeEmotions>(world, AnalyzeEmotionsRequest::default()).await;
+    assert_eq!(sweep.holds(), &Ok(counted()));
+}

@@ -1,0 +1,5 @@
+//! The workflows of Guras against fake services, in virtual time: the good path, what goes wrong, and a kill at any
+//! point.
+
+mod analyze_emotions;
+mod send_due;
