@@ -1,0 +1,29 @@
+//! The Guras domain services in small: real gRPC servers with seeded data in memory, and an account of what was done.
+//!
+//! ```no_run
+//! # async fn start() -> Result<(), demo::StartError> {
+//! let world = demo::World::start(demo::Settings::default()).await?;
+//! println!("users answer at {}", world.address("users").expect("a service of the world"));
+//! assert!(world.ledger().doubled().is_empty());
+//! # Ok(())
+//! # }
+//! ```
+
+mod control;
+mod dedupe;
+mod faults;
+mod feed;
+mod front;
+mod ledger;
+mod life;
+mod paging;
+mod rules;
+mod seed;
+mod services;
+mod shared;
+mod world;
+
+pub use faults::{FaultBook, Faults};
+pub use feed::Feed;
+pub use ledger::{Count, Ledger, MethodCount};
+pub use world::{AiManners, Listen, Settings, StartError, World};

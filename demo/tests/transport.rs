@@ -1,0 +1,82 @@
+//! The services as the orchestrator reaches them: stored bytes, over its own transport, by the path of the method.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clients::guras::notifications::v1::{PushOutcome, SendPushRequest, SendPushResponse};
+use clients::transport::{ServiceConfig, Services};
+use demo::{Count, Faults, Settings, World};
+use engine::claim::Always;
+use engine::rpc::Rpc;
+use engine::transport::{Attempt, Outcome, Transport};
+use prost::Message;
+use tonic::Code;
+use uuid::Uuid;
+
+fn transport(world: &World) -> Services {
+    let config = |(name, address): (&str, std::net::SocketAddr)| ServiceConfig {
+        name: name.to_owned(),
+        prefix: format!("guras.{name}.v1"),
+        address: format!("http://{address}"),
+        ..ServiceConfig::default()
+    };
+    Services::new(world.services().map(config)).unwrap()
+}
+
+async fn send(transport: &Services, path: &str, request: Bytes, key: Option<Uuid>, number: u32) -> Outcome {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let attempt = Attempt { request, key, deadline, run: Uuid::nil(), number, claim: Arc::new(Always) };
+    match transport.reserve(path, deadline).await {
+        Ok(reservation) => reservation.send(attempt).await,
+        Err(unsent) => panic!("{path} was not sent: {unsent:?}"),
+    }
+}
+
+#[tokio::test]
+async fn every_method_of_every_service_answers() {
+    let world = World::start(Settings::default()).await.unwrap();
+    let transport = transport(&world);
+    let ours = || clients::methods::all().filter(|entry| entry.method.service.starts_with("guras."));
+    for entry in ours() {
+        let path = entry.method.path;
+        match send(&transport, path, Bytes::new(), Some(Uuid::from_u128(1)), 1).await {
+            Outcome::Done(_) => (),
+            // An empty request is not always a good one.
+            Outcome::Refused(failure) => assert_ne!(failure.code(), engine::failure::Code::Unimplemented, "{path}"),
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+    assert_eq!(world.ledger().methods().len(), ours().count());
+}
+
+#[tokio::test]
+async fn an_ambiguous_push_is_asked_again_with_its_key_and_happens_once() {
+    let world = World::start(Settings::default()).await.unwrap();
+    let transport = transport(&world);
+    let push = SendPushRequest {
+        user_id: "00000000-0000-4000-8000-000000000000".to_owned(),
+        token: "ios-0000-0".to_owned(),
+        title: "Today".to_owned(),
+        body: "Sweep the floor you stand on first.".to_owned(),
+        slot: "s".to_owned(),
+        ..Default::default()
+    };
+    let path = SendPushRequest::METHOD.path;
+    let (request, key) = (Bytes::from(push.encode_to_vec()), Some(Uuid::from_u128(7)));
+
+    let lost = Faults { error_rate: 1.0, after_effect_rate: 1.0, code: Code::Unavailable, ..Faults::default() };
+    world.faults().set(path, lost);
+    let first = send(&transport, path, request.clone(), key, 1).await;
+    assert!(matches!(first, Outcome::Ambiguous { .. }), "{first:?}");
+
+    world.faults().set(path, Faults::default());
+    let Outcome::Done(answer) = send(&transport, path, request, key, 2).await else {
+        panic!("the repeat was not answered");
+    };
+    assert_eq!(SendPushResponse::decode(answer).unwrap().outcome(), PushOutcome::Delivered);
+    let pushed = format!("push:{}/s/{}", push.user_id, push.token);
+    assert_eq!(world.ledger().effects()[&pushed], Count { entered: 2, applied: 1 });
+    assert_eq!(world.ledger().keys()[&(path.to_owned(), key.unwrap().to_string())], Count { entered: 2, applied: 1 });
+}
