@@ -1,0 +1,8 @@
+//! The cases, each a file.
+
+pub(crate) mod engine;
+pub(crate) mod limits;
+pub(crate) mod runs;
+pub(crate) mod service;
+pub(crate) mod slow_disk;
+pub(crate) mod soak;

@@ -1,0 +1,108 @@
+//! What the machine allows: calls without an orchestrator, commits without an engine.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clients::bench::echo::v1::WriteRequest;
+use clients::bench::echo::v1::echo_service_client::EchoServiceClient;
+use clients::channel::{Direct, connect};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::load::BYTES;
+use crate::process::temporary;
+use crate::sample::Sample;
+use crate::workflows::payload;
+
+/// Time before anything is counted.
+const WARM_UP: Duration = Duration::from_millis(300);
+
+/// About what one append of a chain writes.
+const ENTRY: [u8; 250] = [7; 250];
+
+/// A client that makes one call.
+trait Caller: Send + 'static {
+    fn call(&mut self) -> impl Future<Output = Result<(), tonic::Status>> + Send;
+}
+
+impl Caller for EchoServiceClient<Channel> {
+    async fn call(&mut self) -> Result<(), tonic::Status> {
+        self.write(write()).await.map(drop)
+    }
+}
+
+impl Caller for EchoServiceClient<Direct> {
+    async fn call(&mut self) -> Result<(), tonic::Status> {
+        self.write(write()).await.map(drop)
+    }
+}
+
+/// Unary calls of tonic's own client and server.
+pub(crate) async fn raw_calls(address: &str, in_flight: usize, window: Duration) -> anyhow::Result<Sample> {
+    let channel = Endpoint::from_shared(address.to_owned())?.tcp_nodelay(true).connect().await?;
+    calls(in_flight, window, || EchoServiceClient::new(channel.clone())).await
+}
+
+/// The same calls over our own channel.
+pub(crate) async fn own_calls(address: &str, in_flight: usize, window: Duration) -> anyhow::Result<Sample> {
+    let channel = connect(address)?;
+    calls(in_flight, window, || EchoServiceClient::new(channel.clone())).await
+}
+
+fn write() -> WriteRequest {
+    WriteRequest { payload: payload(BYTES) }
+}
+
+async fn calls<C: Caller>(in_flight: usize, window: Duration, client: impl Fn() -> C) -> anyhow::Result<Sample> {
+    let begin = Instant::now() + WARM_UP;
+    let end = begin + window;
+    let tasks: Vec<_> = (0..in_flight)
+        .map(|_| {
+            let mut client = client();
+            tokio::spawn(async move {
+                let mut times = Vec::new();
+                loop {
+                    let started = Instant::now();
+                    if started >= end {
+                        return anyhow::Ok(times);
+                    }
+                    client.call().await?;
+                    let ended = Instant::now();
+                    if ended >= begin && ended < end {
+                        times.push(u32::try_from((ended - started).as_micros()).unwrap_or(u32::MAX));
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut times = Vec::new();
+    for task in tasks {
+        times.append(&mut task.await??);
+    }
+    Ok(Sample::of(times, window))
+}
+
+/// Durable commits of a plain SQLite, each with this many rows. The sample counts commits.
+pub(crate) async fn raw_commits(folder: Option<&Path>, rows: usize, window: Duration) -> anyhow::Result<Sample> {
+    let folder = temporary(folder)?;
+    tokio::task::spawn_blocking(move || {
+        let mut connection = rusqlite::Connection::open(folder.path().join("raw.db"))?;
+        connection.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 3000;
+             CREATE TABLE entries (entry BLOB NOT NULL);",
+        )?;
+        let mut times = Vec::new();
+        let start = Instant::now();
+        while start.elapsed() < window {
+            let begun = Instant::now();
+            let transaction = connection.transaction()?;
+            for _ in 0..rows {
+                transaction.prepare_cached("INSERT INTO entries VALUES (?1)")?.execute([&ENTRY[..]])?;
+            }
+            transaction.commit()?;
+            times.push(u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX));
+        }
+        Ok(Sample::of(times, start.elapsed()))
+    })
+    .await?
+}

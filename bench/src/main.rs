@@ -1,0 +1,145 @@
+//! Figures of the orchestrator beside the limits of the machine: `cargo run --release -p bench -- CASE [--json]`.
+//!
+//! The load comes from this process over the admin API, as from any client. The orchestrator and the echo service that
+//! its workflows call are processes of their own: this binary again, in another role.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+mod cases;
+mod echo;
+mod limits;
+mod load;
+mod orchestrator_role;
+mod process;
+mod report;
+mod sample;
+mod workflows;
+
+use report::Report;
+
+#[derive(Debug, Parser)]
+#[command(name = "bench", about = "Measures what a run, a step and a commit cost")]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How a case is measured.
+#[derive(Clone, Debug, Args)]
+struct How {
+    /// One JSON object per line and figure instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Length of one measurement.
+    #[arg(long, global = true, default_value_t = 3)]
+    seconds: u64,
+    /// Measurements of the same; the median is told.
+    #[arg(long, global = true, default_value_t = 3)]
+    rounds: usize,
+    /// Only this many runs in flight.
+    #[arg(long, global = true)]
+    in_flight: Vec<usize>,
+    /// Where the store lies while it is measured; its disk is what commits cost. The system's folder for temporary
+    /// files where none is said.
+    #[arg(long, global = true)]
+    folder: Option<PathBuf>,
+}
+
+impl How {
+    fn window(&self) -> Duration {
+        Duration::from_secs(self.seconds.max(1))
+    }
+
+    /// The numbers of runs in flight that a case is measured at.
+    fn in_flight(&self) -> &[usize] {
+        if self.in_flight.is_empty() { &[1, 64, 256, 1_000] } else { &self.in_flight }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs of five IDEMPOTENT calls of 100 bytes.
+    Chain,
+    /// Runs of five NO_SIDE_EFFECTS calls of 100 bytes.
+    Reads,
+    /// Runs of five IDEMPOTENT steps in process, over a transport that answers from memory.
+    Engine,
+    /// What the machine allows: calls without an orchestrator, commits without an engine.
+    Limits,
+    /// `chain` with commits that take 2 ms and 10 ms longer.
+    SlowDisk,
+    /// `chain` for long, with the tail of its times.
+    Soak {
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+    },
+    /// Time to SERVING, and resident memory idle and with 10,000 runs in flight.
+    Service,
+    /// Everything but the soak.
+    All,
+    /// A process that a case starts.
+    #[command(hide = true)]
+    Role {
+        role: Role,
+        /// Overrides of the orchestrator's configuration.
+        #[arg(long)]
+        set: Vec<String>,
+        /// How long the echo service takes to answer.
+        #[arg(long, default_value_t = 0)]
+        delay_ms: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Role {
+    Orchestrator,
+    Echo,
+}
+
+fn main() -> ExitCode {
+    let CommandLine { command, how } = CommandLine::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    match runtime.block_on(run(command, how)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn run(command: Command, how: How) -> anyhow::Result<()> {
+    let mut report = Report::new(how.json);
+    match command {
+        Command::Role { role: Role::Orchestrator, set, .. } => return orchestrator_role::serve(set).await,
+        Command::Role { role: Role::Echo, delay_ms, .. } => return echo::serve(Duration::from_millis(delay_ms)).await,
+        Command::Chain => cases::runs::measure(cases::runs::Case::Chain, &how, &mut report).await?,
+        Command::Reads => cases::runs::measure(cases::runs::Case::Reads, &how, &mut report).await?,
+        Command::Engine => cases::engine::measure(&how, &mut report).await?,
+        Command::Limits => cases::limits::measure(&how, &mut report).await?,
+        Command::SlowDisk => cases::slow_disk::measure(&how, &mut report).await?,
+        Command::Soak { minutes } => cases::soak::measure(minutes, &how, &mut report).await?,
+        Command::Service => cases::service::measure(&how, &mut report).await?,
+        Command::All => {
+            cases::limits::measure(&how, &mut report).await?;
+            cases::engine::measure(&how, &mut report).await?;
+            cases::runs::measure(cases::runs::Case::Chain, &how, &mut report).await?;
+            cases::runs::measure(cases::runs::Case::Reads, &how, &mut report).await?;
+            cases::slow_disk::measure(&how, &mut report).await?;
+            cases::service::measure(&how, &mut report).await?;
+        }
+    }
+    report.end();
+    Ok(())
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("bench: {error:#}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,242 @@
+//! The processes beside this one: how they are started and ended, and what they use.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use clients::channel::{Direct, connect};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+/// A process that does not start or end in this time never will.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a process that starts is looked at.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// The echo service as a process of its own.
+pub(crate) struct Echo {
+    child: Child,
+    pub(crate) address: String,
+}
+
+impl Echo {
+    pub(crate) fn start(delay: Duration) -> anyhow::Result<Self> {
+        let delay = delay.as_millis().to_string();
+        let mut child = role("echo").args(["--delay-ms", &delay]).stdout(Stdio::piped()).spawn()?;
+        let mut address = String::new();
+        let stdout = child.stdout.take().context("the echo service has no stdout")?;
+        BufReader::new(stdout).read_line(&mut address)?;
+        Ok(Self { child, address: format!("http://{}", address.trim()) })
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// What differs between the orchestrators that are measured.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// Where the folder of the store is made.
+    pub(crate) folder: Option<PathBuf>,
+    /// Overrides of the configuration.
+    pub(crate) set: Vec<String>,
+    /// Whether system calls that wait for the disk are counted, which needs `strace`.
+    pub(crate) count_syncs: bool,
+}
+
+/// The orchestrator as a process of its own, over a store in a new folder.
+pub(crate) struct Orchestrator {
+    child: Child,
+    pid: Pid,
+    pub(crate) admin: String,
+    /// From the start of the process to the first SERVING.
+    pub(crate) ready_in: Duration,
+    folder: TempDir,
+}
+
+impl Orchestrator {
+    pub(crate) async fn start(echo: &Echo, options: &Options) -> anyhow::Result<Self> {
+        let folder = temporary(options.folder.as_deref())?;
+        let (admin, health) = (free_port()?, free_port()?);
+        let log = std::fs::File::create(folder.path().join("log"))?;
+        let mut set = vec![
+            format!("store.path={}", folder.path().join("store.db").display()),
+            format!("admin.listen={admin}"),
+            format!("health.listen={health}"),
+            format!("services.echo.address={}", echo.address),
+            String::from("services.echo.max_in_flight=20000"),
+            String::from("services.echo.call_timeout=60s"),
+            String::from("schedules.send_due.enabled=false"),
+            String::from("schedules.analyze_emotions.enabled=false"),
+        ];
+        set.extend(options.set.iter().cloned());
+
+        let started = Instant::now();
+        let mut command =
+            if options.count_syncs { strace(&folder.path().join("syncs"))? } else { role("orchestrator") };
+        command.args(set.iter().flat_map(|set| ["--set", set])).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn()?;
+        let pid = Pid::from_child(&child);
+        let mut orchestrator = Self { child, pid, admin: format!("http://{admin}"), ready_in: Duration::ZERO, folder };
+        orchestrator.wait_until_serving(health).await.with_context(|| {
+            let log = std::fs::read_to_string(orchestrator.folder.path().join("log")).unwrap_or_default();
+            format!("the orchestrator did not start; its log:\n{log}")
+        })?;
+        orchestrator.ready_in = started.elapsed();
+        if options.count_syncs {
+            orchestrator.pid = only_child(orchestrator.pid)?;
+        }
+        Ok(orchestrator)
+    }
+
+    async fn wait_until_serving(&mut self, health: SocketAddr) -> anyhow::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while TcpStream::connect(health).await.is_err() {
+            self.still_starts(until)?;
+            sleep(LOOK).await;
+        }
+        let mut probe = HealthClient::new(connect(&format!("http://{health}"))?);
+        while probe.check(HealthCheckRequest::default()).await?.into_inner().status() != ServingStatus::Serving {
+            self.still_starts(until)?;
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    fn still_starts(&mut self, until: Instant) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("it ended with {status}");
+        }
+        if Instant::now() > until {
+            bail!("it does not serve after {PATIENCE:?}");
+        }
+        Ok(())
+    }
+
+    /// Connections to the admin API.
+    pub(crate) fn connections(&self, count: usize) -> anyhow::Result<Vec<Direct>> {
+        (0..count).map(|_| Ok(connect(&self.admin)?)).collect()
+    }
+
+    /// Lengths of the database and of its log.
+    pub(crate) fn store_bytes(&self) -> (u64, u64) {
+        let length = |name| std::fs::metadata(self.folder.path().join(name)).map_or(0, |file| file.len());
+        (length("store.db"), length("store.db-wal"))
+    }
+
+    pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
+        Usage::of(self.pid)
+    }
+
+    /// Drains the orchestrator; returns how often it waited for the disk, where that was counted.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<Option<u64>> {
+        kill_process(self.pid, Signal::TERM)?;
+        let until = Instant::now() + PATIENCE;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > until {
+                bail!("the orchestrator does not end after {PATIENCE:?}");
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(std::fs::read_to_string(self.folder.path().join("syncs")).ok().map(|summary| syncs(&summary)))
+    }
+}
+
+impl Drop for Orchestrator {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _gone = kill_process(self.pid, Signal::KILL);
+            end(&mut self.child);
+        }
+    }
+}
+
+/// What a process has used so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    /// User and system time of all its threads.
+    pub(crate) cpu: Duration,
+    /// Resident memory.
+    pub(crate) resident_bytes: u64,
+}
+
+impl Usage {
+    fn of(pid: Pid) -> anyhow::Result<Self> {
+        let pid = pid.as_raw_nonzero();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name of the process, in parentheses, may hold blanks; user and system time are the 12th and 13th behind.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes: u64 = resident.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0);
+        let second = rustix::param::clock_ticks_per_second();
+        Ok(Self { cpu: Duration::from_micros(ticks * 1_000_000 / second), resident_bytes: kilobytes * 1024 })
+    }
+}
+
+/// A folder for what is measured.
+pub(crate) fn temporary(parent: Option<&Path>) -> std::io::Result<TempDir> {
+    parent.map_or_else(TempDir::new, TempDir::new_in)
+}
+
+/// Whether system calls can be counted on this machine.
+pub(crate) fn can_count_syncs() -> bool {
+    Command::new("strace").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+fn role(name: &str) -> Command {
+    let mut command = Command::new(own_path());
+    command.args(["role", name]).stdin(Stdio::null());
+    command
+}
+
+fn own_path() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("bench"))
+}
+
+/// The orchestrator under `strace`, which stops it at nothing but what is counted.
+fn strace(summary: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new("strace");
+    command.args(["-f", "--seccomp-bpf", "-qq", "-c", "-U", "calls,name", "-e", "trace=fsync,fdatasync", "-o"]);
+    command.args([summary.as_os_str(), own_path().as_os_str(), OsStr::new("role"), OsStr::new("orchestrator")]);
+    command.stdin(Stdio::null());
+    Ok(command)
+}
+
+/// The calls in a summary of two columns, without its last line, which is their sum.
+fn syncs(summary: &str) -> u64 {
+    let calls = summary.lines().filter(|line| line.ends_with("sync"));
+    calls.filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok()).sum()
+}
+
+fn only_child(pid: Pid) -> anyhow::Result<Pid> {
+    let pid = pid.as_raw_nonzero();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let child = children.split_whitespace().next().and_then(|child| child.parse().ok()).and_then(Pid::from_raw);
+    child.with_context(|| format!("process {pid} has no child"))
+}
+
+/// A port that nobody listens on at the moment.
+fn free_port() -> std::io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+fn end(child: &mut Child) {
+    // It may have ended by itself.
+    let _gone = child.kill();
+    let _status = child.wait();
+}
