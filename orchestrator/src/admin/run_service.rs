@@ -31,6 +31,25 @@ impl Runs {
         Self { engine, closing }
     }
 
+    /// Starts the run. Says which one it is, and how long its end is waited for.
+    async fn begin(&self, request: StartRunRequest) -> Result<(Uuid, Duration), Status> {
+        let mut violations = Violations::default();
+        violations.workflow_name(&request.workflow);
+        if request.workflow.is_empty() {
+            violations.note("workflow", "expected the name of a workflow");
+        }
+        violations.or(())?;
+        let definition = self.engine.workflows().get(&request.workflow);
+        let definition = definition.ok_or_else(|| status::unknown_workflow(&request.workflow))?;
+        let requests::Start { workflow, input, request, deadline, wait } =
+            requests::start(request, &definition.input_type)?;
+
+        // A start goes on by itself where the caller goes away in the meantime.
+        let started = self.engine.start(Start { workflow, input, request, deadline }).await;
+        let started = started.map_err(status::from_engine)?;
+        Ok((started.id, wait))
+    }
+
     /// The run once it ended; as it is when the time is up, or when this process goes.
     async fn ended_within(&self, id: Uuid, wait: Duration) -> Result<Run, Status> {
         if !wait.is_zero()
@@ -60,22 +79,9 @@ async fn to_the_end<T: Send + 'static>(
 #[tonic::async_trait]
 impl RunService for Runs {
     async fn start_run(&self, request: Request<StartRunRequest>) -> Result<Response<Run>, Status> {
-        let request = request.into_inner();
-        let mut violations = Violations::default();
-        violations.workflow_name(&request.workflow);
-        if request.workflow.is_empty() {
-            violations.note("workflow", "expected the name of a workflow");
-        }
-        violations.or(())?;
-        let definition = self.engine.workflows().get(&request.workflow);
-        let definition = definition.ok_or_else(|| status::unknown_workflow(&request.workflow))?;
-        let requests::Start { workflow, input, request, deadline, wait } =
-            requests::start(request, &definition.input_type)?;
-
-        // A start goes on by itself where the caller goes away in the meantime.
-        let started = self.engine.start(Start { workflow, input, request, deadline }).await;
-        let started = started.map_err(status::from_engine)?;
-        self.ended_within(started.id, wait).await.map(Response::new)
+        // Boxed, because a call that waits would hold the room that its start took.
+        let (run, wait) = Box::pin(self.begin(request.into_inner())).await?;
+        self.ended_within(run, wait).await.map(Response::new)
     }
 
     async fn get_run(&self, request: Request<GetRunRequest>) -> Result<Response<Run>, Status> {
