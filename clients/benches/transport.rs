@@ -14,7 +14,7 @@ use clients::bench::echo::v1::{ReadRequest, ReadResponse, WriteRequest, WriteRes
 use clients::channel::connect;
 use clients::transport::{ServiceConfig, Services};
 use engine::claim::Always;
-use engine::transport::{Attempt, Outcome, Transport};
+use engine::transport::{Attempt, Outcome, StepPlace, Transport};
 use prost::Message;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -143,7 +143,9 @@ async fn through_the_port(services: &Services) {
         key: Some(id.parse().unwrap()),
         deadline,
         run: id.parse().unwrap(),
+        step: StepPlace::default(),
         number: 1,
+        epoch: 1,
         claim: Arc::new(Always),
     };
     match reservation.send(attempt).await {

@@ -46,6 +46,8 @@ pub struct Terms {
     pub max_response_bytes: usize,
     /// Attempts of the same call before this one, which the service is told.
     pub previous_attempts: u32,
+    /// Whether the service is told which attempt of which step of which run this is.
+    pub attempt_header: bool,
 }
 
 /// How a channel connects and what it lets through.
@@ -65,6 +67,8 @@ pub struct ChannelConfig {
     pub max_request_bytes: usize,
     /// The largest response message that is taken.
     pub max_response_bytes: usize,
+    /// Whether the service is told which attempt of which step of which run a call is, in `orchestrator-attempt`.
+    pub attempt_header: bool,
 }
 
 impl Default for ChannelConfig {
@@ -77,6 +81,7 @@ impl Default for ChannelConfig {
             keep_alive: KeepAlive::default(),
             max_request_bytes: 4 * 1024 * 1024,
             max_response_bytes: 4 * 1024 * 1024,
+            attempt_header: false,
         }
     }
 }

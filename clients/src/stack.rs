@@ -109,8 +109,8 @@ impl Stack {
 
     /// One attempt.
     async fn exchange(&self, reserved: Reserved, attempt: Attempt, previous_attempts: u32) -> Result<Bytes, Verdict> {
-        let EffectivePolicy { max_request_bytes, max_response_bytes, .. } = self.policy;
-        let terms = Terms { max_request_bytes, max_response_bytes, previous_attempts };
+        let EffectivePolicy { max_request_bytes, max_response_bytes, attempt_header, .. } = self.policy;
+        let terms = Terms { max_request_bytes, max_response_bytes, previous_attempts, attempt_header };
         let request = Request::new(attempt.request.clone());
         let answer = (self.entry.call)(Seam::once(reserved, attempt, terms), request).await;
         answer.map_err(|status| verdict(&status))

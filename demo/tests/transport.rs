@@ -10,7 +10,7 @@ use clients::transport::{ServiceConfig, Services};
 use demo::{Count, Faults, Settings, World};
 use engine::claim::Always;
 use engine::rpc::Rpc;
-use engine::transport::{Attempt, Outcome, Transport};
+use engine::transport::{Attempt, Outcome, StepPlace, Transport};
 use prost::Message;
 use tonic::Code;
 use uuid::Uuid;
@@ -27,7 +27,16 @@ fn transport(world: &World) -> Services {
 
 async fn send(transport: &Services, path: &str, request: Bytes, key: Option<Uuid>, number: u32) -> Outcome {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    let attempt = Attempt { request, key, deadline, run: Uuid::nil(), number, claim: Arc::new(Always) };
+    let attempt = Attempt {
+        request,
+        key,
+        deadline,
+        run: Uuid::nil(),
+        step: StepPlace::default(),
+        number,
+        epoch: 1,
+        claim: Arc::new(Always),
+    };
     match transport.reserve(path, deadline).await {
         Ok(reservation) => reservation.send(attempt).await,
         Err(unsent) => panic!("{path} was not sent: {unsent:?}"),

@@ -51,12 +51,31 @@ pub struct Attempt {
     pub key: Option<Uuid>,
     /// Our deadline, over the whole call.
     pub deadline: Instant,
-    /// The run and the place of the step in it, for logs and traces.
+    /// The run that makes the call.
     pub run: Uuid,
+    /// The step of the run, for those that the service shows it to.
+    pub step: StepPlace,
     /// Counts the tries of the step, from 1.
     pub number: u32,
+    /// Outdates every attempt of the run with a smaller one: it had another owner.
+    pub epoch: u64,
     /// The owner's claim, asked right before the request is handed over.
     pub claim: Arc<dyn Claim>,
+}
+
+/// Where a step stands among those of its run; the method that it calls is known from the path.
+#[derive(Clone, Debug)]
+pub struct StepPlace {
+    /// Path of its branch, empty for the run's own; keys from redacted fields are hashed in it.
+    pub branch: Arc<str>,
+    /// Counts the steps of the branch, from 0.
+    pub position: u32,
+}
+
+impl Default for StepPlace {
+    fn default() -> Self {
+        Self { branch: Arc::from(""), position: 0 }
+    }
 }
 
 /// Nothing was sent, and why.

@@ -131,6 +131,8 @@ pub struct Service {
     pub service_config: String,
     /// The same in a file.
     pub service_config_file: PathBuf,
+    /// Whether each call carries which attempt of which step of which run it is, in `orchestrator-attempt`.
+    pub attempt_header: bool,
 }
 
 /// Schedules by name.
@@ -224,6 +226,7 @@ impl Default for Service {
             call_timeout: Duration::from_secs(20),
             service_config: String::new(),
             service_config_file: PathBuf::new(),
+            attempt_header: false,
         }
     }
 }

@@ -90,6 +90,7 @@ pub(crate) fn transport(configured: &BTreeMap<String, Service>) -> Result<Servic
             channel: ChannelConfig {
                 max_in_flight: service.max_in_flight as usize,
                 connect_timeout: service.connect_timeout,
+                attempt_header: service.attempt_header,
                 ..ChannelConfig::default()
             },
             policy: policy.clone(),

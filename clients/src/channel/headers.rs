@@ -1,7 +1,7 @@
 //! What goes with every request, put there in one place.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use engine::transport::Attempt;
@@ -15,6 +15,8 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+const ATTEMPT: HeaderName = HeaderName::from_static("orchestrator-attempt");
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
@@ -82,6 +84,32 @@ pub(crate) fn describe(headers: &mut HeaderMap, attempt: &Attempt, previous: u32
     }
 }
 
+/// The most bytes of a branch's path that are told.
+const BRANCH: usize = 256;
+
+/// Adds which attempt of which step of which run this is, and when it is given up, for services that keep out what is
+/// outdated by themselves (semantics.md E3): `run=<uuid>;step=<branch>:<position>;attempt=<n>;epoch=<n>;expires=<ms>`, where
+/// `expires` is milliseconds since the Unix epoch, and of the branch all but visible ASCII without `;` is percent-encoded.
+pub(crate) fn tell_attempt(headers: &mut HeaderMap, attempt: &Attempt, now: Instant) {
+    let left = attempt.deadline.saturating_duration_since(now);
+    let expires = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_add(left);
+    let mut value = format!("run={};step=", attempt.run.hyphenated());
+    for byte in attempt.step.branch.bytes().take(BRANCH) {
+        // Writing to a string does not fail.
+        let _ = match byte {
+            b';' => write!(value, "%3B"),
+            byte if byte.is_ascii_graphic() => write!(value, "{}", char::from(byte)),
+            byte => write!(value, "%{byte:02X}"),
+        };
+    }
+    let (position, number, epoch) = (attempt.step.position, attempt.number, attempt.epoch);
+    let _ = write!(value, ":{position};attempt={number};epoch={epoch};expires={}", expires.as_millis());
+    if let Ok(mut value) = HeaderValue::try_from(value) {
+        value.set_sensitive(true);
+        headers.insert(ATTEMPT, value);
+    }
+}
+
 fn put_hex(values: &mut BytesMut, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
@@ -105,6 +133,7 @@ mod tests {
 
     use bytes::Bytes;
     use engine::claim::Always;
+    use engine::transport::StepPlace;
 
     use super::*;
 
@@ -119,13 +148,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_attempt_can_be_told_with_its_place_and_its_end() {
+        let attempt = Attempt {
+            request: Bytes::new(),
+            key: None,
+            deadline: Instant::now() + Duration::from_secs(5),
+            run: "018f4c1e-0000-7000-8000-00000000002a".parse().unwrap(),
+            step: StepPlace { branch: "user[zoë;1]".into(), position: 2 },
+            number: 3,
+            epoch: 4,
+            claim: Arc::new(Always),
+        };
+        let mut headers = HeaderMap::new();
+        tell_attempt(&mut headers, &attempt, Instant::now());
+        let (told, expires) = headers[ATTEMPT].to_str().unwrap().split_once(";expires=").unwrap();
+        let expected = "run=018f4c1e-0000-7000-8000-00000000002a;step=user[zo%C3%AB%3B1]:2;attempt=3;epoch=4";
+        assert_eq!(told, expected);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+        assert!((now..=now + 5_000).contains(&expires.parse().unwrap()), "{expires}");
+    }
+
+    #[tokio::test]
     async fn attempts_of_a_run_share_a_trace_and_no_span() {
         let mut attempt = Attempt {
             request: Bytes::new(),
             key: None,
             deadline: Instant::now(),
             run: "018f4c1e-0000-7000-8000-00000000002a".parse().unwrap(),
+            step: StepPlace::default(),
             number: 1,
+            epoch: 1,
             claim: Arc::new(Always),
         };
         let mut seen = Vec::new();

@@ -101,6 +101,9 @@ async fn make(
         return Err(refused(Code::DeadlineExceeded, "the deadline had passed before the call".to_owned()));
     }
     headers::describe(&mut parts.headers, &attempt, terms.previous_attempts, started);
+    if terms.attempt_header {
+        headers::tell_attempt(&mut parts.headers, &attempt, started);
+    }
     let Some(head) = headers::head(parts, channel.address().authority()) else {
         return Err(refused(Code::Internal, "the request came without a path".to_owned()));
     };

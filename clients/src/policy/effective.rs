@@ -22,6 +22,8 @@ pub struct EffectivePolicy {
     pub max_request_bytes: usize,
     /// The largest response message.
     pub max_response_bytes: usize,
+    /// Whether the service is told which attempt of which step of which run a call is.
+    pub attempt_header: bool,
     /// When and how often a failed call is made again at once.
     pub retry: Option<RetryPolicy>,
     /// What the contract allows of that.
@@ -46,6 +48,7 @@ impl EffectivePolicy {
             wait_for_ready,
             max_request_bytes: smaller(max_request_bytes, channel.max_request_bytes),
             max_response_bytes: smaller(max_response_bytes, channel.max_response_bytes),
+            attempt_header: channel.attempt_header,
             retry,
             repeats: Repeats::of(method.level),
             throttling: service.throttling,

@@ -23,7 +23,7 @@ use clients::policy::ServicePolicy;
 use clients::transport::{ServiceConfig, Services};
 use engine::claim::Always;
 use engine::failure::{Code, Failure};
-use engine::transport::{Attempt, Outcome, Reservation, Transport, Unsent};
+use engine::transport::{Attempt, Outcome, Reservation, StepPlace, Transport, Unsent};
 use prost::Message;
 use tokio::time::Instant;
 
@@ -74,7 +74,9 @@ fn attempt(within: Duration) -> Attempt {
         key: Some("3b241101-e2bb-4255-8caf-4136c566a962".parse().unwrap()),
         deadline: Instant::now() + within,
         run: "018f4c1e-0000-7000-8000-00000000002a".parse().unwrap(),
+        step: StepPlace::default(),
         number: 1,
+        epoch: 1,
         claim: Arc::new(Always),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clients::bench::echo::v1::echo_service_server::{EchoService, EchoServiceServer};
 use clients::bench::echo::v1::{ReadRequest, ReadResponse, WriteRequest, WriteResponse};
+use clients::channel::ChannelConfig;
 use engine::failure::Code;
 use engine::transport::Attempt;
 use prost::Message;
@@ -17,7 +18,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::wire::listen;
-use super::{LONG, ambiguous_as, attempt, call_over, done, reserve, services, services_under};
+use super::{LONG, ambiguous_as, attempt, call_over, config, done, reserve, services, services_under, services_with};
 
 struct Echo {
     seen: mpsc::UnboundedSender<MetadataMap>,
@@ -78,6 +79,18 @@ async fn a_call_says_its_timeout_its_trace_and_its_key() {
         spans.push(parent);
     }
     assert_ne!(spans[0], spans[1]);
+}
+
+#[tokio::test]
+async fn a_service_is_told_the_attempt_only_where_it_wants_to_know() {
+    let (address, mut calls) = echo(Duration::ZERO).await;
+    for wanted in [false, true] {
+        let channel = ChannelConfig { attempt_header: wanted, ..config() };
+        let services = services_with(address, channel);
+        done(reserve(&services).await.unwrap().send(attempt(LONG)).await);
+        let metadata = calls.recv().await.unwrap();
+        assert_eq!(metadata.contains_key("orchestrator-attempt"), wanted);
+    }
 }
 
 #[tokio::test]

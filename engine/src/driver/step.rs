@@ -19,7 +19,7 @@ use crate::rpc::Level;
 use crate::scope::{CallIntent, CallOptions, Intent};
 use crate::state::State;
 use crate::time::Timestamp;
-use crate::transport::{Attempt, Outcome, Reservation, Unsent};
+use crate::transport::{Attempt, Outcome, Reservation, StepPlace, Unsent};
 
 pub(crate) struct OpenStep {
     pub(crate) place: Place,
@@ -245,7 +245,9 @@ impl Driver {
             key: call.level.has_effects().then_some(call.key),
             deadline,
             run: self.row.id,
+            step: StepPlace { branch: Arc::clone(&step.place.branch), position: step.place.position },
             number: step.attempts,
+            epoch: self.row.epoch,
             claim: Arc::clone(&self.shared.claim),
         };
         self.flights.push(Flight::sending(slot, step.attempts, reservation.send(attempt)));
