@@ -1,12 +1,13 @@
 //! Our own channel under the generated clients: what it is handed, what it hands back, and who may know more about it.
 //!
 //! It stands on h2 directly, because a durable engine must know of every call whether the message left, and a general
-//! HTTP client does not say. The way of a call, one file a step: an address ([`Address`]) is connected lazily
-//! ([`Channel`]), a reservation takes a permit and a connection, the [`Seam`] sends one request over it, and what ended
-//! an exchange without an answer becomes an outcome (`fault`).
+//! HTTP client does not say. The way of a call, one file a step: an address ([`Address`]) is looked up (`resolve`) and
+//! connected lazily ([`Channel`]) over a stream (`dial`), a reservation takes a permit and a connection, the [`Seam`] sends
+//! one request over it, and what ended an exchange without an answer becomes an outcome (`fault`).
 
 mod address;
 mod connection;
+mod dial;
 mod direct;
 mod exchange;
 mod fault;
@@ -14,6 +15,7 @@ mod frame;
 mod headers;
 mod lazy;
 mod permits;
+mod resolve;
 mod seam;
 mod status;
 

@@ -2,7 +2,6 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +11,9 @@ use std::time::Duration;
 use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use super::address::Address;
+use super::dial::{Peer, Stream, dial};
 use super::frame::Frame;
 use super::permits::Permits;
 use super::{ChannelConfig, KeepAlive};
@@ -36,8 +34,8 @@ pub(crate) enum Lost {
     Resolve { host: String, source: io::Error },
     #[error("the name {host} has no address")]
     NoAddress { host: String },
-    #[error("cannot connect to {address}: {source}")]
-    Connect { address: SocketAddr, source: io::Error },
+    #[error("cannot connect to {peer}: {source}")]
+    Connect { peer: Peer, source: io::Error },
     #[error("not connected within {0:?}")]
     TimedOut(Duration),
     #[error("the peer does not speak HTTP/2: {0}")]
@@ -50,43 +48,19 @@ pub(crate) enum Lost {
     Silent(Duration),
 }
 
-/// Opens a connection and waits until the peer has answered over it.
+/// Opens a connection to the peer and waits until it has answered over it, no longer than `within`.
 pub(crate) async fn open(
-    address: &Address,
+    peer: &Peer,
+    within: Duration,
     config: &ChannelConfig,
     permits: &Arc<Permits>,
 ) -> Result<(SendRequest<Frame>, Driver), Lost> {
-    let opened = timeout(config.connect_timeout, async {
-        let stream = connect(address, config.connect_timeout).await?;
-        handshake(stream, config, permits).await
-    });
-    opened.await.unwrap_or(Err(Lost::TimedOut(config.connect_timeout)))
-}
-
-async fn connect(address: &Address, within: Duration) -> Result<TcpStream, Lost> {
-    let host = address.host();
-    let found = lookup_host((host, address.port())).await;
-    let found = found.map_err(|source| Lost::Resolve { host: host.to_owned(), source })?;
-    let found: Vec<SocketAddr> = found.collect();
-    let mut lost = Lost::NoAddress { host: host.to_owned() };
-    // One address that swallows packets must not take the time of the others.
-    let share = within / u32::try_from(found.len().max(1)).unwrap_or(u32::MAX);
-    for address in found {
-        match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // A small message must not wait for the acknowledgement of the one before.
-                stream.set_nodelay(true).map_err(|source| Lost::Connect { address, source })?;
-                return Ok(stream);
-            }
-            Ok(Err(source)) => lost = Lost::Connect { address, source },
-            Err(_) => lost = Lost::TimedOut(share),
-        }
-    }
-    Err(lost)
+    let opened = timeout(within, async { handshake(dial(peer).await?, config, permits).await });
+    opened.await.unwrap_or(Err(Lost::TimedOut(within)))
 }
 
 async fn handshake(
-    stream: TcpStream,
+    stream: Stream,
     config: &ChannelConfig,
     permits: &Arc<Permits>,
 ) -> Result<(SendRequest<Frame>, Driver), Lost> {
@@ -206,7 +180,7 @@ impl Future for Driver {
 
 /// A stream that notes that something was read.
 struct Heard {
-    stream: TcpStream,
+    stream: Stream,
     heard: Arc<AtomicBool>,
 }
 

@@ -17,6 +17,7 @@ use super::address::Address;
 use super::connection::{Driver, Lost, open};
 use super::frame::Frame;
 use super::permits::{Permit, Permits};
+use super::resolve::resolve;
 
 /// The channel of one service. Clones share the connection and its limits.
 #[derive(Clone)]
@@ -215,7 +216,8 @@ impl Shared {
 
     /// Connects, and drives the connection to its end.
     async fn connect(self: Arc<Self>) {
-        let opened = open(&self.address, &self.config, &self.permits).await;
+        let within = self.config.connect_timeout;
+        let opened = timeout(within, self.open(within)).await.unwrap_or(Err(Lost::TimedOut(within)));
         let (generation, driver) = match self.settle(opened) {
             Some(up) => up,
             None => return,
@@ -227,6 +229,21 @@ impl Shared {
         if let Some(shared) = shared.upgrade() {
             shared.lost(generation, &lost);
         }
+    }
+
+    /// To the first of the addresses behind the name that answers.
+    async fn open(&self, within: Duration) -> Result<(SendRequest<Frame>, Driver), Lost> {
+        let peers = resolve(&self.address).await?;
+        // One address that swallows packets must not take the time of the others.
+        let share = within / u32::try_from(peers.len()).unwrap_or(u32::MAX);
+        let mut lost = Lost::NoAddress { host: self.address.host().to_owned() };
+        for peer in &peers {
+            match open(peer, share, &self.config, &self.permits).await {
+                Ok(opened) => return Ok(opened),
+                Err(failed) => lost = failed,
+            }
+        }
+        Err(lost)
     }
 
     fn settle(&self, opened: Result<(SendRequest<Frame>, Driver), Lost>) -> Option<(u64, Driver)> {
