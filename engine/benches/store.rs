@@ -149,7 +149,7 @@ fn run(state: State) -> NewRun {
         created_at: now,
         deadline: now.after(Duration::from_hours(1)),
         origin: None,
-        request: None,
+        change: None,
         claimed: true,
         entry: Bytes::from_static(&ENTRY),
         facts: 1,
@@ -167,6 +167,7 @@ fn append(run: Uuid, sequence: u64, state: State) -> Append {
         facts: 1,
         status: status(state),
         release: false,
+        changes: Vec::new(),
     }
 }
 

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -33,6 +33,8 @@ use code::Code;
 use commit::Commit;
 use ending::Ending;
 use flight::Flight;
+use orders::Promised;
+pub(crate) use orders::{Ordered, RunOrder};
 pub(crate) use replay::created_fact;
 use step::OpenStep;
 
@@ -41,6 +43,7 @@ mod commit;
 mod ending;
 mod flight;
 mod give_back;
+mod orders;
 mod replay;
 mod step;
 
@@ -51,6 +54,7 @@ pub(crate) struct Handle {
     /// Whether there is a wish that the run has not looked at.
     told: AtomicBool,
     waker: AtomicWaker,
+    orders: Mutex<Vec<Ordered>>,
 }
 
 /// An operator asked the run to end.
@@ -61,12 +65,25 @@ pub(crate) const DRAIN: u8 = 2;
 pub(crate) const GIVE_UP: u8 = 4;
 /// The claim is lost: stop at once and write nothing.
 pub(crate) const LOST: u8 = 8;
+/// An operator asks for something that is answered once it is durable.
+const ORDERED: u8 = 16;
 
 impl Handle {
     pub(crate) fn wish(&self, wish: u8) {
         self.wishes.fetch_or(wish, Ordering::AcqRel);
         self.told.store(true, Ordering::Release);
         self.waker.wake();
+    }
+
+    /// Has the run do what an operator asks. Where it leaves memory before that, the answer never comes.
+    pub(crate) fn order(&self, ordered: Ordered) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(ordered);
+        self.wish(ORDERED);
+    }
+
+    fn take_orders(&self) -> Vec<Ordered> {
+        self.wishes.fetch_and(!ORDERED, Ordering::AcqRel);
+        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Ends once for each time that there is something new to look at. For one task.
@@ -124,6 +141,8 @@ pub(crate) struct Driver {
     buffer: Buffer,
     create: Option<(Box<NewRun>, Starter)>,
     commit: Option<Commit>,
+    /// What operators asked for and the next append does.
+    promised: Vec<Promised>,
     /// Something has to be durable before the run can go on or be forgotten.
     flush: bool,
     flush_at: Option<Timestamp>,
@@ -158,6 +177,7 @@ impl Driver {
             buffer: Buffer::default(),
             create: None,
             commit: None,
+            promised: Vec::new(),
             flush: false,
             flush_at: None,
             ending: None,
@@ -304,6 +324,9 @@ impl Driver {
         }
         if self.handle.wishes(CANCEL) && self.ending.is_none() {
             self.cancel();
+        }
+        if self.handle.wishes(ORDERED) {
+            self.take_orders();
         }
         if self.handle.wishes(DRAIN | GIVE_UP) {
             self.drop_unsent();

@@ -16,15 +16,17 @@ use crate::hub::Hub;
 use crate::journal::{Buffer, JournalError};
 use crate::limits::Limits;
 use crate::state::State;
-use crate::store::{Created, NewRun, Origin, RequestKey, RunRow, Status, Store, StoreError};
+use crate::store::{Asked, Created, NewRun, Origin, RunRow, Status, Store, StoreError};
 use crate::time::{Clock, Timestamp};
 use crate::transport::Transport;
 use crate::workflow::{Definition, Registry};
 
 mod claims;
 mod commands;
+mod decisions;
 mod drain;
 mod look;
+mod orders;
 mod schedules;
 
 pub use drain::Drained;
@@ -70,7 +72,8 @@ pub struct Start {
     pub workflow: String,
     /// The encoded input message.
     pub input: Bytes,
-    pub request: Option<RequestKey>,
+    /// Who asks; none where the program itself does, which leaves no audit entry.
+    pub asked: Option<Asked>,
     /// The workflow's own where none is said.
     pub deadline: Option<Duration>,
 }
@@ -178,7 +181,7 @@ impl Engine {
         let now = shared.clock.now();
         let deadline = now.after(start.deadline.unwrap_or(workflow.deadline));
         let mut run = new_run(workflow, run_id(now), now, deadline, None);
-        run.request = start.request;
+        run.change = start.asked.map(|asked| asked.to("StartRun", ""));
         let id = run.id;
         let created = match shared.admit(id) {
             Some(handle) => {
@@ -317,7 +320,7 @@ fn new_run(workflow: &Definition, id: Uuid, now: Timestamp, deadline: Timestamp,
         created_at: now,
         deadline,
         origin,
-        request: None,
+        change: None,
         claimed: false,
         entry: Bytes::new(),
         facts: 0,

@@ -52,6 +52,8 @@ pub(crate) struct Open {
     pub(crate) retry_at: Option<Timestamp>,
     /// Whether the last attempt was begun and its end is not known.
     pub(crate) cut_off: bool,
+    /// Whether an operator said to make the call again, although it may have had its effect.
+    pub(crate) allowed: bool,
     pub(crate) last_failure: Option<Failure>,
 }
 
@@ -60,9 +62,12 @@ pub(crate) enum OpenKind {
     Effect {
         sequence: u64,
         key: Uuid,
+        incarnation: u32,
         level: Level,
         request: Bytes,
         started_at: Timestamp,
+        /// When the last attempt must have had its answer.
+        deadline: Timestamp,
     },
     /// A call that has not been started durably: a read, or an effect whose attempts were never sent.
     Call,
@@ -70,6 +75,24 @@ pub(crate) enum OpenKind {
         sequence: u64,
         until: Timestamp,
     },
+}
+
+impl Open {
+    /// Whether an attempt may have had its effect.
+    pub(crate) fn doubtful(&self) -> bool {
+        self.in_doubt || (self.cut_off && matches!(&self.kind, OpenKind::Effect { level, .. } if level.has_effects()))
+    }
+
+    /// Whether an operator's word to make the call again is still to be kept.
+    pub(crate) fn asked_again(&self) -> bool {
+        self.allowed && !self.cut_off
+    }
+
+    /// Whether only an operator can say what becomes of the step.
+    pub(crate) fn undecided(&self, now: Timestamp) -> bool {
+        let OpenKind::Effect { level, started_at, .. } = &self.kind else { return false };
+        self.doubtful() && !self.asked_again() && !level.may_repeat(Some(*started_at), now)
+    }
 }
 
 /// Journaled steps that code has not reached yet, by branch and position.
@@ -249,6 +272,7 @@ impl Reader {
             in_doubt: false,
             retry_at: None,
             cut_off: false,
+            allowed: false,
             last_failure: None,
         })
     }
@@ -262,9 +286,13 @@ impl Reader {
                 let open = self.open(&place, OpenKind::Call, 0);
                 // Whatever comes of this attempt, nobody knows what came of the one before.
                 open.in_doubt |= open.cut_off;
+                open.allowed &= !open.cut_off;
                 open.attempts = attempt.attempt;
                 open.cut_off = true;
                 open.retry_at = None;
+                if let OpenKind::Effect { deadline, .. } = &mut open.kind {
+                    *deadline = Timestamp::from_micros(attempt.attempt_deadline_micros);
+                }
             }
             Kind::AttemptFailed(failed) => self.failed(sequence, failed)?,
             Kind::StepSettled(settled) => self.settled(sequence, settled)?,
@@ -282,6 +310,16 @@ impl Reader {
             Kind::FannedOut(fanned) => {
                 let place = self.place(fanned.place);
                 self.reach(&place, PastKind::FanOut { width: fanned.width, duplicates: fanned.duplicates });
+            }
+            Kind::Decided(decided) => {
+                let place = self.spoken_of(sequence, decided.step, None)?;
+                if decided.ask_again {
+                    let open = self.open(&place, OpenKind::Call, 0);
+                    open.in_doubt = true;
+                    open.cut_off = false;
+                    open.allowed = true;
+                    open.forgiven = open.attempts;
+                }
             }
             Kind::Ending(ending) => self.history.ending = Some(ending),
             Kind::Ended(ended) => self.history.ended = Some(ended),
@@ -306,9 +344,11 @@ impl Reader {
             sequence,
             // A key that is none is never sent: the step is then in doubt and asks for a decision.
             key: Uuid::try_parse(&started.key).unwrap_or(Uuid::nil()),
+            incarnation: started.incarnation,
             level,
             request: started.request,
             started_at: at,
+            deadline: Timestamp::from_micros(started.attempt_deadline_micros),
         };
         // Attempts that were never sent may stand before the start.
         let attempts = self.history.open.remove(&(Arc::clone(&place.branch), place.position)).map_or(0, |o| o.attempts);
@@ -328,6 +368,7 @@ impl Reader {
         open.attempts = failed.attempt;
         open.cut_off = false;
         open.in_doubt |= outcome == stored::Outcome::Ambiguous;
+        open.allowed &= outcome != stored::Outcome::Ambiguous;
         open.retry_at = (failed.retry_at_micros != 0).then(|| Timestamp::from_micros(failed.retry_at_micros));
         open.last_failure = failed.failure.map(load_failure);
         Ok(())

@@ -56,6 +56,7 @@ impl Buffer {
                 Some(Kind::AttemptStarted(attempt)) => &mut attempt.step,
                 Some(Kind::AttemptFailed(failed)) => &mut failed.step,
                 Some(Kind::StepSettled(settled)) => &mut settled.step,
+                Some(Kind::Decided(decided)) => &mut decided.step,
                 _ => continue,
             };
             if *step > last {

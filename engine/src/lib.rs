@@ -6,6 +6,7 @@
 
 pub mod claim;
 pub mod context;
+pub mod decision;
 mod driver;
 pub mod engine;
 pub mod failure;

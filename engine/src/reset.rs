@@ -135,6 +135,7 @@ impl Places {
                 Some(Kind::AttemptStarted(attempt)) => (attempt.step, None),
                 Some(Kind::AttemptFailed(failed)) => (failed.step, failed.place.as_ref()),
                 Some(Kind::StepSettled(settled)) => (settled.step, settled.place.as_ref()),
+                Some(Kind::Decided(decided)) => (decided.step, None),
                 _ => continue,
             };
             let place = match (step, place) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::time::Timestamp;
+
 /// How often a call may be repeated. Read from the method's contract, never guessed from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -22,6 +24,15 @@ impl Level {
     /// Whether a call of this level changes something at the service, as far as its contract tells.
     pub const fn has_effects(self) -> bool {
         !matches!(self, Self::NoSideEffects)
+    }
+
+    /// Whether a call that was started then, and may have had its effect, can be made again.
+    pub(crate) fn may_repeat(self, started: Option<Timestamp>, now: Timestamp) -> bool {
+        match self {
+            Self::NoSideEffects | Self::Idempotent => true,
+            Self::Keyed { horizon } => started.is_none_or(|at| now < at.after(horizon)),
+            Self::Unknown => false,
+        }
     }
 }
 

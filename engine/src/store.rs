@@ -13,9 +13,12 @@ use crate::claim::Claim;
 use crate::state::State;
 use crate::time::Timestamp;
 
+mod changes;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod sqlite;
+
+pub use changes::{Amend, Asked, AuditEntry, Change, Command, ListAudit, Order, RequestKey};
 
 /// The answer to one operation. Dropping it does not take the operation back.
 pub type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
@@ -36,11 +39,8 @@ pub trait Store: Send + Sync + 'static {
     /// owner is gone. Each gets a new epoch.
     fn claim(&self, claim: ClaimRuns) -> Answer<Claimed>;
 
-    /// Asks a run to end. Bumps its control version; a run that nobody holds becomes due at once.
-    fn cancel(&self, cancel: Cancel) -> Answer<RunRow>;
-
-    /// Reopens a failed or blocked run that nobody holds, with the facts that say how.
-    fn reopen(&self, reopen: Reopen) -> Answer<RunRow>;
+    /// Changes a run from outside, with its audit entry and its request id. The same request again changes nothing.
+    fn command(&self, command: Command) -> Answer<RunRow>;
 
     /// Makes the stored schedules those that are declared; marks of schedules that stay are kept.
     fn declare_schedules(&self, schedules: Vec<Schedule>) -> Answer<Vec<ScheduleRow>>;
@@ -56,6 +56,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Runs by filter, newest first.
     fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>>;
+
+    /// The run that this request changed before. The id of another request is refused.
+    fn answered(&self, change: Change) -> Answer<Option<Uuid>>;
+
+    /// Audit entries by filter, newest first.
+    fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>>;
 
     /// The stored schedules, by name.
     fn schedules(&self) -> Answer<Vec<ScheduleRow>>;
@@ -120,16 +126,6 @@ pub struct Origin {
     pub nominal: Timestamp,
 }
 
-/// An idempotent request of the API (AIP-155): kept at least 24 hours, whatever is deleted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestKey {
-    pub caller: String,
-    pub method: &'static str,
-    pub id: Uuid,
-    /// SHA-256 of the request without its id; another request under the same id is refused.
-    pub hash: [u8; 32],
-}
-
 /// A run to create.
 #[derive(Clone, Debug)]
 pub struct NewRun {
@@ -139,7 +135,8 @@ pub struct NewRun {
     pub created_at: Timestamp,
     pub deadline: Timestamp,
     pub origin: Option<Origin>,
-    pub request: Option<RequestKey>,
+    /// The request that starts it; none for a tick.
+    pub change: Option<Change>,
     /// Whether the caller drives the run from now on (epoch 1); otherwise it is left for a claim (epoch 0).
     pub claimed: bool,
     /// First facts, encoded as one `orchestrator.journal.v1.Entry`, and their number.
@@ -171,6 +168,8 @@ pub struct Append {
     pub status: Status,
     /// Gives the run back: its state says when it is due again. An ended run is always given back.
     pub release: bool,
+    /// What operators asked of the run in memory, and these facts do.
+    pub changes: Vec<Change>,
 }
 
 /// What became of an append.
@@ -197,26 +196,6 @@ pub struct Claimed {
     pub runs: Vec<RunRow>,
     /// When the next run becomes due; none where none waits. In the past where the limit cut the claim short.
     pub next_due: Option<Timestamp>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Cancel {
-    pub run: Uuid,
-    pub reason: String,
-    pub now: Timestamp,
-    pub request: Option<RequestKey>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Reopen {
-    pub run: Uuid,
-    pub epoch: u64,
-    pub sequence: u64,
-    pub entry: Bytes,
-    pub facts: u64,
-    pub deadline: Timestamp,
-    pub now: Timestamp,
-    pub request: Option<RequestKey>,
 }
 
 /// A schedule as configured.

@@ -10,6 +10,7 @@ use crate::history::number;
 use crate::journal::{JournalError, Kind, load_failure, load_level};
 use crate::journal_v1 as stored;
 use crate::rpc::Level;
+use crate::state::State;
 use crate::store::RunRow;
 use crate::time::Timestamp;
 
@@ -35,6 +36,8 @@ pub struct StepView {
     pub state: StepState,
     pub level: Option<Level>,
     pub attempts: u32,
+    /// Counts the times that the step was made anew, from 1; 0 where it has no effects.
+    pub incarnation: u32,
     pub started_at: Timestamp,
     pub ended_at: Option<Timestamp>,
     pub next_attempt_at: Option<Timestamp>,
@@ -106,6 +109,13 @@ impl Detail {
             }
         }
         detail.steps = reader.steps;
+        if detail.row.status.state == State::NeedsDecision && !detail.row.owned {
+            // Of an attempt that was cut off nobody wrote down how it ended.
+            let cut_off = detail.steps.iter_mut().filter(|step| {
+                step.state == StepState::InFlight && matches!(step.level, Some(Level::Unknown | Level::Keyed { .. }))
+            });
+            cut_off.for_each(|step| step.state = StepState::NeedsDecision);
+        }
         Ok(detail)
     }
 }
@@ -167,6 +177,7 @@ impl Reader {
                 state: StepState::InFlight,
                 level: None,
                 attempts: 0,
+                incarnation: 0,
                 started_at: at,
                 ended_at: None,
                 next_attempt_at: None,
@@ -197,6 +208,7 @@ impl Reader {
                 let level = load_level(started.level(), started.dedupe_horizon_seconds);
                 let view = self.step(started.place, StepKind::Call, at);
                 view.level = Some(level);
+                view.incarnation = started.incarnation;
                 view.attempts += 1;
                 view.state = StepState::InFlight;
                 view.key = Some(started.key);
@@ -253,6 +265,11 @@ impl Reader {
             Kind::FannedOut(fanned) => {
                 let view = self.step(fanned.place, StepKind::FanOut, at);
                 view.state = StepState::Succeeded;
+            }
+            Kind::Decided(decided) => {
+                if decided.ask_again {
+                    self.spoken_of(decided.step, None, at).state = StepState::BackingOff;
+                }
             }
             Kind::Created(_) | Kind::Ending(_) | Kind::Ended(_) | Kind::Reset(_) => {}
         }

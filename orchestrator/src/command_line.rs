@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod audit;
+mod caller;
 mod config;
 mod configuration_flags;
 mod connection;
@@ -45,6 +47,9 @@ enum Verb {
     /// Start, look at and steer runs.
     #[command(subcommand)]
     Runs(runs::Runs),
+    /// Look at who changed what.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Back up the files of a store.
     #[command(subcommand)]
     Store(store::Store),
@@ -71,6 +76,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, terminal: &mut Termina
         Verb::Config(config) => config.run(terminal),
         Verb::Workflows(workflows) => on_one_thread(workflows.run(terminal)),
         Verb::Runs(runs) => on_one_thread(runs.run(terminal)),
+        Verb::Audit(audit) => on_one_thread(audit.run(terminal)),
         Verb::Store(store) => store.run(terminal),
     };
     match done {

@@ -69,6 +69,11 @@ pub(crate) fn type_name(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or(url)
 }
 
+/// Whether these bytes are a message of this type.
+pub(crate) fn decodes(full_name: &str, value: &[u8]) -> bool {
+    message(full_name).is_some_and(|descriptor| DynamicMessage::decode(descriptor, value).is_ok())
+}
+
 /// Packs a stored message for people: fields marked `debug_redact` are cleared, also in messages inside it.
 ///
 /// A message of a type that is not among the contracts keeps only its name, since nobody can say what is in it.

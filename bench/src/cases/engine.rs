@@ -71,8 +71,7 @@ async fn client(engine: Engine, begin: Instant, end: Instant) -> anyhow::Result<
         if started >= end {
             return Ok(times);
         }
-        let start =
-            Start { workflow: String::from("bench.chain"), input: input.clone(), request: None, deadline: None };
+        let start = Start { workflow: String::from("bench.chain"), input: input.clone(), asked: None, deadline: None };
         let (_, run) = engine.start_and_wait(start, WAIT).await?;
         anyhow::ensure!(run.is_some_and(|run| run.row.status.state == State::Succeeded), "a run did not succeed");
         let ended = Instant::now();

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::orders::Promised;
 use super::step::{OpenStep, Phase, Work, backs_off, state_of};
 use super::{Driver, Exit};
 use crate::engine::Ended;
@@ -21,6 +22,8 @@ pub(super) struct Commit {
 
 /// What an append carries, and what is done with it once it is answered.
 struct Carried {
+    /// What operators asked for and this append does.
+    promised: Vec<Promised>,
     entry: Bytes,
     /// Bytes and facts before the starts: what a refused append leaves.
     learned: (usize, u64),
@@ -94,6 +97,7 @@ impl Driver {
         let (entry, facts) = self.buffer.take();
         self.flush = false;
         self.flush_at = None;
+        let promised = if self.create.is_none() { std::mem::take(&mut self.promised) } else { Vec::new() };
         let answer = match self.create.take() {
             Some((mut run, started)) => {
                 run.entry = entry.clone();
@@ -110,9 +114,10 @@ impl Driver {
                 facts,
                 status: status.clone(),
                 release,
+                changes: promised.iter().map(|promised| promised.change.clone()).collect(),
             })),
         };
-        let carries = Carried { entry, learned, facts, starts, status, release: release || ended };
+        let carries = Carried { promised, entry, learned, facts, starts, status, release: release || ended };
         self.commit = Some(Commit { answer, carries });
     }
 
@@ -121,10 +126,7 @@ impl Driver {
         let now = self.shared.clock.now();
         for step in self.steps.values_mut() {
             // The wait for a permit may have outlasted the time for which the service remembers the key.
-            if let (Work::Call(call), Phase::Ready(_)) = (&step.work, &step.phase)
-                && step.in_doubt
-                && !call.may_repeat(now)
-            {
+            if matches!(step.phase, Phase::Ready(_)) && step.undecided(now) {
                 step.phase = Phase::Undecided;
             }
         }
@@ -226,7 +228,7 @@ impl Driver {
 
     /// The append was answered. Says so where the run leaves memory.
     pub(super) fn committed(&mut self, answered: Answered) -> Option<Exit> {
-        let Commit { answer, carries: commit } = self.commit.take()?;
+        let Commit { answer, carries: mut commit } = self.commit.take()?;
         let appended = match (answered, answer) {
             (Answered::Created(answer), Pending::Create(_, started)) => {
                 let new = matches!(answer, Ok(Created::New));
@@ -246,12 +248,16 @@ impl Driver {
             (Answered::Created(_), Pending::Append(_)) => return Some(Exit::Lost),
         };
         if let Appended::Commanded(row) = appended {
+            self.promised.splice(..0, commit.promised.drain(..));
             self.commanded(&commit, &row);
             return None;
         }
         self.row.sequence += commit.facts;
         self.row.status = commit.status;
         self.row.updated_at = self.shared.clock.now();
+        for promised in commit.promised {
+            promised.kept(&self.row);
+        }
         if self.row.status.state.is_end() {
             return Some(Exit::Ended(Box::new(self.take_end())));
         }
@@ -341,6 +347,7 @@ impl Driver {
 /// The fact that goes before an attempt of an effect.
 fn start(step: &mut OpenStep, sequence: u64, now: Timestamp, deadline: Timestamp) -> Option<Kind> {
     let Work::Call(call) = &mut step.work else { return None };
+    call.deadline = deadline;
     if let Some((started, _)) = call.started {
         return Some(Kind::AttemptStarted(stored::AttemptStarted {
             step: started,

@@ -31,9 +31,12 @@ pub(crate) struct OpenStep {
     pub(crate) forgiven: u32,
     /// Whether an attempt may have had its effect.
     pub(crate) in_doubt: bool,
+    /// Whether an operator said to make the call again, although it may have had its effect.
+    pub(crate) allowed: bool,
     pub(crate) phase: Phase,
 }
 
+#[expect(clippy::large_enum_variant, reason = "an open step is boxed as a whole, and most are calls")]
 pub(crate) enum Work {
     Call(CallWork),
     Sleep { sequence: u64 },
@@ -47,6 +50,8 @@ pub(crate) struct CallWork {
     pub(crate) incarnation: u32,
     /// Sequence number and time of the durable start, once there is one.
     pub(crate) started: Option<(u64, Timestamp)>,
+    /// When the last attempt that was started must have had its answer.
+    pub(crate) deadline: Timestamp,
     options: CallOptions,
 }
 
@@ -68,14 +73,13 @@ impl CallWork {
     fn retry(&self) -> Retry {
         self.options.retry.unwrap_or_default()
     }
+}
 
-    /// Whether an attempt that may have had its effect can be made again.
-    pub(super) fn may_repeat(&self, now: Timestamp) -> bool {
-        match self.level {
-            Level::NoSideEffects | Level::Idempotent => true,
-            Level::Keyed { horizon } => self.started.is_none_or(|(_, at)| now < at.after(horizon)),
-            Level::Unknown => false,
-        }
+impl OpenStep {
+    /// Whether an attempt may have had its effect, and nobody allows another.
+    pub(super) fn undecided(&self, now: Timestamp) -> bool {
+        let Work::Call(call) = &self.work else { return false };
+        self.in_doubt && !self.allowed && !call.level.may_repeat(call.started.map(|(_, at)| at), now)
     }
 }
 
@@ -113,15 +117,24 @@ impl Driver {
     fn sleep_until(&mut self, slot: SlotId, place: Place, sequence: u64, until: Timestamp) {
         let work = Work::Sleep { sequence };
         let (begun_at, phase) = (self.shared.clock.now(), Phase::Until(until));
-        let step = OpenStep { place, work, begun_at, attempts: 0, forgiven: 0, in_doubt: false, phase };
+        let step = OpenStep { place, work, begun_at, attempts: 0, forgiven: 0, in_doubt: false, allowed: false, phase };
         self.steps.insert(slot, Box::new(step));
         self.timers.insert((until, slot));
     }
 
     fn call(&mut self, call: CallIntent, attempts: u32) {
         let CallIntent { slot, place, method, request, hash, key, incarnation, options, .. } = call;
-        let work = CallWork { level: method.level, request, hash, key, incarnation, started: None, options };
         let begun_at = self.shared.clock.now();
+        let work = CallWork {
+            level: method.level,
+            request,
+            hash,
+            key,
+            incarnation,
+            started: None,
+            deadline: begun_at,
+            options,
+        };
         let step = OpenStep {
             place,
             work: Work::Call(work),
@@ -129,6 +142,7 @@ impl Driver {
             attempts,
             forgiven: 0,
             in_doubt: false,
+            allowed: false,
             phase: Phase::Reserving,
         };
         self.steps.insert(slot, Box::new(step));
@@ -138,17 +152,19 @@ impl Driver {
     /// Goes on with a step that the journal has open. `call` is what code says of it, where code reached it.
     pub(super) fn reopen(&mut self, slot: SlotId, open: Open, call: Option<CallIntent>) {
         let now = self.shared.clock.now();
-        let Open { place, kind, attempts, forgiven, in_doubt, retry_at, cut_off, .. } = open;
+        let (undecided, in_doubt, allowed) = (open.undecided(now), open.doubtful(), open.asked_again());
+        let Open { place, kind, attempts, forgiven, retry_at, .. } = open;
         let options = call.as_ref().map_or(CallOptions::default(), |call| call.options);
         let work = match (kind, call) {
             (OpenKind::Sleep { sequence, until }, _) => return self.sleep_until(slot, place, sequence, until),
-            (OpenKind::Effect { sequence, key, level, request, started_at }, call) => CallWork {
+            (OpenKind::Effect { sequence, key, incarnation, level, request, started_at, deadline }, _) => CallWork {
                 level,
                 request,
                 hash: [0; 32],
                 key,
-                incarnation: call.map_or(1, |call| call.incarnation),
+                incarnation,
                 started: Some((sequence, started_at)),
+                deadline,
                 options,
             },
             (OpenKind::Call, Some(call)) => CallWork {
@@ -158,13 +174,12 @@ impl Driver {
                 key: call.key,
                 incarnation: call.incarnation,
                 started: None,
+                deadline: now,
                 options,
             },
             // Never sent, and code does not ask for it any more.
             (OpenKind::Call, None) => return,
         };
-        let in_doubt = in_doubt || (cut_off && work.level.has_effects());
-        let undecided = in_doubt && !work.may_repeat(now);
         let phase = match retry_at {
             _ if undecided => Phase::Undecided,
             Some(at) if at > now => Phase::Until(at),
@@ -174,10 +189,22 @@ impl Driver {
         if let Phase::Until(at) = phase {
             self.timers.insert((at, slot));
         }
-        let step = OpenStep { place, work: Work::Call(work), begun_at: now, attempts, forgiven, in_doubt, phase };
+        let work = Work::Call(work);
+        let step = OpenStep { place, work, begun_at: now, attempts, forgiven, in_doubt, allowed, phase };
         self.steps.insert(slot, Box::new(step));
         if again {
             self.attempt(slot);
+        }
+    }
+
+    /// Makes the next attempt now; where the run stops here, when it goes on.
+    pub(super) fn again(&mut self, slot: SlotId) {
+        if self.parked.is_none() {
+            return self.attempt(slot);
+        }
+        let now = self.shared.clock.now();
+        if let Some(step) = self.steps.get_mut(&slot) {
+            step.phase = Phase::Until(now);
         }
     }
 
@@ -185,12 +212,11 @@ impl Driver {
     fn attempt(&mut self, slot: SlotId) {
         let (draining, now) = (self.draining(), self.shared.clock.now());
         let Some(step) = self.steps.get_mut(&slot) else { return };
-        let Work::Call(call) = &step.work else { return };
         if draining {
             step.phase = Phase::Until(now);
             return;
         }
-        if step.in_doubt && !call.may_repeat(now) {
+        if step.undecided(now) {
             // The service remembered the key when the attempt was planned, and does no more.
             step.phase = Phase::Undecided;
             return;
@@ -198,6 +224,7 @@ impl Driver {
         step.attempts += 1;
         step.phase = Phase::Reserving;
         let attempt = step.attempts;
+        let Work::Call(call) = &step.work else { return };
         if let Some(reservation) = self.shared.transport.try_reserve(&step.place.name) {
             return self.reserved(slot, reservation);
         }
@@ -280,10 +307,11 @@ impl Driver {
             Outcome::NotSent(Unsent { failure, retry_after }) => (failure, retry_after),
             Outcome::Ambiguous { failure, retry_after } => {
                 step.in_doubt |= call.level.has_effects();
+                step.allowed = false;
                 (failure, retry_after)
             }
         };
-        let undecided = step.in_doubt && !call.may_repeat(now);
+        let undecided = step.undecided(now);
         let pause =
             call.retry().pause_after(step.attempts.saturating_sub(step.forgiven), retry_after, rand::rng().random());
         let in_doubt = step.in_doubt;

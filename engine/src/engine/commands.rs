@@ -9,7 +9,7 @@ use crate::driver;
 use crate::journal::{Buffer, Kind};
 use crate::journal_v1 as stored;
 use crate::state::State;
-use crate::store::{Cancel, Reopen, RequestKey, RunRow};
+use crate::store::{Amend, Asked, Order, RunRow, Status};
 use crate::view;
 
 impl Engine {
@@ -17,11 +17,9 @@ impl Engine {
     ///
     /// # Errors
     /// Where the run is unknown, has ended in another way, or the store fails.
-    pub async fn cancel(&self, run: Uuid, reason: String, request: Option<RequestKey>) -> Result<RunRow, EngineError> {
-        self.check_name("reason", &reason)?;
-        let now = self.shared.clock.now();
-        let row = self.shared.store.cancel(Cancel { run, reason, now, request }).await?;
-        tracing::info!(run = %run, workflow = row.workflow, "run cancel requested");
+    pub async fn cancel(&self, run: Uuid, asked: Asked) -> Result<RunRow, EngineError> {
+        self.check_asked(&asked)?;
+        let row = self.command(run, asked.to("CancelRun", ""), Order::Cancel).await?;
         match self.shared.handle(run) {
             Some(handle) => handle.wish(driver::CANCEL),
             None => self.shared.due.notify_one(),
@@ -33,9 +31,14 @@ impl Engine {
     ///
     /// # Errors
     /// Where the run is unknown, in another state, failed by its own code, or the store fails.
-    pub async fn retry(&self, run: Uuid, reason: String, request: Option<RequestKey>) -> Result<RunRow, EngineError> {
-        self.check_name("reason", &reason)?;
-        let row = self.shared.store.run(run).await?.ok_or(EngineError::NotFound(run))?;
+    pub async fn retry(&self, run: Uuid, asked: Asked) -> Result<RunRow, EngineError> {
+        self.check_asked(&asked)?;
+        let reason = asked.reason.clone();
+        let change = asked.to("RetryRun", "");
+        if let Some(row) = self.done_before(&change).await? {
+            return Ok(row);
+        }
+        let row = self.row(run).await?;
         let facts = self.facts(&row).await?;
         let refuse =
             |reason: &str| Err(EngineError::Precondition { run, state: row.status.state, reason: reason.to_owned() });
@@ -45,8 +48,6 @@ impl Engine {
                 Some((place, refused)) => stored::Reset { place: Some(place), new_incarnation: refused, reason },
                 None => return refuse("it failed by its workflow's own decision, not at a step; start a new run"),
             },
-            // The same request again answers what it answered before.
-            _ if request.is_some() => stored::Reset::default(),
             _ => return refuse("only FAILED and BLOCKED runs are retried"),
         };
         let now = self.shared.clock.now();
@@ -54,26 +55,33 @@ impl Engine {
         let mut buffer = Buffer::default();
         buffer.push(now, Kind::Reset(reset));
         let (entry, facts) = buffer.take();
-        let reopen = Reopen {
-            run,
+        let amend = Amend {
             epoch: row.epoch,
             sequence: row.sequence,
+            control: row.control,
             entry,
             facts,
+            status: Status {
+                state: State::Pending,
+                reason: String::new(),
+                ending_as: None,
+                wake_at: Some(now),
+                steps: row.status.steps,
+                error: None,
+            },
             deadline: now.after(span),
-            now,
-            request,
         };
-        let row = self.shared.store.reopen(reopen).await?;
-        tracing::info!(run = %run, workflow = row.workflow, "run retry requested");
+        let row = self.command(run, change, Order::Amend(Box::new(amend))).await?;
         self.shared.due.notify_one();
         Ok(row)
     }
 
-    fn check_name(&self, limit: &'static str, text: &str) -> Result<(), EngineError> {
+    pub(super) fn check_asked(&self, asked: &Asked) -> Result<(), EngineError> {
         let max = self.shared.limits.name_bytes;
-        if text.len() > max {
-            return Err(EngineError::LimitExceeded { limit, value: text.len() as u64, max: max as u64 });
+        for (limit, text) in [("reason", &asked.reason), ("caller", &asked.caller)] {
+            if text.len() > max {
+                return Err(EngineError::LimitExceeded { limit, value: text.len() as u64, max: max as u64 });
+            }
         }
         Ok(())
     }

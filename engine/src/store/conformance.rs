@@ -16,13 +16,14 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::{
-    Append, Appended, Cancel, ClaimRuns, Claimed, Created, NewRun, Reopen, RequestKey, RunRow, Status, Store,
-    StoreError,
+    Amend, Append, Appended, Asked, Change, ClaimRuns, Claimed, Command, Created, ListAudit, NewRun, Order, RequestKey,
+    RunRow, Status, Store, StoreError,
 };
 use crate::state::State;
 use crate::time::{Clock, Timestamp};
 
 mod appending;
+mod auditing;
 mod claiming;
 mod commands;
 mod reading;
@@ -86,6 +87,12 @@ sentences! {
         operations_are_queued_when_they_are_called
         a_closed_store_says_so
     }
+    auditing {
+        a_change_leaves_an_entry_with_it
+        a_change_that_is_refused_leaves_no_entry
+        entries_are_listed_newest_first_in_pages
+        changes_that_an_owner_makes_leave_entries
+    }
     claiming {
         a_pending_run_is_claimed_once
         a_sleeping_run_is_claimed_when_its_time_has_come
@@ -108,7 +115,9 @@ sentences! {
         a_repeated_cancel_acts_once
         a_failed_run_is_reopened
         a_reopening_of_another_journal_is_fenced
-        a_running_run_is_not_reopened
+        a_run_is_amended_only_where_nobody_holds_it_and_the_table_of_moves_allows_it
+        an_amendment_that_was_overtaken_by_a_command_is_fenced
+        a_run_that_needs_a_decision_keeps_being_asked_to_end
     }
     reading {
         a_journal_is_read_in_pages
@@ -152,7 +161,7 @@ fn pending() -> NewRun {
         created_at,
         deadline: created_at.after(60 * MINUTE),
         origin: None,
-        request: None,
+        change: None,
         claimed: false,
         entry: Bytes::from_static(b"created"),
         facts: 1,
@@ -176,15 +185,25 @@ fn fact(run: Uuid, epoch: u64, sequence: u64) -> Append {
         facts: 1,
         status: status(State::Running),
         release: false,
+        changes: Vec::new(),
     }
 }
 
 fn request(id: Uuid, hash: u8) -> RequestKey {
-    RequestKey { caller: "someone".to_owned(), method: "StartRun", id, hash: [hash; 32] }
+    RequestKey { id, hash: [hash; 32] }
 }
 
-fn cancel(run: Uuid) -> Cancel {
-    Cancel { run, reason: "enough".to_owned(), now: now(), request: None }
+/// A change that somebody asks for, under this request id where there is one.
+fn change(action: &'static str, request: Option<RequestKey>) -> Change {
+    Asked { request, ..Asked::new("someone", "enough") }.to(action, "")
+}
+
+fn starting(request: RequestKey) -> NewRun {
+    NewRun { change: Some(change("StartRun", Some(request))), ..running() }
+}
+
+fn cancel(run: Uuid) -> Command {
+    Command { run, now: now(), change: change("CancelRun", None), order: Order::Cancel }
 }
 
 /// Claims of the first workflow, as of then.

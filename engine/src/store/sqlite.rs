@@ -14,8 +14,8 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::{
-    Answer, Append, Appended, Cancel, ClaimRuns, Claimed, Created, JournalEntry, ListRuns, NewRun, Reopen, RunRow,
-    Schedule, ScheduleRow, Store, StoreError, Tick, Ticked,
+    Answer, Append, Appended, AuditEntry, Change, ClaimRuns, Claimed, Command, Created, JournalEntry, ListAudit,
+    ListRuns, NewRun, Order, RunRow, Schedule, ScheduleRow, Store, StoreError, Tick, Ticked,
 };
 use crate::claim::Claim;
 use crate::time::Clock;
@@ -26,6 +26,7 @@ use readers::{Readers, Reads};
 use shared::Shared;
 use writer::{Message, Writer};
 
+mod audit;
 mod backup;
 mod claims;
 mod commands;
@@ -200,13 +201,12 @@ impl Store for Sqlite {
         self.write(claim, 0, claims::claim)
     }
 
-    fn cancel(&self, cancel: Cancel) -> Answer<RunRow> {
-        self.write(cancel, 0, commands::cancel)
-    }
-
-    fn reopen(&self, reopen: Reopen) -> Answer<RunRow> {
-        let bytes = reopen.entry.len();
-        self.write(reopen, bytes, commands::reopen)
+    fn command(&self, command: Command) -> Answer<RunRow> {
+        let bytes = match &command.order {
+            Order::Amend(amend) => amend.entry.len(),
+            Order::Cancel => 0,
+        };
+        self.write(command, bytes, commands::command)
     }
 
     fn declare_schedules(&self, schedules: Vec<Schedule>) -> Answer<Vec<ScheduleRow>> {
@@ -228,6 +228,14 @@ impl Store for Sqlite {
 
     fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>> {
         self.read(filter, reads::list)
+    }
+
+    fn answered(&self, change: Change) -> Answer<Option<Uuid>> {
+        self.read(change, requests::answered)
+    }
+
+    fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>> {
+        self.read(filter, audit::list)
     }
 
     fn schedules(&self) -> Answer<Vec<ScheduleRow>> {

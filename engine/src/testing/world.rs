@@ -14,8 +14,8 @@ use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
-    Answer, Append, Appended, Cancel, ClaimRuns, Claimed, Created, JournalEntry, ListRuns, NewRun, Reopen, RequestKey,
-    RunRow, Schedule, ScheduleRow, Store, StoreError, Tick, Ticked,
+    Answer, Append, Appended, Asked, AuditEntry, Change, ClaimRuns, Claimed, Command, Created, JournalEntry, ListAudit,
+    ListRuns, NewRun, RequestKey, RunRow, Schedule, ScheduleRow, Store, StoreError, Tick, Ticked,
 };
 use crate::time::{Clock, Timestamp};
 use crate::view::Detail;
@@ -128,13 +128,11 @@ impl World {
     /// As [`Engine::start`].
     pub async fn start_once<W: Workflow>(&self, input: W::Input, request: Option<Uuid>) -> Result<Uuid, EngineError> {
         let input: Bytes = input.encode_to_vec().into();
-        let request = request.map(|id| RequestKey {
-            caller: "test".to_owned(),
-            method: "StartRun",
-            id,
-            hash: crate::identity::hash(&input),
+        let asked = request.map(|id| {
+            let key = RequestKey { id, hash: crate::identity::hash(&input) };
+            Asked { request: Some(key), ..Asked::new("test", "") }
         });
-        let start = Start { workflow: W::NAME.to_owned(), input, request, deadline: None };
+        let start = Start { workflow: W::NAME.to_owned(), input, asked, deadline: None };
         Ok(self.engine.start(start).await?.id)
     }
 
@@ -252,12 +250,8 @@ impl Store for ProbedStore {
         if self.probe.is_dead() { Box::pin(std::future::pending()) } else { self.store.claim(claim) }
     }
 
-    fn cancel(&self, cancel: Cancel) -> Answer<RunRow> {
-        self.write("before cancel", "cancelled", |store| store.cancel(cancel))
-    }
-
-    fn reopen(&self, reopen: Reopen) -> Answer<RunRow> {
-        self.write("before reopen", "reopened", |store| store.reopen(reopen))
+    fn command(&self, command: Command) -> Answer<RunRow> {
+        self.write("before command", "commanded", |store| store.command(command))
     }
 
     fn declare_schedules(&self, schedules: Vec<Schedule>) -> Answer<Vec<ScheduleRow>> {
@@ -278,6 +272,14 @@ impl Store for ProbedStore {
 
     fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>> {
         self.store.list(filter)
+    }
+
+    fn answered(&self, change: Change) -> Answer<Option<Uuid>> {
+        self.store.answered(change)
+    }
+
+    fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>> {
+        self.store.audit(filter)
     }
 
     fn schedules(&self) -> Answer<Vec<ScheduleRow>> {

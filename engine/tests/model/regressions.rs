@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::engine::Start;
-use engine::store::{Cancel, Store as _};
+use engine::store::{Asked, Change, Command, Order, Store as _};
 use engine::testing::{Probe, Reply, World};
 use engine::{Code, Context, Failure, Limits, Registry, Retry, State, Workflow};
 use futures_util::future::{Either, select};
@@ -77,7 +77,7 @@ async fn a_retry_makes_the_failed_item_again_and_leaves_the_work_of_the_others_a
         let run = world.start::<Items>(input("abcdef")).await.unwrap();
         assert_eq!(rested(&world, run).await, State::Failed);
         assert_eq!(world.services().arrivals_of::<Charge>(), 5);
-        world.engine().retry(run, String::new(), None).await.unwrap();
+        world.engine().retry(run, Asked::new("test", "")).await.unwrap();
         let world = if crash { killed(world) } else { world };
         assert_eq!(rested(&world, run).await, State::Succeeded, "{:?}", world.detail(run).await.row.status);
         assert_eq!(world.services().arrivals_of::<Charge>(), 6);
@@ -97,7 +97,7 @@ async fn a_retry_leaves_a_step_alone_that_went_on_beside_the_failed_one() {
     world.services().script::<Charge>([Reply::Refuse(Code::FailedPrecondition)]);
     let run = world.start::<Together>(input("")).await.unwrap();
     assert_eq!(rested(&world, run).await, State::Failed);
-    world.engine().retry(run, String::new(), None).await.unwrap();
+    world.engine().retry(run, Asked::new("test", "")).await.unwrap();
     assert_eq!(rested(&world, run).await, State::Succeeded);
     assert_eq!(world.services().arrivals_of::<Charge>(), 2);
 }
@@ -113,7 +113,7 @@ async fn a_retry_sends_what_was_surely_never_sent_without_a_decision() {
     world.services().script::<Charge>([Reply::NotSent]);
     let run = world.start::<ChargeOnce>(input("")).await.unwrap();
     assert_eq!(rested(&world, run).await, State::Failed);
-    world.engine().retry(run, String::new(), None).await.unwrap();
+    world.engine().retry(run, Asked::new("test", "")).await.unwrap();
     assert_eq!(rested(&world, run).await, State::Succeeded);
     assert_eq!(world.services().arrivals_of::<Charge>(), 1);
 }
@@ -131,7 +131,7 @@ async fn a_retry_has_all_attempts_before_it() {
     world.services().script::<Put>(vec![Reply::BreakFirst(Code::Unavailable); 5]);
     let run = world.start::<PutThrice>(input("")).await.unwrap();
     assert_eq!(rested(&world, run).await, State::Failed);
-    world.engine().retry(run, String::new(), None).await.unwrap();
+    world.engine().retry(run, Asked::new("test", "")).await.unwrap();
     let world = killed(world);
     assert_eq!(rested(&world, run).await, State::Succeeded);
 }
@@ -199,14 +199,15 @@ async fn a_cancel_that_came_before_the_deadline_counts_although_nobody_held_the_
     let start = Start {
         workflow: Long::NAME.to_owned(),
         input: input("").encode_to_vec().into(),
-        request: None,
+        asked: None,
         deadline: Some(Duration::from_secs(60)),
     };
     let run = world.engine().start(start).await.unwrap().id;
     tokio::time::sleep(Duration::from_secs(10)).await;
     world.probe().kill();
     let now = world.clock().now();
-    world.store().cancel(Cancel { run, reason: "enough".to_owned(), now, request: None }).await.unwrap();
+    let change = Change { action: "CancelRun", detail: String::new(), asked: Asked::new("test", "enough") };
+    world.store().command(Command { run, now, change, order: Order::Cancel }).await.unwrap();
     tokio::time::sleep(Duration::from_secs(100)).await;
     let world = world.crash(Probe::counting());
     assert_eq!(rested(&world, run).await, State::Cancelled);
@@ -222,7 +223,7 @@ async fn a_sleep_begun_and_ended_during_a_refused_append_keeps_its_own_number() 
         let world = World::with(services(), register, limits, probe);
         let run = world.start::<Naps>(input("")).await.unwrap();
         tokio::time::sleep(Duration::from_millis(at * 5)).await;
-        let _ended_before = world.engine().cancel(run, "enough".to_owned(), None).await;
+        let _ended_before = world.engine().cancel(run, Asked::new("test", "enough")).await;
         let state = rested(&world, run).await;
         assert!(matches!(state, State::Cancelled | State::Succeeded), "cancelled at {at}: {state}");
         let mut problems = Vec::new();

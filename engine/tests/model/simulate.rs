@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine::engine::{EngineError, Start};
 use engine::store::sqlite::CommitFault;
-use engine::store::{JournalEntry, RequestKey};
+use engine::store::{Asked, JournalEntry, RequestKey};
 use engine::testing::{Probe, Reply, World};
 use engine::{Code, Limits, Registry, State, Workflow};
 use prost::Message;
@@ -147,7 +147,7 @@ impl Simulation {
             let start = Start {
                 workflow: Interpreter::NAME.to_owned(),
                 input: encoded.clone().into(),
-                request: Some(RequestKey { caller: "model".to_owned(), method: "StartRun", id, hash: [0; 32] }),
+                asked: Some(Asked { request: Some(RequestKey { id, hash: [0; 32] }), ..Asked::new("model", "") }),
                 deadline,
             };
             let probe = world.probe().clone();
@@ -216,7 +216,7 @@ impl Simulation {
         let probe = world.probe().clone();
         tokio::select! {
             () = probe.death() => {}
-            answer = world.engine().cancel(run.id, "the model wants it".to_owned(), None) => if let Ok(row) = answer {
+            answer = world.engine().cancel(run.id, Asked::new("test", "the model wants it")) => if let Ok(row) = answer {
                 run.cancelled.get_or_insert(row.sequence);
             }
         }
@@ -227,7 +227,7 @@ impl Simulation {
             let probe = world.probe().clone();
             tokio::select! {
                 () = probe.death() => run.retried = true,
-                answer = world.engine().retry(run.id, "the model wants it".to_owned(), None) => match answer {
+                answer = world.engine().retry(run.id, Asked::new("test", "the model wants it")) => match answer {
                     Ok(_) => (run.retried, run.cancelled) = (true, None),
                     // The answer may have been lost.
                     Err(EngineError::Store(_)) => run.retried = true,

@@ -78,8 +78,10 @@ async fn another_program_that_reads_does_not_stop_the_writer() {
 async fn request_ids_are_forgotten_after_more_than_a_day() {
     let clock = Clock::following_tokio(Timestamp::from_micros(1_000_000));
     let store = Sqlite::in_memory(clock).unwrap();
-    let key = RequestKey { caller: String::new(), method: "StartRun", id: Uuid::new_v4(), hash: [1; 32] };
-    let create = || store.create(NewRun { request: Some(key.clone()), ..running() });
+    let key = RequestKey { id: Uuid::new_v4(), hash: [1; 32] };
+    let asked = Asked { request: Some(key), ..Asked::default() };
+    let change = Change { action: "StartRun", detail: String::new(), asked };
+    let create = || store.create(NewRun { change: Some(change.clone()), ..running() });
     assert_eq!(create().await, Ok(Created::New));
     tokio::time::advance(Duration::from_secs(24 * 3_600)).await;
     assert!(matches!(create().await, Ok(Created::Existing(_))));

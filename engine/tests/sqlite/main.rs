@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::state::State;
 use engine::store::sqlite::{CommitFault, Sqlite, SqliteOptions};
-use engine::store::{Append, Appended, ClaimRuns, Created, ListRuns, NewRun, RequestKey, Status, Store, StoreError};
+use engine::store::{
+    Append, Appended, Asked, Change, ClaimRuns, Created, ListRuns, NewRun, RequestKey, Status, Store, StoreError,
+};
 use engine::time::{Clock, Timestamp};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -43,7 +45,7 @@ fn running() -> NewRun {
         created_at: now,
         deadline: now.after(Duration::from_secs(60)),
         origin: None,
-        request: None,
+        change: None,
         claimed: true,
         entry: Bytes::from_static(b"created"),
         facts: 1,
@@ -61,6 +63,7 @@ fn fact(run: Uuid, epoch: u64, sequence: u64, bytes: usize) -> Append {
         facts: 1,
         status: status(State::Running),
         release: false,
+        changes: Vec::new(),
     }
 }
 

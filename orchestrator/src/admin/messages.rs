@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use clients::google::rpc;
-use clients::orchestrator::admin::v1::{Run, RunState, Schedule, Step, Workflow, step};
+use clients::orchestrator::admin::v1::{AuditEntry, Run, RunState, Schedule, Step, Workflow, step};
 use engine::engine::{Ended, next_nominal};
 use engine::failure::Failure;
 use engine::rpc::Level;
 use engine::state::State;
-use engine::store::{RunRow, ScheduleRow};
+use engine::store::{self, RunRow, ScheduleRow};
 use engine::time::Timestamp;
 use engine::view::{Detail, StepKind, StepState, StepView, path};
 use engine::workflow::Definition;
@@ -125,11 +125,12 @@ fn step(view: StepView, budget: &mut usize) -> Step {
         error: view.failure.as_ref().map(error),
         repeated_send: view.repeated,
         payloads_omitted: !fits,
+        incarnation: signed(view.incarnation),
     }
 }
 
 /// Full names of a method's request and response.
-fn message_types(service: &str, method: &str) -> Option<(String, String)> {
+pub(super) fn message_types(service: &str, method: &str) -> Option<(String, String)> {
     let method = descriptors::service(service)?.methods().find(|known| known.name() == method)?;
     Some((method.input().full_name().to_owned(), method.output().full_name().to_owned()))
 }
@@ -182,6 +183,21 @@ fn schedule(row: &ScheduleRow, now: Timestamp) -> Schedule {
         next_time: Some(time(next_nominal(row.schedule.interval, now))),
         last_time: row.high_water.map(time),
         last_run_id: row.last_run.map(|run| run.to_string()).unwrap_or_default(),
+    }
+}
+
+/// A change as it was made.
+pub(super) fn audit_entry(entry: store::AuditEntry) -> AuditEntry {
+    AuditEntry {
+        entry_number: i64::try_from(entry.number).unwrap_or(i64::MAX),
+        create_time: Some(time(entry.at)),
+        caller: entry.caller,
+        method: entry.action,
+        run_id: entry.run.to_string(),
+        workflow: entry.workflow,
+        reason: entry.reason,
+        detail: entry.detail,
+        request_id: entry.request.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 

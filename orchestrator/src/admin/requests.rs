@@ -6,14 +6,16 @@ use bytes::Bytes;
 use clients::orchestrator::admin::v1::start_run_request::InputForm;
 use clients::orchestrator::admin::v1::{RunState, RunView, StartRunRequest};
 use engine::state::State;
-use engine::store::RequestKey;
+use engine::store::{Asked, RequestKey};
 use prost::Message;
+use prost_reflect::MessageDescriptor;
 use sha2::{Digest, Sha256};
 use tonic::Status;
+use tonic::metadata::MetadataMap;
 use tonic_types::FieldViolation;
 use uuid::Uuid;
 
-use super::status;
+use super::{CALLER, status};
 use crate::descriptors;
 
 const MAX_NAME: usize = 200;
@@ -25,8 +27,10 @@ const MAX_PAGE: u32 = 1_000;
 const DEFAULT_STEPS: u32 = 1_000;
 const MAX_STEPS: u32 = 10_000;
 
-/// Who asks. There is no authentication yet, so all callers of the loopback listener are one.
-const CALLER: &str = "local";
+const MAX_CALLER: usize = 200;
+
+/// Who asks where the metadata does not say.
+const ANONYMOUS: &str = "anonymous";
 
 /// The violations of one request, gathered.
 #[derive(Debug, Default)]
@@ -118,13 +122,46 @@ impl Violations {
         duration
     }
 
-    /// The key of an idempotent request; `stripped` is the request without its id.
-    pub(super) fn request_key(
+    /// Who asks, as the metadata says. There is no authentication yet, so nothing proves it.
+    pub(super) fn caller(&mut self, metadata: &MetadataMap) -> String {
+        let Some(said) = metadata.get(CALLER) else { return String::from(ANONYMOUS) };
+        match said.to_str() {
+            Ok(caller) if (1..=MAX_CALLER).contains(&caller.len()) => caller.to_owned(),
+            _ => {
+                self.note(CALLER, format!("expected 1 to {MAX_CALLER} visible ASCII characters"));
+                String::from(ANONYMOUS)
+            }
+        }
+    }
+
+    /// Who asks for a change and why; `stripped` is the request without its id.
+    pub(super) fn asked(
         &mut self,
-        id: &str,
-        method: &'static str,
+        metadata: &MetadataMap,
+        reason: &str,
+        request_id: &str,
         stripped: &impl Message,
-    ) -> Option<RequestKey> {
+    ) -> Asked {
+        self.reason(reason);
+        let caller = self.caller(metadata);
+        Asked { caller, reason: reason.to_owned(), request: self.request_key(request_id, stripped) }
+    }
+
+    /// The message that this JSON is, encoded; what is wrong with it is noted below the field.
+    pub(super) fn json(&mut self, field: &str, json: &str, descriptor: MessageDescriptor) -> Option<Bytes> {
+        let name = descriptor.full_name().to_owned();
+        match descriptors::from_json(descriptor, json) {
+            Ok(message) => Some(Bytes::from(message.encode_to_vec())),
+            Err(misfit) => {
+                let dot = if misfit.path.is_empty() { "" } else { "." };
+                self.note(&format!("{field}{dot}{}", misfit.path), format!("{} ({name})", misfit.reason));
+                None
+            }
+        }
+    }
+
+    /// The key of an idempotent request; `stripped` is the request without its id.
+    fn request_key(&mut self, id: &str, stripped: &impl Message) -> Option<RequestKey> {
         if id.is_empty() {
             return None;
         }
@@ -133,7 +170,7 @@ impl Violations {
             self.note("request_id", "expected a UUID other than the nil UUID");
         }
         let hash = Sha256::digest(stripped.encode_to_vec()).into();
-        Some(RequestKey { caller: String::from(CALLER), method, id: parsed?, hash })
+        Some(RequestKey { id: parsed?, hash })
     }
 }
 
@@ -142,13 +179,13 @@ impl Violations {
 pub(super) struct Start {
     pub(super) workflow: String,
     pub(super) input: Bytes,
-    pub(super) request: Option<RequestKey>,
+    pub(super) asked: Asked,
     pub(super) deadline: Option<Duration>,
     pub(super) wait: Duration,
 }
 
 /// Reads a start of a workflow that takes messages of `input_type`.
-pub(super) fn start(mut request: StartRunRequest, input_type: &str) -> Result<Start, Status> {
+pub(super) fn start(metadata: &MetadataMap, mut request: StartRunRequest, input_type: &str) -> Result<Start, Status> {
     let mut violations = Violations::default();
     let wait = violations.duration("wait", request.wait.take(), MAX_WAIT).unwrap_or_default();
     let deadline = violations.duration("deadline", request.deadline, MAX_DEADLINE);
@@ -156,13 +193,13 @@ pub(super) fn start(mut request: StartRunRequest, input_type: &str) -> Result<St
         violations.note("deadline", "expected more than 0s");
     }
     let id = std::mem::take(&mut request.request_id);
-    let key = violations.request_key(&id, "StartRun", &request);
+    let asked = violations.asked(metadata, "", &id, &request);
     let input = match request.input_form {
         None => Bytes::new(),
         Some(InputForm::Input(any)) => packed(any, input_type, &mut violations),
         Some(InputForm::InputJson(json)) => json_input(&json, input_type, &mut violations),
     };
-    violations.or(Start { workflow: request.workflow, input, request: key, deadline, wait })
+    violations.or(Start { workflow: request.workflow, input, asked, deadline, wait })
 }
 
 fn packed(any: prost_types::Any, input_type: &str, violations: &mut Violations) -> Bytes {
@@ -180,12 +217,5 @@ fn json_input(json: &str, input_type: &str, violations: &mut Violations) -> Byte
         violations.note("input_json", format!("{input_type} is not among the contracts; send it packed, as `input`"));
         return Bytes::new();
     };
-    match descriptors::from_json(descriptor, json) {
-        Ok(message) => Bytes::from(message.encode_to_vec()),
-        Err(misfit) => {
-            let dot = if misfit.path.is_empty() { "" } else { "." };
-            violations.note(&format!("input_json{dot}{}", misfit.path), format!("{} ({input_type})", misfit.reason));
-            Bytes::new()
-        }
-    }
+    violations.json("input_json", json, descriptor).unwrap_or_default()
 }

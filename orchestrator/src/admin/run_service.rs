@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use clients::orchestrator::admin::v1::run_service_server::RunService;
 use clients::orchestrator::admin::v1::{
-    CancelRunRequest, GetRunRequest, ListRunsRequest, ListRunsResponse, RetryRunRequest, Run, StartRunRequest,
-    WatchRunRequest,
+    CancelRunRequest, GetRunRequest, ListRunsRequest, ListRunsResponse, ResolveStepRequest, RetryRunRequest, Run,
+    StartRunRequest, WatchRunRequest,
 };
 use engine::engine::{Engine, EngineError, Start};
 use engine::store::{ListRuns, RunRow};
 use futures_util::Stream;
 use prost::Message;
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::requests::Violations;
-use super::{messages, pages, requests, status, watch};
+use super::{messages, pages, requests, resolution, status, watch};
 
 #[derive(Clone)]
 pub(super) struct Runs {
@@ -32,7 +33,7 @@ impl Runs {
     }
 
     /// Starts the run. Says which one it is, and how long its end is waited for.
-    async fn begin(&self, request: StartRunRequest) -> Result<(Uuid, Duration), Status> {
+    async fn begin(&self, metadata: &MetadataMap, request: StartRunRequest) -> Result<(Uuid, Duration), Status> {
         let mut violations = Violations::default();
         violations.workflow_name(&request.workflow);
         if request.workflow.is_empty() {
@@ -41,11 +42,11 @@ impl Runs {
         violations.or(())?;
         let definition = self.engine.workflows().get(&request.workflow);
         let definition = definition.ok_or_else(|| status::unknown_workflow(&request.workflow))?;
-        let requests::Start { workflow, input, request, deadline, wait } =
-            requests::start(request, &definition.input_type)?;
+        let requests::Start { workflow, input, asked, deadline, wait } =
+            requests::start(metadata, request, &definition.input_type)?;
 
         // A start goes on by itself where the caller goes away in the meantime.
-        let started = self.engine.start(Start { workflow, input, request, deadline }).await;
+        let started = self.engine.start(Start { workflow, input, asked: Some(asked), deadline }).await;
         let started = started.map_err(status::from_engine)?;
         Ok((started.id, wait))
     }
@@ -80,7 +81,8 @@ async fn to_the_end<T: Send + 'static>(
 impl RunService for Runs {
     async fn start_run(&self, request: Request<StartRunRequest>) -> Result<Response<Run>, Status> {
         // Boxed, because a call that waits would hold the room that its start took.
-        let (run, wait) = Box::pin(self.begin(request.into_inner())).await?;
+        let (metadata, _, request) = request.into_parts();
+        let (run, wait) = Box::pin(self.begin(&metadata, request)).await?;
         self.ended_within(run, wait).await.map(Response::new)
     }
 
@@ -146,28 +148,40 @@ impl RunService for Runs {
     }
 
     async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Result<Response<Run>, Status> {
-        let mut request = request.into_inner();
+        let (metadata, _, mut request) = request.into_parts();
         let mut violations = Violations::default();
         let id = violations.run_id(&request.run_id);
-        violations.reason(&request.reason);
         let request_id = std::mem::take(&mut request.request_id);
-        let key = violations.request_key(&request_id, "CancelRun", &request);
+        let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
         violations.or(())?;
         let engine = self.engine.clone();
-        let row = to_the_end(async move { engine.cancel(id, request.reason, key).await }).await?;
+        let row = to_the_end(async move { engine.cancel(id, asked).await }).await?;
         Ok(Response::new(messages::run(row)))
     }
 
     async fn retry_run(&self, request: Request<RetryRunRequest>) -> Result<Response<Run>, Status> {
-        let mut request = request.into_inner();
+        let (metadata, _, mut request) = request.into_parts();
         let mut violations = Violations::default();
         let id = violations.run_id(&request.run_id);
-        violations.reason(&request.reason);
         let request_id = std::mem::take(&mut request.request_id);
-        let key = violations.request_key(&request_id, "RetryRun", &request);
+        let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
         violations.or(())?;
         let engine = self.engine.clone();
-        let row = to_the_end(async move { engine.retry(id, request.reason, key).await }).await?;
+        let row = to_the_end(async move { engine.retry(id, asked).await }).await?;
+        Ok(Response::new(messages::run(row)))
+    }
+
+    async fn resolve_step(&self, request: Request<ResolveStepRequest>) -> Result<Response<Run>, Status> {
+        let (metadata, _, mut request) = request.into_parts();
+        let mut violations = Violations::default();
+        let id = violations.run_id(&request.run_id);
+        let request_id = std::mem::take(&mut request.request_id);
+        let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
+        violations.or(())?;
+        let run = self.engine.detail(id).await.map_err(status::from_engine)?;
+        let decision = resolution::decision(request, &run, Violations::default())?;
+        let engine = self.engine.clone();
+        let row = to_the_end(async move { engine.resolve(id, decision, asked).await }).await?;
         Ok(Response::new(messages::run(row)))
     }
 }

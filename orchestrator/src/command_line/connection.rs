@@ -2,13 +2,19 @@
 
 use clap::{Args, ValueEnum};
 use clients::channel::{self, Direct};
+use clients::orchestrator::admin::v1::audit_service_client::AuditServiceClient;
 use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
 use clients::orchestrator::admin::v1::workflow_service_client::WorkflowServiceClient;
 
+use tonic::service::interceptor::InterceptedService;
+
+use super::caller::Named;
 use super::exit::CommandError;
 
 /// The largest answer that is taken; the server keeps its own well below.
 const MAX_ANSWER: usize = 64 << 20;
+
+pub(super) type Connection = InterceptedService<Direct, Named>;
 
 /// Which orchestrator is asked, and how its answer is shown.
 #[derive(Clone, Debug, Args)]
@@ -16,6 +22,9 @@ pub(super) struct Server {
     /// Address of the admin API.
     #[arg(long, value_name = "URL", env = "ORCHESTRATOR_SERVER", default_value = "http://127.0.0.1:50052")]
     server: String,
+    /// Who asks, for the audit trail. `user@host` where left out.
+    #[arg(long, value_name = "NAME", env = "ORCHESTRATOR_CALLER")]
+    caller: Option<String>,
     /// Tables for people, JSON for programs.
     #[arg(long, short, value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,
@@ -28,16 +37,22 @@ pub(super) enum Output {
 }
 
 impl Server {
-    pub(super) fn runs(&self) -> Result<RunServiceClient<Direct>, CommandError> {
+    pub(super) fn runs(&self) -> Result<RunServiceClient<Connection>, CommandError> {
         Ok(RunServiceClient::new(self.connect()?).max_decoding_message_size(MAX_ANSWER))
     }
 
-    pub(super) fn workflows(&self) -> Result<WorkflowServiceClient<Direct>, CommandError> {
+    pub(super) fn workflows(&self) -> Result<WorkflowServiceClient<Connection>, CommandError> {
         Ok(WorkflowServiceClient::new(self.connect()?).max_decoding_message_size(MAX_ANSWER))
     }
 
+    pub(super) fn audit(&self) -> Result<AuditServiceClient<Connection>, CommandError> {
+        Ok(AuditServiceClient::new(self.connect()?).max_decoding_message_size(MAX_ANSWER))
+    }
+
     /// Connects with the first call.
-    fn connect(&self) -> Result<Direct, CommandError> {
-        channel::connect(&self.server).map_err(|error| CommandError::usage(format!("--server: {error}")))
+    fn connect(&self) -> Result<Connection, CommandError> {
+        let channel = channel::connect(&self.server);
+        let channel = channel.map_err(|error| CommandError::usage(format!("--server: {error}")))?;
+        Ok(InterceptedService::new(channel, Named::new(self.caller.as_deref())?))
     }
 }

@@ -8,6 +8,7 @@ use super::{Exit, Terminal};
 
 mod cancel;
 mod list;
+mod resolve;
 mod retry;
 mod show;
 mod start;
@@ -27,6 +28,8 @@ pub(super) enum Runs {
     Cancel(cancel::CancelRun),
     /// Go on with a failed or blocked run from the step that failed.
     Retry(retry::RetryRun),
+    /// Decide what became of a call that may or may not have happened; then the run goes on.
+    Resolve(resolve::ResolveStep),
 }
 
 impl Runs {
@@ -38,6 +41,7 @@ impl Runs {
             Self::Watch(watch) => watch.run(terminal).await,
             Self::Cancel(cancel) => cancel.run(terminal).await.map(|()| Exit::Ok),
             Self::Retry(retry) => retry.run(terminal).await.map(|()| Exit::Ok),
+            Self::Resolve(resolve) => resolve.run(terminal).await.map(|()| Exit::Ok),
         }
     }
 }

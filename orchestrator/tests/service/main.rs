@@ -3,6 +3,7 @@
 
 mod admin_input;
 mod command_line;
+mod decisions;
 mod nothing_else;
 mod process;
 mod runs;

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clients::guras::orchestration::notifications::v1::{SendDueRequest, SendDueResponse};
-use clients::guras::users::v1::{CreateUserRequest, GetUserRequest, GetUserResponse, User};
+use clients::guras::users::v1::{CreateUserRequest, CreateUserResponse, GetUserRequest, GetUserResponse, User};
 use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
 use clients::orchestrator::admin::v1::start_run_request::InputForm;
 use clients::orchestrator::admin::v1::workflow_service_client::WorkflowServiceClient;
-use clients::orchestrator::admin::v1::{Run, StartRunRequest};
+use clients::orchestrator::admin::v1::{GetRunRequest, Run, StartRunRequest};
 use engine::store::sqlite::Sqlite;
 use engine::time::Clock;
 use engine::transport::{Attempt, Outcome, Reservation, Transport, Unsent};
-use engine::{Code, Context, Failure, Registry, Workflow};
+use engine::{Code, Context, Failure, Level, Method, Registry, Rpc, Workflow};
 use futures_util::future::BoxFuture;
 use orchestrator::command_line::{self, Exit, Terminal};
 use orchestrator::configuration::{Configuration, Schedule, Schedules};
@@ -50,6 +50,33 @@ impl Workflow for Nap {
     async fn run(&self, ctx: &Context, _: SendDueRequest) -> Result<SendDueResponse, Failure> {
         ctx.sleep("nap", Duration::from_secs(3_600)).await?;
         Ok(SendDueResponse::default())
+    }
+}
+
+/// Creates a user through a method whose contract says nothing of repeats.
+pub(crate) struct Charge;
+
+impl Workflow for Charge {
+    const NAME: &'static str = "test.unsure";
+    type Input = SendDueRequest;
+    type Output = SendDueResponse;
+
+    async fn run(&self, ctx: &Context, _: SendDueRequest) -> Result<SendDueResponse, Failure> {
+        ctx.call(CreateUnkeyed(CreateUserRequest::default())).await?;
+        Ok(SendDueResponse::default())
+    }
+}
+
+/// `CreateUser`, as if its contract did not state a level.
+struct CreateUnkeyed(CreateUserRequest);
+
+impl Rpc for CreateUnkeyed {
+    type Request = CreateUserRequest;
+    type Response = CreateUserResponse;
+    const METHOD: &'static Method = &Method { level: Level::Unknown, request_id: None, ..*CreateUserRequest::METHOD };
+
+    fn into_request(self) -> CreateUserRequest {
+        self.0
     }
 }
 
@@ -138,6 +165,7 @@ impl World {
         let mut workflows = Registry::new();
         workflows.register(|| Greet).unwrap();
         workflows.register(|| Nap).unwrap();
+        workflows.register(|| Charge).unwrap();
         let clock = Clock::system();
         let listeners = Listeners::bind(&configuration).await.unwrap();
         let running = Running::start(Assembly {
@@ -169,6 +197,18 @@ impl World {
     /// Starts a run and waits for its end.
     pub(crate) async fn greet(&self) -> Run {
         self.runs().await.start_run(start("test.greet", 10)).await.unwrap().into_inner()
+    }
+
+    /// A run with its steps.
+    pub(crate) async fn show(&self, run: &str) -> Run {
+        let request = GetRunRequest { run_id: run.to_owned(), ..GetRunRequest::default() };
+        self.runs().await.get_run(request).await.unwrap().into_inner()
+    }
+
+    /// Waits until a run has ended.
+    pub(crate) async fn until_ended(&self, run: &str) {
+        let id = run.parse().unwrap();
+        assert!(self.running.engine().ended(id, Duration::from_secs(10)).await.unwrap().is_some());
     }
 
     /// Runs the command line against this service; returns exit code, data and talk.

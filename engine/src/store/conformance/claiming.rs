@@ -99,7 +99,7 @@ pub(super) async fn a_new_owner_leaves_parked_runs_parked(stores: &dyn Stores) {
     assert_eq!(store.append(held).await, Ok(Appended::Done));
     let store = stores.succeed(store).await;
     assert!(claim_at(&*store, now().after(MINUTE), 10).await.runs.is_empty());
-    let cancelled = store.cancel(cancel(id)).await.unwrap();
+    let cancelled = store.command(cancel(id)).await.unwrap();
     assert!(!cancelled.owned);
     let claimed = claim_at(&*store, now(), 10).await;
     assert!(claimed.runs.iter().map(|run| (run.id, run.epoch)).eq([(id, 2)]));
@@ -122,7 +122,7 @@ pub(super) async fn a_claim_shows_what_was_committed_before(stores: &dyn Stores)
     let run = pending();
     let id = run.id;
     let created = store.create(run);
-    let cancelled = store.cancel(cancel(id));
+    let cancelled = store.command(cancel(id));
     let claimed = claim_at(&*store, now().after(MINUTE), 10).await;
     assert_eq!(created.await, Ok(Created::New));
     assert_eq!(cancelled.await.unwrap().control, 1);

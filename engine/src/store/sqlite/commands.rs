@@ -1,29 +1,31 @@
-//! What operators ask of a run: to end, or to go on after a failure.
+//! What is asked of a run from outside: one change, with its audit entry and its request id.
 
 use rusqlite::params;
 
 use super::database::Database;
 use super::job::Fault;
-use super::{requests, rows, runs};
+use super::{audit, requests, rows, runs};
 use crate::state::State;
-use crate::store::{Cancel, Reopen, RunRow, StoreError};
+use crate::store::{Amend, Command, Order, RunRow, StoreError};
 
-pub(super) fn cancel(db: &mut Database, cancel: &Cancel) -> Result<RunRow, Fault> {
-    if let Some(key) = &cancel.request
-        && let Some(run) = requests::find(db, key)?
-    {
+pub(super) fn command(db: &mut Database, command: &Command) -> Result<RunRow, Fault> {
+    if let Some(run) = requests::find(&db.connection, &command.change)? {
         return rows::get(&db.connection, run);
     }
-    let row = rows::get(&db.connection, cancel.run)?;
+    let row = rows::get(&db.connection, command.run)?;
+    match &command.order {
+        Order::Cancel => cancel(db, command, &row)?,
+        Order::Amend(amend) => self::amend(db, command, &row, amend)?,
+    }
+    audit::keep(db, &command.change, command.run)?;
+    rows::get(&db.connection, command.run)
+}
+
+fn cancel(db: &Database, command: &Command, row: &RunRow) -> Result<(), Fault> {
     let state = row.status.state;
-    if state.is_end() && state != State::Cancelled && row.cancel_requested.is_none() {
-        return Err(StoreError::Precondition { run: cancel.run, state }.into());
-    }
-    if let Some(key) = &cancel.request {
-        requests::keep(db, key, cancel.run)?;
-    }
     if state.is_end() {
-        return Ok(row);
+        let asked = state == State::Cancelled || row.cancel_requested.is_some();
+        return if asked { Ok(()) } else { Err(StoreError::Precondition { run: row.id, state }.into()) };
     }
     // Who asked first keeps the word. A run held by an earlier owner is held by nobody.
     db.connection
@@ -36,48 +38,54 @@ pub(super) fn cancel(db: &mut Database, cancel: &Cancel) -> Result<RunRow, Fault
              WHERE id = ?1",
         )?
         .execute(params![
-            cancel.run.as_bytes(),
-            cancel.reason,
+            row.id.as_bytes(),
+            command.change.asked.reason,
             db.now.as_micros(),
             db.owner.generation,
-            cancel.now.as_micros(),
+            command.now.as_micros(),
         ])?;
-    rows::get(&db.connection, cancel.run)
+    Ok(())
 }
 
-pub(super) fn reopen(db: &mut Database, reopen: &Reopen) -> Result<RunRow, Fault> {
-    if let Some(key) = &reopen.request
-        && let Some(run) = requests::find(db, key)?
-    {
-        return rows::get(&db.connection, run);
+fn amend(db: &Database, command: &Command, row: &RunRow, amend: &Amend) -> Result<(), Fault> {
+    let (from, status) = (row.status.state, &amend.status);
+    if row.owned || !from.may_become(status.state) {
+        return Err(StoreError::Precondition { run: row.id, state: from }.into());
     }
-    let row = rows::get(&db.connection, reopen.run)?;
-    let state = row.status.state;
-    if row.owned || !matches!(state, State::Failed | State::Blocked | State::NeedsDecision) {
-        return Err(StoreError::Precondition { run: reopen.run, state }.into());
+    if (row.epoch, row.sequence, row.control) != (amend.epoch, amend.sequence, amend.control) {
+        return Err(StoreError::Fenced(row.id).into());
     }
-    if row.epoch != reopen.epoch || row.sequence != reopen.sequence {
-        return Err(StoreError::Fenced(reopen.run).into());
-    }
-    let sequence = rows::number(reopen.sequence.saturating_add(reopen.facts));
+    let end = status.state.is_end();
+    let sequence = rows::number(amend.sequence.saturating_add(amend.facts));
+    let (error_code, error_message) = runs::error(status);
+    // A run that is taken up again after its end, or after it was stopped, is no longer asked to end.
+    let taken_up = from.is_end() || from == State::Blocked;
     db.connection
         .prepare_cached(
-            "UPDATE runs SET state = ?2, reason = '', ending_as = NULL, error_code = NULL, error_message = NULL,
-                             ended_at = NULL, cancel_requested = NULL, owner = NULL, wake_at = ?3, due_at = ?3,
-                             deadline = ?4, sequence = ?5, control = control + 1, updated_at = ?6
+            "UPDATE runs SET state = ?2, reason = ?3, ending_as = ?4, wake_at = ?5, due_at = ?6, steps = ?7,
+                             error_code = ?8, error_message = ?9, ended_at = ?10, deadline = ?11, sequence = ?12,
+                             cancel_requested = CASE WHEN ?13 THEN NULL ELSE cancel_requested END,
+                             owner = NULL, control = control + 1, updated_at = ?14
              WHERE id = ?1",
         )?
         .execute(params![
-            reopen.run.as_bytes(),
-            State::Pending as u8,
-            reopen.now.as_micros(),
-            reopen.deadline.as_micros(),
+            row.id.as_bytes(),
+            status.state as u8,
+            status.reason,
+            status.ending_as.map(|state| state as u8),
+            rows::micros(status.wake_at),
+            rows::micros(runs::due(status, command.now)),
+            status.steps,
+            error_code,
+            error_message,
+            end.then_some(db.now.as_micros()),
+            amend.deadline.as_micros(),
             sequence,
+            taken_up && !end && status.ending_as.is_none(),
             db.now.as_micros(),
         ])?;
-    runs::journal(db, reopen.run, sequence, rows::number(reopen.epoch), &reopen.entry)?;
-    if let Some(key) = &reopen.request {
-        requests::keep(db, key, reopen.run)?;
+    if amend.facts > 0 {
+        runs::journal(db, row.id, sequence, rows::number(amend.epoch), &amend.entry)?;
     }
-    rows::get(&db.connection, reopen.run)
+    Ok(())
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::database::Database;
 use super::job::Fault;
 use super::rows;
-use crate::store::{RequestKey, StoreError};
+use crate::store::{Change, StoreError};
 
 /// How long a request id is remembered: the promised 24 hours, and one more for clocks that are set back.
 const KEPT: Duration = Duration::from_hours(25);
@@ -20,11 +20,11 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_mins(1);
 const DROPPED_AT_ONCE: u32 = 256;
 
 /// The run of an earlier request under this id. The id of another request is refused.
-pub(super) fn find(db: &Database, key: &RequestKey) -> Result<Option<Uuid>, Fault> {
-    let found = db
-        .connection
+pub(super) fn find(connection: &Connection, change: &Change) -> Result<Option<Uuid>, Fault> {
+    let Some(key) = &change.asked.request else { return Ok(None) };
+    let found = connection
         .prepare_cached("SELECT hash, run FROM requests WHERE id = ?1 AND caller = ?2 AND method = ?3")?
-        .query_row(params![key.id.as_bytes(), key.caller, key.method], |row| {
+        .query_row(params![key.id.as_bytes(), change.asked.caller, change.action], |row| {
             Ok((row.get::<_, [u8; 32]>(0)?, rows::uuid(row, 1)?))
         })
         .optional()?;
@@ -34,13 +34,27 @@ pub(super) fn find(db: &Database, key: &RequestKey) -> Result<Option<Uuid>, Faul
     }
 }
 
-/// Remembers a request. It must not be there yet.
-pub(super) fn keep(db: &Database, key: &RequestKey, run: Uuid) -> rusqlite::Result<()> {
+/// The same for a reader.
+pub(super) fn answered(connection: &mut Connection, change: &Change) -> Result<Option<Uuid>, Fault> {
+    find(connection, change)
+}
+
+/// Remembers a request. Of two that came at once the first is kept: only one of them found the run as it was.
+pub(super) fn keep(db: &Database, change: &Change, run: Uuid) -> rusqlite::Result<()> {
+    let Some(key) = &change.asked.request else { return Ok(()) };
     db.connection
         .prepare_cached(
-            "INSERT INTO requests (caller, method, id, hash, run, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO requests (caller, method, id, hash, run, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO NOTHING",
         )?
-        .execute(params![key.caller, key.method, key.id.as_bytes(), key.hash, run.as_bytes(), db.now.as_micros()])
+        .execute(params![
+            change.asked.caller,
+            change.action,
+            key.id.as_bytes(),
+            key.hash,
+            run.as_bytes(),
+            db.now.as_micros()
+        ])
         .map(drop)
 }
 

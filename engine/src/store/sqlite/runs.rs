@@ -6,14 +6,14 @@ use uuid::Uuid;
 
 use super::database::Database;
 use super::job::Fault;
-use super::{requests, rows};
+use super::{audit, requests, rows};
 use crate::state::State;
 use crate::store::{Append, Appended, Created, NewRun, Status, StoreError};
 use crate::time::Timestamp;
 
 pub(super) fn create(db: &mut Database, run: &NewRun) -> Result<Created, Fault> {
-    if let Some(key) = &run.request
-        && let Some(existing) = requests::find(db, key)?
+    if let Some(change) = &run.change
+        && let Some(existing) = requests::find(&db.connection, change)?
     {
         return Ok(Created::Existing(existing));
     }
@@ -21,8 +21,8 @@ pub(super) fn create(db: &mut Database, run: &NewRun) -> Result<Created, Fault> 
         let state = rows::get(&db.connection, run.id)?.status.state;
         return Err(StoreError::Precondition { run: run.id, state }.into());
     }
-    if let Some(key) = &run.request {
-        requests::keep(db, key, run.id)?;
+    if let Some(change) = &run.change {
+        audit::keep(db, change, run.id)?;
     }
     Ok(Created::New)
 }
@@ -84,6 +84,9 @@ pub(super) fn append(db: &mut Database, append: &Append) -> Result<Appended, Fau
     }
     if append.facts > 0 || !append.entry.is_empty() {
         journal(db, append.run, sequence, epoch, &append.entry)?;
+    }
+    for change in &append.changes {
+        audit::keep(db, change, append.run)?;
     }
     Ok(Appended::Done)
 }
@@ -176,7 +179,7 @@ pub(super) fn journal(db: &Database, run: Uuid, sequence: i64, epoch: i64, entry
 }
 
 /// When a run that nobody holds may be claimed: a pending one `since` then, others when they wake.
-fn due(status: &Status, since: Timestamp) -> Option<Timestamp> {
+pub(super) fn due(status: &Status, since: Timestamp) -> Option<Timestamp> {
     match status.state {
         State::Pending => Some(since),
         state if state.is_end() => None,
@@ -184,6 +187,6 @@ fn due(status: &Status, since: Timestamp) -> Option<Timestamp> {
     }
 }
 
-fn error(status: &Status) -> (Option<i32>, Option<&str>) {
+pub(super) fn error(status: &Status) -> (Option<i32>, Option<&str>) {
     status.error.as_ref().map(|(code, message)| (*code, message.as_str())).unzip()
 }

@@ -1,0 +1,99 @@
+//! How what an operator asks reaches a run: its driver does it where it is in memory, the store where nobody holds it.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{Engine, EngineError};
+use crate::driver::{Ordered, RunOrder};
+use crate::journal_v1 as stored;
+use crate::store::{Amend, Asked, Change, Command, Order, RunRow};
+
+/// A run that comes into memory, or leaves it, is asked again so often,
+const TRIES: u32 = 50;
+/// after such a pause.
+const PAUSE: Duration = Duration::from_millis(20);
+
+impl Engine {
+    /// The run of an earlier request with the same id, as it is by now.
+    pub(super) async fn done_before(&self, change: &Change) -> Result<Option<RunRow>, EngineError> {
+        if change.asked.request.is_none() {
+            return Ok(None);
+        }
+        match self.shared.store.answered(change.clone()).await? {
+            Some(run) => Ok(Some(self.row(run).await?)),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) async fn row(&self, run: Uuid) -> Result<RunRow, EngineError> {
+        self.shared.store.run(run).await?.ok_or(EngineError::NotFound(run))
+    }
+
+    /// Has the run do it, and answers when it is durable.
+    pub(super) async fn order(&self, run: Uuid, order: RunOrder, change: Change) -> Result<RunRow, EngineError> {
+        self.check_asked(&change.asked)?;
+        for _ in 0..TRIES {
+            if let Some(row) = self.done_before(&change).await? {
+                return Ok(row);
+            }
+            match self.order_once(run, &order, &change).await {
+                // Of two equal requests at once, the second finds done what it asks for.
+                Err(error @ EngineError::Precondition { .. }) => {
+                    return self.done_before(&change).await?.ok_or(error);
+                }
+                Err(EngineError::Conflict(_)) => tokio::time::sleep(PAUSE).await,
+                answer => return answer,
+            }
+        }
+        Err(EngineError::Conflict(run))
+    }
+
+    async fn order_once(&self, run: Uuid, order: &RunOrder, change: &Change) -> Result<RunRow, EngineError> {
+        if let Some(handle) = self.shared.handle(run) {
+            let (answer, done) = oneshot::channel();
+            handle.order(Ordered { order: order.clone(), change: change.clone(), answer });
+            // While it is held here, the run could leave memory without its orders being given back.
+            drop(handle);
+            return match done.await {
+                Ok(Ok(row)) => Ok(row),
+                Ok(Err(reason)) => {
+                    let state = self.row(run).await?.status.state;
+                    Err(EngineError::Precondition { run, state, reason })
+                }
+                Err(_gone) => Err(EngineError::Conflict(run)),
+            };
+        }
+        let row = self.row(run).await?;
+        if row.owned {
+            return Err(EngineError::Conflict(run));
+        }
+        let facts = self.facts(&row).await?;
+        let amend = self.amendment(&row, facts, order, &change.asked)?;
+        let row = self.command(run, change.clone(), Order::Amend(Box::new(amend))).await?;
+        self.shared.due.notify_one();
+        Ok(row)
+    }
+
+    /// What an order does to a run that nobody holds.
+    fn amendment(
+        &self,
+        row: &RunRow,
+        facts: Vec<stored::Fact>,
+        order: &RunOrder,
+        asked: &Asked,
+    ) -> Result<Amend, EngineError> {
+        match order {
+            RunOrder::Resolve(decision) => self.resolution(row, facts, decision, asked),
+        }
+    }
+
+    pub(super) async fn command(&self, run: Uuid, change: Change, order: Order) -> Result<RunRow, EngineError> {
+        let now = self.shared.clock.now();
+        let (action, caller) = (change.action, change.asked.caller.clone());
+        let row = self.shared.store.command(Command { run, now, change, order }).await?;
+        tracing::info!(run = %run, workflow = row.workflow, action, caller, "run changed by an operator");
+        Ok(row)
+    }
+}

@@ -1,0 +1,78 @@
+//! The audit trail: one row for every change that somebody asked for, committed with the change (semantics.md D4).
+
+use rusqlite::{Connection, Row, params};
+use uuid::Uuid;
+
+use super::database::Database;
+use super::job::Fault;
+use super::{requests, rows};
+use crate::store::{AuditEntry, Change, ListAudit};
+use crate::time::Timestamp;
+
+/// Writes down what was changed, and which request it was. The run must be there still.
+pub(super) fn keep(db: &Database, change: &Change, run: Uuid) -> rusqlite::Result<()> {
+    requests::keep(db, change, run)?;
+    db.connection
+        .prepare_cached(
+            "INSERT INTO audit (at, caller, action, detail, reason, run, workflow, request)
+             SELECT ?2, ?3, ?4, ?5, ?6, id, workflow, ?7 FROM runs WHERE id = ?1",
+        )?
+        .execute(params![
+            run.as_bytes(),
+            db.now.as_micros(),
+            change.asked.caller,
+            change.action,
+            change.detail,
+            change.asked.reason,
+            change.asked.request.as_ref().map(|key| key.id.into_bytes()),
+        ])
+        .map(drop)
+}
+
+/// Newest first.
+pub(super) fn list(connection: &mut Connection, filter: &ListAudit) -> Result<Vec<AuditEntry>, Fault> {
+    let before = filter.before.map_or(i64::MAX, rows::number);
+    let mut entries = Vec::new();
+    // Two statements, so that each has the index that fits it.
+    match filter.run {
+        Some(run) => {
+            let mut statement = connection.prepare_cached(
+                "SELECT audit.number, audit.at, audit.caller, audit.action, audit.detail, audit.reason, audit.run,
+                        workflows.name, audit.request
+                 FROM audit INDEXED BY audit_by_run CROSS JOIN workflows ON workflows.id = audit.workflow
+                 WHERE audit.run = ?1 AND audit.number < ?2 ORDER BY audit.number DESC LIMIT ?3",
+            )?;
+            let found = statement.query_map(params![run.as_bytes(), before, filter.limit], entry)?;
+            for entry in found {
+                entries.push(entry?);
+            }
+        }
+        None => {
+            let mut statement = connection.prepare_cached(
+                "SELECT audit.number, audit.at, audit.caller, audit.action, audit.detail, audit.reason, audit.run,
+                        workflows.name, audit.request
+                 FROM audit CROSS JOIN workflows ON workflows.id = audit.workflow
+                 WHERE audit.number < ?1 ORDER BY audit.number DESC LIMIT ?2",
+            )?;
+            let found = statement.query_map(params![before, filter.limit], entry)?;
+            for entry in found {
+                entries.push(entry?);
+            }
+        }
+    }
+    Ok(entries)
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
+    Ok(AuditEntry {
+        number: rows::count(row, 0)?,
+        at: Timestamp::from_micros(row.get(1)?),
+        caller: row.get(2)?,
+        action: row.get(3)?,
+        detail: row.get(4)?,
+        reason: row.get(5)?,
+        run: rows::uuid(row, 6)?,
+        workflow: row.get(7)?,
+        request: row.get::<_, Option<[u8; 16]>>(8)?.map(Uuid::from_bytes),
+    })
+}
