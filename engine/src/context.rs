@@ -12,14 +12,16 @@ use crate::place::{BranchId, ROOT};
 use crate::rpc::Rpc;
 use crate::scope::Scope;
 use crate::steps::all::{StepTuple, settle};
+use crate::steps::branch::Branch;
 use crate::steps::call::Call;
 use crate::steps::fan_out::{FanOut, NoKey};
+use crate::steps::race::{Arms, Race};
 use crate::steps::record::{self, Record};
 use crate::steps::sleep::Sleep;
 use crate::time::Timestamp;
 
 /// One branch of a run. Steps are built on it one after the other; several at once need branches of their own
-/// ([`Context::fan_out`]) or are built together ([`Context::all`]).
+/// ([`Context::branch`], [`Context::fan_out`]) or are built together ([`Context::all`], [`Context::race`]).
 #[derive(Debug)]
 pub struct Context {
     scope: Arc<Scope>,
@@ -31,7 +33,7 @@ impl Context {
         Self { scope, branch: ROOT }
     }
 
-    pub(crate) fn branch(scope: Arc<Scope>, branch: BranchId) -> Self {
+    pub(crate) fn on(scope: Arc<Scope>, branch: BranchId) -> Self {
         Self { scope, branch }
     }
 
@@ -48,6 +50,37 @@ impl Context {
     /// The failure of the first step, in order, that failed.
     pub async fn all<T: StepTuple>(&self, steps: T) -> Result<T::Values, Failure> {
         settle(steps).await
+    }
+
+    /// Several steps in a row as one: they stand on a branch of their own, and so may go on beside others.
+    ///
+    /// ```
+    /// # use engine::{Context, Failure};
+    /// # use std::time::Duration;
+    /// async fn both(ctx: &Context) -> Result<(), Failure> {
+    ///     let twice = ctx.branch("twice", |ctx| async move {
+    ///         ctx.sleep("first", Duration::from_secs(1)).await?;
+    ///         ctx.sleep("second", Duration::from_secs(1)).await
+    ///     });
+    ///     ctx.all((twice, ctx.sleep("once", Duration::from_secs(2)))).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn branch<'b, F, Fut, T>(&self, name: &'static str, body: F) -> Branch<'b, T>
+    where
+        F: FnOnce(Self) -> Fut,
+        Fut: Future<Output = Result<T, Failure>> + Send + 'b,
+    {
+        Branch::build(Arc::clone(&self.scope), self.branch, name, body)
+    }
+
+    /// Makes steps at the same time, and goes on with the first that settles, well or badly. Takes a tuple of two to
+    /// four steps, or a `Vec` of equal ones.
+    ///
+    /// Waits that lost are withdrawn. Calls that lost are not made if they were not sent yet; an effect that was
+    /// goes on, is journaled, and has settled before the run ends.
+    pub fn race<A: Arms>(&self, arms: A) -> Race<A> {
+        Race::build(Arc::clone(&self.scope), self.branch, arms)
     }
 
     /// Runs `body` once for every item, each on a keyed branch of its own, some at a time. Goes on when one fails.

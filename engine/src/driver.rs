@@ -44,6 +44,7 @@ mod ending;
 mod flight;
 mod give_back;
 mod orders;
+mod races;
 mod replay;
 mod step;
 

@@ -123,6 +123,8 @@ pub(crate) enum PastKind {
     Sleep,
     Value(Bytes),
     FanOut { width: u32, duplicates: Vec<u32> },
+    Branch { path: String },
+    Race { winner: u32 },
 }
 
 impl fmt::Display for PastKind {
@@ -135,6 +137,8 @@ impl fmt::Display for PastKind {
             Self::FanOut { width, duplicates } => {
                 write!(f, "a fan-out over {width} items, {} of them duplicates", duplicates.len())
             }
+            Self::Branch { path } => write!(f, "branch {path}"),
+            Self::Race { winner } => write!(f, "a race that step {winner} won"),
         }
     }
 }
@@ -310,6 +314,18 @@ impl Reader {
             Kind::FannedOut(fanned) => {
                 let place = self.place(fanned.place);
                 self.reach(&place, PastKind::FanOut { width: fanned.width, duplicates: fanned.duplicates });
+            }
+            Kind::Branched(branched) => {
+                let place = self.place(branched.place);
+                self.reach(&place, PastKind::Branch { path: branched.path });
+            }
+            Kind::Raced(raced) => {
+                for step in raced.withdrawn {
+                    let place = self.spoken_of(sequence, step, None)?;
+                    self.history.open.remove(&(place.branch, place.position));
+                }
+                let place = self.place(raced.place);
+                self.reach(&place, PastKind::Race { winner: raced.winner });
             }
             Kind::Decided(decided) => {
                 let place = self.spoken_of(sequence, decided.step, None)?;

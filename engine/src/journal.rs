@@ -52,14 +52,15 @@ impl Buffer {
         // What was encoded here decodes; were it not so, the append would be refused as no entry.
         let Ok(mut entry) = stored::Entry::decode(&self.bytes[..]) else { return };
         for fact in &mut entry.facts {
-            let step = match &mut fact.kind {
-                Some(Kind::AttemptStarted(attempt)) => &mut attempt.step,
-                Some(Kind::AttemptFailed(failed)) => &mut failed.step,
-                Some(Kind::StepSettled(settled)) => &mut settled.step,
-                Some(Kind::Decided(decided)) => &mut decided.step,
+            let steps = match &mut fact.kind {
+                Some(Kind::AttemptStarted(attempt)) => std::slice::from_mut(&mut attempt.step),
+                Some(Kind::AttemptFailed(failed)) => std::slice::from_mut(&mut failed.step),
+                Some(Kind::StepSettled(settled)) => std::slice::from_mut(&mut settled.step),
+                Some(Kind::Decided(decided)) => std::slice::from_mut(&mut decided.step),
+                Some(Kind::Raced(raced)) => &mut raced.withdrawn,
                 _ => continue,
             };
-            if *step > last {
+            for step in steps.iter_mut().filter(|step| **step > last) {
                 *step = step.saturating_sub(lower);
             }
         }

@@ -65,7 +65,7 @@ fn forget(
         } else if is_above(branch, &target.branch) {
             places.first_of_step(branch, position) > settled
         } else {
-            !is_beside(branch, &target.branch) && places.first_of_branch(branch) > settled
+            !is_beside(branch, &target.branch) && places.first_of_branch(outermost(branch, &target.branch)) > settled
         };
         // What came of the failure is another effect now.
         if came_after && matches!(fact.kind, Some(Kind::StepStarted(_))) {
@@ -109,6 +109,13 @@ fn is_above(branch: &str, inner: &str) -> bool {
     branch != inner && (branch.is_empty() || inner.strip_prefix(branch).is_some_and(|rest| rest.starts_with('/')))
 }
 
+/// The outermost branch around this one that is not around the other as well.
+fn outermost<'b>(branch: &'b str, other: &str) -> &'b str {
+    let ends = branch.match_indices('/').map(|(at, _)| at).chain([branch.len()]);
+    let mut around = ends.map(|end| &branch[..end]);
+    around.find(|outer| *outer != other && !is_above(outer, other)).unwrap_or(branch)
+}
+
 /// Whether two branches belong to one fan-out, or stand below two branches that do.
 fn is_beside(branch: &str, other: &str) -> bool {
     let differing = branch.split('/').zip(other.split('/')).find(|(left, right)| left != right);
@@ -132,6 +139,11 @@ impl Places {
                 Some(Kind::SleepStarted(sleep)) => (0, sleep.place.as_ref()),
                 Some(Kind::Recorded(recorded)) => (0, recorded.place.as_ref()),
                 Some(Kind::FannedOut(fanned)) => (0, fanned.place.as_ref()),
+                Some(Kind::Branched(branched)) => {
+                    places.branches.entry(branched.path.clone()).or_insert(*number);
+                    (0, branched.place.as_ref())
+                }
+                Some(Kind::Raced(raced)) => (0, raced.place.as_ref()),
                 Some(Kind::AttemptStarted(attempt)) => (attempt.step, None),
                 Some(Kind::AttemptFailed(failed)) => (failed.step, failed.place.as_ref()),
                 Some(Kind::StepSettled(settled)) => (settled.step, settled.place.as_ref()),
@@ -145,7 +157,9 @@ impl Places {
                 }
             };
             places.steps.entry(place.clone()).or_insert(*number);
-            places.branches.entry(place.0.clone()).or_insert(*number);
+            for (end, _) in place.0.match_indices('/').chain([(place.0.len(), "")]) {
+                places.branches.entry(place.0[..end].to_owned()).or_insert(*number);
+            }
             places.of.insert(*number, place);
         }
         Ok(places)

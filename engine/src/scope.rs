@@ -15,10 +15,13 @@ use crate::failure::{Code, Failure};
 use crate::history::{Past, PastStep};
 use crate::journal::Kind;
 use crate::limits::Limits;
-use crate::place::{BranchId, Place, SlotId};
+use crate::place::{BranchId, Place, ROOT, SlotId};
 use crate::retry::Retry;
 use crate::rpc::Method;
 use crate::time::{Clock, Timestamp};
+
+mod branches;
+mod races;
 
 /// What code asks the driver to do.
 #[derive(Debug)]
@@ -33,6 +36,24 @@ pub(crate) enum Intent {
     },
     /// Write this down; it has no result to wait for.
     Fact(Box<Kind>),
+    /// A race is decided: the steps that lost are let go.
+    Raced {
+        place: Place,
+        winner: u32,
+        losers: Vec<SlotId>,
+        journaled: bool,
+    },
+}
+
+impl Intent {
+    /// The step that it begins, unless the journal has it.
+    fn begins(&self) -> Option<SlotId> {
+        match self {
+            Self::Call(call) if !call.journaled => Some(call.slot),
+            Self::Sleep { slot, journaled: false, .. } => Some(*slot),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -82,6 +103,8 @@ pub(crate) struct Scope {
 struct Inner {
     branches: Vec<Branch>,
     slots: Vec<Slot>,
+    /// The branch of each slot.
+    owners: Vec<BranchId>,
     intents: Vec<Intent>,
     past: Past,
     steps: u32,
@@ -92,9 +115,12 @@ struct Inner {
 #[derive(Debug)]
 struct Branch {
     path: Arc<str>,
+    /// The branch that it leaves; the root leaves itself.
+    parent: BranchId,
     next: u32,
     in_flight: u32,
-    fan_outs: Vec<&'static str>,
+    /// Names of the branches and fan-outs that leave it.
+    leaving: Vec<&'static str>,
     past: HashMap<u32, PastStep>,
 }
 
@@ -117,14 +143,16 @@ impl Scope {
         let root: Arc<str> = "".into();
         let branch = Branch {
             path: Arc::clone(&root),
+            parent: ROOT,
             next: 0,
             in_flight: 0,
-            fan_outs: Vec::new(),
+            leaving: Vec::new(),
             past: past.take_branch(&root),
         };
         let inner = Inner {
             branches: vec![branch],
             slots: Vec::new(),
+            owners: Vec::new(),
             intents: Vec::new(),
             steps: past.steps,
             latest: past.latest,
@@ -199,6 +227,7 @@ impl Scope {
         };
         let kept = if matches!(reached, Reached::Journaled(_)) { inner.past.take_kept(place) } else { None };
         inner.slots.push(kept.map_or(Slot::Waiting(None), Slot::Settled));
+        inner.owners.push(branch);
         Some((slot, reached))
     }
 
@@ -210,17 +239,22 @@ impl Scope {
     }
 
     /// Writes down a fact that has no result to wait for.
+    pub(crate) fn write(&self, place: &Place, kind: Kind) {
+        self.note(place, Intent::Fact(Box::new(kind)));
+    }
+
+    /// Asks for something that has no result to wait for.
     ///
     /// While the journal is replayed every such fact is in it already, unless a retry made it forget some; a new one
     /// means that the code changed.
-    pub(crate) fn write(&self, place: &Place, kind: Kind) {
+    fn note(&self, place: &Place, intent: Intent) {
         let mut inner = self.lock();
         if inner.past.replaying && !inner.past.was_reset {
             let code = place.to_string();
             inner.fault.get_or_insert(Fault::Mismatch { journal: "a later fact".into(), code });
             return;
         }
-        inner.intents.push(Intent::Fact(Box::new(kind)));
+        inner.intents.push(intent);
     }
 
     /// The result of a step, once it is there.
@@ -243,47 +277,7 @@ impl Scope {
         }
     }
 
-    /// How many fan-outs of this name the branch has begun, this one included.
-    pub(crate) fn count_fan_out(&self, branch: BranchId, name: &'static str) -> u32 {
-        let mut inner = self.lock();
-        let branch = &mut inner.branches[branch as usize];
-        branch.fan_outs.push(name);
-        u32::try_from(branch.fan_outs.iter().filter(|known| **known == name).count()).unwrap_or(u32::MAX)
-    }
-
-    /// Opens a keyed branch below another. `ordinal` tells fan-outs of one name on one branch apart.
-    pub(crate) fn open_branch(&self, parent: BranchId, name: &str, ordinal: u32, key: &str) -> BranchId {
-        let mut inner = self.lock();
-        let parent = &inner.branches[parent as usize].path;
-        let mut path = String::with_capacity(parent.len() + name.len() + key.len() + 4);
-        if !parent.is_empty() {
-            path.push_str(parent);
-            path.push('/');
-        }
-        path.push_str(name);
-        if ordinal > 1 {
-            path.push('~');
-            path.push_str(&ordinal.to_string());
-        }
-        path.push('[');
-        for char in key.chars() {
-            // The characters that give a path its structure.
-            match char {
-                '/' => path.push_str("%2F"),
-                '[' => path.push_str("%5B"),
-                ']' => path.push_str("%5D"),
-                '%' => path.push_str("%25"),
-                other => path.push(other),
-            }
-        }
-        path.push(']');
-        let path: Arc<str> = path.into();
-        let past = inner.past.take_branch(&path);
-        inner.branches.push(Branch { path, next: 0, in_flight: 0, fan_outs: Vec::new(), past });
-        BranchId::try_from(inner.branches.len() - 1).unwrap_or(BranchId::MAX)
-    }
-
-    /// A fan-out is going on: its branch may build nothing until [`Scope::leave`].
+    /// A fan-out or a branch is going on: the branch that it leaves may build nothing until [`Scope::leave`].
     pub(crate) fn occupy(&self, branch: BranchId) {
         self.lock().branches[branch as usize].in_flight += 1;
     }

@@ -110,8 +110,10 @@
 //! ```
 
 pub mod all;
+pub mod branch;
 pub mod call;
 pub mod fan_out;
+pub mod race;
 pub mod record;
 pub mod sleep;
 
@@ -124,5 +126,10 @@ pub trait Step: Future<Output = Result<Self::Value, crate::failure::Failure>> + 
 }
 
 pub(crate) mod sealed {
-    pub trait Sealed {}
+    use crate::place::SlotId;
+
+    pub trait Sealed {
+        /// Code waits for the step no more; notes the slots that it waited for.
+        fn let_go(&mut self, gone: &mut Vec<SlotId>);
+    }
 }

@@ -56,6 +56,8 @@ pub enum StepKind {
     Sleep,
     Record,
     FanOut,
+    Branch,
+    Race,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,8 @@ pub enum StepState {
     Failed,
     Waiting,
     NeedsDecision,
+    /// A wait that a race was decided without.
+    Withdrawn,
 }
 
 impl StepView {
@@ -265,6 +269,20 @@ impl Reader {
             Kind::FannedOut(fanned) => {
                 let view = self.step(fanned.place, StepKind::FanOut, at);
                 view.state = StepState::Succeeded;
+            }
+            Kind::Branched(branched) => {
+                self.step(branched.place, StepKind::Branch, at).state = StepState::Succeeded;
+            }
+            Kind::Raced(raced) => {
+                let view = self.step(raced.place, StepKind::Race, at);
+                view.state = StepState::Succeeded;
+                view.ended_at = Some(at);
+                for step in raced.withdrawn {
+                    let view = self.spoken_of(step, None, at);
+                    view.state = StepState::Withdrawn;
+                    view.ended_at = Some(at);
+                    view.next_attempt_at = None;
+                }
             }
             Kind::Decided(decided) => {
                 if decided.ask_again {

@@ -311,6 +311,7 @@ impl Driver {
                 step.phase = Phase::Ready(reservation);
             }
         }
+        self.drop_let_go();
         if dropped > 0 {
             self.buffer.renumber(last_learned, dropped);
         }

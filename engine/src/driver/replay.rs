@@ -178,7 +178,7 @@ impl Driver {
                         None => self.intend(Intent::Sleep { slot, place, span, journaled }),
                     }
                 }
-                fact @ Intent::Fact(_) => self.intend(fact),
+                other @ (Intent::Fact(_) | Intent::Raced { .. }) => self.intend(other),
             }
         }
         if self.scope.was_reset() {

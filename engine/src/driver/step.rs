@@ -33,6 +33,8 @@ pub(crate) struct OpenStep {
     pub(crate) in_doubt: bool,
     /// Whether an operator said to make the call again, although it may have had its effect.
     pub(crate) allowed: bool,
+    /// Whether code waits for it no more: it lost a race.
+    pub(crate) let_go: bool,
     pub(crate) phase: Phase,
 }
 
@@ -88,6 +90,12 @@ impl Driver {
     pub(super) fn intend(&mut self, intent: Intent) {
         match intent {
             Intent::Fact(kind) => self.learn(*kind),
+            Intent::Raced { place, winner, losers, journaled } => {
+                let withdrawn = self.let_go(&losers);
+                if !journaled {
+                    self.learn(Kind::Raced(stored::Raced { place: Some(place.stored()), winner, withdrawn }));
+                }
+            }
             // The journal had it settled, and code has the result, unless it came to an open step later than before
             // a retry.
             Intent::Call(call) if call.journaled => {
@@ -117,7 +125,17 @@ impl Driver {
     fn sleep_until(&mut self, slot: SlotId, place: Place, sequence: u64, until: Timestamp) {
         let work = Work::Sleep { sequence };
         let (begun_at, phase) = (self.shared.clock.now(), Phase::Until(until));
-        let step = OpenStep { place, work, begun_at, attempts: 0, forgiven: 0, in_doubt: false, allowed: false, phase };
+        let step = OpenStep {
+            place,
+            work,
+            begun_at,
+            attempts: 0,
+            forgiven: 0,
+            in_doubt: false,
+            allowed: false,
+            let_go: false,
+            phase,
+        };
         self.steps.insert(slot, Box::new(step));
         self.timers.insert((until, slot));
     }
@@ -143,6 +161,7 @@ impl Driver {
             forgiven: 0,
             in_doubt: false,
             allowed: false,
+            let_go: false,
             phase: Phase::Reserving,
         };
         self.steps.insert(slot, Box::new(step));
@@ -190,7 +209,7 @@ impl Driver {
             self.timers.insert((at, slot));
         }
         let work = Work::Call(work);
-        let step = OpenStep { place, work, begun_at: now, attempts, forgiven, in_doubt, allowed, phase };
+        let step = OpenStep { place, work, begun_at: now, attempts, forgiven, in_doubt, allowed, let_go: false, phase };
         self.steps.insert(slot, Box::new(step));
         if again {
             self.attempt(slot);

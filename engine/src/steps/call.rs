@@ -169,7 +169,13 @@ impl<R: Rpc> Future for Call<R> {
     }
 }
 
-impl<R: Rpc> Sealed for Call<R> {}
+impl<R: Rpc> Sealed for Call<R> {
+    fn let_go(&mut self, gone: &mut Vec<SlotId>) {
+        if let State::Waiting { slot, .. } = self.state {
+            self.scope.let_go(self.branch, slot, gone);
+        }
+    }
+}
 
 impl<R: Rpc> Step for Call<R> {
     type Value = R::Response;

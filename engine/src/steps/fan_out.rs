@@ -130,7 +130,7 @@ where
         Box::pin(async move {
             let Some(duplicates) = self.open() else { return std::future::pending().await };
             self.scope.occupy(self.branch);
-            let ordinal = self.scope.count_fan_out(self.branch, self.name);
+            let ordinal = self.scope.count_branches(self.branch, self.name);
             let Self { scope, branch, name, items, mut body, limit, keys, .. } = self;
             let mut outcomes: Vec<Option<Outcome<T>>> = (0..items.len()).map(|_| None).collect();
             for index in duplicates {
@@ -143,8 +143,8 @@ where
                     && let Some((index, item)) = waiting.next()
                 {
                     if outcomes[index].is_none() {
-                        let child = scope.open_branch(branch, name, ordinal, &keys.0[index]);
-                        let work = body(Context::branch(Arc::clone(&scope), child), item);
+                        let child = scope.open_item(branch, name, ordinal, &keys.0[index]);
+                        let work = body(Context::on(Arc::clone(&scope), child), item);
                         going.push(async move { (index, work.await) });
                     }
                 }

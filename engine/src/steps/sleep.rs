@@ -58,7 +58,13 @@ impl Future for Sleep {
     }
 }
 
-impl Sealed for Sleep {}
+impl Sealed for Sleep {
+    fn let_go(&mut self, gone: &mut Vec<SlotId>) {
+        if let Some(slot) = self.slot {
+            self.scope.let_go(self.branch, slot, gone);
+        }
+    }
+}
 
 impl Step for Sleep {
     type Value = ();

@@ -80,3 +80,26 @@ pub(crate) async fn until(world: &World, run: Uuid, states: &[State]) -> engine:
     let detail = world.detail(run).await;
     panic!("run is {} ({}), not one of {states:?}", detail.row.status.state, detail.row.status.reason);
 }
+
+/// Declares a workflow of one test.
+macro_rules! workflow {
+    ($name:ident, $path:literal, |$ctx:ident, $input:ident| $body:expr) => {
+        #[derive(Clone)]
+        struct $name;
+
+        impl engine::Workflow for $name {
+            const NAME: &'static str = $path;
+            type Input = crate::common::Input;
+            type Output = crate::common::Output;
+
+            async fn run(
+                &self,
+                $ctx: &engine::Context,
+                $input: crate::common::Input,
+            ) -> Result<crate::common::Output, engine::Failure> {
+                $body
+            }
+        }
+    };
+}
+pub(crate) use workflow;

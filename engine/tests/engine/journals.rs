@@ -87,6 +87,10 @@ fn kind() -> impl Strategy<Value = Option<stored::fact::Kind>> {
         (place(), any::<bool>()).prop_map(|(place, new_incarnation)| {
             Some(Kind::Reset(stored::Reset { place, new_incarnation, reason: String::new() }))
         }),
+        (place(), any::<u32>(), 0..6_u64).prop_map(|(place, winner, step)| {
+            Some(Kind::Raced(stored::Raced { place, winner, withdrawn: vec![step] }))
+        }),
+        (place(), "[a/]{0,3}").prop_map(|(place, path)| Some(Kind::Branched(stored::Branched { place, path }))),
         Just(Some(Kind::Ending(stored::Ending::default()))),
         Just(Some(Kind::Ended(stored::Ended::default()))),
     ]

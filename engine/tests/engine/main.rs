@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking, helpers of tests too")]
 
+mod branches;
 mod common;
 mod decisions;
 mod failures;
 mod guards;
 mod journals;
 mod operators;
+mod races;
 mod runs;
 mod schedules;

@@ -100,6 +100,14 @@ pub(crate) fn numbers_are_right(journal: &[JournalEntry], problems: &mut Vec<Str
                 }
                 end.step
             }
+            Some(Fact::Raced(raced)) => {
+                for step in raced.withdrawn {
+                    if !starts.contains(&step) || !settled.insert(step) {
+                        problems.push(format!("fact {number} withdraws step {step}, which is no open wait"));
+                    }
+                }
+                continue;
+            }
             Some(Fact::Reset(_)) => {
                 settled.clear();
                 continue;

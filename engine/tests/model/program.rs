@@ -85,11 +85,22 @@ pub(crate) enum Node {
         body: Arc<[Node]>,
         catch: bool,
     },
+    /// Sequences beside each other.
+    Branches {
+        arms: Vec<Arc<[Node]>>,
+        catch: bool,
+    },
+    /// A call, a wait and a sequence; what comes of those that lose is not looked at.
+    Contest {
+        leaf: Leaf,
+        span: Duration,
+        body: Arc<[Node]>,
+    },
     Sleep(Duration),
     Now,
     /// A random value that later requests carry.
     Record,
-    /// Whichever of two steps settles first; the other is dropped. Ends its branch.
+    /// Whichever of two waits is over first.
     Race {
         first: Duration,
         second: Duration,
@@ -114,13 +125,19 @@ fn leaf(random: &mut Random) -> Leaf {
 }
 
 fn node(random: &mut Random, depth: u32) -> Node {
-    match random.below(if depth == 0 { 14 } else { 19 }) {
+    match random.below(if depth == 0 { 14 } else { 22 }) {
         0..=6 => Node::Call { leaf: leaf(random), catch: random.percent(60) },
         7 => Node::Puts { count: 1 + random.below(4), catch: random.percent(60) },
         8 => Node::Mixed { leaf: leaf(random), span: span(random), catch: random.percent(60) },
         9 | 10 => Node::Sleep(span(random)),
-        11 | 12 => Node::Now,
+        11 => Node::Now,
+        12 => Node::Race { first: span(random), second: span(random) },
         13 => Node::Record,
+        14 | 15 => {
+            let arms = (0..1 + random.below(3)).map(|_| sequence(random, depth - 1, 3)).collect();
+            Node::Branches { arms, catch: random.percent(60) }
+        }
+        16 => Node::Contest { leaf: leaf(random), span: span(random), body: sequence(random, depth - 1, 3) },
         _ => {
             let width = random.below(6);
             Node::FanOut {
@@ -135,10 +152,7 @@ fn node(random: &mut Random, depth: u32) -> Node {
 
 fn sequence(random: &mut Random, depth: u32, longest: u64) -> Arc<[Node]> {
     let mut nodes: Vec<Node> = (0..=random.below(longest)).map(|_| node(random, depth)).collect();
-    if random.percent(6) {
-        let (first, second) = (span(random), span(random));
-        nodes.push(Node::Race { first, second });
-    } else if random.percent(5) {
+    if random.percent(5) {
         nodes.push(Node::Fail);
     }
     nodes.into()

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use engine::steps::call::Call;
 use engine::steps::fan_out::Outcome;
+use engine::steps::race::First2;
 use engine::{Code, Context, Failure, Retry, Rpc, Workflow};
-use futures_util::future::{BoxFuture, Either, select};
+use futures_util::future::BoxFuture;
 
 use crate::messages::{Answer, Charge, Input, Look, Output, Pay, Put};
 use crate::program::{Kind, Leaf, Node, Tries, program};
@@ -150,6 +151,29 @@ fn sequence(ctx: &Context, nodes: Arc<[Node]>, path: String) -> BoxFuture<'_, Re
                         }
                     }
                 }
+                Node::Branches { arms, catch } => {
+                    let arms = arms.iter().enumerate().map(|(arm, body)| {
+                        let (body, path) = (Arc::clone(body), format!("{text}/{arm}"));
+                        ctx.branch("arm", move |ctx| async move { sequence(&ctx, body, path).await })
+                    });
+                    match ctx.all(arms.collect::<Vec<_>>()).await {
+                        Ok(traces) => trace.extend(traces),
+                        Err(failure) if *catch => trace.push_str(&format!("failed {}\n", failure.code())),
+                        Err(failure) => return Err(failure),
+                    }
+                }
+                Node::Contest { leaf, span, body } => {
+                    let (body, path) = (Arc::clone(body), format!("{text}/contest"));
+                    let body = ctx.branch("contest", move |ctx| async move { sequence(&ctx, body, path).await });
+                    let wait = ctx.sleep("wait", *span);
+                    match make(ctx, leaf, format!("{text}.contest"), carried) {
+                        Made::Look(call) => drop(ctx.race((call, wait, body)).await),
+                        Made::Put(call) => drop(ctx.race((call, wait, body)).await),
+                        Made::Pay(call) => drop(ctx.race((call, wait, body)).await),
+                        Made::Charge(call) => drop(ctx.race((call, wait, body)).await),
+                    }
+                    trace.push_str("raced\n");
+                }
                 Node::Sleep(span) => ctx.sleep("nap", *span).await?,
                 Node::Now => {
                     let now = ctx.now().as_micros();
@@ -169,9 +193,9 @@ fn sequence(ctx: &Context, nodes: Arc<[Node]>, path: String) -> BoxFuture<'_, Re
                 }
                 Node::Race { first, second } => {
                     let (left, right) = (ctx.sleep("left", *first), ctx.sleep("right", *second));
-                    match select(right, left).await {
-                        Either::Left(_) => trace.push_str("right\n"),
-                        Either::Right(_) => trace.push_str("left\n"),
+                    match ctx.race((right, left)).await? {
+                        First2::First(()) => trace.push_str("right\n"),
+                        First2::Second(()) => trace.push_str("left\n"),
                     }
                 }
                 Node::Fail => return Err(Failure::new(Code::FailedPrecondition, "the program says so")),

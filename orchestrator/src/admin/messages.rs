@@ -102,6 +102,8 @@ fn step(view: StepView, budget: &mut usize) -> Step {
             StepKind::Sleep => step::Kind::Sleep,
             StepKind::Record => step::Kind::Record,
             StepKind::FanOut => step::Kind::FanOut,
+            StepKind::Branch => step::Kind::Branch,
+            StepKind::Race => step::Kind::Race,
         }
         .into(),
         state: match view.state {
@@ -111,6 +113,7 @@ fn step(view: StepView, budget: &mut usize) -> Step {
             StepState::Failed => step::State::Failed,
             StepState::Waiting => step::State::Waiting,
             StepState::NeedsDecision => step::State::NeedsDecision,
+            StepState::Withdrawn => step::State::Withdrawn,
         }
         .into(),
         method: if view.kind == StepKind::Call { view.name } else { String::new() },

@@ -1,0 +1,37 @@
+//! What becomes of steps that lost a race: waits are over, calls that were not sent are not made, effects settle.
+
+use super::Driver;
+use super::step::{OpenStep, Work};
+use crate::place::SlotId;
+
+impl Driver {
+    /// Code waits for these no more. Gives the numbers of the waits that are over.
+    pub(super) fn let_go(&mut self, losers: &[SlotId]) -> Vec<u64> {
+        let mut withdrawn = Vec::new();
+        for slot in losers {
+            let Some(step) = self.steps.get_mut(slot) else { continue };
+            step.let_go = true;
+            if let Work::Sleep { sequence } = step.work {
+                withdrawn.push(sequence);
+            }
+            if !goes_on(step) {
+                self.steps.remove(slot);
+                self.timers.retain(|(_, waiting)| waiting != slot);
+            }
+        }
+        withdrawn
+    }
+
+    /// The start of an effect was refused, and code waits for it no more: it is not made.
+    pub(super) fn drop_let_go(&mut self) {
+        self.steps.retain(|_, step| !step.let_go || goes_on(step));
+    }
+}
+
+/// Whether the step goes on although code does not wait for it: an effect that was sent, or is about to be.
+fn goes_on(step: &OpenStep) -> bool {
+    match &step.work {
+        Work::Call(call) => call.started.is_some(),
+        Work::Sleep { .. } => false,
+    }
+}

@@ -1,0 +1,197 @@
+//! Several steps at once, of which the first that settles counts.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use super::{Step, sealed::Sealed};
+use crate::failure::{Code, Failure};
+use crate::place::{BranchId, SlotId};
+use crate::scope::Scope;
+
+/// The first of two steps that settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First2<A, B> {
+    First(A),
+    Second(B),
+}
+
+/// The first of three steps that settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First3<A, B, C> {
+    First(A),
+    Second(B),
+    Third(C),
+}
+
+/// The first of four steps that settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First4<A, B, C, D> {
+    First(A),
+    Second(B),
+    Third(C),
+    Fourth(D),
+}
+
+/// Steps that race: a tuple of two to four, or a `Vec` of equal ones.
+///
+/// Built before any is polled, so their places do not depend on which answers first.
+pub trait Arms: Unpin + racing::Racing<Value = Self::Winner> {
+    /// What the winner brings, and which one it was.
+    type Winner;
+}
+
+mod racing {
+    use std::task::{Context as TaskContext, Poll};
+
+    use crate::failure::Failure;
+    use crate::place::SlotId;
+
+    pub trait Racing {
+        type Value;
+
+        /// The index and the result of the first arm, in their order, that has settled; of this one, where the
+        /// winner is known. All arms are polled then, so that code comes to the same steps as it did before.
+        fn poll_first(
+            &mut self,
+            known: Option<u32>,
+            cx: &mut TaskContext<'_>,
+        ) -> Poll<(u32, Result<Self::Value, Failure>)>;
+
+        /// Lets go of all arms but one.
+        fn let_go_but(&mut self, winner: u32, gone: &mut Vec<SlotId>);
+    }
+}
+
+/// A race that was built; await it to begin it.
+#[must_use = "a race begins when it is awaited"]
+#[derive(Debug)]
+pub struct Race<A> {
+    scope: Arc<Scope>,
+    branch: BranchId,
+    position: u32,
+    /// Gone once it is decided.
+    arms: Option<A>,
+}
+
+/// What the journal calls the step.
+const NAME: &str = "race";
+
+impl<A: Arms> Race<A> {
+    pub(crate) fn build(scope: Arc<Scope>, branch: BranchId, arms: A) -> Self {
+        let position = scope.build(branch, NAME);
+        Self { scope, branch, position, arms: Some(arms) }
+    }
+}
+
+impl<A: Arms> Future for Race<A> {
+    type Output = Result<A::Winner, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        // After a retry code may come to the race when several of its arms have settled.
+        let known = self.scope.winner(self.branch, self.position);
+        let Some(arms) = &mut self.arms else { return Poll::Pending };
+        let Poll::Ready((winner, result)) = arms.poll_first(known, cx) else { return Poll::Pending };
+        let mut losers = Vec::new();
+        arms.let_go_but(winner, &mut losers);
+        self.arms = None;
+        let place = self.scope.place(self.branch, self.position, NAME);
+        if self.scope.raced(self.branch, place, winner, losers) { Poll::Ready(result) } else { Poll::Pending }
+    }
+}
+
+impl<A: Arms> Sealed for Race<A> {
+    fn let_go(&mut self, gone: &mut Vec<SlotId>) {
+        if let Some(arms) = &mut self.arms {
+            arms.let_go_but(u32::MAX, gone);
+        }
+        self.arms = None;
+    }
+}
+
+impl<A: Arms> Step for Race<A> {
+    type Value = A::Winner;
+}
+
+impl<S: Step + Unpin> racing::Racing for Vec<S> {
+    type Value = (usize, S::Value);
+
+    fn poll_first(
+        &mut self,
+        known: Option<u32>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<(u32, Result<Self::Value, Failure>)> {
+        if self.is_empty() {
+            return Poll::Ready((0, Err(Failure::new(Code::InvalidArgument, "a race of no steps has no winner"))));
+        }
+        let mut first = Poll::Pending;
+        for (index, arm) in self.iter_mut().enumerate() {
+            let winner = u32::try_from(index).unwrap_or(u32::MAX);
+            if let Poll::Ready(result) = Pin::new(arm).poll(cx)
+                && known.is_none_or(|known| known == winner)
+            {
+                first = Poll::Ready((winner, result.map(|value| (index, value))));
+                if known.is_none() {
+                    break;
+                }
+            }
+        }
+        first
+    }
+
+    fn let_go_but(&mut self, winner: u32, gone: &mut Vec<SlotId>) {
+        for (index, arm) in self.iter_mut().enumerate() {
+            if u32::try_from(index) != Ok(winner) {
+                arm.let_go(gone);
+            }
+        }
+    }
+}
+
+impl<S: Step + Unpin> Arms for Vec<S> {
+    type Winner = (usize, S::Value);
+}
+
+macro_rules! tuple {
+    ($first:ident { $($arm:ident $index:tt $variant:ident)+ }) => {
+        impl<$($arm: Step + Unpin),+> racing::Racing for ($($arm,)+) {
+            type Value = $first<$($arm::Value),+>;
+
+            fn poll_first(
+                &mut self,
+                known: Option<u32>,
+                cx: &mut TaskContext<'_>,
+            ) -> Poll<(u32, Result<Self::Value, Failure>)> {
+                let mut first = Poll::Pending;
+                $(
+                    if let Poll::Ready(result) = Pin::new(&mut self.$index).poll(cx)
+                        && known.is_none_or(|known| known == $index)
+                    {
+                        first = Poll::Ready(($index, result.map($first::$variant)));
+                        if known.is_none() {
+                            return first;
+                        }
+                    }
+                )+
+                first
+            }
+
+            fn let_go_but(&mut self, winner: u32, gone: &mut Vec<SlotId>) {
+                $(
+                    if winner != $index {
+                        self.$index.let_go(gone);
+                    }
+                )+
+            }
+        }
+
+        impl<$($arm: Step + Unpin),+> Arms for ($($arm,)+) {
+            type Winner = $first<$($arm::Value),+>;
+        }
+    };
+}
+
+tuple!(First2 { A 0 First B 1 Second });
+tuple!(First3 { A 0 First B 1 Second C 2 Third });
+tuple!(First4 { A 0 First B 1 Second C 2 Third D 3 Fourth });
