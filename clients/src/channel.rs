@@ -1,35 +1,53 @@
 //! Our own channel under the generated clients: what it is handed, what it hands back, and who may know more about it.
 //!
 //! It stands on h2 directly, because a durable engine must know of every call whether the message left, and a general
-//! HTTP client does not say. The way of a call, one file a step: an address ([`Address`]) is looked up (`resolve`) and
-//! connected lazily ([`Channel`]) over a stream (`dial`), a reservation takes a permit and a connection, the [`Seam`] sends
-//! one request over it, and what ended an exchange without an answer becomes an outcome (`fault`).
+//! HTTP client does not say. The way of a call, one file a step:
+//!
+//! 1. A [`Target`] says where the service listens. Its name is resolved (`resolver`) again and again, and a task
+//!    (`membership`) keeps the endpoints of the channel (`pool`) those that it has.
+//! 2. Each `endpoint` is one address. The balancing policy (`balance`) says which ones are connected (`dial` opens a stream,
+//!    `connection` speaks HTTP/2 over it, `back_off` says when again) and, where it looks at all of them, `health_watch` asks
+//!    each how it is.
+//! 3. A reservation on the [`Channel`] (`reserve`) takes one of the `permits` of the service and the endpoint that the policy
+//!    picks.
+//! 4. The [`Seam`] sends one request over it: `headers`, `frame` and `exchange` make it, and what ended an exchange without
+//!    an answer becomes an outcome (`fault`, `status`).
 
-mod address;
+mod back_off;
+mod balance;
 mod connection;
 mod dial;
 mod direct;
+mod endpoint;
 mod exchange;
 mod fault;
 mod frame;
 mod headers;
-mod lazy;
+mod health_watch;
+mod membership;
 mod permits;
-mod resolve;
+mod pool;
+mod reserve;
+mod resolver;
 mod seam;
+mod state;
 mod status;
+mod target;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use address::{Address, AddressError};
+pub use balance::{Balancing, BalancingPolicy};
 pub use direct::{Direct, connect};
 pub(crate) use fault::End;
 pub use fault::Verdict;
-pub use lazy::{Channel, ChannelState, Reserved};
+pub use reserve::{Channel, Reserved};
+pub use resolver::{Resolution, Resolve, SystemResolver};
 pub use seam::Seam;
+pub use state::{ChannelState, Connectivity, EndpointState};
 pub(crate) use status::Pushback;
+pub use target::{Target, TargetError};
 
 /// The stored request message, in the extensions of the HTTP request. These bytes are sent; the body is not polled.
 #[derive(Clone, Debug)]
@@ -55,11 +73,13 @@ pub struct Terms {
 /// How a channel connects and what it lets through.
 #[derive(Clone, Debug)]
 pub struct ChannelConfig {
-    /// Calls in flight at a time; the service may allow fewer on a connection.
+    /// Calls in flight at a time, over all endpoints; each may allow fewer on its connection.
     pub max_in_flight: usize,
-    /// Time for name resolution, connect and the first exchange of frames together.
+    /// How the name of the service is resolved.
+    pub resolution: Resolution,
+    /// Time for connect and the first exchange of frames together, for each address.
     pub connect_timeout: Duration,
-    /// Pause after the first failed connect; it grows with each further one.
+    /// Pause after the first failure to connect or to resolve; it grows with each further one in a row.
     pub back_off: Duration,
     /// The longest such pause.
     pub max_back_off: Duration,
@@ -77,6 +97,7 @@ impl Default for ChannelConfig {
     fn default() -> Self {
         Self {
             max_in_flight: 1024,
+            resolution: Resolution::default(),
             connect_timeout: Duration::from_secs(5),
             back_off: Duration::from_millis(100),
             max_back_off: Duration::from_secs(10),

@@ -7,6 +7,9 @@ use std::time::Duration;
 use engine::failure::Code;
 use engine::rpc::{Level, Method};
 
+use crate::channel::{Balancing, BalancingPolicy};
+
+mod balancing;
 mod effective;
 mod json;
 mod read;
@@ -25,6 +28,8 @@ pub struct ServicePolicy {
     methods: Vec<(MethodName, MethodPolicy)>,
     /// When retries pause for the whole service.
     pub throttling: Option<Throttling>,
+    /// How calls are spread over the endpoints of the service.
+    pub balancing: Balancing,
 }
 
 /// The methods that a policy is for.
@@ -118,7 +123,10 @@ impl ServicePolicy {
             let only = Repeats::of(method.level).limit()?;
             Some(format!("the retryPolicy for {}/{} repeats {only}", method.service, method.name))
         });
-        unknown.chain(limited).collect()
+        let first = matches!(self.balancing.policy, BalancingPolicy::PickFirst { .. });
+        let unused = (first && self.balancing.health_check.is_some())
+            .then(|| String::from("the healthCheckConfig is not used: pick_first asks for no health (gRFC A17)"));
+        unknown.chain(limited).chain(unused).collect()
     }
 }
 

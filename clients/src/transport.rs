@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::channel::{Address, AddressError, Channel, ChannelConfig, ChannelState, Reserved};
+use crate::channel::{Balancing, Channel, ChannelConfig, ChannelState, Reserved, Target, TargetError};
 use crate::methods::{self, MethodEntry};
 use crate::policy::{EffectivePolicy, ServicePolicy};
 use crate::stack::{Stack, Throttle};
@@ -22,7 +22,7 @@ pub struct ServiceConfig {
     pub name: String,
     /// The package, or the full name of one service, that it answers for, for example `guras.users.v1`.
     pub prefix: String,
-    /// Where it listens, `http://host:port`.
+    /// Where it listens, in one of the forms of [`Target`].
     pub address: String,
     /// How it is connected.
     pub channel: ChannelConfig,
@@ -54,7 +54,7 @@ pub enum ServicesError {
         /// The service.
         name: String,
         /// What is wrong with it.
-        source: AddressError,
+        source: TargetError,
     },
     /// Two services answer for the same package.
     #[error("services {first} and {second} both answer for {prefix}; expected one service for each package")]
@@ -76,7 +76,9 @@ pub struct ServiceState {
     /// The package it answers for.
     pub prefix: String,
     /// Where it listens.
-    pub address: Address,
+    pub address: Target,
+    /// How calls are spread over its endpoints.
+    pub balancing: Balancing,
     /// How its channel is doing.
     pub channel: ChannelState,
     /// Tokens that are left of its budget of retries, in thousandths; none where there is no budget.
@@ -117,11 +119,11 @@ impl Services {
             if let Some(first) = services.iter().find(|service| service.prefix == prefix) {
                 return Err(ServicesError::Twice { first: first.name.clone(), second: name, prefix });
             }
-            let address: Address = match address.parse() {
-                Ok(address) => address,
+            let target: Target = match address.parse() {
+                Ok(target) => target,
                 Err(source) => return Err(ServicesError::Address { name, source }),
             };
-            let channel = Channel::new(name.clone(), address, channel);
+            let channel = Channel::new(&name, target, channel, policy.balancing.clone());
             let throttle = policy.throttling.map(|settings| Arc::new(Throttle::new(settings)));
             services.push(Service { name, prefix, channel, policy, call_timeout, throttle });
         }
@@ -139,7 +141,8 @@ impl Services {
         let state = |service: &Service| ServiceState {
             name: service.name.clone(),
             prefix: service.prefix.clone(),
-            address: service.channel.address().clone(),
+            address: service.channel.target().clone(),
+            balancing: service.channel.balancing().clone(),
             channel: service.channel.state(),
             retry_millitokens: service.throttle.as_ref().map(|throttle| throttle.left()),
         };

@@ -118,8 +118,11 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Service {
-    /// `http://host:port`. Empty: calls to the service fail, unsent.
+    /// `http://host:port`, or another form of a gRPC target. Empty: calls to the service fail, unsent.
     pub address: String,
+    /// How often the name in the address is resolved while all is well.
+    #[serde(with = "duration")]
+    pub resolve_interval: Duration,
     /// Calls in flight at most; further ones wait.
     pub max_in_flight: u32,
     #[serde(with = "duration")]
@@ -127,7 +130,8 @@ pub struct Service {
     /// Time for one attempt where the step names none.
     #[serde(with = "duration")]
     pub call_timeout: Duration,
-    /// Timeouts, sizes and retries by method, as JSON in the service config format of gRPC.
+    /// Timeouts, sizes and retries by method, and how calls are spread over endpoints, as JSON in the service config format
+    /// of gRPC.
     pub service_config: String,
     /// The same in a file.
     pub service_config_file: PathBuf,
@@ -221,6 +225,7 @@ impl Default for Service {
     fn default() -> Self {
         Self {
             address: String::new(),
+            resolve_interval: Duration::from_secs(30),
             max_in_flight: 1_024,
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(20),

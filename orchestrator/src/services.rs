@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use clients::channel::ChannelConfig;
+use clients::channel::{ChannelConfig, Resolution};
 use clients::methods;
 use clients::policy::{PolicyMistake, ServicePolicy};
 use clients::transport::{ServiceConfig, Services, ServicesError};
@@ -89,6 +89,7 @@ pub(crate) fn transport(configured: &BTreeMap<String, Service>) -> Result<Servic
             address: service.address.clone(),
             channel: ChannelConfig {
                 max_in_flight: service.max_in_flight as usize,
+                resolution: Resolution { interval: service.resolve_interval, ..Resolution::default() },
                 connect_timeout: service.connect_timeout,
                 attempt_header: service.attempt_header,
                 ..ChannelConfig::default()

@@ -3,19 +3,20 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::dial::{Peer, Stream, dial};
+use super::endpoint::Endpoint;
 use super::frame::Frame;
-use super::permits::Permits;
 use super::{ChannelConfig, KeepAlive};
 
 /// Bytes of one response that may arrive before it is read.
@@ -32,6 +33,8 @@ const FRAME_CHARGE: usize = 256;
 pub(crate) enum Lost {
     #[error("the name {host} cannot be resolved: {source}")]
     Resolve { host: String, source: io::Error },
+    #[error("the name {host} was not resolved within {within:?}")]
+    Unresolved { host: String, within: Duration },
     #[error("the name {host} has no address")]
     NoAddress { host: String },
     #[error("cannot connect to {peer}: {source}")]
@@ -48,21 +51,37 @@ pub(crate) enum Lost {
     Silent(Duration),
 }
 
-/// Opens a connection to the peer and waits until it has answered over it, no longer than `within`.
+/// What is known of an open connection.
+#[derive(Clone, Debug)]
+pub(crate) enum Standing {
+    /// It takes requests, so many at a time.
+    Open { allowed: usize },
+    /// The peer takes no more, and finishes what it has (GOAWAY).
+    GoingAway,
+    /// It has ended.
+    Ended(Arc<Lost>),
+}
+
+/// Opens a connection to the endpoint and waits until the peer has answered over it.
 pub(crate) async fn open(
-    peer: &Peer,
-    within: Duration,
+    endpoint: &Arc<Endpoint>,
     config: &ChannelConfig,
-    permits: &Arc<Permits>,
 ) -> Result<(SendRequest<Frame>, Driver), Lost> {
-    let opened = timeout(within, async { handshake(dial(peer).await?, config, permits).await });
+    let within = config.connect_timeout;
+    let opened = timeout(within, async { handshake(dial(endpoint.peer()).await?, endpoint, config).await });
     opened.await.unwrap_or(Err(Lost::TimedOut(within)))
+}
+
+/// Whether a new request may still go over the connection: not after a GOAWAY.
+pub(crate) fn takes_requests(requests: &mut SendRequest<Frame>) -> bool {
+    // Of a handle that has sent nothing this asks only for the state of the connection, and is never pending.
+    matches!(requests.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
 }
 
 async fn handshake(
     stream: Stream,
+    endpoint: &Arc<Endpoint>,
     config: &ChannelConfig,
-    permits: &Arc<Permits>,
 ) -> Result<(SendRequest<Frame>, Driver), Lost> {
     let heard = Arc::new(AtomicBool::new(false));
     let stream = Heard { stream, heard: Arc::clone(&heard) };
@@ -89,8 +108,10 @@ async fn handshake(
         keep_alive: config.keep_alive.clone(),
         timer: Box::pin(sleep(config.keep_alive.interval)),
         asked: false,
-        permits: Arc::clone(permits),
+        endpoint: Arc::clone(endpoint),
+        requests: Weak::new(),
         allowed: None,
+        standing: watch::Sender::new(Standing::Open { allowed: 0 }),
     };
     driver.greet().await?;
     Ok((requests, driver))
@@ -105,12 +126,29 @@ pub(crate) struct Driver {
     timer: Pin<Box<Sleep>>,
     /// A ping is out.
     asked: bool,
-    permits: Arc<Permits>,
+    endpoint: Arc<Endpoint>,
+    /// To ask whether the connection still takes requests, without keeping it open; none where nobody wants to know.
+    requests: Weak<Mutex<SendRequest<Frame>>>,
     /// What the peer was last seen to allow.
     allowed: Option<usize>,
+    standing: watch::Sender<Standing>,
 }
 
 impl Driver {
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    /// Drives the connection to its end. It stays open while `requests` lives or a call over it goes on.
+    pub(crate) async fn run(mut self, requests: Weak<Mutex<SendRequest<Frame>>>) {
+        self.requests = requests;
+        let lost = (&mut self).await;
+        tracing::info!(
+            service = self.endpoint.service(), address = %self.endpoint.peer(), reason = %lost, "connection ended"
+        );
+        self.standing.send_replace(Standing::Ended(Arc::new(lost)));
+    }
+
     /// Waits for the answer to a ping. A peer that accepts connections and says nothing is not connected, and the
     /// peer's settings, which come before, are known from here on.
     async fn greet(&mut self) -> Result<(), Lost> {
@@ -129,7 +167,18 @@ impl Driver {
     fn follow_limit(&mut self) {
         let allowed = self.connection.max_concurrent_send_streams();
         if self.allowed.replace(allowed) != Some(allowed) {
-            self.permits.allow(allowed);
+            self.standing.send_replace(Standing::Open { allowed });
+        }
+    }
+
+    /// Takes up what the peer has said of the connection; nothing after its GOAWAY, nor where nobody wants to know.
+    fn follow(&mut self) {
+        let Some(requests) = self.requests.upgrade() else { return };
+        if takes_requests(&mut requests.lock().unwrap_or_else(PoisonError::into_inner)) {
+            self.follow_limit();
+        } else {
+            self.requests = Weak::new();
+            self.standing.send_replace(Standing::GoingAway);
         }
     }
 
@@ -143,7 +192,7 @@ impl Driver {
             ready!(self.timer.as_mut().poll(cx));
             // Any byte proves life as well as a pong does.
             let heard = self.heard.swap(false, Ordering::Relaxed);
-            let wanted = self.keep_alive.while_idle || self.permits.used().0 > 0;
+            let wanted = self.keep_alive.while_idle || self.endpoint.in_flight() > 0;
             if self.asked && !heard {
                 return Poll::Ready(Lost::Silent(self.keep_alive.timeout));
             }
@@ -173,7 +222,7 @@ impl Future for Driver {
         if let Poll::Ready(ended) = pin!(&mut this.connection).poll(cx) {
             return Poll::Ready(ended.err().map_or(Lost::Closed, Lost::Broken));
         }
-        this.follow_limit();
+        this.follow();
         this.poll_keep_alive(cx)
     }
 }

@@ -19,7 +19,6 @@ pub(crate) enum Peer {
     /// A port of a host.
     Tcp(SocketAddr),
     /// A socket in the file system.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no address leads to one yet"))]
     Unix(Arc<Path>),
 }
 

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use engine::failure::{Code, Failure};
 use futures_util::future::BoxFuture;
 use h2::RecvStream;
+use h2::client::SendRequest;
 use http::{Request, Response};
 use http_body::{Body as _, Frame as BodyFrame};
 use tokio::time::Instant;
@@ -17,12 +19,13 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
-use super::address::AddressError;
+use super::balance::Balancing;
+use super::endpoint::{Endpoint, Slot};
 use super::exchange::{self, Sent};
 use super::fault::Fault;
 use super::frame::Frame;
-use super::lazy::{Channel, Reserved};
-use super::permits::Permit;
+use super::reserve::{Channel, Reserved};
+use super::target::TargetError;
 use super::{ChannelConfig, headers, status};
 
 /// What a connect may take longer before the wait for it is given up; its own error says more.
@@ -32,12 +35,14 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Direct(Channel);
 
-/// A channel to the address (`http://host:port`) that connects with the first call.
+/// A channel to the target (`http://host:port`, or any other form of [`Target`](super::Target)) that connects with the
+/// first call.
 ///
 /// # Errors
-/// The text is not such an address.
-pub fn connect(address: &str) -> Result<Direct, AddressError> {
-    Ok(Direct(Channel::new("server", address.parse()?, ChannelConfig::default())))
+/// The text is no target.
+pub fn connect(target: &str) -> Result<Direct, TargetError> {
+    let (target, config) = (target.parse()?, ChannelConfig::default());
+    Ok(Direct(Channel::new("server", target, config, Balancing::default())))
 }
 
 impl Direct {
@@ -61,16 +66,23 @@ impl Service<Request<Body>> for Direct {
         Box::pin(async move {
             let deadline = Instant::now() + channel.config().connect_timeout + GRACE;
             let reserved = channel.reserve(deadline, false).await.map_err(|unsent| as_status(&unsent.failure))?;
-            send(reserved, request).await
+            let Reserved { requests, slot } = reserved;
+            let endpoint = Arc::clone(slot.endpoint());
+            send(requests, &endpoint, Some(slot), request).await
         })
     }
 }
 
 /// Sends the whole request before it looks at the response, as clients without a stream of requests do.
-async fn send(reserved: Reserved, request: Request<Body>) -> Result<Response<Body>, Status> {
-    let Reserved { requests, permit, channel } = reserved;
+/// The slot is held until the response has ended.
+pub(crate) async fn send(
+    requests: SendRequest<Frame>,
+    endpoint: &Endpoint,
+    slot: Option<Slot>,
+    request: Request<Body>,
+) -> Result<Response<Body>, Status> {
     let (parts, body) = request.into_parts();
-    let head = headers::head(parts, channel.address().authority());
+    let head = headers::head(parts, endpoint.authority());
     let head = head.ok_or_else(|| Status::internal("the request came without a path"))?;
     let (mut response, mut stream) = exchange::open(requests, head).await.map_err(of_fault)?;
 
@@ -88,7 +100,7 @@ async fn send(reserved: Reserved, request: Request<Body>) -> Result<Response<Bod
     };
     let (mut head, body) = answer.map_err(|error| of_fault(Fault::of_stream(&error, false)))?.into_parts();
     status::clean(&mut head.headers);
-    Ok(Response::from_parts(head, Body::new(Incoming { stream: body, ended: false, _permit: permit })))
+    Ok(Response::from_parts(head, Body::new(Incoming { stream: body, ended: false, _slot: slot })))
 }
 
 fn of_fault(fault: Fault) -> Status {
@@ -105,7 +117,7 @@ struct Incoming {
     stream: RecvStream,
     /// All data is read; trailers are next.
     ended: bool,
-    _permit: Permit,
+    _slot: Option<Slot>,
 }
 
 impl http_body::Body for Incoming {

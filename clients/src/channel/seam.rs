@@ -18,7 +18,7 @@ use tower::util::BoxService;
 
 use super::fault::Fault;
 use super::frame::{Frame, PREFIX};
-use super::lazy::Reserved;
+use super::reserve::Reserved;
 use super::{Received, Stored, Terms, exchange, headers};
 
 /// The service that a generated client is built over for one call. It can be called once.
@@ -83,7 +83,7 @@ async fn make(
     terms: Terms,
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
-    let Reserved { requests, permit, channel } = reserved;
+    let Reserved { requests, slot } = reserved;
     let (mut parts, _) = request.into_parts();
     let refused = |code, message: String| Fault::withheld(code, message).verdict(false).into_status();
 
@@ -104,7 +104,7 @@ async fn make(
     if terms.attempt_header {
         headers::tell_attempt(&mut parts.headers, &attempt, started);
     }
-    let Some(head) = headers::head(parts, channel.address().authority()) else {
+    let Some(head) = headers::head(parts, slot.endpoint().authority()) else {
         return Err(refused(Code::Internal, "the request came without a path".to_owned()));
     };
 
@@ -115,13 +115,18 @@ async fn make(
         Ok(ended) => ended,
         Err(_) => Err(Fault::given_up(Code::DeadlineExceeded, "no answer before the deadline")),
     };
-    drop(permit);
     match ended {
-        Ok(answer) => Ok(response(answer)),
+        Ok(answer) => {
+            drop(slot);
+            Ok(response(answer))
+        }
         Err(fault) => {
             let mut verdict = fault.verdict(handed);
             verdict.outcome = at_the_deadline(verdict.outcome, started, attempt.deadline);
-            tracing::debug!(service = channel.name(), run = %attempt.run, attempt = attempt.number, %verdict, "call failed");
+            tracing::debug!(
+                service = slot.endpoint().service(), address = %slot.endpoint().peer(), run = %attempt.run,
+                attempt = attempt.number, %verdict, "call failed"
+            );
             Err(verdict.into_status())
         }
     }

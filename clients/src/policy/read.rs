@@ -27,39 +27,39 @@ pub(super) fn policy(json: &str) -> Result<ServicePolicy, Vec<PolicyMistake>> {
 }
 
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
     mistakes: Vec<PolicyMistake>,
 }
 
 /// The members of an object that are not null.
-struct Members<'n> {
+pub(super) struct Members<'n> {
     path: String,
     members: &'n [(String, Node)],
 }
 
 /// A value and its path.
-struct Found<'n> {
-    path: String,
-    node: &'n Node,
+pub(super) struct Found<'n> {
+    pub(super) path: String,
+    pub(super) node: &'n Node,
 }
 
 impl<'n> Members<'n> {
-    fn get(&self, key: &str) -> Option<Found<'n>> {
+    pub(super) fn get(&self, key: &str) -> Option<Found<'n>> {
         let (_, node) = self.members.iter().find(|(member, node)| member == key && *node != Node::Null)?;
         Some(Found { path: below(&self.path, key), node })
     }
 }
 
-fn below(path: &str, key: &str) -> String {
+pub(super) fn below(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 impl Reader {
-    fn note(&mut self, path: &str, message: impl Into<String>) {
+    pub(super) fn note(&mut self, path: &str, message: impl Into<String>) {
         self.mistakes.push(PolicyMistake { path: path.to_owned(), message: message.into() });
     }
 
-    fn mismatch(&mut self, found: &Found<'_>, expected: &str) {
+    pub(super) fn mismatch(&mut self, found: &Found<'_>, expected: &str) {
         self.note(&found.path, format!("{} where {expected} was expected", found.node.kind()));
     }
 
@@ -76,37 +76,8 @@ impl Reader {
             }
         }
         policy.throttling = members.get("retryThrottling").and_then(|found| self.throttling(&found));
-        self.load_balancing(&members);
-        if let Some(found) = members.get("healthCheckConfig") {
-            self.note(&found.path, NOT_DONE);
-        }
+        policy.balancing = self.balancing(&members);
         policy
-    }
-
-    /// We connect to one address after the other until one answers, which is what `pick_first` says.
-    fn load_balancing(&mut self, members: &Members<'_>) {
-        if let Some(found) = members.get("loadBalancingPolicy") {
-            match found.node {
-                Node::Text(name) if name.eq_ignore_ascii_case("pick_first") => {}
-                Node::Text(name) => self.note(&found.path, format!("{name:?} {NOT_DONE}, or `pick_first`")),
-                _ => self.mismatch(&found, "the name of a policy"),
-            }
-        }
-        let Some(choices) = members.get("loadBalancingConfig") else { return };
-        for choice in self.list(&choices) {
-            let Node::Object(named) = choice.node else {
-                self.mismatch(&choice, "an object");
-                continue;
-            };
-            for (name, settings) in named {
-                let found = Found { path: below(&choice.path, name), node: settings };
-                if name == "pick_first" {
-                    self.members(&found, &[]);
-                } else {
-                    self.note(&found.path, format!("{NOT_DONE}, or `pick_first`"));
-                }
-            }
-        }
     }
 
     fn method_config(&mut self, config: &Found<'_>, methods: &mut Vec<(MethodName, MethodPolicy)>) {
@@ -233,7 +204,7 @@ impl Reader {
     }
 
     /// The members of an object; those that are unknown or there twice are noted.
-    fn members<'n>(&mut self, found: &Found<'n>, known: &[&str]) -> Option<Members<'n>> {
+    pub(super) fn members<'n>(&mut self, found: &Found<'n>, known: &[&str]) -> Option<Members<'n>> {
         let Node::Object(members) = found.node else {
             self.mismatch(found, "an object");
             return None;
@@ -251,7 +222,7 @@ impl Reader {
         Some(Members { path: found.path.clone(), members })
     }
 
-    fn list<'n>(&mut self, found: &Found<'n>) -> Vec<Found<'n>> {
+    pub(super) fn list<'n>(&mut self, found: &Found<'n>) -> Vec<Found<'n>> {
         let Node::List(elements) = found.node else {
             self.mismatch(found, "a list");
             return Vec::new();
@@ -260,7 +231,7 @@ impl Reader {
         elements.iter().enumerate().map(element).collect()
     }
 
-    fn boolean(&mut self, found: &Found<'_>) -> Option<bool> {
+    pub(super) fn boolean(&mut self, found: &Found<'_>) -> Option<bool> {
         if let Node::Bool(value) = found.node {
             return Some(*value);
         }
@@ -269,7 +240,7 @@ impl Reader {
     }
 
     /// A number; protobuf's JSON writes the long ones as text.
-    fn number(&mut self, found: &Found<'_>) -> Option<f64> {
+    pub(super) fn number(&mut self, found: &Found<'_>) -> Option<f64> {
         let number = match found.node {
             Node::Number(number) => Some(*number),
             Node::Text(text) => text.parse().ok().filter(|number: &f64| number.is_finite()),
@@ -281,7 +252,7 @@ impl Reader {
         number
     }
 
-    fn integer(&mut self, found: &Found<'_>, range: RangeInclusive<u32>) -> Option<u32> {
+    pub(super) fn integer(&mut self, found: &Found<'_>, range: RangeInclusive<u32>) -> Option<u32> {
         let number = self.number(found)?;
         let (least, most) = (f64::from(*range.start()), f64::from(*range.end()));
         if number.fract() == 0.0 && (least..=most).contains(&number) {

@@ -110,16 +110,89 @@ fn all_mistakes_are_told_at_once_with_their_paths() {
 fn what_we_do_not_do_is_refused() {
     for (json, path) in [
         (r#"{"methodConfig": [{"name": [{}], "hedgingPolicy": {"maxAttempts": 2}}]}"#, "methodConfig[0].hedgingPolicy"),
-        (r#"{"healthCheckConfig": {"serviceName": ""}}"#, "healthCheckConfig"),
-        (r#"{"loadBalancingPolicy": "round_robin"}"#, "loadBalancingPolicy"),
-        (r#"{"loadBalancingConfig": [{"round_robin": {}}]}"#, "loadBalancingConfig[0].round_robin"),
+        (r#"{"loadBalancingPolicy": "grpclb"}"#, "loadBalancingPolicy"),
+        (r#"{"loadBalancingConfig": [{"grpclb": {}}]}"#, "loadBalancingConfig[0].grpclb"),
     ] {
         assert_eq!(paths(json), [path]);
         assert!(mistakes(json)[0].contains("is not implemented here"), "{json}");
     }
-    let shuffled = r#"{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": true}}]}"#;
-    assert_eq!(paths(shuffled), ["loadBalancingConfig[0].pick_first.shuffleAddressList"]);
-    assert!(ServicePolicy::parse(r#"{"loadBalancingPolicy": "PICK_FIRST"}"#).is_ok());
+    let none = r#"{"loadBalancingConfig": [{"xds": {}}, {"grpclb": {}}]}"#;
+    assert_eq!(paths(none), ["loadBalancingConfig[0].xds", "loadBalancingConfig[1].grpclb"]);
+    assert!(mistakes(none)[0].contains("expected one of pick_first, round_robin"), "{:?}", mistakes(none));
+}
+
+fn balanced(json: &str) -> BalancingPolicy {
+    ServicePolicy::parse(json).unwrap().balancing.policy
+}
+
+#[test]
+fn the_first_balancing_policy_that_we_have_holds() {
+    use BalancingPolicy::{LeastRequest, PickFirst, RoundRobin};
+    for (config, policy) in [
+        (r#"[{"xds": {"any": 1}}, {"round_robin": {}}, {"pick_first": {}}]"#, RoundRobin),
+        (r#"[{"pick_first": {}}, {"round_robin": {}}]"#, PickFirst { shuffle: false }),
+        (r#"[{"pick_first": {"shuffleAddressList": true}}]"#, PickFirst { shuffle: true }),
+        (r#"[{"least_request_experimental": {}}]"#, LeastRequest { choices: 2 }),
+        (r#"[{"least_request_experimental": {"choiceCount": "5"}}]"#, LeastRequest { choices: 5 }),
+        (r#"[{"least_request_experimental": {"choiceCount": 1000}}]"#, LeastRequest { choices: 10 }),
+    ] {
+        assert_eq!(balanced(&format!(r#"{{"loadBalancingConfig": {config}}}"#)), policy, "{config}");
+    }
+    assert_eq!(balanced("{}"), PickFirst { shuffle: false });
+}
+
+#[test]
+fn the_deprecated_name_of_a_balancing_policy_holds_only_alone() {
+    assert_eq!(balanced(r#"{"loadBalancingPolicy": "ROUND_ROBIN"}"#), BalancingPolicy::RoundRobin);
+    assert_eq!(balanced(r#"{"loadBalancingPolicy": "pick_first"}"#), BalancingPolicy::PickFirst { shuffle: false });
+    let both = r#"{"loadBalancingPolicy": "grpclb", "loadBalancingConfig": [{"round_robin": {}}]}"#;
+    assert_eq!(balanced(both), BalancingPolicy::RoundRobin);
+    assert_eq!(paths(r#"{"loadBalancingPolicy": 1}"#), ["loadBalancingPolicy"]);
+}
+
+#[test]
+fn mistakes_in_balancing_are_told_with_their_paths() {
+    for (config, path) in [
+        ("[]", ""),
+        ("{}", ""),
+        ("[7]", "[0]"),
+        (r#"[{}, {"round_robin": {}}, {"round_robin": {}, "pick_first": {}}]"#, "[0]"),
+        (r#"[{"round_robin": {"x": 1}}]"#, "[0].round_robin.x"),
+        (r#"[{"pick_first": {"shuffleAddressList": 1}}]"#, "[0].pick_first.shuffleAddressList"),
+        (
+            r#"[{"xds": {}}, {"least_request_experimental": {"choiceCount": 1}}]"#,
+            "[1].least_request_experimental.choiceCount",
+        ),
+    ] {
+        let json = format!(r#"{{"loadBalancingConfig": {config}}}"#);
+        assert_eq!(paths(&json), [format!("loadBalancingConfig{path}")], "{:?}", mistakes(&json));
+    }
+}
+
+#[test]
+fn health_is_asked_for_by_the_name_of_a_service() {
+    let asked = |config: &str| {
+        let json = format!(r#"{{"loadBalancingConfig": [{{"round_robin": {{}}}}], "healthCheckConfig": {config}}}"#);
+        let policy = ServicePolicy::parse(&json);
+        assert!(policy.as_ref().is_err() || policy.as_ref().unwrap().warnings(&[]).is_empty(), "{config}");
+        policy.map(|policy| policy.balancing.health_check).map_err(|_| paths(&json).remove(0))
+    };
+    assert_eq!(asked(r#"{"serviceName": "a.S"}"#), Ok(Some(String::from("a.S"))));
+    assert_eq!(asked(r#"{"serviceName": ""}"#), Ok(Some(String::new())));
+    assert_eq!(asked("null"), Ok(None));
+    assert_eq!(asked("{}"), Err(String::from("healthCheckConfig.serviceName")));
+    assert_eq!(asked(r#"{"serviceName": 1}"#), Err(String::from("healthCheckConfig.serviceName")));
+    assert_eq!(asked(r#"{"serviceName": "a.S", "interval": "1s"}"#), Err(String::from("healthCheckConfig.interval")));
+}
+
+#[test]
+fn health_that_pick_first_does_not_look_at_is_told() {
+    let [warning] = ServicePolicy::parse(r#"{"healthCheckConfig": {"serviceName": ""}}"#)
+        .unwrap()
+        .warnings(&[])
+        .try_into()
+        .unwrap();
+    assert!(warning.contains("pick_first asks for no health"), "{warning}");
 }
 
 #[test]
@@ -171,7 +244,10 @@ proptest::proptest! {
         let _ = ServicePolicy::parse(&format!(
             r#"{{"methodConfig": [{{"name": [{{}}], "retryPolicy": {{"maxAttempts": {value}, "maxBackoff": {value},
             "initialBackoff": {value}, "backoffMultiplier": {value}, "retryableStatusCodes": {value}}}}}],
-            "retryThrottling": {{"maxTokens": {value}, "tokenRatio": {value}}}}}"#,
+            "retryThrottling": {{"maxTokens": {value}, "tokenRatio": {value}}},
+            "healthCheckConfig": {value}, "loadBalancingPolicy": {value}}}"#,
         ));
+        let _ = ServicePolicy::parse(&format!(r#"{{"loadBalancingConfig": {value}}}"#));
+        let _ = ServicePolicy::parse(&format!(r#"{{"loadBalancingConfig": [{{"pick_first": {value}}}]}}"#));
     }
 }

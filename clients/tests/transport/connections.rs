@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clients::channel::{ChannelConfig, KeepAlive};
+use clients::channel::{ChannelConfig, Connectivity, KeepAlive};
 use clients::transport::{ServiceConfig, Services, ServicesError};
 use engine::failure::Code;
 use engine::transport::Transport;
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::wire::{MAX_CONCURRENT_STREAMS, Wire, listen, peer, peer_with};
-use super::{LONG, WRITE, ambiguous_as, attempt, config, done, reserve, services, services_with};
+use super::{LONG, WRITE, ambiguous_as, attempt, config, done, is_ready, reserve, services, services_with};
 
 #[tokio::test]
 async fn nothing_is_connected_before_it_is_needed() {
@@ -18,12 +18,13 @@ async fn nothing_is_connected_before_it_is_needed() {
     let services = services(address);
     assert!(services.try_reserve(WRITE).is_none());
     let state = &services.states()[0];
-    assert!(!state.channel.connected && state.channel.last_error.is_none());
+    assert_eq!(state.channel.connectivity, Connectivity::Idle);
+    assert!(state.channel.endpoints.is_empty() && state.channel.last_error.is_none());
     assert_eq!((state.name.as_str(), state.address.to_string()), ("echo", format!("http://{address}")));
 
     tokio::spawn(async move { Wire::accept(&listener, &[]).await.linger().await });
     let reserved = reserve(&services).await.unwrap();
-    assert!(services.states()[0].channel.connected);
+    assert!(is_ready(&services));
     assert_eq!(services.states()[0].channel.in_flight, 1);
     drop(reserved);
     assert_eq!(services.states()[0].channel.in_flight, 0);
@@ -110,14 +111,14 @@ async fn after_a_go_away_new_calls_take_a_new_connection_while_old_ones_finish()
     });
     let services = services(address);
     let old = tokio::spawn(reserve(&services).await.unwrap().send(attempt(LONG)));
-    while services.states()[0].channel.connected {
+    while is_ready(&services) {
         tokio::task::yield_now().await;
     }
     let new = reserve(&services).await.unwrap().send(attempt(LONG)).await;
     assert_eq!(done(new), "");
     second.send(()).unwrap();
     assert_eq!(done(old.await.unwrap()), b"\x0a\x03old".as_slice());
-    assert!(services.states()[0].channel.connected);
+    assert!(is_ready(&services));
 }
 
 #[tokio::test]
@@ -159,7 +160,7 @@ async fn a_dead_peer_is_noticed_by_its_silence() {
     let services = services_with(address.await, config);
     let outcome = reserve(&services).await.unwrap().send(attempt(LONG)).await;
     ambiguous_as(outcome, Code::Unavailable, "before a response");
-    while services.states()[0].channel.connected {
+    while is_ready(&services) {
         tokio::task::yield_now().await;
     }
     let error = services.states()[0].channel.last_error.clone();
@@ -210,7 +211,8 @@ fn mistakes_in_the_configuration_name_the_service() {
     assert!(matches!(error, ServicesError::Address { .. }));
     assert_eq!(
         error.to_string(),
-        "service users: `users:50051` is no address: the scheme is not http; expected http://host:port"
+        "service users: `users:50051` is no address: it begins with no scheme that is known here; expected http://host:port, dns:///host:port, \
+         ipv4:address:port, ipv6:[address]:port or unix:/path"
     );
     let twice = [config("a", "guras.users.v1", "http://a:1"), config("b", "guras.users.v1", "http://b:1")];
     let error = Services::new(twice).unwrap_err();

@@ -3,13 +3,17 @@
 #![expect(unreachable_pub, reason = "modules of a test have no outside")]
 
 mod answers;
+mod balancing;
 mod connections;
 mod deadlines;
 mod direct;
+mod health;
 mod metadata;
+mod names;
 mod outcomes;
 mod policies;
 mod retries;
+mod servers;
 mod wire;
 
 use std::net::SocketAddr;
@@ -18,7 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clients::bench::echo::v1::WriteRequest;
-use clients::channel::{ChannelConfig, KeepAlive};
+use clients::channel::{ChannelConfig, Connectivity, KeepAlive};
 use clients::policy::ServicePolicy;
 use clients::transport::{ServiceConfig, Services};
 use engine::claim::Always;
@@ -59,6 +63,13 @@ fn services_under(address: SocketAddr, policy: &str) -> Services {
     Services::new([ServiceConfig { name, prefix, address, channel, policy, ..ServiceConfig::default() }]).unwrap()
 }
 
+/// At any target.
+fn services_at(target: &str, policy: &str, channel: ChannelConfig) -> Services {
+    let (name, prefix) = ("echo".to_owned(), "bench.echo.v1".to_owned());
+    let (address, policy) = (target.to_owned(), ServicePolicy::parse(policy).unwrap());
+    Services::new([ServiceConfig { name, prefix, address, channel, policy, ..ServiceConfig::default() }]).unwrap()
+}
+
 fn config() -> ChannelConfig {
     ChannelConfig { keep_alive: KeepAlive { interval: LONG, ..KeepAlive::default() }, ..ChannelConfig::default() }
 }
@@ -83,6 +94,10 @@ fn attempt(within: Duration) -> Attempt {
 
 async fn reserve(services: &Services) -> Result<Box<dyn Reservation>, Unsent> {
     services.reserve(WRITE, Instant::now() + LONG).await
+}
+
+fn is_ready(services: &Services) -> bool {
+    services.states()[0].channel.connectivity == Connectivity::Ready
 }
 
 /// One call to the peer.

@@ -7,7 +7,7 @@ use engine::transport::Unsent;
 use tokio::sync::oneshot;
 
 use super::wire::{INITIAL_WINDOW_SIZE, Wire, framed, listen, peer, peer_with};
-use super::{HI, LONG, ambiguous, ambiguous_as, attempt, call, done, not_sent, refused, reserve, services};
+use super::{HI, LONG, ambiguous, ambiguous_as, attempt, call, done, is_ready, not_sent, refused, reserve, services};
 
 const REFUSED_STREAM: u32 = 7;
 
@@ -29,7 +29,7 @@ async fn a_connection_that_ends_between_reserve_and_send_sends_nothing() {
     let services = services(address.await);
     let reservation = reserve(&services).await.unwrap();
     end.send(()).unwrap();
-    while services.states()[0].channel.connected {
+    while is_ready(&services) {
         tokio::task::yield_now().await;
     }
     let unsent = not_sent(reservation.send(attempt(LONG)).await);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use clients::channel::Address;
+use clients::channel::Target;
 use clients::policy::{PolicyMistake, ServicePolicy};
 use engine::rpc::{Level, Method};
 
@@ -110,10 +110,11 @@ fn check_service(key: &str, service: &Service, note: &mut dyn FnMut(&str, String
         note(&path, format!("no contract has such a service; expected one of {}", known.join(", ")));
     }
     if !service.address.is_empty()
-        && let Err(error) = service.address.parse::<Address>()
+        && let Err(error) = service.address.parse::<Target>()
     {
         note(&format!("{path}.address"), error.to_string());
     }
+    span(&format!("{path}.resolve_interval"), service.resolve_interval, SECOND..=HOUR, note);
     count(&format!("{path}.max_in_flight"), service.max_in_flight, 1..=1_000_000, note);
     span(&format!("{path}.connect_timeout"), service.connect_timeout, Duration::from_millis(10)..=60 * SECOND, note);
     span(&format!("{path}.call_timeout"), service.call_timeout, Duration::from_millis(1)..=HOUR, note);
