@@ -123,6 +123,7 @@ impl Sqlite {
         match &self.0 {
             Backend::File(file) => {
                 let (write, answer) = job(input, bytes, operation);
+                file.shared.queued();
                 // Where nobody writes any more the job is dropped, and answers that the store is closed.
                 drop(file.writes.send(Message::Write(write)));
                 answer

@@ -1,6 +1,7 @@
-//! What a store's threads and its callers share: the claim of the present owner, and how often it was lost.
+//! What a store's threads and its callers share: the claim of the present owner, how often it was lost, and how many
+//! operations wait.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -21,12 +22,33 @@ impl Claim for Holding {
 pub(super) struct Shared {
     holding: Arc<Holding>,
     losses: watch::Sender<u64>,
+    /// Operations that the thread that writes has not taken yet.
+    waiting: AtomicUsize,
 }
 
 impl Shared {
     /// The state of a store that was just opened: its claim is held.
     pub(super) fn new() -> Self {
-        Self { holding: Arc::new(Holding(AtomicBool::new(true))), losses: watch::Sender::new(0) }
+        Self {
+            holding: Arc::new(Holding(AtomicBool::new(true))),
+            losses: watch::Sender::new(0),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// An operation waits to be written.
+    pub(super) fn queued(&self) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The thread that writes has taken so many.
+    pub(super) fn taken(&self, count: usize) {
+        self.waiting.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// Operations that wait; about as many, while others are being queued.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     pub(super) fn claim(&self) -> Arc<dyn Claim> {

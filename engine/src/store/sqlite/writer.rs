@@ -17,11 +17,14 @@ use crate::store::StoreError;
 const BATCH: usize = 1_024;
 const BATCH_BYTES: usize = 8 << 20;
 
-/// From so many operations in one commit on, the next commit is held off for twice as long as this one took: what comes
-/// meanwhile shares it. The processor time of a commit is then spent on three times as many, where that is what is short,
-/// and a store with little to do is as quick as before.
+/// From so many operations in one commit on, the next commit is held off for twice as long as this one took, or until as
+/// many wait again: what comes meanwhile shares it. The processor time of a commit is then spent on three times as many,
+/// where that is what is short, and a store with little to do is as quick as before.
 const CROWD: usize = 8;
 const LONGEST_REST: Duration = Duration::from_millis(2);
+
+/// How often a rest looks whether enough operations wait.
+const NAP: Duration = Duration::from_micros(200);
 
 /// Above this length of the log, readers are held off until it is back in the database (semantics.md D2).
 const WAL_BYTES: u64 = 32 << 20;
@@ -74,7 +77,7 @@ impl Writer {
             let (size, begun) = (batch.len(), Instant::now());
             let mut done = self.carry(&mut database, &mut batch);
             if size >= CROWD {
-                std::thread::sleep((begun.elapsed() * 2).min(LONGEST_REST));
+                self.rest(size, (begun.elapsed() * 2).min(LONGEST_REST));
             }
             if done.is_ok() {
                 let limit = if closing.is_some() { 0 } else { longest_log };
@@ -104,8 +107,26 @@ impl Writer {
         }
     }
 
+    /// Lets operations come, at most for so long, until so many wait.
+    fn rest(&self, enough: usize, longest: Duration) {
+        let until = Instant::now() + longest;
+        while self.shared.waiting() < enough {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(NAP));
+        }
+    }
+
     /// Waits for one operation and takes all that wait behind it.
     fn gather(&self, batch: &mut Batch) -> Option<Closing> {
+        let closing = self.take(batch);
+        self.shared.taken(batch.len());
+        closing
+    }
+
+    fn take(&self, batch: &mut Batch) -> Option<Closing> {
         let mut bytes = 0;
         let mut message = self.queue.recv().ok();
         loop {
@@ -203,7 +224,10 @@ impl Writer {
                 None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match message {
-                Ok(Message::Write(job)) => job.fail(error.clone()),
+                Ok(Message::Write(job)) => {
+                    self.shared.taken(1);
+                    job.fail(error.clone());
+                }
                 Ok(Message::Close(asked)) => return Err(Closing(asked)),
                 Err(RecvTimeoutError::Timeout) => return Ok(()),
                 Err(RecvTimeoutError::Disconnected) => return Err(Closing(None)),
