@@ -137,7 +137,7 @@ async fn reads(store: &dyn Store) {
 }
 
 fn status(state: State) -> Status {
-    Status { state, reason: String::new(), ending_as: None, wake_at: None, steps: 1, error: None }
+    Status { state, reason: String::new(), ending_as: None, wake_at: None, awaits: Vec::new(), steps: 1, error: None }
 }
 
 fn run(state: State) -> NewRun {
@@ -166,6 +166,8 @@ fn append(run: Uuid, sequence: u64, state: State) -> Append {
         entry: Bytes::from_static(&ENTRY),
         facts: 1,
         status: status(state),
+        messages: None,
+        takes: Vec::new(),
         release: false,
         changes: Vec::new(),
     }

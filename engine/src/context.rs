@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message;
+use prost::{Message, Name};
 use uuid::Uuid;
 
 use crate::failure::Failure;
@@ -17,6 +17,7 @@ use crate::steps::call::Call;
 use crate::steps::fan_out::{FanOut, NoKey};
 use crate::steps::race::{Arms, Race};
 use crate::steps::record::{self, Record};
+use crate::steps::signal::Signal;
 use crate::steps::sleep::Sleep;
 use crate::time::Timestamp;
 
@@ -98,6 +99,23 @@ impl Context {
     /// Waits. The run goes on after this long, whatever crashes in between; a long wait costs no memory.
     pub fn sleep(&self, name: &'static str, span: Duration) -> Sleep {
         Sleep::build(Arc::clone(&self.scope), self.branch, name, span)
+    }
+
+    /// Waits for a message that somebody sends the run under this name, and that the workflow declares among its
+    /// [`SIGNALS`](crate::Workflow::SIGNALS). One that came early was kept; of several the oldest comes first.
+    ///
+    /// ```
+    /// # use engine::{Context, Failure};
+    /// # use std::time::Duration;
+    /// # #[derive(Clone, PartialEq, prost::Message)] struct Paid {}
+    /// # impl prost::Name for Paid { const NAME: &'static str = "Paid"; const PACKAGE: &'static str = "p"; }
+    /// async fn paid(ctx: &Context) -> Result<bool, Failure> {
+    ///     let paid: Option<Paid> = ctx.signal("payment").within(Duration::from_secs(24 * 3_600)).await?;
+    ///     Ok(paid.is_some())
+    /// }
+    /// ```
+    pub fn signal<M: Message + Name + Default>(&self, name: &'static str) -> Signal<M> {
+        Signal::build(Arc::clone(&self.scope), self.branch, name)
     }
 
     /// The time, written down: a replay sees the same. Never goes backwards within a run.

@@ -33,6 +33,8 @@ use code::Code;
 use commit::Commit;
 use ending::Ending;
 use flight::Flight;
+use inbox::Inbox;
+pub(crate) use inbox::expired;
 use orders::Promised;
 pub(crate) use orders::{Ordered, RunOrder};
 pub(crate) use replay::created_fact;
@@ -43,6 +45,7 @@ mod commit;
 mod ending;
 mod flight;
 mod give_back;
+mod inbox;
 mod orders;
 mod races;
 mod replay;
@@ -66,6 +69,8 @@ pub(crate) const DRAIN: u8 = 2;
 pub(crate) const GIVE_UP: u8 = 4;
 /// The claim is lost: stop at once and write nothing.
 pub(crate) const LOST: u8 = 8;
+/// A message came.
+pub(crate) const MESSAGE: u8 = 32;
 /// An operator asks for something that is answered once it is durable.
 const ORDERED: u8 = 16;
 
@@ -94,6 +99,11 @@ impl Handle {
             if self.told.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+    }
+
+    /// Whether there is this wish; it is fulfilled now.
+    fn take_wish(&self, wish: u8) -> bool {
+        self.wishes(wish) && self.wishes.fetch_and(!wish, Ordering::AcqRel) & wish != 0
     }
 
     fn wishes(&self, wish: u8) -> bool {
@@ -144,6 +154,7 @@ pub(crate) struct Driver {
     commit: Option<Commit>,
     /// What operators asked for and the next append does.
     promised: Vec<Promised>,
+    inbox: Inbox,
     /// Something has to be durable before the run can go on or be forgotten.
     flush: bool,
     flush_at: Option<Timestamp>,
@@ -179,6 +190,7 @@ impl Driver {
             create: None,
             commit: None,
             promised: Vec::new(),
+            inbox: Inbox::default(),
             flush: false,
             flush_at: None,
             ending: None,
@@ -214,10 +226,12 @@ impl Driver {
     async fn turns(mut self: Box<Self>) -> Exit {
         // A cancel that came while nobody held the run goes before what became due meanwhile.
         self.obey();
+        self.receive();
         self.due();
         loop {
             self.obey();
             self.advance();
+            self.receive();
             if self.handle.wishes(LOST) {
                 return Exit::Lost;
             }
@@ -228,6 +242,11 @@ impl Driver {
                 () = self.handle.told() => {}
                 answer = commit::answer(&mut self.commit) => {
                     if let Some(exit) = self.committed(answer) {
+                        return exit;
+                    }
+                }
+                answer = inbox::looked(&mut self.inbox) => {
+                    if let Some(exit) = self.found(answer) {
                         return exit;
                     }
                 }
@@ -302,6 +321,11 @@ impl Driver {
                 tracing::error!(run = %self.id(), workflow = self.workflow.name, journal, code, "journal and code differ");
                 self.park(State::Blocked, format!("JOURNAL_MISMATCH: the journal has {journal}, the code has {code}"));
             }
+            Fault::Undeclared { signal } => {
+                tracing::error!(run = %self.id(), workflow = self.workflow.name, signal, "signal not declared");
+                let reason = format!("SIGNAL_UNDECLARED: the workflow waits for {signal}, its SIGNALS do not have it");
+                self.park(State::Blocked, reason);
+            }
             Fault::UseBranch { step } => {
                 tracing::error!(run = %self.id(), workflow = self.workflow.name, step, "step built beside another one");
                 let reason = format!("USE_A_BRANCH: {step} was built while another step of its branch was in flight");
@@ -325,6 +349,9 @@ impl Driver {
         }
         if self.handle.wishes(CANCEL) && self.ending.is_none() {
             self.cancel();
+        }
+        if self.handle.take_wish(MESSAGE) {
+            self.look();
         }
         if self.handle.wishes(ORDERED) {
             self.take_orders();

@@ -28,6 +28,7 @@ mod drain;
 mod look;
 mod orders;
 mod schedules;
+mod signals;
 
 pub use drain::Drained;
 pub(crate) use look::journal_of;
@@ -102,6 +103,8 @@ pub enum EngineError {
     UnknownWorkflow(String),
     #[error("run {0} not found")]
     NotFound(Uuid),
+    #[error("workflow {workflow} takes no signal {name:?}; {}", listed(known))]
+    UnknownSignal { workflow: String, name: String, known: Vec<String> },
     #[error("the input is not a {expected}: {error}")]
     InvalidInput { expected: String, error: String },
     #[error("{limit} is {max}, this has {value}")]
@@ -120,6 +123,10 @@ pub enum EngineError {
     Store(StoreError),
 }
 
+fn listed(known: &[String]) -> String {
+    if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) }
+}
+
 impl From<StoreError> for EngineError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -128,6 +135,9 @@ impl From<StoreError> for EngineError {
             StoreError::Fenced(run) => Self::Conflict(run),
             StoreError::Precondition { run, state } => {
                 Self::Precondition { run, state, reason: "its state does not allow this".to_owned() }
+            }
+            StoreError::InboxFull { room, .. } => {
+                Self::LimitExceeded { limit: "inbox_messages", value: u64::from(room) + 1, max: u64::from(room) }
             }
             other => Self::Store(other),
         }
@@ -287,6 +297,14 @@ impl Shared {
         });
     }
 
+    /// Tells a run that there is something new for it; where it is not in memory, a claim finds it.
+    fn tell(&self, run: Uuid, wish: u8) {
+        match self.handle(run) {
+            Some(handle) => handle.wish(wish),
+            None => self.due.notify_one(),
+        }
+    }
+
     fn bump(&self) {
         self.progress.fetch_add(1, Ordering::Relaxed);
     }
@@ -329,6 +347,7 @@ fn new_run(workflow: &Definition, id: Uuid, now: Timestamp, deadline: Timestamp,
             reason: String::new(),
             ending_as: None,
             wake_at: None,
+            awaits: Vec::new(),
             steps: 0,
             error: None,
         },

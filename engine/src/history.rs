@@ -7,12 +7,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::driver::expired;
 use crate::failure::Failure;
 use crate::journal::{JournalError, Kind, load_failure, load_level};
 use crate::journal_v1 as stored;
 use crate::place::{Place, SlotId};
 use crate::rpc::Level;
+use crate::store::Message;
 use crate::time::Timestamp;
+use receipts::Receipts;
+
+mod receipts;
 
 /// A run's journal, read.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub(crate) struct History {
     pub(crate) past: Past,
     /// Steps that have not settled, by place.
     pub(crate) open: HashMap<(Arc<str>, u32), Open>,
+    /// Messages whose receipt a retry made the journal forget: they may be received again.
+    pub(crate) returned: Vec<Message>,
     pub(crate) ending: Option<stored::Ending>,
     pub(crate) ended: Option<stored::Ended>,
 }
@@ -75,6 +82,10 @@ pub(crate) enum OpenKind {
         sequence: u64,
         until: Timestamp,
     },
+    Signal {
+        sequence: u64,
+        until: Option<Timestamp>,
+    },
 }
 
 impl Open {
@@ -121,6 +132,7 @@ pub(crate) enum PastKind {
     Effect { hash: [u8; 32] },
     Read { hash: Option<[u8; 32]> },
     Sleep,
+    Signal,
     Value(Bytes),
     FanOut { width: u32, duplicates: Vec<u32> },
     Branch { path: String },
@@ -133,6 +145,7 @@ impl fmt::Display for PastKind {
             Self::Effect { .. } => f.write_str("a call with effects"),
             Self::Read { .. } => f.write_str("a read"),
             Self::Sleep => f.write_str("a sleep"),
+            Self::Signal => f.write_str("a wait for a signal"),
             Self::Value(_) => f.write_str("a value"),
             Self::FanOut { width, duplicates } => {
                 write!(f, "a fan-out over {width} items, {} of them duplicates", duplicates.len())
@@ -200,13 +213,16 @@ impl History {
     /// # Errors
     /// Where the facts are no journal.
     pub(crate) fn read(facts: Vec<stored::Fact>) -> Result<Self, JournalError> {
+        let all = Receipts::of(&facts);
         let (facts, incarnations) = crate::reset::apply(number(facts))?;
+        let returned = all.returned(&facts);
         let mut facts = facts.into_iter();
         let Some((_, stored::Fact { kind: Some(Kind::Created(created)), .. })) = facts.next() else {
             return Err(JournalError::NoBeginning);
         };
         let mut reader = Reader { names: HashMap::new(), places: HashMap::new(), history: Self::new(created) };
         reader.history.past.incarnations = incarnations;
+        reader.history.returned = returned;
         for (sequence, fact) in facts {
             let at = Timestamp::from_micros(fact.time_micros);
             reader.history.past.latest = reader.history.past.latest.max(at);
@@ -219,7 +235,15 @@ impl History {
     }
 
     fn new(created: stored::Created) -> Self {
-        Self { created, replay: Vec::new(), past: Past::default(), open: HashMap::new(), ending: None, ended: None }
+        Self {
+            created,
+            replay: Vec::new(),
+            past: Past::default(),
+            open: HashMap::new(),
+            returned: Vec::new(),
+            ending: None,
+            ended: None,
+        }
     }
 }
 
@@ -311,6 +335,13 @@ impl Reader {
                 let until = Timestamp::from_micros(sleep.until_micros);
                 self.open(&place, OpenKind::Sleep { sequence, until }, 0);
             }
+            Kind::SignalAwaited(wait) => {
+                let place = self.place(wait.place);
+                self.places.insert(sequence, place.clone());
+                self.reach(&place, PastKind::Signal);
+                let until = (wait.until_micros != 0).then(|| Timestamp::from_micros(wait.until_micros));
+                self.open(&place, OpenKind::Signal { sequence, until }, 0);
+            }
             Kind::FannedOut(fanned) => {
                 let place = self.place(fanned.place);
                 self.reach(&place, PastKind::FanOut { width: fanned.width, duplicates: fanned.duplicates });
@@ -392,7 +423,8 @@ impl Reader {
 
     fn settled(&mut self, sequence: u64, settled: stored::StepSettled) -> Result<(), JournalError> {
         let place = self.spoken_of(sequence, settled.step, settled.place)?;
-        let was_open = self.history.open.remove(&(Arc::clone(&place.branch), place.position)).is_some();
+        let open = self.history.open.remove(&(Arc::clone(&place.branch), place.position));
+        let was_open = open.is_some();
         if settled.step == 0 {
             let hash = settled.request_hash.as_ref().try_into().ok();
             if was_open {
@@ -408,6 +440,7 @@ impl Reader {
         let result = match settled.result {
             Some(stored::step_settled::Result::Failure(failure)) => Err(load_failure(failure)),
             Some(stored::step_settled::Result::Response(response)) => Ok(response),
+            None if open.is_some_and(|open| matches!(open.kind, OpenKind::Signal { .. })) => Err(expired(&place)),
             None => Ok(Bytes::new()),
         };
         self.history.replay.push(Replay::Settled(place, result));

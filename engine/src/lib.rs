@@ -20,6 +20,7 @@ mod reset;
 pub mod retry;
 pub mod rpc;
 mod scope;
+pub mod signal;
 pub mod state;
 pub mod steps;
 pub mod store;
@@ -37,6 +38,7 @@ pub use hub::Watch;
 pub use limits::Limits;
 pub use retry::Retry;
 pub use rpc::{Level, Method, Rpc};
+pub use signal::SignalType;
 pub use state::State;
 pub use workflow::{Registry, Workflow};
 

@@ -15,6 +15,8 @@ pub struct Limits {
     pub runs_in_flight: u32,
     /// Longest fan-out key, step name or reason, in bytes.
     pub name_bytes: usize,
+    /// Most messages that wait in the inbox of one run.
+    pub inbox_messages: u32,
     /// A run that waits no longer than this stays in memory; otherwise it is given back until it is due.
     pub linger: Duration,
     /// Facts of reads are written behind for at most this long,
@@ -31,6 +33,7 @@ impl Default for Limits {
             fan_out_width: 10_000,
             runs_in_flight: 20_000,
             name_bytes: 512,
+            inbox_messages: 1_000,
             linger: Duration::from_secs(5),
             write_behind: Duration::from_millis(500),
             write_behind_bytes: 64 << 10,

@@ -138,6 +138,7 @@ impl Places {
                 Some(Kind::StepStarted(started)) => (0, started.place.as_ref()),
                 Some(Kind::SleepStarted(sleep)) => (0, sleep.place.as_ref()),
                 Some(Kind::Recorded(recorded)) => (0, recorded.place.as_ref()),
+                Some(Kind::SignalAwaited(wait)) => (0, wait.place.as_ref()),
                 Some(Kind::FannedOut(fanned)) => (0, fanned.place.as_ref()),
                 Some(Kind::Branched(branched)) => {
                     places.branches.entry(branched.path.clone()).or_insert(*number);

@@ -18,6 +18,7 @@ use crate::limits::Limits;
 use crate::place::{BranchId, Place, ROOT, SlotId};
 use crate::retry::Retry;
 use crate::rpc::Method;
+use crate::signal::SignalType;
 use crate::time::{Clock, Timestamp};
 
 mod branches;
@@ -32,6 +33,14 @@ pub(crate) enum Intent {
         slot: SlotId,
         place: Place,
         span: Duration,
+        journaled: bool,
+    },
+    /// Wait for a message, at most this long where a time is said.
+    Signal {
+        slot: SlotId,
+        place: Place,
+        type_name: String,
+        within: Option<Duration>,
         journaled: bool,
     },
     /// Write this down; it has no result to wait for.
@@ -50,7 +59,7 @@ impl Intent {
     fn begins(&self) -> Option<SlotId> {
         match self {
             Self::Call(call) if !call.journaled => Some(call.slot),
-            Self::Sleep { slot, journaled: false, .. } => Some(*slot),
+            Self::Sleep { slot, journaled: false, .. } | Self::Signal { slot, journaled: false, .. } => Some(*slot),
             _ => None,
         }
     }
@@ -86,6 +95,8 @@ pub(crate) enum Fault {
     Mismatch { journal: String, code: String },
     /// A step was built while another of its branch was in flight (semantics.md F4).
     UseBranch { step: String },
+    /// A wait for a signal that the workflow does not declare.
+    Undeclared { signal: String },
     /// A stated limit.
     Limit(Failure),
 }
@@ -95,6 +106,8 @@ pub(crate) enum Fault {
 pub(crate) struct Scope {
     pub(crate) run: Uuid,
     pub(crate) limits: Arc<Limits>,
+    /// The signals that the workflow declares.
+    pub(crate) signals: &'static [SignalType],
     clock: Clock,
     inner: Mutex<Inner>,
 }
@@ -139,7 +152,13 @@ pub(crate) enum Reached {
 }
 
 impl Scope {
-    pub(crate) fn new(run: Uuid, limits: Arc<Limits>, clock: Clock, mut past: Past) -> Self {
+    pub(crate) fn new(
+        run: Uuid,
+        limits: Arc<Limits>,
+        signals: &'static [SignalType],
+        clock: Clock,
+        mut past: Past,
+    ) -> Self {
         let root: Arc<str> = "".into();
         let branch = Branch {
             path: Arc::clone(&root),
@@ -159,7 +178,7 @@ impl Scope {
             past,
             fault: None,
         };
-        Self { run, limits, clock, inner: Mutex::new(inner) }
+        Self { run, limits, signals, clock, inner: Mutex::new(inner) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

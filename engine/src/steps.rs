@@ -115,6 +115,7 @@ pub mod call;
 pub mod fan_out;
 pub mod race;
 pub mod record;
+pub mod signal;
 pub mod sleep;
 
 /// A single step, the only thing that may go on beside others on one branch.

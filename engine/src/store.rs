@@ -16,9 +16,11 @@ use crate::time::Timestamp;
 mod changes;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+mod inbox;
 pub mod sqlite;
 
 pub use changes::{Amend, Asked, AuditEntry, Change, Command, ListAudit, Order, RequestKey};
+pub use inbox::{Message, Signal};
 
 /// The answer to one operation. Dropping it does not take the operation back.
 pub type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
@@ -47,6 +49,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Starts the run of one tick and advances the schedule's mark, both or neither (semantics.md T1).
     fn tick(&self, tick: Tick) -> Answer<Ticked>;
+
+    /// The messages of a run that it has not received, from the one after this number on, oldest first.
+    fn inbox(&self, run: Uuid, after: u64) -> Answer<Vec<Message>>;
 
     /// One run's row.
     fn run(&self, id: Uuid) -> Answer<Option<RunRow>>;
@@ -97,6 +102,8 @@ pub struct RunRow {
     pub sequence: u64,
     /// Bumped by every command; a start is refused while its owner has not seen the command.
     pub control: u64,
+    /// Number of messages that ever came to the run.
+    pub messages: u64,
     /// Why an operator asked the run to end; none where nobody did.
     pub cancel_requested: Option<String>,
     /// Whether a replica holds the run.
@@ -113,6 +120,8 @@ pub struct Status {
     pub ending_as: Option<State>,
     /// When the run goes on by itself once nobody holds it; none where only a command moves it.
     pub wake_at: Option<Timestamp>,
+    /// Names of the messages that make a run due that nobody holds.
+    pub awaits: Vec<String>,
     /// Number of journaled steps.
     pub steps: u32,
     /// Code and message of the failure, for lists.
@@ -166,6 +175,11 @@ pub struct Append {
     pub entry: Bytes,
     pub facts: u64,
     pub status: Status,
+    /// Where the run is given back: the number of messages that the owner knows to have come. If there are more, it looks
+    /// at them first.
+    pub messages: Option<u64>,
+    /// Numbers of the messages that the facts have received; they leave the inbox.
+    pub takes: Vec<u64>,
     /// Gives the run back: its state says when it is due again. An ended run is always given back.
     pub release: bool,
     /// What operators asked of the run in memory, and these facts do.
@@ -177,7 +191,7 @@ pub struct Append {
 pub enum Appended {
     /// The facts are durable.
     Done,
-    /// Nothing was written: a command came first. The owner looks at the row and decides again.
+    /// Nothing was written: a command or a message came first. The owner looks at the row and decides again.
     Commanded(Box<RunRow>),
 }
 
@@ -269,6 +283,8 @@ pub enum StoreError {
     /// The run's state does not allow the operation. Nothing was written.
     #[error("run {run} is {state}, which does not allow this")]
     Precondition { run: Uuid, state: State },
+    #[error("run {run} has {room} messages in its inbox, which is all that it may have")]
+    InboxFull { run: Uuid, room: u32 },
     /// A request id was used for another request before. Nothing was written.
     #[error("request_id {0} was used for another request")]
     RequestMismatch(Uuid),

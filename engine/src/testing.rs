@@ -8,7 +8,7 @@ mod probe;
 mod services;
 mod world;
 
-pub use crash::{Sweep, crash_everywhere};
+pub use crash::{Sweep, crash_everywhere, crash_everywhere_while};
 pub use probe::Probe;
 pub use services::{Arrival, Reply, Services};
 pub use world::World;

@@ -11,7 +11,7 @@ use crate::journal::{JournalError, Kind, load_failure, load_level};
 use crate::journal_v1 as stored;
 use crate::rpc::Level;
 use crate::state::State;
-use crate::store::RunRow;
+use crate::store::{Message, RunRow};
 use crate::time::Timestamp;
 
 /// A run with everything that is durable of it.
@@ -23,6 +23,8 @@ pub struct Detail {
     pub output: Option<Bytes>,
     pub failure: Option<Failure>,
     pub steps: Vec<StepView>,
+    /// Messages that no wait has received yet, oldest first.
+    pub inbox: Vec<Message>,
 }
 
 /// One journaled step.
@@ -45,6 +47,8 @@ pub struct StepView {
     /// Reads do not store their request.
     pub request: Option<Bytes>,
     pub response: Option<Bytes>,
+    /// Full name of the message that a wait for a signal brings.
+    pub message_type: Option<String>,
     pub failure: Option<Failure>,
     /// Whether an earlier attempt may have had the effect already.
     pub repeated: bool,
@@ -54,6 +58,7 @@ pub struct StepView {
 pub enum StepKind {
     Call,
     Sleep,
+    Signal,
     Record,
     FanOut,
     Branch,
@@ -70,6 +75,8 @@ pub enum StepState {
     NeedsDecision,
     /// A wait that a race was decided without.
     Withdrawn,
+    /// A wait whose time passed before its message came.
+    Expired,
 }
 
 impl StepView {
@@ -95,6 +102,7 @@ impl Detail {
             output: None,
             failure: None,
             steps: Vec::new(),
+            inbox: Vec::new(),
         };
         let mut reader = Reader::default();
         for (sequence, fact) in facts {
@@ -188,6 +196,7 @@ impl Reader {
                 key: None,
                 request: None,
                 response: None,
+                message_type: None,
                 failure: None,
                 repeated: false,
             });
@@ -248,10 +257,13 @@ impl Reader {
                         view.state = StepState::Failed;
                         view.failure = Some(load_failure(failure));
                     }
-                    Some(stored::step_settled::Result::Response(response)) if view.kind == StepKind::Call => {
+                    Some(stored::step_settled::Result::Response(response))
+                        if matches!(view.kind, StepKind::Call | StepKind::Signal) =>
+                    {
                         view.state = StepState::Succeeded;
                         view.response = Some(response);
                     }
+                    None if view.kind == StepKind::Signal => view.state = StepState::Expired,
                     _ => view.state = StepState::Succeeded,
                 }
             }
@@ -264,6 +276,13 @@ impl Reader {
                 let view = self.step(sleep.place, StepKind::Sleep, at);
                 view.state = StepState::Waiting;
                 view.next_attempt_at = Some(Timestamp::from_micros(sleep.until_micros));
+                self.index(sequence);
+            }
+            Kind::SignalAwaited(wait) => {
+                let view = self.step(wait.place, StepKind::Signal, at);
+                view.state = StepState::Waiting;
+                view.next_attempt_at = (wait.until_micros != 0).then(|| Timestamp::from_micros(wait.until_micros));
+                view.message_type = Some(wait.type_name);
                 self.index(sequence);
             }
             Kind::FannedOut(fanned) => {

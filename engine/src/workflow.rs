@@ -11,6 +11,7 @@ use prost::{Message, Name};
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::signal::SignalType;
 
 /// Says what to do: composes calls to services. Its code must be deterministic between steps: time, randomness
 /// and everything else from outside comes through the [`Context`].
@@ -23,6 +24,9 @@ pub trait Workflow: Send + Sync + 'static {
     const DESCRIPTION: &'static str = "";
     /// A run fails with DEADLINE_EXCEEDED this long after its start, unless the start says otherwise.
     const DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// The signals that it takes, for example `&[SignalType::of::<Paid>("payment")]`. Others are refused.
+    const SIGNALS: &'static [SignalType] = &[];
 
     /// The input message.
     type Input: Message + Name + Default + 'static;
@@ -63,6 +67,7 @@ impl Registry {
             input_type: W::Input::full_name(),
             output_type: W::Output::full_name(),
             deadline: W::DEADLINE,
+            signals: W::SIGNALS,
             check: |input| W::Input::decode(input).map(drop),
             begin: Box::new(move |ctx, input| {
                 let workflow = make();
@@ -102,6 +107,7 @@ pub struct Definition {
     /// Full name of the output message.
     pub output_type: String,
     pub deadline: Duration,
+    pub signals: &'static [SignalType],
     check: fn(Bytes) -> Result<(), prost::DecodeError>,
     begin: Box<Begin>,
 }
@@ -110,6 +116,11 @@ impl Definition {
     /// Whether these bytes are an input message.
     pub(crate) fn check_input(&self, input: Bytes) -> Result<(), prost::DecodeError> {
         (self.check)(input)
+    }
+
+    /// The signal of this name, if the workflow takes it.
+    pub fn signal(&self, name: &str) -> Option<&'static SignalType> {
+        self.signals.iter().find(|signal| signal.name() == name)
     }
 
     /// A fresh scope: a new workflow value over this context.

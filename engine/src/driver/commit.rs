@@ -24,6 +24,8 @@ pub(super) struct Commit {
 struct Carried {
     /// What operators asked for and this append does.
     promised: Vec<Promised>,
+    /// Messages that its facts have received.
+    takes: Vec<u64>,
     entry: Bytes,
     /// Bytes and facts before the starts: what a refused append leaves.
     learned: (usize, u64),
@@ -98,6 +100,7 @@ impl Driver {
         self.flush = false;
         self.flush_at = None;
         let promised = if self.create.is_none() { std::mem::take(&mut self.promised) } else { Vec::new() };
+        let takes = self.inbox.take();
         let answer = match self.create.take() {
             Some((mut run, started)) => {
                 run.entry = entry.clone();
@@ -113,11 +116,13 @@ impl Driver {
                 entry: entry.clone(),
                 facts,
                 status: status.clone(),
+                messages: release.then_some(self.row.messages),
+                takes: takes.clone(),
                 release,
                 changes: promised.iter().map(|promised| promised.change.clone()).collect(),
             })),
         };
-        let carries = Carried { promised, entry, learned, facts, starts, status, release: release || ended };
+        let carries = Carried { promised, takes, entry, learned, facts, starts, status, release: release || ended };
         self.commit = Some(Commit { answer, carries });
     }
 
@@ -153,13 +158,16 @@ impl Driver {
 
     /// Nothing goes on but waiting for times or decisions.
     fn is_idle(&self) -> bool {
-        let waits = |step: &OpenStep| matches!(step.phase, Phase::Until(_) | Phase::Undecided);
+        let waits = |step: &OpenStep| matches!(step.phase, Phase::Until(_) | Phase::Message(_) | Phase::Undecided);
         let code_waits = self.parked.is_some() || self.draining() || !self.steps.is_empty();
         code_waits && self.steps.values().all(|step| waits(step))
     }
 
     /// Whether an idle run is given back to the store rather than kept in memory.
     fn gives_back(&self) -> bool {
+        if self.inbox.is_looking() {
+            return false;
+        }
         if self.parked.is_some() || self.draining() {
             return true;
         }
@@ -190,6 +198,7 @@ impl Driver {
             reason,
             ending_as: ending.filter(|ending| !ending.concluded).map(|ending| ending.state),
             wake_at: self.wake_at(state),
+            awaits: if idle && self.parked.is_none() { self.awaited() } else { Vec::new() },
             steps: self.scope.steps(),
             error: ending
                 .and_then(|ending| ending.result.as_ref().err())
@@ -249,6 +258,7 @@ impl Driver {
         };
         if let Appended::Commanded(row) = appended {
             self.promised.splice(..0, commit.promised.drain(..));
+            self.inbox.restore(std::mem::take(&mut commit.takes));
             self.commanded(&commit, &row);
             return None;
         }
@@ -301,7 +311,9 @@ impl Driver {
                     call.started = None;
                 }
                 // Facts that came after the starts move up.
-                Work::Sleep { sequence } if *sequence > last_learned => *sequence -= dropped,
+                Work::Sleep { sequence } | Work::Signal { sequence } if *sequence > last_learned => {
+                    *sequence -= dropped
+                }
                 _ => {}
             }
         }
@@ -318,6 +330,9 @@ impl Driver {
         self.buffer.restore(&commit.entry[..length], learned);
         self.flush = true;
         self.row.control = row.control;
+        if row.messages > self.row.messages {
+            self.look();
+        }
         if row.cancel_requested.is_some() && self.ending.is_none() {
             self.cancel();
         } else if self.ending.is_some() {

@@ -84,7 +84,7 @@ impl Driver {
         let waiting: Vec<SlotId> = self
             .steps
             .iter()
-            .filter(|(_, step)| matches!(step.phase, Phase::Until(_)))
+            .filter(|(_, step)| matches!(step.phase, Phase::Until(_) | Phase::Message(_)))
             .map(|(slot, _)| *slot)
             .collect();
         let now = self.shared.clock.now();

@@ -11,7 +11,7 @@ impl Driver {
         for slot in losers {
             let Some(step) = self.steps.get_mut(slot) else { continue };
             step.let_go = true;
-            if let Work::Sleep { sequence } = step.work {
+            if let Work::Sleep { sequence } | Work::Signal { sequence } = step.work {
                 withdrawn.push(sequence);
             }
             if !goes_on(step) {
@@ -32,6 +32,6 @@ impl Driver {
 fn goes_on(step: &OpenStep) -> bool {
     match &step.work {
         Work::Call(call) => call.started.is_some(),
-        Work::Sleep { .. } => false,
+        Work::Sleep { .. } | Work::Signal { .. } => false,
     }
 }

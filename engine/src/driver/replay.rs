@@ -31,7 +31,7 @@ impl Driver {
     ) -> Self {
         let row = row_of(&run);
         let past = Past::none(run.created_at);
-        let scope = Scope::new(run.id, Arc::clone(&shared.limits), shared.clock.clone(), past);
+        let scope = Scope::new(run.id, Arc::clone(&shared.limits), workflow.signals, shared.clock.clone(), past);
         let mut driver = Self::new(shared, handle, workflow, row, input, scope);
         driver.learn(created_fact(&run, &driver.workflow, driver.input.clone()));
         driver.create = Some((run, started));
@@ -67,9 +67,18 @@ impl Driver {
         };
         let input = history.created.input.take().unwrap_or_default().value;
         let past = std::mem::take(&mut history.past);
-        let scope = Scope::new(row.id, Arc::clone(&shared.limits), shared.clock.clone(), past);
+        let unread = match row.messages {
+            0 => Ok(Vec::new()),
+            _ => shared.store.inbox(row.id, 0).await,
+        };
+        let unread = unread.map_err(|error| {
+            tracing::warn!(run = %row.id, %error, "inbox not read");
+            Exit::Lost
+        })?;
+        let scope = Scope::new(row.id, Arc::clone(&shared.limits), workflow.signals, shared.clock.clone(), past);
         let cancelled = row.cancel_requested.is_some();
         let mut driver = Self::new(shared, handle, workflow, row, input, scope);
+        driver.find_inbox(std::mem::take(&mut history.returned), unread);
         driver.restore(history);
         if cancelled {
             driver.handle.wish(CANCEL);
@@ -91,7 +100,8 @@ impl Driver {
         error: &JournalError,
     ) -> Self {
         tracing::error!(run = %row.id, %error, "journal cannot be read");
-        let scope = Scope::new(row.id, Arc::clone(&shared.limits), shared.clock.clone(), Past::default());
+        let (limits, clock) = (Arc::clone(&shared.limits), shared.clock.clone());
+        let scope = Scope::new(row.id, limits, workflow.signals, clock, Past::default());
         let mut driver = Self::new(shared, handle, workflow, row, Bytes::new(), scope);
         // Nothing ends a run whose open steps are not known; not even its deadline.
         driver.row.deadline = crate::time::Timestamp::from_micros(i64::MAX);
@@ -178,6 +188,12 @@ impl Driver {
                         None => self.intend(Intent::Sleep { slot, place, span, journaled }),
                     }
                 }
+                Intent::Signal { slot, place, type_name, within, journaled } => {
+                    match open.remove(&(Arc::clone(&place.branch), place.position)) {
+                        Some(step) => self.reopen(slot, step, None),
+                        None => self.intend(Intent::Signal { slot, place, type_name, within, journaled }),
+                    }
+                }
                 other @ (Intent::Fact(_) | Intent::Raced { .. }) => self.intend(other),
             }
         }
@@ -227,6 +243,7 @@ fn row_of(run: &NewRun) -> RunRow {
         epoch: 0,
         sequence: 0,
         control: 0,
+        messages: 0,
         cancel_requested: None,
         owned: true,
     }

@@ -42,6 +42,7 @@ pub(crate) struct OpenStep {
 pub(crate) enum Work {
     Call(CallWork),
     Sleep { sequence: u64 },
+    Signal { sequence: u64 },
 }
 
 pub(crate) struct CallWork {
@@ -67,8 +68,17 @@ pub(crate) enum Phase {
     Sending,
     /// Waits for a time, for the next attempt or as a sleep.
     Until(Timestamp),
+    /// Waits for a message, and for a time where one is said.
+    Message(Option<Timestamp>),
     /// Only an operator can say whether it happened.
     Undecided,
+}
+
+impl OpenStep {
+    /// A step that only waits.
+    pub(super) fn waiting(place: Place, work: Work, begun_at: Timestamp, phase: Phase) -> Self {
+        Self { place, work, begun_at, attempts: 0, forgiven: 0, in_doubt: false, allowed: false, let_go: false, phase }
+    }
 }
 
 impl CallWork {
@@ -103,12 +113,14 @@ impl Driver {
                     self.reopen(call.slot, open, Some(*call));
                 }
             }
-            Intent::Sleep { slot, place, journaled: true, .. } => {
+            Intent::Sleep { slot, place, journaled: true, .. }
+            | Intent::Signal { slot, place, journaled: true, .. } => {
                 if let Some(open) = self.held.remove(&(Arc::clone(&place.branch), place.position)) {
                     self.reopen(slot, open, None);
                 }
             }
             Intent::Call(call) => self.call(*call, 0),
+            Intent::Signal { slot, place, type_name, within, .. } => self.wait_for(slot, place, type_name, within),
             Intent::Sleep { slot, place, span, .. } => {
                 let until = self.shared.clock.now().after(span);
                 let sequence = self.next_sequence();
@@ -123,19 +135,8 @@ impl Driver {
     }
 
     fn sleep_until(&mut self, slot: SlotId, place: Place, sequence: u64, until: Timestamp) {
-        let work = Work::Sleep { sequence };
-        let (begun_at, phase) = (self.shared.clock.now(), Phase::Until(until));
-        let step = OpenStep {
-            place,
-            work,
-            begun_at,
-            attempts: 0,
-            forgiven: 0,
-            in_doubt: false,
-            allowed: false,
-            let_go: false,
-            phase,
-        };
+        let begun_at = self.shared.clock.now();
+        let step = OpenStep::waiting(place, Work::Sleep { sequence }, begun_at, Phase::Until(until));
         self.steps.insert(slot, Box::new(step));
         self.timers.insert((until, slot));
     }
@@ -176,6 +177,7 @@ impl Driver {
         let options = call.as_ref().map_or(CallOptions::default(), |call| call.options);
         let work = match (kind, call) {
             (OpenKind::Sleep { sequence, until }, _) => return self.sleep_until(slot, place, sequence, until),
+            (OpenKind::Signal { sequence, until }, _) => return self.wait_on(slot, place, sequence, until),
             (OpenKind::Effect { sequence, key, incarnation, level, request, started_at, deadline }, _) => CallWork {
                 level,
                 request,
@@ -273,7 +275,7 @@ impl Driver {
         let step = self.steps.get(&slot);
         let said = step.and_then(|step| match &step.work {
             Work::Call(call) => call.options.timeout,
-            Work::Sleep { .. } => None,
+            Work::Sleep { .. } | Work::Signal { .. } => None,
         });
         let path = step.map_or("", |step| &*step.place.name);
         let timeout = self.shared.transport.call_timeout(path, said);
@@ -389,7 +391,7 @@ impl Driver {
         let (request_hash, durable) = match &step.work {
             Work::Call(call) if call.started.is_none() => (Bytes::copy_from_slice(&call.hash), call.options.durable),
             Work::Call(call) => (Bytes::new(), call.options.durable),
-            Work::Sleep { .. } => (Bytes::new(), false),
+            Work::Sleep { .. } | Work::Signal { .. } => (Bytes::new(), false),
         };
         let result = result.map_err(|failure| failure.at(step.place.step_ref()));
         let stored_result = match &result {
@@ -411,6 +413,7 @@ impl Driver {
             outcome: outcome.into(),
             request_hash,
             begun_micros: if sequence == 0 { step.begun_at.as_micros() } else { 0 },
+            message: 0,
         }));
         self.flush |= durable;
         if self.code.is_some() {
@@ -425,6 +428,10 @@ impl Driver {
             Some(OpenStep { phase: Phase::Until(_), work: Work::Sleep { .. }, .. }) => {
                 self.settle(slot, Ok(Bytes::new()), stored::Outcome::Unspecified, false);
             }
+            Some(OpenStep { phase: Phase::Message(Some(until)), .. }) => {
+                let until = *until;
+                self.overdue(slot, until);
+            }
             // A drain begins nothing; the run is given back and goes on elsewhere.
             Some(OpenStep { phase: Phase::Until(_), .. }) if !self.draining() => self.attempt(slot),
             _ => {}
@@ -435,7 +442,9 @@ impl Driver {
 /// How a fact names a step: by the number of its start, or by its place.
 pub(super) fn reference(step: &OpenStep) -> (u64, Option<stored::Place>) {
     match &step.work {
-        Work::Call(CallWork { started: Some((sequence, _)), .. }) | Work::Sleep { sequence } => (*sequence, None),
+        Work::Call(CallWork { started: Some((sequence, _)), .. })
+        | Work::Sleep { sequence }
+        | Work::Signal { sequence } => (*sequence, None),
         Work::Call(_) => (0, Some(step.place.stored())),
     }
 }

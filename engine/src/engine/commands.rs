@@ -20,10 +20,7 @@ impl Engine {
     pub async fn cancel(&self, run: Uuid, asked: Asked) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
         let row = self.command(run, asked.to("CancelRun", ""), Order::Cancel).await?;
-        match self.shared.handle(run) {
-            Some(handle) => handle.wish(driver::CANCEL),
-            None => self.shared.due.notify_one(),
-        }
+        self.shared.tell(run, driver::CANCEL);
         Ok(row)
     }
 
@@ -66,6 +63,7 @@ impl Engine {
                 reason: String::new(),
                 ending_as: None,
                 wake_at: Some(now),
+                awaits: Vec::new(),
                 steps: row.status.steps,
                 error: None,
             },

@@ -100,7 +100,12 @@ impl Engine {
     pub async fn detail(&self, run: Uuid) -> Result<Detail, EngineError> {
         let row = self.shared.store.run(run).await?.ok_or(EngineError::NotFound(run))?;
         let facts = self.facts(&row).await?;
-        Detail::read(row, facts).map_err(|error| EngineError::Journal { run, error })
+        let may_have_messages = row.messages > 0;
+        let mut detail = Detail::read(row, facts).map_err(|error| EngineError::Journal { run, error })?;
+        if may_have_messages {
+            detail.inbox = self.shared.store.inbox(run, 0).await?;
+        }
+        Ok(detail)
     }
 
     pub(super) async fn facts(&self, row: &RunRow) -> Result<Vec<stored::Fact>, EngineError> {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::Status;
+use super::{Signal, Status};
 use crate::time::Timestamp;
 
 /// Who asks for a change, and why.
@@ -54,11 +54,14 @@ pub struct Command {
     pub order: Order,
 }
 
-/// What a command does. Every one but `Pin` bumps the run's control version.
+/// What a command does. Every one but `Pin` and `Signal` bumps the run's control version.
 #[derive(Clone, Debug)]
 pub enum Order {
     /// Asks the run to end. One that nobody holds becomes due at once.
     Cancel,
+    /// Puts a message into the run's inbox. The run looks at it before it is given back, and becomes due where nobody
+    /// holds it and it waits for the message.
+    Signal(Signal),
     /// Adds facts to a run that nobody holds and moves its row, if both are what whoever asks has seen.
     Amend(Box<Amend>),
 }

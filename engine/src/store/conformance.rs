@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     Amend, Append, Appended, Asked, Change, ClaimRuns, Claimed, Command, Created, ListAudit, NewRun, Order, RequestKey,
-    RunRow, Status, Store, StoreError,
+    RunRow, Signal, Status, Store, StoreError,
 };
 use crate::state::State;
 use crate::time::{Clock, Timestamp};
@@ -26,6 +26,7 @@ mod appending;
 mod auditing;
 mod claiming;
 mod commands;
+mod messaging;
 mod reading;
 mod ticking;
 
@@ -119,6 +120,14 @@ sentences! {
         an_amendment_that_was_overtaken_by_a_command_is_fenced
         a_run_that_needs_a_decision_keeps_being_asked_to_end
     }
+    messaging {
+        messages_are_kept_in_the_order_in_which_they_came
+        a_message_makes_due_who_waits_for_it
+        a_run_is_not_given_back_beside_a_message_that_it_has_not_seen
+        messages_leave_the_inbox_with_the_append_that_received_them
+        an_inbox_has_so_much_room_and_that_of_an_ended_run_none
+        a_message_of_one_request_comes_once
+    }
     reading {
         a_journal_is_read_in_pages
         runs_are_listed_newest_first_in_pages
@@ -144,7 +153,7 @@ fn now() -> Timestamp {
 
 /// A status in this state and nothing beside.
 fn status(state: State) -> Status {
-    Status { state, reason: String::new(), ending_as: None, wake_at: None, steps: 0, error: None }
+    Status { state, reason: String::new(), ending_as: None, wake_at: None, awaits: Vec::new(), steps: 0, error: None }
 }
 
 fn sleeping(wake_at: Timestamp) -> Status {
@@ -184,6 +193,8 @@ fn fact(run: Uuid, epoch: u64, sequence: u64) -> Append {
         entry: Bytes::from(format!("fact {}", sequence + 1)),
         facts: 1,
         status: status(State::Running),
+        messages: None,
+        takes: Vec::new(),
         release: false,
         changes: Vec::new(),
     }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     Answer, Append, Appended, AuditEntry, Change, ClaimRuns, Claimed, Command, Created, JournalEntry, ListAudit,
-    ListRuns, NewRun, Order, RunRow, Schedule, ScheduleRow, Store, StoreError, Tick, Ticked,
+    ListRuns, Message as Received, NewRun, Order, RunRow, Schedule, ScheduleRow, Store, StoreError, Tick, Ticked,
 };
 use crate::claim::Claim;
 use crate::time::Clock;
@@ -33,6 +33,7 @@ mod commands;
 mod database;
 #[cfg(any(test, feature = "testing"))]
 mod faults;
+mod inbox;
 #[cfg(any(test, feature = "testing"))]
 mod inline;
 mod job;
@@ -204,6 +205,7 @@ impl Store for Sqlite {
 
     fn command(&self, command: Command) -> Answer<RunRow> {
         let bytes = match &command.order {
+            Order::Signal(signal) => signal.payload.len(),
             Order::Amend(amend) => amend.entry.len(),
             Order::Cancel => 0,
         };
@@ -217,6 +219,10 @@ impl Store for Sqlite {
     fn tick(&self, tick: Tick) -> Answer<Ticked> {
         let bytes = tick.run.entry.len();
         self.write(tick, bytes, schedules::tick)
+    }
+
+    fn inbox(&self, run: Uuid, after: u64) -> Answer<Vec<Received>> {
+        self.read(inbox::Unread { run, after }, inbox::unread)
     }
 
     fn run(&self, id: Uuid) -> Answer<Option<RunRow>> {

@@ -43,9 +43,24 @@ where
     W::Input: Clone,
     W::Output: PartialEq + std::fmt::Debug,
 {
+    crash_everywhere_while::<W>(world, input, async |_, _| ()).await
+}
+
+/// The same while somebody does something with the run, such as sending it signals: from the start again where the
+/// replica is killed meanwhile, so under request ids.
+pub async fn crash_everywhere_while<W>(
+    world: impl Fn(Probe) -> World,
+    input: W::Input,
+    act: impl AsyncFn(&World, Uuid),
+) -> Sweep<W::Output>
+where
+    W: Workflow,
+    W::Input: Clone,
+    W::Output: PartialEq + std::fmt::Debug,
+{
     let request = Uuid::from_u128(0x5eed);
     let whole = world(Probe::counting());
-    let (result, effects) = finish::<W>(&whole, input.clone(), request).await;
+    let (result, effects) = finish::<W>(&whole, input.clone(), request, &act).await;
     let points = whole.probe().points();
     drop(whole);
 
@@ -53,20 +68,12 @@ where
     for (point, name) in points.iter().enumerate() {
         let probe = Probe::killing_at(point);
         let first = world(probe.clone());
-        let started = first.start_once::<W>(input.clone(), Some(request));
         tokio::select! {
             () = probe.death() => {}
-            started = started => {
-                if let Ok(run) = started {
-                    tokio::select! {
-                        () = probe.death() => {}
-                        _ = first.end_of(run) => {}
-                    }
-                }
-            }
+            _ = finish::<W>(&first, input.clone(), request, &act) => {}
         }
         let second = first.crash(Probe::counting());
-        let (after, seen) = finish::<W>(&second, input.clone(), request).await;
+        let (after, seen) = finish::<W>(&second, input.clone(), request, &act).await;
         if after != result {
             differences.push((point, format!("{name}: ended as {after:?}")));
         }
@@ -79,12 +86,17 @@ where
 
 type Effects = BTreeMap<(&'static str, Bytes), Identity>;
 
-async fn finish<W: Workflow>(world: &World, input: W::Input, request: Uuid) -> (Result<W::Output, Failure>, Effects) {
+async fn finish<W: Workflow>(
+    world: &World,
+    input: W::Input,
+    request: Uuid,
+    act: &impl AsyncFn(&World, Uuid),
+) -> (Result<W::Output, Failure>, Effects) {
     let run = match world.start_once::<W>(input, Some(request)).await {
         Ok(run) => run,
         Err(error) => return (Err(Failure::new(crate::failure::Code::Internal, error.to_string())), Effects::new()),
     };
-    let result = world.result_of::<W>(run).await;
+    let (result, ()) = tokio::join!(world.result_of::<W>(run), act(world, run));
     (result, world.services().identities())
 }
 

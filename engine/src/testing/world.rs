@@ -15,7 +15,7 @@ use crate::limits::Limits;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
     Answer, Append, Appended, Asked, AuditEntry, Change, ClaimRuns, Claimed, Command, Created, JournalEntry, ListAudit,
-    ListRuns, NewRun, RequestKey, RunRow, Schedule, ScheduleRow, Store, StoreError, Tick, Ticked,
+    ListRuns, Message as Received, NewRun, RequestKey, RunRow, Schedule, ScheduleRow, Store, StoreError, Tick, Ticked,
 };
 use crate::time::{Clock, Timestamp};
 use crate::view::Detail;
@@ -134,6 +134,22 @@ impl World {
         });
         let start = Start { workflow: W::NAME.to_owned(), input, asked, deadline: None };
         Ok(self.engine.start(start).await?.id)
+    }
+
+    /// Sends a run a message. Under a request id it comes once, however often it is sent.
+    ///
+    /// # Errors
+    /// As [`Engine::signal`].
+    pub async fn signal<M: Message>(
+        &self,
+        run: Uuid,
+        name: &str,
+        message: &M,
+        request: Option<Uuid>,
+    ) -> Result<RunRow, EngineError> {
+        let message: Bytes = message.encode_to_vec().into();
+        let request = request.map(|id| RequestKey { id, hash: crate::identity::hash(&message) });
+        self.engine.signal(run, name, message, Asked { request, ..Asked::new("test", "") }).await
     }
 
     /// Runs a workflow to its end.
@@ -260,6 +276,10 @@ impl Store for ProbedStore {
 
     fn tick(&self, tick: Tick) -> Answer<Ticked> {
         self.write("before tick", "ticked", |store| store.tick(tick))
+    }
+
+    fn inbox(&self, run: Uuid, after: u64) -> Answer<Vec<Received>> {
+        self.store.inbox(run, after)
     }
 
     fn run(&self, id: Uuid) -> Answer<Option<RunRow>> {

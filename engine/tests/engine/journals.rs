@@ -87,6 +87,12 @@ fn kind() -> impl Strategy<Value = Option<stored::fact::Kind>> {
         (place(), any::<bool>()).prop_map(|(place, new_incarnation)| {
             Some(Kind::Reset(stored::Reset { place, new_incarnation, reason: String::new() }))
         }),
+        (place(), any::<i64>()).prop_map(|(place, until_micros)| {
+            Some(Kind::SignalAwaited(stored::SignalAwaited { place, until_micros, type_name: String::new() }))
+        }),
+        (0..6_u64, any::<u64>()).prop_map(|(step, message)| {
+            Some(Kind::StepSettled(stored::StepSettled { step, message, ..Default::default() }))
+        }),
         (place(), any::<u32>(), 0..6_u64).prop_map(|(place, winner, step)| {
             Some(Kind::Raced(stored::Raced { place, winner, withdrawn: vec![step] }))
         }),
@@ -108,6 +114,7 @@ fn claimed_with(entry: Bytes, facts: u64) -> State {
             reason: String::new(),
             ending_as: None,
             wake_at: Some(now),
+            awaits: Vec::new(),
             steps: 0,
             error: None,
         };

@@ -12,3 +12,4 @@ mod operators;
 mod races;
 mod runs;
 mod schedules;
+mod signals;

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::journal::decode_entry;
 use engine::journal_v1::fact::Kind as Fact;
+use engine::journal_v1::step_settled;
 use engine::store::JournalEntry;
 use engine::testing::{Arrival, World};
-use engine::view::StepState;
+use engine::view::{StepKind, StepState};
 use engine::{Level, Rpc, State};
 use prost::Message;
 use uuid::Uuid;
@@ -25,6 +26,7 @@ pub(crate) async fn all(simulation: &mut Simulation, world: &World) {
         rests(world, run, &mut found).await;
         nothing_starts_after_a_cancel(run, &mut found);
         numbers_are_right(&run.journal, &mut found);
+        messages_are_received_once(world, run, &mut found).await;
         brought_what_services_said(world, run, simulation, &mut found).await;
         let own: Vec<&Arrival> = arrivals.iter().filter(|arrival| arrival.run == run.id).collect();
         effects(run, &own, &mut found);
@@ -88,7 +90,7 @@ pub(crate) fn numbers_are_right(journal: &[JournalEntry], problems: &mut Vec<Str
     let mut settled = BTreeSet::new();
     for (number, fact) in (1_u64..).zip(facts.flatten()) {
         let step = match fact.kind {
-            Some(Fact::StepStarted(_) | Fact::SleepStarted(_)) => {
+            Some(Fact::StepStarted(_) | Fact::SleepStarted(_) | Fact::SignalAwaited(_)) => {
                 starts.insert(number);
                 continue;
             }
@@ -116,6 +118,33 @@ pub(crate) fn numbers_are_right(journal: &[JournalEntry], problems: &mut Vec<Str
         };
         if !starts.contains(&step) {
             problems.push(format!("fact {number} speaks of step {step}, which is no start"));
+        }
+    }
+}
+
+/// What was acknowledged was received or is still in the inbox, and nothing was received twice.
+async fn messages_are_received_once(world: &World, run: &Run, problems: &mut Vec<String>) {
+    let detail = world.detail(run.id).await;
+    let received = detail.steps.iter().filter(|step| step.kind == StepKind::Signal);
+    let mut seen = BTreeSet::new();
+    for message in received.filter_map(|step| step.response.clone()) {
+        if !seen.insert(message.clone()) {
+            problems.push(format!("{message:?} was received twice"));
+        }
+    }
+    // A retry may have made the run forget a receipt, and end without another.
+    let facts = run.journal.iter().flat_map(|entry| decode_entry(entry.sequence, entry.entry.clone()));
+    for fact in facts.flatten() {
+        if let Some(Fact::StepSettled(settled)) = fact.kind
+            && let (1.., Some(step_settled::Result::Response(message))) = (settled.message, settled.result)
+        {
+            seen.insert(message);
+        }
+    }
+    seen.extend(detail.inbox.into_iter().map(|message| message.payload));
+    for message in &run.sent {
+        if !seen.contains(&message.encode_to_vec()[..]) {
+            problems.push(format!("{message:?} was acknowledged and is lost"));
         }
     }
 }

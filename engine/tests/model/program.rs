@@ -97,6 +97,11 @@ pub(crate) enum Node {
         body: Arc<[Node]>,
     },
     Sleep(Duration),
+    /// A message, if one comes in time.
+    Signal {
+        name: &'static str,
+        within: Duration,
+    },
     Now,
     /// A random value that later requests carry.
     Record,
@@ -129,7 +134,8 @@ fn node(random: &mut Random, depth: u32) -> Node {
         0..=6 => Node::Call { leaf: leaf(random), catch: random.percent(60) },
         7 => Node::Puts { count: 1 + random.below(4), catch: random.percent(60) },
         8 => Node::Mixed { leaf: leaf(random), span: span(random), catch: random.percent(60) },
-        9 | 10 => Node::Sleep(span(random)),
+        9 => Node::Sleep(span(random)),
+        10 => Node::Signal { name: random.pick(&["left", "right"]), within: span(random) },
         11 => Node::Now,
         12 => Node::Race { first: span(random), second: span(random) },
         13 => Node::Record,

@@ -25,6 +25,8 @@ pub(crate) struct Run {
     pub(crate) retried: bool,
     /// Number of facts when the first cancel was acknowledged.
     pub(crate) cancelled: Option<u64>,
+    /// Messages that were acknowledged.
+    pub(crate) sent: Vec<Input>,
     /// The journal as it was last seen.
     pub(crate) journal: Vec<JournalEntry>,
 }
@@ -156,7 +158,7 @@ impl Simulation {
                 started = world.engine().start(start) => match started {
                     Ok(started) => {
                         let run = Run {
-                            id: started.id, input, deadline, retried: false, cancelled: None, journal: Vec::new(),
+                            id: started.id, input, deadline, retried: false, cancelled: None, sent: Vec::new(), journal: Vec::new(),
                         };
                         self.runs.push(run);
                         return world;
@@ -205,6 +207,7 @@ impl Simulation {
                 probe.kill();
             }
             3 | 6 | 7 if self.operators && self.random.percent(60) => self.cancel(world).await,
+            8 | 9 => self.signal(world).await,
             4 | 5 if self.operators => self.retry(world).await,
             _ => {}
         }
@@ -218,6 +221,21 @@ impl Simulation {
             () = probe.death() => {}
             answer = world.engine().cancel(run.id, Asked::new("test", "the model wants it")) => if let Ok(row) = answer {
                 run.cancelled.get_or_insert(row.sequence);
+            }
+        }
+    }
+
+    /// Sends a run a message that no other is like.
+    async fn signal(&mut self, world: &World) {
+        let index = usize::try_from(self.random.below(self.runs.len() as u64)).unwrap_or(0);
+        let name = self.random.pick(&["left", "right"]);
+        let message = Input { text: "message".to_owned(), number: self.random.next() };
+        let Some(run) = self.runs.get_mut(index) else { return };
+        let probe = world.probe().clone();
+        tokio::select! {
+            () = probe.death() => {}
+            answer = world.signal(run.id, name, &message, None) => if answer.is_ok() {
+                run.sent.push(message);
             }
         }
     }

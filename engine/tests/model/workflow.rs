@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine::steps::call::Call;
 use engine::steps::fan_out::Outcome;
 use engine::steps::race::First2;
-use engine::{Code, Context, Failure, Retry, Rpc, Workflow};
+use engine::{Code, Context, Failure, Retry, Rpc, SignalType, Workflow};
 use futures_util::future::BoxFuture;
 
 use crate::messages::{Answer, Charge, Input, Look, Output, Pay, Put};
@@ -19,6 +19,7 @@ impl Workflow for Interpreter {
     const NAME: &'static str = "model.interpreter";
     /// Longer than any program: a run that gets stuck never ends.
     const DEADLINE: Duration = Duration::from_secs(20 * 24 * 3_600);
+    const SIGNALS: &'static [SignalType] = &[SignalType::of::<Input>("left"), SignalType::of::<Input>("right")];
     type Input = Input;
     type Output = Output;
 
@@ -173,6 +174,10 @@ fn sequence(ctx: &Context, nodes: Arc<[Node]>, path: String) -> BoxFuture<'_, Re
                         Made::Charge(call) => drop(ctx.race((call, wait, body)).await),
                     }
                     trace.push_str("raced\n");
+                }
+                Node::Signal { name, within } => {
+                    let _came: Option<Input> = ctx.signal(name).within(*within).await?;
+                    trace.push_str("waited\n");
                 }
                 Node::Sleep(span) => ctx.sleep("nap", *span).await?,
                 Node::Now => {

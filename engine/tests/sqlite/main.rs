@@ -33,7 +33,7 @@ fn open(path: &Path) -> Result<Sqlite, StoreError> {
 }
 
 fn status(state: State) -> Status {
-    Status { state, reason: String::new(), ending_as: None, wake_at: None, steps: 0, error: None }
+    Status { state, reason: String::new(), ending_as: None, wake_at: None, awaits: Vec::new(), steps: 0, error: None }
 }
 
 fn running() -> NewRun {
@@ -62,6 +62,8 @@ fn fact(run: Uuid, epoch: u64, sequence: u64, bytes: usize) -> Append {
         entry: vec![7; bytes].into(),
         facts: 1,
         status: status(State::Running),
+        messages: None,
+        takes: Vec::new(),
         release: false,
         changes: Vec::new(),
     }

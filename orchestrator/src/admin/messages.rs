@@ -2,12 +2,15 @@
 
 use bytes::Bytes;
 use clients::google::rpc;
-use clients::orchestrator::admin::v1::{AuditEntry, Run, RunState, Schedule, Step, Workflow, step};
+use clients::orchestrator::admin::v1::{
+    AuditEntry, PendingSignal, Run, RunState, Schedule, Signal, Step, Workflow, step,
+};
 use engine::engine::{Ended, next_nominal};
 use engine::failure::Failure;
 use engine::rpc::Level;
+use engine::signal::SignalType;
 use engine::state::State;
-use engine::store::{self, RunRow, ScheduleRow};
+use engine::store::{self, Message, RunRow, ScheduleRow};
 use engine::time::Timestamp;
 use engine::view::{Detail, StepKind, StepState, StepView, path};
 use engine::workflow::Definition;
@@ -61,6 +64,7 @@ pub(super) fn detailed(detail: Detail, types: Types<'_>, max_steps: usize) -> Ru
     run.output = payload(types.map(|types| types.output_type.as_str()), detail.output.as_ref());
     set_failure(&mut run, detail.failure.as_ref());
     let mut budget = PAYLOAD_BUDGET;
+    run.pending_signals = detail.inbox.iter().map(|message| pending_signal(message, types, &mut budget)).collect();
     run.steps = chosen(detail.steps, max_steps).into_iter().map(|view| step(view, &mut budget)).collect();
     run
 }
@@ -95,6 +99,7 @@ fn step(view: StepView, budget: &mut usize) -> Step {
     }
     let types = method.filter(|_| fits).and_then(|entry| message_types(entry.method.service, entry.method.name));
     let (request_type, response_type) = types.unzip();
+    let response_type = response_type.or_else(|| view.message_type.filter(|_| fits));
     Step {
         path,
         kind: match view.kind {
@@ -104,6 +109,7 @@ fn step(view: StepView, budget: &mut usize) -> Step {
             StepKind::FanOut => step::Kind::FanOut,
             StepKind::Branch => step::Kind::Branch,
             StepKind::Race => step::Kind::Race,
+            StepKind::Signal => step::Kind::Signal,
         }
         .into(),
         state: match view.state {
@@ -114,6 +120,7 @@ fn step(view: StepView, budget: &mut usize) -> Step {
             StepState::Waiting => step::State::Waiting,
             StepState::NeedsDecision => step::State::NeedsDecision,
             StepState::Withdrawn => step::State::Withdrawn,
+            StepState::Expired => step::State::Expired,
         }
         .into(),
         method: if view.kind == StepKind::Call { view.name } else { String::new() },
@@ -168,6 +175,7 @@ pub(super) fn workflow(definition: &Definition, schedules: &[ScheduleRow], now: 
         description: definition.description.to_owned(),
         input_type: definition.input_type.clone(),
         output_type: definition.output_type.clone(),
+        signals: definition.signals.iter().map(signal).collect(),
         input_example_json: descriptors::example_json(&definition.input_type).unwrap_or_default(),
         descriptors: None,
         schedules: schedules
@@ -176,6 +184,25 @@ pub(super) fn workflow(definition: &Definition, schedules: &[ScheduleRow], now: 
             .map(|row| schedule(row, now))
             .collect(),
         default_deadline: prost_types::Duration::try_from(definition.deadline).ok(),
+    }
+}
+
+fn signal(signal: &SignalType) -> Signal {
+    Signal {
+        signal: signal.name().to_owned(),
+        message_type: signal.type_name(),
+        message_example_json: descriptors::example_json(&signal.type_name()).unwrap_or_default(),
+    }
+}
+
+fn pending_signal(message: &Message, types: Types<'_>, budget: &mut usize) -> PendingSignal {
+    let left = budget.checked_sub(message.payload.len());
+    *budget = left.unwrap_or(*budget);
+    let signal = types.filter(|_| left.is_some()).and_then(|types| types.signal(&message.name));
+    PendingSignal {
+        signal: message.name.clone(),
+        receive_time: Some(time(message.received_at)),
+        message: payload(signal.map(SignalType::type_name).as_deref(), Some(&message.payload)),
     }
 }
 

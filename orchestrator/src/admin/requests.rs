@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use clients::orchestrator::admin::v1::signal_run_request::MessageForm;
 use clients::orchestrator::admin::v1::start_run_request::InputForm;
 use clients::orchestrator::admin::v1::{RunState, RunView, StartRunRequest};
 use engine::state::State;
@@ -196,26 +197,38 @@ pub(super) fn start(metadata: &MetadataMap, mut request: StartRunRequest, input_
     let asked = violations.asked(metadata, "", &id, &request);
     let input = match request.input_form {
         None => Bytes::new(),
-        Some(InputForm::Input(any)) => packed(any, input_type, &mut violations),
-        Some(InputForm::InputJson(json)) => json_input(&json, input_type, &mut violations),
+        Some(InputForm::Input(any)) => packed("input", any, input_type, &mut violations),
+        Some(InputForm::InputJson(json)) => from_json("input", &json, input_type, &mut violations),
     };
     violations.or(Start { workflow: request.workflow, input, asked, deadline, wait })
 }
 
-fn packed(any: prost_types::Any, input_type: &str, violations: &mut Violations) -> Bytes {
+/// Reads the message of a signal whose messages are of `message_type`.
+pub(super) fn message(form: Option<MessageForm>, message_type: &str) -> Result<Bytes, Status> {
+    let mut violations = Violations::default();
+    let message = match form {
+        None => Bytes::new(),
+        Some(MessageForm::Message(any)) => packed("message", any, message_type, &mut violations),
+        Some(MessageForm::MessageJson(json)) => from_json("message", &json, message_type, &mut violations),
+    };
+    violations.or(message)
+}
+
+fn packed(field: &str, any: prost_types::Any, expected: &str, violations: &mut Violations) -> Bytes {
     let given = descriptors::type_name(&any.type_url);
-    if given != input_type {
-        violations.note("input.type_url", format!("{given:?} is not the workflow's input; expected {input_type}"));
+    if given != expected {
+        violations.note(&format!("{field}.type_url"), format!("{given:?} is not what is taken; expected {expected}"));
         return Bytes::new();
     }
     // Whether the bytes decode is for the engine to say, which knows the type itself.
     Bytes::from(any.value)
 }
 
-fn json_input(json: &str, input_type: &str, violations: &mut Violations) -> Bytes {
-    let Some(descriptor) = descriptors::message(input_type) else {
-        violations.note("input_json", format!("{input_type} is not among the contracts; send it packed, as `input`"));
+fn from_json(field: &str, json: &str, expected: &str, violations: &mut Violations) -> Bytes {
+    let json_field = format!("{field}_json");
+    let Some(descriptor) = descriptors::message(expected) else {
+        violations.note(&json_field, format!("{expected} is not among the contracts; send it packed, as `{field}`"));
         return Bytes::new();
     };
-    violations.json("input_json", json, descriptor).unwrap_or_default()
+    violations.json(&json_field, json, descriptor).unwrap_or_default()
 }

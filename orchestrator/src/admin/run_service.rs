@@ -3,10 +3,11 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clients::orchestrator::admin::v1::run_service_server::RunService;
 use clients::orchestrator::admin::v1::{
     CancelRunRequest, GetRunRequest, ListRunsRequest, ListRunsResponse, ResolveStepRequest, RetryRunRequest, Run,
-    StartRunRequest, WatchRunRequest,
+    SignalRunRequest, StartRunRequest, WatchRunRequest,
 };
 use engine::engine::{Engine, EngineError, Start};
 use engine::store::{ListRuns, RunRow};
@@ -156,6 +157,29 @@ impl RunService for Runs {
         violations.or(())?;
         let engine = self.engine.clone();
         let row = to_the_end(async move { engine.cancel(id, asked).await }).await?;
+        Ok(Response::new(messages::run(row)))
+    }
+
+    async fn signal_run(&self, request: Request<SignalRunRequest>) -> Result<Response<Run>, Status> {
+        let (metadata, _, mut request) = request.into_parts();
+        let mut violations = Violations::default();
+        let id = violations.run_id(&request.run_id);
+        if request.signal.is_empty() {
+            violations.note("signal", "expected the name of a signal");
+        }
+        let request_id = std::mem::take(&mut request.request_id);
+        let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
+        violations.or(())?;
+        let SignalRunRequest { signal: name, message_form, .. } = request;
+        let workflow = self.row(id).await?.workflow;
+        let definition = self.engine.workflows().get(&workflow).ok_or_else(|| status::unknown_workflow(&workflow))?;
+        // An unknown signal is for the engine to refuse, which names the known ones.
+        let message = match definition.signal(&name) {
+            Some(signal) => requests::message(message_form, &signal.type_name())?,
+            None => Bytes::new(),
+        };
+        let engine = self.engine.clone();
+        let row = to_the_end(async move { engine.signal(id, &name, message, asked).await }).await?;
         Ok(Response::new(messages::run(row)))
     }
 

@@ -53,6 +53,11 @@ pub(super) fn from_engine(error: EngineError) -> Status {
             details.add_bad_request_violation("input", message.clone());
             (Code::InvalidArgument, details)
         }
+        EngineError::UnknownSignal { workflow, name, .. } => {
+            let mut details = info("UNKNOWN_SIGNAL", [("workflow", workflow.clone()), ("signal", name.clone())]);
+            details.add_bad_request_violation("signal", message.clone());
+            (Code::InvalidArgument, details)
+        }
         EngineError::LimitExceeded { limit, value, max } => (
             Code::ResourceExhausted,
             info(
@@ -77,6 +82,7 @@ fn from_store(error: &StoreError) -> Status {
         StoreError::Precondition { run, state } => {
             (Code::FailedPrecondition, info("RUN_STATE", [("run", run.to_string()), ("state", state.to_string())]))
         }
+        StoreError::InboxFull { run, .. } => (Code::ResourceExhausted, info("INBOX_FULL", [("run", run.to_string())])),
         StoreError::Fenced(run) => (Code::Aborted, info("RUN_CHANGED", [("run", run.to_string())])),
         StoreError::RequestMismatch(id) => return request_mismatch(message, &id.to_string()),
         StoreError::Unavailable(_) | StoreError::Closed => (Code::Unavailable, info("STORE_UNAVAILABLE", [])),

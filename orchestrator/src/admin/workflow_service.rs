@@ -62,7 +62,9 @@ impl WorkflowService for Workflows {
         violations.or(())?;
         let definition = self.engine.workflows().get(&name).ok_or_else(|| status::unknown_workflow(&name))?;
         let mut workflow = messages::workflow(definition, &self.schedules().await?, self.clock.now());
-        workflow.descriptors = Some(descriptors::files_of(&[&definition.input_type, &definition.output_type]));
+        let signals: Vec<String> = definition.signals.iter().map(|signal| signal.type_name()).collect();
+        let types = [&definition.input_type, &definition.output_type].into_iter().chain(&signals);
+        workflow.descriptors = Some(descriptors::files_of(&types.map(String::as_str).collect::<Vec<_>>()));
         Ok(Response::new(workflow))
     }
 }

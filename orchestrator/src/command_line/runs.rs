@@ -7,10 +7,12 @@ use super::exit::CommandError;
 use super::{Exit, Terminal};
 
 mod cancel;
+mod input;
 mod list;
 mod resolve;
 mod retry;
 mod show;
+mod signal;
 mod start;
 mod watch;
 
@@ -26,6 +28,8 @@ pub(super) enum Runs {
     Watch(watch::Watch),
     /// Ask a run to end; after the answer it starts nothing new.
     Cancel(cancel::CancelRun),
+    /// Send a run a message; it is kept until the run waits for it.
+    Signal(signal::SignalRun),
     /// Go on with a failed or blocked run from the step that failed.
     Retry(retry::RetryRun),
     /// Decide what became of a call that may or may not have happened; then the run goes on.
@@ -40,6 +44,7 @@ impl Runs {
             Self::Show(show) => show.run(terminal).await.map(|()| Exit::Ok),
             Self::Watch(watch) => watch.run(terminal).await,
             Self::Cancel(cancel) => cancel.run(terminal).await.map(|()| Exit::Ok),
+            Self::Signal(signal) => signal.run(terminal).await.map(|()| Exit::Ok),
             Self::Retry(retry) => retry.run(terminal).await.map(|()| Exit::Ok),
             Self::Resolve(resolve) => resolve.run(terminal).await.map(|()| Exit::Ok),
         }

@@ -94,6 +94,12 @@ fn shown(workflow: &Workflow) -> String {
         ("Deadline", span(workflow.default_deadline)),
     ]);
     text.push_str(&format!("\n\nExample of the input:\n{}", workflow.input_example_json));
+    for signal in &workflow.signals {
+        text.push_str(&format!(
+            "\n\nSignal {} takes {}, for example:\n{}",
+            signal.signal, signal.message_type, signal.message_example_json
+        ));
+    }
     if !workflow.schedules.is_empty() {
         let rows = workflow.schedules.iter().map(|schedule| {
             [

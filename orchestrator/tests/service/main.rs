@@ -7,4 +7,5 @@ mod decisions;
 mod nothing_else;
 mod process;
 mod runs;
+mod signals;
 mod support;

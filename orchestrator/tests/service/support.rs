@@ -13,7 +13,7 @@ use clients::orchestrator::admin::v1::{GetRunRequest, Run, StartRunRequest};
 use engine::store::sqlite::Sqlite;
 use engine::time::Clock;
 use engine::transport::{Attempt, Outcome, Reservation, Transport, Unsent};
-use engine::{Code, Context, Failure, Level, Method, Registry, Rpc, Workflow};
+use engine::{Code, Context, Failure, Level, Method, Registry, Rpc, SignalType, Workflow};
 use futures_util::future::BoxFuture;
 use orchestrator::command_line::{self, Exit, Terminal};
 use orchestrator::configuration::{Configuration, Schedule, Schedules};
@@ -50,6 +50,21 @@ impl Workflow for Nap {
     async fn run(&self, ctx: &Context, _: SendDueRequest) -> Result<SendDueResponse, Failure> {
         ctx.sleep("nap", Duration::from_secs(3_600)).await?;
         Ok(SendDueResponse::default())
+    }
+}
+
+/// Waits for a user, and says how many there were.
+pub(crate) struct Wait;
+
+impl Workflow for Wait {
+    const NAME: &'static str = "test.wait";
+    const SIGNALS: &'static [SignalType] = &[SignalType::of::<User>("arrived")];
+    type Input = SendDueRequest;
+    type Output = SendDueResponse;
+
+    async fn run(&self, ctx: &Context, _: SendDueRequest) -> Result<SendDueResponse, Failure> {
+        let user: User = ctx.signal("arrived").await?;
+        Ok(SendDueResponse { due: i32::from(!user.name.is_empty()), ..SendDueResponse::default() })
     }
 }
 
@@ -165,6 +180,7 @@ impl World {
         let mut workflows = Registry::new();
         workflows.register(|| Greet).unwrap();
         workflows.register(|| Nap).unwrap();
+        workflows.register(|| Wait).unwrap();
         workflows.register(|| Charge).unwrap();
         let clock = Clock::system();
         let listeners = Listeners::bind(&configuration).await.unwrap();

@@ -19,6 +19,7 @@ pub(super) async fn an_append_moves_the_row_and_adds_to_the_journal(stores: &dyn
     let store = stores.empty().await;
     let id = created(&*store, running()).await;
     let status = Status {
+        awaits: Vec::new(),
         state: State::BackingOff,
         reason: "SERVICE_DOWN: the service is down".to_owned(),
         ending_as: Some(State::Cancelled),

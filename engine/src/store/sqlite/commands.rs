@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::database::Database;
 use super::job::Fault;
-use super::{audit, requests, rows, runs};
+use super::{audit, inbox, requests, rows, runs};
 use crate::state::State;
 use crate::store::{Amend, Command, Order, RunRow, StoreError};
 
@@ -14,6 +14,7 @@ pub(super) fn command(db: &mut Database, command: &Command) -> Result<RunRow, Fa
     }
     let row = rows::get(&db.connection, command.run)?;
     match &command.order {
+        Order::Signal(signal) => inbox::signal(db, command, &row, signal)?,
         Order::Cancel => cancel(db, command, &row)?,
         Order::Amend(amend) => self::amend(db, command, &row, amend)?,
     }

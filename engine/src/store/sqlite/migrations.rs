@@ -8,7 +8,11 @@ use crate::store::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x4775_7261;
 
 /// File `n` of this list brings a store from version `n` to `n + 1`. Released files never change.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_runs.sql"), include_str!("migrations/0002_audit.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_runs.sql"),
+    include_str!("migrations/0002_audit.sql"),
+    include_str!("migrations/0003_inbox.sql"),
+];
 
 /// The schema that this release reads and writes.
 pub(super) const VERSION: usize = MIGRATIONS.len();

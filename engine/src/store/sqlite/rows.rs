@@ -16,7 +16,7 @@ macro_rules! select_runs {
             "SELECT runs.id, workflows.name, workflows.version, runs.state, runs.reason, runs.ending_as,
                     runs.wake_at, runs.steps, runs.error_code, runs.error_message, runs.created_at,
                     runs.updated_at, runs.ended_at, runs.deadline, runs.schedule, runs.nominal, runs.epoch,
-                    runs.sequence, runs.control, runs.cancel_requested,
+                    runs.sequence, runs.control, runs.cancel_requested, runs.messages, runs.awaits,
                     runs.owner IS (SELECT generation FROM store)
              FROM runs CROSS JOIN workflows ON workflows.id = runs.workflow ",
             $rest
@@ -55,6 +55,7 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
             reason: row.get(4)?,
             ending_as,
             wake_at: time(row, 6)?,
+            awaits: names(row, 21)?,
             steps: row.get(7)?,
             error,
         },
@@ -67,7 +68,8 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         sequence: count(row, 17)?,
         control: count(row, 18)?,
         cancel_requested: row.get(19)?,
-        owned: row.get(20)?,
+        messages: count(row, 20)?,
+        owned: row.get(22)?,
     })
 }
 
@@ -77,6 +79,16 @@ pub(super) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
 
 pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros))
+}
+
+/// Names as one text, one a line; none where there are none.
+pub(super) fn lines(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| names.join("\n"))
+}
+
+fn names(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<String>> {
+    let lines = row.get_ref(column)?.as_str_or_null()?;
+    Ok(lines.map_or_else(Vec::new, |lines| lines.lines().map(str::to_owned).collect()))
 }
 
 pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::database::Database;
 use super::job::Fault;
-use super::{audit, requests, rows};
+use super::{audit, inbox, requests, rows};
 use crate::state::State;
 use crate::store::{Append, Appended, Created, NewRun, Status, StoreError};
 use crate::time::Timestamp;
@@ -85,6 +85,7 @@ pub(super) fn append(db: &mut Database, append: &Append) -> Result<Appended, Fau
     if append.facts > 0 || !append.entry.is_empty() {
         journal(db, append.run, sequence, epoch, &append.entry)?;
     }
+    inbox::take(db, append)?;
     for change in &append.changes {
         audit::keep(db, change, append.run)?;
     }
@@ -134,9 +135,9 @@ fn move_on(db: &Database, append: &Append, sequence: i64) -> rusqlite::Result<bo
         .prepare_cached(
             "UPDATE runs SET sequence = ?6, updated_at = ?7, steps = ?8, wake_at = ?9, ending_as = ?10, reason = ?11,
                              error_code = ?12, error_message = ?13, state = ?5, owner = ?15, due_at = ?16,
-                             ended_at = ?17
+                             ended_at = ?17, awaits = ?18
              WHERE id = ?1 AND epoch = ?2 AND sequence = ?3 AND owner = ?4
-               AND (?14 IS NULL OR control = ?14)",
+               AND (?14 IS NULL OR control = ?14) AND (?19 IS NULL OR messages = ?19)",
         )?
         .execute(params![
             append.run.as_bytes(),
@@ -156,6 +157,8 @@ fn move_on(db: &Database, append: &Append, sequence: i64) -> rusqlite::Result<bo
             held.then_some(db.owner.generation),
             rows::micros(due_at),
             end.then_some(db.now.as_micros()),
+            rows::lines(&status.awaits),
+            append.messages.map(rows::number),
         ])?;
     Ok(changed > 0)
 }
@@ -163,7 +166,8 @@ fn move_on(db: &Database, append: &Append, sequence: i64) -> rusqlite::Result<bo
 /// Says why an append did not find its run the way its owner knows it.
 fn why_not(db: &Database, append: &Append) -> Result<Appended, Fault> {
     let row = rows::get(&db.connection, append.run)?;
-    let commanded = append.control.is_some_and(|seen| seen != row.control);
+    let commanded = append.control.is_some_and(|seen| seen != row.control)
+        || append.messages.is_some_and(|seen| seen != row.messages);
     if row.owned && row.epoch == append.epoch && row.sequence == append.sequence && commanded {
         return Ok(Appended::Commanded(Box::new(row)));
     }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use clients::google::rpc::Status;
-use clients::orchestrator::admin::v1::{GetRunRequest, Run, RunView, Step};
+use clients::orchestrator::admin::v1::{GetRunRequest, PendingSignal, Run, RunView, Step};
 
 use super::super::connection::{Output, Server};
 use super::super::exit::CommandError;
@@ -29,6 +29,9 @@ impl Show {
                 terminal.line(&facts_of(&run))?;
                 if !run.steps.is_empty() {
                     terminal.line(&format!("\n{}", table_of(&run.steps)))?;
+                }
+                if !run.pending_signals.is_empty() {
+                    terminal.line(&format!("\n{}", inbox_of(&run.pending_signals)))?;
                 }
                 let hidden = usize::try_from(run.step_count).unwrap_or(0).saturating_sub(run.steps.len());
                 if hidden > 0 {
@@ -81,6 +84,13 @@ fn table_of(steps: &[Step]) -> String {
         ]
     });
     table(["step", "state", "level", "attempts", "took", "error"], rows)
+}
+
+fn inbox_of(messages: &[PendingSignal]) -> String {
+    let rows = messages.iter().map(|message| {
+        [message.signal.clone(), time(message.receive_time.as_ref()), payload(message.message.as_ref())]
+    });
+    table(["signal not received", "came", "message"], rows)
 }
 
 /// A status as `CODE: message`.

@@ -1,6 +1,5 @@
 //! `orchestrator runs start`.
 
-use std::io::Read;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,6 +12,7 @@ use uuid::Uuid;
 use super::super::connection::{Output, Server};
 use super::super::exit::CommandError;
 use super::super::{Exit, Terminal, json};
+use super::input::read_input;
 use super::{exit_of, show};
 use crate::configuration::parse_duration;
 
@@ -84,17 +84,4 @@ fn is_open(status: &Status) -> bool {
         status.code(),
         Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled | Code::DeadlineExceeded
     )
-}
-
-fn read_input(given: &str) -> Result<String, CommandError> {
-    let unreadable = |what: &str, error: std::io::Error| CommandError::usage(format!("--input {what}: {error}"));
-    if given == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map_err(|error| unreadable("-", error))?;
-        return Ok(text);
-    }
-    match given.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| unreadable(given, error)),
-        None => Ok(given.to_owned()),
-    }
 }

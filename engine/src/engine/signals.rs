@@ -1,0 +1,39 @@
+//! How a run is sent a message.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{Engine, EngineError};
+use crate::driver;
+use crate::store::{Asked, Order, RunRow, Signal};
+
+impl Engine {
+    /// Sends a run a message. It is durable when this returns, and kept until the run waits for it.
+    ///
+    /// # Errors
+    /// Where the run is unknown or has ended, its workflow takes no such signal, the message is none or too large,
+    /// too many wait already, or the store fails.
+    pub async fn signal(&self, run: Uuid, name: &str, message: Bytes, asked: Asked) -> Result<RunRow, EngineError> {
+        self.check_asked(&asked)?;
+        let row = self.row(run).await?;
+        let Some(workflow) = self.shared.workflows.get(&row.workflow) else {
+            return Err(EngineError::UnknownWorkflow(row.workflow));
+        };
+        let Some(signal) = workflow.signal(name) else {
+            let known = workflow.signals.iter().map(|signal| signal.name().to_owned()).collect();
+            return Err(EngineError::UnknownSignal { workflow: row.workflow, name: name.to_owned(), known });
+        };
+        let max = self.shared.limits.payload_bytes;
+        if message.len() > max {
+            let value = message.len() as u64;
+            return Err(EngineError::LimitExceeded { limit: "payload_bytes", value, max: max as u64 });
+        }
+        signal
+            .check(message.clone())
+            .map_err(|error| EngineError::InvalidInput { expected: signal.type_name(), error: error.to_string() })?;
+        let signal = Signal { name: name.to_owned(), payload: message, room: self.shared.limits.inbox_messages };
+        let row = self.command(run, asked.to("SignalRun", name), Order::Signal(signal)).await?;
+        self.shared.tell(run, driver::MESSAGE);
+        Ok(row)
+    }
+}

@@ -1,0 +1,25 @@
+//! Messages to runs: durable before they are acknowledged, kept until a wait receives them.
+
+use bytes::Bytes;
+
+use crate::time::Timestamp;
+
+/// A message in a run's inbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Counts the messages that ever came to the run, from 1.
+    pub number: u64,
+    /// Name of the signal.
+    pub name: String,
+    pub payload: Bytes,
+    pub received_at: Timestamp,
+}
+
+/// A message to put into a run's inbox.
+#[derive(Clone, Debug)]
+pub struct Signal {
+    pub name: String,
+    pub payload: Bytes,
+    /// The most messages that may wait in the inbox, this one included.
+    pub room: u32,
+}
