@@ -132,17 +132,17 @@ fn with_metadata() -> Request<WriteRequest> {
 }
 
 async fn through_the_port(services: &Services) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    let within = Duration::from_secs(5);
+    let id = "3b241101-e2bb-4255-8caf-4136c566a962".parse().unwrap();
     let reservation = match services.try_reserve(WRITE) {
         Some(reservation) => reservation,
-        None => services.reserve(WRITE, deadline).await.unwrap(),
+        None => services.reserve(WRITE, id, within).await.unwrap().ready().await.unwrap(),
     };
-    let id = "3b241101-e2bb-4255-8caf-4136c566a962";
     let attempt = Attempt {
         request: Bytes::from(write().encode_to_vec()),
-        key: Some(id.parse().unwrap()),
-        deadline,
-        run: id.parse().unwrap(),
+        key: Some(id),
+        deadline: tokio::time::Instant::now() + within,
+        run: id,
         step: StepPlace::default(),
         number: 1,
         epoch: 1,

@@ -40,8 +40,8 @@ use bytes::Bytes;
 
 pub use balance::{Balancing, BalancingPolicy};
 pub use direct::{Direct, connect};
-pub(crate) use fault::End;
 pub use fault::Verdict;
+pub(crate) use fault::{End, Origin};
 pub use reserve::{Channel, Reserved};
 pub use resolver::{Resolution, Resolve, SystemResolver};
 pub use seam::Seam;

@@ -1,41 +1,75 @@
 //! One call to a service from its reservation to its outcome, through layers in an order that has reasons.
 //!
-//! 1. **Permit and connection** come first and before the engine writes anything down: what waits for them was surely not
-//!    sent (semantics.md E2).
-//! 2. **Deadline**: one for the call, over all attempts and the pauses between them. A service that fails late must not get
-//!    more of the step's time than one that fails early.
-//! 3. **Retry** stands above permit and connection, so that a call holds neither in a pause, and an attempt may go over
+//! 1. **Gate** ([`gate`]): limits and breaker come first, before the engine writes anything down, because what waits for
+//!    them was surely not sent (semantics.md E2). They are one layer, since both say how many calls the service gets, and
+//!    whoever waits stands in one queue that is fair over runs. It is passed by every attempt, not once by the call: what
+//!    the service feels is attempts, so a retry waits like any other, and an open breaker lets none through.
+//! 2. **Connection**: only who has a place asks for one. Otherwise all who wait would knock at a service that is down.
+//! 3. **Deadline**: one for the call, over all attempts and the pauses between them. A service that fails late must not get
+//!    more of the step's time than one that fails early. It begins when the first attempt is sent, so that a wait costs
+//!    none of it.
+//! 4. **Retry** stands above gate and connection, so that a call holds neither in a pause, and an attempt may go over
 //!    another connection than the one before. [`course`] decides, [`throttle`] is the budget.
-//! 4. **Claim** is the innermost: it is asked right before each attempt, because a pause may outlive it (E3).
+//! 5. **Claim** is the innermost: it is asked right before each attempt, because a pause may outlive it (E3).
 //!
 //! What the layers add up to is one outcome: in doubt as soon as one attempt was, unless a later one is done.
 
 use std::fmt;
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use engine::failure::{Code, Failure};
-use engine::transport::{Attempt, Outcome, Unsent};
-use tokio::time::{Instant, sleep};
+use engine::transport::{Attempt, Outage, Outcome, Unsent};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Request, Status};
+use uuid::Uuid;
 
 use crate::channel::{Channel, End, Reserved, Seam, Terms, Verdict};
 use crate::methods::{MethodEntry, Undecodable};
 use crate::policy::EffectivePolicy;
 
+use breaker::Sign;
+pub use breaker::{BreakerConfig, BreakerState};
 use course::Course;
+pub(crate) use gate::{Gate, GateConfig};
+pub use gate::{GateState, RateLimit, SeenError};
+use gate::{Pass, Queued};
 pub(crate) use throttle::Throttle;
 
+mod breaker;
+mod bucket;
 mod course;
+mod fair;
+mod gate;
 mod throttle;
+mod window;
 
 /// The way of all calls of one method.
 pub(crate) struct Stack {
     entry: &'static MethodEntry,
     channel: Channel,
     policy: EffectivePolicy,
-    /// Shared by all methods of the service.
+    /// Shared by all methods of the service, as is the budget.
+    gate: Arc<Gate>,
     throttle: Option<Arc<Throttle>>,
+}
+
+/// What an attempt needs before it can be sent.
+pub(crate) struct Ready {
+    // Given back in this order, so that whoever is let in next finds a permit.
+    connection: Reserved,
+    pass: Pass,
+}
+
+/// What comes of a wish for it.
+pub(crate) enum Wish {
+    Granted(Ready),
+    /// The service is down; the rest of the wait.
+    Down(Outage, BoxFuture<'static, Result<Ready, Unsent>>),
 }
 
 impl Stack {
@@ -43,28 +77,72 @@ impl Stack {
         entry: &'static MethodEntry,
         channel: Channel,
         policy: EffectivePolicy,
+        gate: Arc<Gate>,
         throttle: Option<Arc<Throttle>>,
     ) -> Self {
-        Self { entry, channel, policy, throttle }
+        Self { entry, channel, policy, gate, throttle }
     }
 
     pub(crate) fn policy(&self) -> &EffectivePolicy {
         &self.policy
     }
 
-    /// Waits for a permit and a connection, at most until the deadline.
-    pub(crate) async fn reserve(&self, deadline: Instant) -> Result<Reserved, Unsent> {
-        self.channel.reserve(deadline, self.policy.wait_for_ready).await
+    /// Waits for a place and a connection, for the latter at most so long.
+    pub(crate) async fn reserve(self: Arc<Self>, run: Uuid, connect_within: Duration) -> Result<Wish, Unsent> {
+        let mut queued = self.gate.queue(run);
+        loop {
+            let pass = tokio::select! {
+                biased;
+                pass = &mut queued => pass,
+                outage = self.gate.outage() => {
+                    return Ok(Wish::Down(outage, self.reserve_after_outage(queued, run, connect_within).boxed()));
+                }
+            };
+            match self.connect(pass, Instant::now() + connect_within).await {
+                Ok(ready) => return Ok(Wish::Granted(ready)),
+                Err(_) if self.gate.is_down() => queued = self.gate.queue(run),
+                Err(unsent) => return Err(unsent),
+            }
+        }
+    }
+
+    /// The same for one that knows of the outage. That there is no connection is no failure of the call as long as the
+    /// service is down: it only was the one to find out.
+    async fn reserve_after_outage(
+        self: Arc<Self>,
+        mut queued: Queued,
+        run: Uuid,
+        connect_within: Duration,
+    ) -> Result<Ready, Unsent> {
+        loop {
+            let pass = queued.await;
+            match self.connect(pass, Instant::now() + connect_within).await {
+                Err(_) if self.gate.is_down() => queued = self.gate.queue(run),
+                connected => return connected,
+            }
+        }
+    }
+
+    async fn connect(&self, pass: Pass, deadline: Instant) -> Result<Ready, Unsent> {
+        match self.channel.reserve(deadline, self.policy.wait_for_ready).await {
+            Ok(connection) => Ok(Ready { connection, pass }),
+            Err(unsent) => {
+                pass.not_connected(&unsent);
+                Err(unsent)
+            }
+        }
     }
 
     /// The same where nothing need be waited for.
-    pub(crate) fn try_reserve(&self) -> Option<Reserved> {
-        self.channel.try_reserve()
+    pub(crate) fn try_reserve(&self) -> Option<Ready> {
+        let pass = self.gate.try_enter()?;
+        let connection = self.channel.try_reserve()?;
+        Some(Ready { connection, pass })
     }
 
     /// Makes the call: the first attempt over what was reserved, the others as the policy has it.
-    pub(crate) async fn call(self: Arc<Self>, reserved: Reserved, attempt: Attempt) -> Outcome {
-        match self.exchange(reserved, attempt.clone(), 0).await {
+    pub(crate) async fn call(self: Arc<Self>, ready: Ready, attempt: Attempt) -> Outcome {
+        match self.exchange(ready, attempt.clone(), 0).await {
             Ok(answer) => self.succeeded(answer),
             // Kept apart, so that a call that succeeds at once does not carry the state of one that does not.
             Err(verdict) => Box::pin(self.go_on(attempt, verdict)).await,
@@ -79,6 +157,10 @@ impl Stack {
             let left = attempt.deadline.saturating_duration_since(Instant::now());
             let jitter = rand::random_range(0.8..1.2);
             let Some(pause) = course.next(&verdict, self.throttle.as_deref(), left, jitter) else { break };
+            // The engine waits for a service that is down, without attempts.
+            if self.gate.is_down() {
+                break;
+            }
             // A read changes nothing, so it leaves nothing in doubt.
             in_doubt |= self.entry.method.level.has_effects() && matches!(verdict.outcome, Outcome::Ambiguous { .. });
             tracing::debug!(
@@ -102,18 +184,45 @@ impl Stack {
             let failure = Failure::new(Code::Aborted, "the claim on the run was lost between two attempts");
             return Err(Verdict::new(Outcome::NotSent(Unsent { failure, retry_after: None }), End::Withheld));
         }
-        let reserved = self.reserve(attempt.deadline).await;
-        let reserved = reserved.map_err(|unsent| Verdict::new(Outcome::NotSent(unsent), End::NotTaken))?;
-        self.exchange(reserved, attempt.clone(), previous).await
+        let withheld = |code, message| {
+            let failure = Failure::new(code, message);
+            Err(Verdict::new(Outcome::NotSent(Unsent { failure, retry_after: None }), End::Withheld))
+        };
+        let pass = tokio::select! {
+            biased;
+            pass = self.gate.queue(attempt.run) => pass,
+            Outage { service, error, .. } = self.gate.outage() => {
+                return withheld(Code::Unavailable, format!("{service} is down and not called: {error}"));
+            }
+            () = sleep_until(attempt.deadline) => {
+                let message = format!("{}: waited in vain for a place among its calls", self.gate.service());
+                return withheld(Code::DeadlineExceeded, message);
+            }
+        };
+        let ready = self.connect(pass, attempt.deadline).await;
+        let ready = ready.map_err(|unsent| Verdict::new(Outcome::NotSent(unsent), End::NotTaken))?;
+        self.exchange(ready, attempt.clone(), previous).await
     }
 
     /// One attempt.
-    async fn exchange(&self, reserved: Reserved, attempt: Attempt, previous_attempts: u32) -> Result<Bytes, Verdict> {
+    async fn exchange(&self, ready: Ready, attempt: Attempt, previous_attempts: u32) -> Result<Bytes, Verdict> {
+        let Ready { connection, mut pass } = ready;
         let EffectivePolicy { max_request_bytes, max_response_bytes, attempt_header, .. } = self.policy;
         let terms = Terms { max_request_bytes, max_response_bytes, previous_attempts, attempt_header };
         let request = Request::new(attempt.request.clone());
-        let answer = (self.entry.call)(Seam::once(reserved, attempt, terms), request).await;
-        answer.map_err(|status| verdict(&status))
+        pass.begin();
+        match (self.entry.call)(Seam::once(connection, attempt, terms), request).await {
+            Ok(answer) => {
+                pass.ended(Sign::Well, None, None);
+                Ok(answer)
+            }
+            Err(status) => {
+                let verdict = verdict(&status);
+                let (sign, refused) = (Sign::of(&verdict), matches!(verdict.outcome, Outcome::Refused(_)));
+                pass.ended(sign, verdict.failure().filter(|_| !refused), verdict.retry_after);
+                Err(verdict)
+            }
+        }
     }
 
     fn succeeded(&self, answer: Bytes) -> Outcome {

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::failure::{Code, Failure};
-use engine::transport::{Attempt, CALL_TIMEOUT, Outcome, Reservation, Transport, Unsent};
-use futures_util::FutureExt;
+use engine::transport::{Attempt, CALL_TIMEOUT, Outcome, Reservation, Reserved, Reserving, Transport, Unsent};
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
+use futures_util::{FutureExt, TryFutureExt};
+use uuid::Uuid;
 
-use crate::channel::{Balancing, Channel, ChannelConfig, ChannelState, Reserved, Target, TargetError};
+use crate::channel::{Balancing, Channel, ChannelConfig, ChannelState, Target, TargetError};
 use crate::methods::{self, MethodEntry};
 use crate::policy::{EffectivePolicy, ServicePolicy};
-use crate::stack::{Stack, Throttle};
+use crate::stack::{Gate, GateConfig, Ready, Stack, Throttle, Wish};
+
+pub use crate::stack::{BreakerConfig, BreakerState, GateState, RateLimit, SeenError};
 
 /// A service that we call.
 #[derive(Clone, Debug)]
@@ -30,6 +32,10 @@ pub struct ServiceConfig {
     pub policy: ServicePolicy,
     /// Time for a call where neither its step nor the policy names one.
     pub call_timeout: Duration,
+    /// How often it is called at most; as often as there are calls where nothing is said.
+    pub rate: Option<RateLimit>,
+    /// When it counts as down, and how it is called again.
+    pub breaker: BreakerConfig,
 }
 
 impl Default for ServiceConfig {
@@ -41,6 +47,8 @@ impl Default for ServiceConfig {
             channel: ChannelConfig::default(),
             policy: ServicePolicy::default(),
             call_timeout: CALL_TIMEOUT,
+            rate: None,
+            breaker: BreakerConfig::default(),
         }
     }
 }
@@ -81,6 +89,8 @@ pub struct ServiceState {
     pub balancing: Balancing,
     /// How its channel is doing.
     pub channel: ChannelState,
+    /// Who is let through to it, and what came of that.
+    pub gate: GateState,
     /// Tokens that are left of its budget of retries, in thousandths; none where there is no budget.
     pub retry_millitokens: Option<u32>,
 }
@@ -100,12 +110,13 @@ struct Service {
     channel: Channel,
     policy: ServicePolicy,
     call_timeout: Duration,
+    gate: Arc<Gate>,
     throttle: Option<Arc<Throttle>>,
 }
 
-struct Reserve {
+struct Right {
     stack: Arc<Stack>,
-    reserved: Reserved,
+    ready: Ready,
 }
 
 impl Services {
@@ -115,7 +126,7 @@ impl Services {
     /// An address is none, or a prefix is there twice.
     pub fn new(configs: impl IntoIterator<Item = ServiceConfig>) -> Result<Self, ServicesError> {
         let mut services: Vec<Service> = Vec::new();
-        for ServiceConfig { name, prefix, address, channel, policy, call_timeout } in configs {
+        for ServiceConfig { name, prefix, address, channel, policy, call_timeout, rate, breaker } in configs {
             if let Some(first) = services.iter().find(|service| service.prefix == prefix) {
                 return Err(ServicesError::Twice { first: first.name.clone(), second: name, prefix });
             }
@@ -123,9 +134,14 @@ impl Services {
                 Ok(target) => target,
                 Err(source) => return Err(ServicesError::Address { name, source }),
             };
+            let gate = GateConfig { max_in_flight: channel.max_in_flight, rate, breaker };
             let channel = Channel::new(&name, target, channel, policy.balancing.clone());
+            let gate = Gate::new(&name, gate, {
+                let channel = channel.clone();
+                move || channel.capacity()
+            });
             let throttle = policy.throttling.map(|settings| Arc::new(Throttle::new(settings)));
-            services.push(Service { name, prefix, channel, policy, call_timeout, throttle });
+            services.push(Service { name, prefix, channel, policy, call_timeout, gate, throttle });
         }
         let route = |entry: &'static MethodEntry| {
             let fitting = services.iter().filter(|service| covers(&service.prefix, entry.method.service));
@@ -144,6 +160,7 @@ impl Services {
             address: service.channel.target().clone(),
             balancing: service.channel.balancing().clone(),
             channel: service.channel.state(),
+            gate: service.gate.state(),
             retry_millitokens: service.throttle.as_ref().map(|throttle| throttle.left()),
         };
         self.services.iter().map(state).collect()
@@ -158,29 +175,30 @@ impl Services {
 impl Service {
     fn stack(&self, entry: &'static MethodEntry) -> Stack {
         let policy = EffectivePolicy::new(entry.method, &self.policy, self.channel.config(), self.call_timeout);
-        Stack::new(entry, self.channel.clone(), policy, self.throttle.clone())
+        Stack::new(entry, self.channel.clone(), policy, Arc::clone(&self.gate), self.throttle.clone())
     }
 }
 
 impl Transport for Services {
-    fn reserve(&self, path: &str, deadline: Instant) -> BoxFuture<'static, Result<Box<dyn Reservation>, Unsent>> {
-        match self.routes.get(path) {
-            Some(stack) => {
-                let stack = Arc::clone(stack);
-                async move {
-                    let reserved = stack.reserve(deadline).await?;
-                    Ok(Box::new(Reserve { stack, reserved }) as Box<dyn Reservation>)
+    fn reserve(&self, path: &str, run: Uuid, connect_within: Duration) -> Reserving {
+        let Some(stack) = self.routes.get(path) else { return std::future::ready(Err(unrouted(path))).boxed() };
+        let stack = Arc::clone(stack);
+        async move {
+            let wish = Arc::clone(&stack).reserve(run, connect_within).await?;
+            Ok(match wish {
+                Wish::Granted(ready) => Reserved::Ready(Right::boxed(stack, ready)),
+                Wish::Down(outage, back) => {
+                    Reserved::Down(outage, back.map_ok(|ready| Right::boxed(stack, ready)).boxed())
                 }
-                .boxed()
-            }
-            None => std::future::ready(Err(unrouted(path))).boxed(),
+            })
         }
+        .boxed()
     }
 
     fn try_reserve(&self, path: &str) -> Option<Box<dyn Reservation>> {
         let stack = self.routes.get(path)?;
-        let reserved = stack.try_reserve()?;
-        Some(Box::new(Reserve { stack: Arc::clone(stack), reserved }))
+        let ready = stack.try_reserve()?;
+        Some(Right::boxed(Arc::clone(stack), ready))
     }
 
     fn call_timeout(&self, path: &str, said: Option<Duration>) -> Duration {
@@ -191,10 +209,16 @@ impl Transport for Services {
     }
 }
 
-impl Reservation for Reserve {
+impl Right {
+    fn boxed(stack: Arc<Stack>, ready: Ready) -> Box<dyn Reservation> {
+        Box::new(Self { stack, ready })
+    }
+}
+
+impl Reservation for Right {
     fn send(self: Box<Self>, attempt: Attempt) -> BoxFuture<'static, Outcome> {
-        let Self { stack, reserved } = *self;
-        stack.call(reserved, attempt).boxed()
+        let Self { stack, ready } = *self;
+        stack.call(ready, attempt).boxed()
     }
 }
 

@@ -10,10 +10,12 @@ use clients::transport::{ServiceConfig, Services};
 use demo::{Count, Faults, Settings, World};
 use engine::claim::Always;
 use engine::rpc::Rpc;
-use engine::transport::{Attempt, Outcome, StepPlace, Transport};
+use engine::transport::{Attempt, Outcome, Reserved, StepPlace, Transport};
 use prost::Message;
 use tonic::Code;
 use uuid::Uuid;
+
+const WITHIN: Duration = Duration::from_secs(10);
 
 fn transport(world: &World) -> Services {
     let config = |(name, address): (&str, std::net::SocketAddr)| ServiceConfig {
@@ -26,7 +28,7 @@ fn transport(world: &World) -> Services {
 }
 
 async fn send(transport: &Services, path: &str, request: Bytes, key: Option<Uuid>, number: u32) -> Outcome {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + WITHIN;
     let attempt = Attempt {
         request,
         key,
@@ -37,8 +39,9 @@ async fn send(transport: &Services, path: &str, request: Bytes, key: Option<Uuid
         epoch: 1,
         claim: Arc::new(Always),
     };
-    match transport.reserve(path, deadline).await {
-        Ok(reservation) => reservation.send(attempt).await,
+    match transport.reserve(path, attempt.run, WITHIN).await {
+        Ok(Reserved::Ready(reservation)) => reservation.send(attempt).await,
+        Ok(Reserved::Down(outage, _)) => panic!("{path} was not sent: {outage:?}"),
         Err(unsent) => panic!("{path} was not sent: {unsent:?}"),
     }
 }

@@ -47,6 +47,7 @@ mod flight;
 mod give_back;
 mod inbox;
 mod orders;
+mod outage;
 mod races;
 mod replay;
 mod step;

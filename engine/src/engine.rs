@@ -21,6 +21,7 @@ use crate::time::{Clock, Timestamp};
 use crate::transport::Transport;
 use crate::workflow::{Definition, Registry};
 
+mod away;
 mod claims;
 mod commands;
 mod decisions;
@@ -30,6 +31,7 @@ mod orders;
 mod schedules;
 mod signals;
 
+use away::Away;
 pub use drain::Drained;
 pub(crate) use look::journal_of;
 pub use schedules::next_nominal;
@@ -58,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) limits: Arc<Limits>,
     pub(crate) hub: Hub,
+    pub(crate) away: Away,
     /// Runs in memory.
     runs: Mutex<HashMap<Uuid, Arc<Handle>>>,
     /// A run left memory, or became due, or there is room again.
@@ -158,6 +161,7 @@ impl Engine {
             clock,
             limits: Arc::new(limits),
             hub: Hub::default(),
+            away: Away::default(),
             runs: Mutex::new(HashMap::new()),
             due: Notify::new(),
             left: Notify::new(),
@@ -281,6 +285,7 @@ impl Shared {
             handle.wish(driver::DRAIN);
         }
         runs.insert(run, Arc::clone(&handle));
+        self.away.remove(run);
         handle
     }
 

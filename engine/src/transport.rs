@@ -16,11 +16,13 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Sends calls to services. Two-phase: nothing is journaled as started while it waits for a permit.
 pub trait Transport: Send + Sync + 'static {
-    /// Waits for everything that can be had before the first byte leaves: a permit, a connected channel.
+    /// Waits for everything that can be had before the first byte leaves: a place within the limits of the service, its
+    /// return where it is down, a connected channel.
     ///
-    /// `path` is the method path, `/service/method`. The wait ends at `deadline` at the latest. A reservation
-    /// that is dropped gives everything back.
-    fn reserve(&self, path: &str, deadline: Instant) -> BoxFuture<'static, Result<Box<dyn Reservation>, Unsent>>;
+    /// `path` is the method path, `/service/method`. Those who wait take turns by `run`: a wide run does not keep a
+    /// narrow one waiting. A wait for a connection fails after `connect_within`; what else is waited for is not the call's
+    /// fault, so that wait ends only when it is dropped. A wait and a reservation that are dropped give everything back.
+    fn reserve(&self, path: &str, run: Uuid, connect_within: Duration) -> Reserving;
 
     /// Time for one attempt of a call. `said` is what its step says; a transport may allow less, and decides where the
     /// step is silent.
@@ -28,10 +30,48 @@ pub trait Transport: Send + Sync + 'static {
         said.unwrap_or(CALL_TIMEOUT)
     }
 
-    /// The reservation, where it can be had without waiting.
+    /// The reservation, where it can be had without waiting and without going before those who wait.
     fn try_reserve(&self, _path: &str) -> Option<Box<dyn Reservation>> {
         None
     }
+}
+
+/// A wish to reserve.
+pub type Reserving = BoxFuture<'static, Result<Reserved, Unsent>>;
+
+/// A wait for a reservation.
+pub type Waiting = BoxFuture<'static, Result<Box<dyn Reservation>, Unsent>>;
+
+/// What comes of a wish to reserve.
+pub enum Reserved {
+    /// What was asked for.
+    Ready(Box<dyn Reservation>),
+    /// The service is down and not called. Whoever goes on waiting keeps the place among those who wait.
+    Down(Outage, Waiting),
+}
+
+impl Reserved {
+    /// Waits also for a service that is down.
+    ///
+    /// # Errors
+    /// What was waited for after its return cannot be had.
+    pub async fn ready(self) -> Result<Box<dyn Reservation>, Unsent> {
+        match self {
+            Self::Ready(reservation) => Ok(reservation),
+            Self::Down(_, back) => back.await,
+        }
+    }
+}
+
+/// A service is not called for a while, because it was seen to be down.
+#[derive(Clone, Debug)]
+pub struct Outage {
+    /// Name of the service.
+    pub service: Arc<str>,
+    /// When it was found to be down.
+    pub since: Instant,
+    /// What was seen of it.
+    pub error: String,
 }
 
 /// The right to send one request now.

@@ -11,6 +11,7 @@ mod checks;
 mod duration;
 mod load;
 mod mistakes;
+mod protection;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ mod tests;
 pub(crate) use duration::{format as format_duration, parse as parse_duration};
 pub use load::{Loaded, Sources, load};
 pub use mistakes::{Mistake, Mistakes};
+pub use protection::{Breaker, Rate};
 pub use show::show;
 
 /// The whole configuration. Every key has a default; keys that are not here are refused.
@@ -137,6 +139,8 @@ pub struct Service {
     pub service_config_file: PathBuf,
     /// Whether each call carries which attempt of which step of which run it is, in `orchestrator-attempt`.
     pub attempt_header: bool,
+    pub rate: Rate,
+    pub breaker: Breaker,
 }
 
 /// Schedules by name.
@@ -232,6 +236,8 @@ impl Default for Service {
             service_config: String::new(),
             service_config_file: PathBuf::new(),
             attempt_header: false,
+            rate: Rate::default(),
+            breaker: Breaker::default(),
         }
     }
 }

@@ -96,6 +96,8 @@ pub(crate) fn transport(configured: &BTreeMap<String, Service>) -> Result<Servic
             },
             policy: policy.clone(),
             call_timeout: service.call_timeout,
+            rate: service.rate.limit(),
+            breaker: (&service.breaker).into(),
         }));
     }
     Ok(Services::new(configs)?)

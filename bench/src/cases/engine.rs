@@ -8,10 +8,11 @@ use clients::bench::v1::ChainRequest;
 use engine::engine::{Engine, Parts, Start};
 use engine::store::sqlite::{Sqlite, SqliteOptions};
 use engine::time::Clock;
-use engine::transport::{Attempt, Outcome, Reservation, Transport, Unsent};
+use engine::transport::{Attempt, Outcome, Reservation, Reserved, Reserving, Transport};
 use engine::{Limits, State};
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use prost::Message;
+use uuid::Uuid;
 
 use crate::How;
 use crate::load::{BYTES, STEPS};
@@ -85,12 +86,8 @@ async fn client(engine: Engine, begin: Instant, end: Instant) -> anyhow::Result<
 struct Memory;
 
 impl Transport for Memory {
-    fn reserve(
-        &self,
-        _path: &str,
-        _deadline: tokio::time::Instant,
-    ) -> BoxFuture<'static, Result<Box<dyn Reservation>, Unsent>> {
-        ready(Ok(Box::new(Self) as Box<dyn Reservation>)).boxed()
+    fn reserve(&self, _path: &str, _run: Uuid, _connect_within: Duration) -> Reserving {
+        ready(Ok(Reserved::Ready(Box::new(Self)))).boxed()
     }
 
     fn try_reserve(&self, _path: &str) -> Option<Box<dyn Reservation>> {

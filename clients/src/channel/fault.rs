@@ -128,7 +128,7 @@ impl Fault {
             // A unary request without its end is none.
             Origin::Proven | Origin::Stated | Origin::Inferred => Outcome::NotSent(Unsent { failure, retry_after }),
         };
-        Verdict { outcome, end, pushback, retry_after }
+        Verdict { outcome, origin, end, pushback, retry_after }
     }
 }
 
@@ -166,6 +166,7 @@ fn code_of_reset(reason: Option<Reason>) -> Code {
 pub struct Verdict {
     /// The outcome.
     pub outcome: Outcome,
+    pub(crate) origin: Origin,
     pub(crate) end: End,
     pub(crate) pushback: Option<Pushback>,
     /// When the peer asked to be called again, at the earliest, whatever the outcome.
@@ -173,8 +174,9 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// A verdict of our own.
     pub(crate) fn new(outcome: Outcome, end: End) -> Self {
-        Self { outcome, end, pushback: None, retry_after: None }
+        Self { outcome, origin: Origin::Proven, end, pushback: None, retry_after: None }
     }
 
     /// The verdict behind a status, where our channel made it.

@@ -86,6 +86,11 @@ impl Channel {
         self.0.pool.take(permit)
     }
 
+    /// How many calls may be in flight, as the service allows it at the moment.
+    pub(crate) fn capacity(&self) -> usize {
+        self.0.pool.permits().used().1
+    }
+
     /// What may be shown.
     pub fn state(&self) -> ChannelState {
         self.0.pool.state()

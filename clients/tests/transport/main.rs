@@ -24,17 +24,21 @@ use bytes::Bytes;
 use clients::bench::echo::v1::WriteRequest;
 use clients::channel::{ChannelConfig, Connectivity, KeepAlive};
 use clients::policy::ServicePolicy;
-use clients::transport::{ServiceConfig, Services};
+use clients::transport::{BreakerConfig, ServiceConfig, Services};
 use engine::claim::Always;
 use engine::failure::{Code, Failure};
 use engine::transport::{Attempt, Outcome, Reservation, StepPlace, Transport, Unsent};
 use prost::Message;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 const WRITE: &str = "/bench.echo.v1.EchoService/Write";
 
 /// The response message `{payload: "hi"}`.
 const HI: &[u8] = b"\x0a\x02hi";
+
+/// The run that makes all calls.
+const RUN: Uuid = Uuid::from_u128(0x018f_4c1e_0000_7000_8000_0000_0000_002a);
 
 /// Long enough never to be reached by a test that passes.
 const LONG: Duration = Duration::from_secs(10);
@@ -50,9 +54,15 @@ fn services_with(address: SocketAddr, channel: ChannelConfig) -> Services {
         prefix,
         address: format!("http://{address}"),
         channel,
+        breaker: without_breaker(),
         ..ServiceConfig::default()
     }])
     .unwrap()
+}
+
+/// For tests of what is below it, which see each failure.
+fn without_breaker() -> BreakerConfig {
+    BreakerConfig { enabled: false, ..BreakerConfig::default() }
 }
 
 /// The same with a service config.
@@ -60,14 +70,18 @@ fn services_under(address: SocketAddr, policy: &str) -> Services {
     let (name, prefix) = ("echo".to_owned(), "bench.echo.v1".to_owned());
     let (address, policy) = (format!("http://{address}"), ServicePolicy::parse(policy).unwrap());
     let channel = ChannelConfig { back_off: Duration::from_millis(5), ..config() };
-    Services::new([ServiceConfig { name, prefix, address, channel, policy, ..ServiceConfig::default() }]).unwrap()
+    let breaker = without_breaker();
+    Services::new([ServiceConfig { name, prefix, address, channel, policy, breaker, ..ServiceConfig::default() }])
+        .unwrap()
 }
 
 /// At any target.
 fn services_at(target: &str, policy: &str, channel: ChannelConfig) -> Services {
     let (name, prefix) = ("echo".to_owned(), "bench.echo.v1".to_owned());
     let (address, policy) = (target.to_owned(), ServicePolicy::parse(policy).unwrap());
-    Services::new([ServiceConfig { name, prefix, address, channel, policy, ..ServiceConfig::default() }]).unwrap()
+    let breaker = without_breaker();
+    Services::new([ServiceConfig { name, prefix, address, channel, policy, breaker, ..ServiceConfig::default() }])
+        .unwrap()
 }
 
 fn config() -> ChannelConfig {
@@ -84,7 +98,7 @@ fn attempt(within: Duration) -> Attempt {
         request: Bytes::from(WriteRequest { payload: Bytes::from_static(b"hello") }.encode_to_vec()),
         key: Some("3b241101-e2bb-4255-8caf-4136c566a962".parse().unwrap()),
         deadline: Instant::now() + within,
-        run: "018f4c1e-0000-7000-8000-00000000002a".parse().unwrap(),
+        run: RUN,
         step: StepPlace::default(),
         number: 1,
         epoch: 1,
@@ -93,7 +107,12 @@ fn attempt(within: Duration) -> Attempt {
 }
 
 async fn reserve(services: &Services) -> Result<Box<dyn Reservation>, Unsent> {
-    services.reserve(WRITE, Instant::now() + LONG).await
+    reserve_for(services, WRITE, LONG).await
+}
+
+/// Reserves for a method, and waits so long for a connection.
+async fn reserve_for(services: &Services, path: &str, within: Duration) -> Result<Box<dyn Reservation>, Unsent> {
+    services.reserve(path, RUN, within).await?.ready().await
 }
 
 fn is_ready(services: &Services) -> bool {

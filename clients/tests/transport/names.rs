@@ -12,7 +12,7 @@ use engine::failure::Code;
 use engine::transport::Transport;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
+use tokio::time::timeout;
 
 use super::balancing::{ROUND_ROBIN, make, until};
 use super::servers::Server;
@@ -152,7 +152,7 @@ async fn a_connection_that_fails_has_the_name_resolved_at_once() {
     dying.die();
     let leads_to = |address: SocketAddr| services.states()[0].channel.endpoints[0].address == address.to_string();
     while !leads_to(living.address) {
-        drop(services.reserve(WRITE, Instant::now() + Duration::from_millis(1)).await);
+        drop(timeout(Duration::from_millis(1), reserve(&services)).await);
         tokio::task::yield_now().await;
     }
     make(&services, 1).await;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use engine::failure::Code;
 use engine::transport::{CALL_TIMEOUT, Transport, Unsent};
-use tokio::time::Instant;
 
 use super::wire::{Wire, listen, peer};
-use super::{HI, LONG, WRITE, ambiguous_as, attempt, call_over, done, not_sent, reserve, services, services_under};
+use super::{
+    HI, LONG, WRITE, ambiguous_as, attempt, call_over, done, not_sent, reserve, reserve_for, services, services_under,
+};
 
 fn said(millis: u64) -> Option<Duration> {
     Some(Duration::from_millis(millis))
@@ -80,8 +81,8 @@ async fn a_call_that_waits_in_vain_says_for_what() {
     let (listener, address) = listen().await;
     drop(listener);
     let services = services_under(address, PATIENT);
-    let deadline = Instant::now() + Duration::from_millis(60);
-    let Err(Unsent { failure, .. }) = services.reserve(WRITE, deadline).await else { panic!("reserved") };
+    let waited = reserve_for(&services, WRITE, Duration::from_millis(60)).await;
+    let Err(Unsent { failure, .. }) = waited else { panic!("reserved") };
     assert_eq!(failure.code(), Code::DeadlineExceeded);
     assert!(failure.message().contains("waited in vain for a connection: cannot connect to"), "{failure}");
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::wire::{Wire, listen, peer};
 use super::{HI, LONG, WRITE, ambiguous, ambiguous_as, attempt, call_over, config, done, not_sent, refused, reserve};
-use super::{services, services_under};
+use super::{reserve_for, services, services_under, without_breaker};
 
 const READ: &str = "/bench.echo.v1.EchoService/Read";
 /// A method whose contract does not say how often it may be called.
@@ -115,7 +115,7 @@ async fn an_attempt_that_may_have_happened_leaves_the_call_in_doubt() {
 
     // A read has nothing that could have happened.
     let services = services_under(peer(script).await, RETRY);
-    let reserved = services.reserve(READ, Instant::now() + LONG).await.unwrap();
+    let reserved = reserve_for(&services, READ, LONG).await.unwrap();
     assert_eq!(refused(reserved.send(attempt(LONG)).await).code(), Code::FailedPrecondition);
 }
 
@@ -218,6 +218,7 @@ fn texts(address: SocketAddr) -> Services {
         address: format!("http://{address}"),
         channel: config(),
         policy: clients::policy::ServicePolicy::parse(RETRY).unwrap(),
+        breaker: without_breaker(),
         ..ServiceConfig::default()
     }])
     .unwrap()
@@ -226,7 +227,7 @@ fn texts(address: SocketAddr) -> Services {
 #[tokio::test]
 async fn a_method_whose_contract_says_nothing_is_called_again_only_where_nothing_left() {
     let write_text = async |address| {
-        let reserved = texts(address).reserve(WRITE_TEXT, Instant::now() + LONG).await.unwrap();
+        let reserved = reserve_for(&texts(address), WRITE_TEXT, LONG).await.unwrap();
         reserved.send(Attempt { request: Bytes::new(), ..attempt(LONG) }).await
     };
     let (address, played) = play(async |mut wire| {

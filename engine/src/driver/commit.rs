@@ -81,7 +81,7 @@ impl Driver {
         // A run is created as its starter's, so it is given back by an append of its own.
         let release = idle && self.create.is_none() && self.gives_back();
         let status = self.status(idle);
-        let moved = idle && status.state != self.row.status.state;
+        let moved = idle && self.is_news(&status);
         let wanted =
             ended || ready || release || moved || self.create.is_some() || (self.flush && !self.buffer.is_empty());
         if !wanted {
@@ -158,7 +158,9 @@ impl Driver {
 
     /// Nothing goes on but waiting for times or decisions.
     fn is_idle(&self) -> bool {
-        let waits = |step: &OpenStep| matches!(step.phase, Phase::Until(_) | Phase::Message(_) | Phase::Undecided);
+        let waits = |step: &OpenStep| {
+            matches!(step.phase, Phase::Until(_) | Phase::Message(_) | Phase::Down(_) | Phase::Undecided)
+        };
         let code_waits = self.parked.is_some() || self.draining() || !self.steps.is_empty();
         code_waits && self.steps.values().all(|step| waits(step))
     }
@@ -175,6 +177,12 @@ impl Driver {
         self.timers.first().is_none_or(|(at, _)| *at > linger)
     }
 
+    /// Whether the row should say this of a run that waits.
+    fn is_news(&self, status: &Status) -> bool {
+        let known = &self.row.status;
+        status.state != known.state || (status.reason != known.reason && self.service_down().is_some())
+    }
+
     /// What the row says after the append.
     fn status(&self, idle: bool) -> Status {
         let ending = self.ending.as_ref();
@@ -183,7 +191,7 @@ impl Driver {
             (Some(_), _) if self.steps.values().any(|step| matches!(step.phase, Phase::Undecided)) => {
                 (State::NeedsDecision, self.undecided())
             }
-            (Some(_), _) => (State::Ending, String::new()),
+            (Some(_), _) => (State::Ending, self.service_down().unwrap_or_default()),
             (None, Some((state, reason))) => (*state, reason.clone()),
             (None, None) if idle && self.draining() => (self.row.status.state, String::new()),
             (None, None) if idle => match state_of(self.steps.values()) {
@@ -212,6 +220,7 @@ impl Driver {
             return None;
         }
         let step = self.timers.first().map(|(at, _)| *at);
+        let step = step.into_iter().chain(self.asks_again()).min();
         match (&self.ending, &self.parked) {
             _ if self.draining() => Some(self.shared.clock.now()),
             (Some(_), _) => step,
@@ -231,6 +240,9 @@ impl Driver {
     }
 
     fn backing_off(&self) -> String {
+        if let Some(reason) = self.service_down() {
+            return reason;
+        }
         let waiting = self.steps.values().find(|step| backs_off(step));
         waiting.map_or_else(String::new, |step| format!("RETRYING: {} after attempt {}", step.place, step.attempts))
     }
@@ -273,6 +285,7 @@ impl Driver {
         }
         self.shared.hub.changed(self.row.id, self.row.sequence);
         if commit.release {
+            self.note_away();
             return Some(Exit::Released);
         }
         for slot in commit.starts {

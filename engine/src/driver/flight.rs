@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 
 use crate::place::SlotId;
-use crate::transport::{Outcome, Reservation, Unsent};
+use crate::transport::{Outcome, Reserved, Reserving, Unsent, Waiting};
 
 pub(crate) struct Flight {
     slot: SlotId,
@@ -17,7 +17,8 @@ pub(crate) struct Flight {
 }
 
 enum Kind {
-    Reserving(BoxFuture<'static, Result<Box<dyn Reservation>, Unsent>>),
+    Reserving(Reserving),
+    Waiting(Waiting),
     Sending(BoxFuture<'static, Outcome>),
 }
 
@@ -29,7 +30,7 @@ pub(crate) struct Landed {
 }
 
 pub(crate) enum LandedKind {
-    Reserved(Result<Box<dyn Reservation>, Unsent>),
+    Reserved(Result<Reserved, Unsent>),
     Sent(Outcome),
 }
 
@@ -38,12 +39,12 @@ impl Flight {
         self.slot
     }
 
-    pub(crate) fn reserving(
-        slot: SlotId,
-        attempt: u32,
-        future: BoxFuture<'static, Result<Box<dyn Reservation>, Unsent>>,
-    ) -> Self {
+    pub(crate) fn reserving(slot: SlotId, attempt: u32, future: Reserving) -> Self {
         Self { slot, attempt, kind: Kind::Reserving(future) }
+    }
+
+    pub(crate) fn waiting(slot: SlotId, attempt: u32, future: Waiting) -> Self {
+        Self { slot, attempt, kind: Kind::Waiting(future) }
     }
 
     pub(crate) fn sending(slot: SlotId, attempt: u32, future: BoxFuture<'static, Outcome>) -> Self {
@@ -58,6 +59,7 @@ impl Future for Flight {
         let (slot, attempt) = (self.slot, self.attempt);
         let kind = match &mut self.kind {
             Kind::Reserving(future) => future.as_mut().poll(cx).map(LandedKind::Reserved),
+            Kind::Waiting(future) => future.as_mut().poll(cx).map(|got| LandedKind::Reserved(got.map(Reserved::Ready))),
             Kind::Sending(future) => future.as_mut().poll(cx).map(LandedKind::Sent),
         };
         kind.map(|kind| Landed { slot, attempt, kind })

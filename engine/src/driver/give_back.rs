@@ -47,7 +47,7 @@ impl Driver {
         for (slot, step) in &mut self.steps {
             let Work::Call(call) = &step.work else { continue };
             let unsent = match &step.phase {
-                Phase::Reserving | Phase::Ready(_) => true,
+                Phase::Reserving | Phase::Down(_) | Phase::Ready(_) => true,
                 // A drain lets reads finish; cancel and park have no use for them.
                 Phase::Sending => !call.level.has_effects() && !keep,
                 Phase::Starting(..) | Phase::Until(_) | Phase::Message(_) | Phase::Undecided => false,

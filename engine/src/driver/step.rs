@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::Driver;
 use super::flight::{Flight, Landed, LandedKind};
+use super::outage::Down;
 use crate::failure::{Code, Failure};
 use crate::history::{Open, OpenKind};
 use crate::journal::{Kind, store_failure, store_outcome};
@@ -19,7 +20,7 @@ use crate::rpc::Level;
 use crate::scope::{CallIntent, CallOptions, Intent};
 use crate::state::State;
 use crate::time::Timestamp;
-use crate::transport::{Attempt, Outcome, Reservation, StepPlace, Unsent};
+use crate::transport::{Attempt, Outcome, Reservation, Reserved, StepPlace, Unsent};
 
 pub(crate) struct OpenStep {
     pub(crate) place: Place,
@@ -61,6 +62,8 @@ pub(crate) struct CallWork {
 pub(crate) enum Phase {
     /// Waits for a permit and a connection.
     Reserving,
+    /// Waits for its service, which is down.
+    Down(Down),
     /// Has both; waits for its start to be written.
     Ready(Box<dyn Reservation>),
     /// Its start is being made durable.
@@ -250,16 +253,17 @@ impl Driver {
             return self.reserved(slot, reservation);
         }
         let timeout = self.shared.transport.call_timeout(&step.place.name, call.options.timeout);
-        let deadline = Instant::now() + timeout;
-        let reserving = self.shared.transport.reserve(&step.place.name, deadline);
+        let reserving = self.shared.transport.reserve(&step.place.name, self.row.id, timeout);
         self.flights.push(Flight::reserving(slot, attempt, reserving));
     }
 
     fn reserved(&mut self, slot: SlotId, reservation: Box<dyn Reservation>) {
         let Some(step) = self.steps.get_mut(&slot) else { return };
         let Work::Call(call) = &step.work else { return };
-        if !matches!(step.phase, Phase::Reserving) {
-            return;
+        match &step.phase {
+            Phase::Reserving => {}
+            Phase::Down(down) => drop(self.timers.remove(&(down.lingers_until, slot))),
+            _ => return,
         }
         if call.level.has_effects() {
             step.phase = Phase::Ready(reservation);
@@ -307,7 +311,8 @@ impl Driver {
             return;
         }
         match kind {
-            LandedKind::Reserved(Ok(reservation)) => self.reserved(slot, reservation),
+            LandedKind::Reserved(Ok(Reserved::Ready(reservation))) => self.reserved(slot, reservation),
+            LandedKind::Reserved(Ok(Reserved::Down(outage, back))) => self.down(slot, outage, back),
             LandedKind::Reserved(Err(unsent)) => self.tried(slot, Outcome::NotSent(unsent)),
             LandedKind::Sent(outcome) => self.tried(slot, outcome),
         }
@@ -451,7 +456,7 @@ pub(super) fn reference(step: &OpenStep) -> (u64, Option<stored::Place>) {
 
 /// Whether the step waits for its next attempt; a sleep does not.
 pub(super) fn backs_off(step: &OpenStep) -> bool {
-    matches!((&step.work, &step.phase), (Work::Call(_), Phase::Until(_)))
+    matches!((&step.work, &step.phase), (Work::Call(_), Phase::Until(_) | Phase::Down(_)))
 }
 
 /// The state that the open steps amount to.

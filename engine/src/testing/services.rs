@@ -7,13 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use prost::Message;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Probe;
 use crate::failure::{Code, Failure};
 use crate::rpc::Rpc;
-use crate::transport::{Attempt, Outcome, Reservation, Transport, Unsent};
+use crate::transport::{Attempt, Outage, Outcome, Reservation, Reserved, Reserving, Transport, Unsent};
 
 /// What comes instead of the plain answer.
 #[derive(Clone, Debug)]
@@ -45,6 +46,7 @@ pub struct Arrival {
     pub at: Instant,
 }
 
+type Layer = dyn Fn(Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync;
 type Handler = dyn Fn(&Arrival) -> Result<Bytes, Failure> + Send + Sync;
 
 /// Fake services behind the transport port. Clones share everything.
@@ -59,6 +61,8 @@ struct Inner {
     answers: HashMap<Uuid, Result<Bytes, Failure>>,
     arrivals: Vec<Arrival>,
     effects: Vec<Arrival>,
+    outage: watch::Sender<Option<Outage>>,
+    layer: Option<Arc<Layer>>,
 }
 
 impl Services {
@@ -85,6 +89,13 @@ impl Services {
         self
     }
 
+    /// Puts a transport of the test's own between every replica and the services.
+    #[must_use]
+    pub fn behind(self, layer: impl Fn(Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync + 'static) -> Self {
+        self.lock().layer = Some(Arc::new(layer));
+        self
+    }
+
     /// What happens to the next calls of a method, one after the other, before it answers plainly again.
     pub fn script<R: Rpc>(&self, replies: impl IntoIterator<Item = Reply>) {
         self.lock().scripts.entry(R::METHOD.path).or_default().extend(replies);
@@ -97,6 +108,22 @@ impl Services {
             Some(reply) => inner.always.insert(R::METHOD.path, reply),
             None => inner.always.remove(R::METHOD.path),
         };
+    }
+
+    /// From now on the services are down and are not called, until they are brought back.
+    pub fn take_down(&self, error: &str) {
+        let outage = Outage { service: Arc::from("test"), since: Instant::now(), error: error.to_owned() };
+        self.lock().outage.send_replace(Some(outage));
+    }
+
+    /// The services are called again, by all who wait at once.
+    pub fn bring_back(&self) {
+        self.lock().outage.send_replace(None);
+    }
+
+    /// Calls that wait for the services to come back.
+    pub fn waiting(&self) -> usize {
+        self.lock().outage.receiver_count()
     }
 
     /// Every request that reached a service, before deduplication.
@@ -136,8 +163,13 @@ impl Services {
     }
 
     /// This world seen from a replica: its calls pass a probe.
-    pub(crate) fn seen_by(&self, probe: Probe) -> Probed {
-        Probed { services: self.clone(), probe }
+    pub(crate) fn seen_by(&self, probe: Probe) -> Arc<dyn Transport> {
+        let probed: Arc<dyn Transport> = Arc::new(Probed { services: self.clone(), probe });
+        let layer = self.lock().layer.clone();
+        match layer {
+            Some(layer) => layer(probed),
+            None => probed,
+        }
     }
 
     fn next_reply(&self, method: &str) -> Option<Reply> {
@@ -188,14 +220,14 @@ pub(crate) struct Probed {
     probe: Probe,
 }
 
-struct Reserved {
+struct Right {
     services: Services,
     probe: Probe,
     method: &'static str,
 }
 
 impl Transport for Probed {
-    fn reserve(&self, path: &str, _deadline: Instant) -> BoxFuture<'static, Result<Box<dyn Reservation>, Unsent>> {
+    fn reserve(&self, path: &str, _run: Uuid, _connect_within: Duration) -> Reserving {
         let method = self.services.lock().handlers.keys().find(|known| **known == path).copied();
         let (services, probe) = (self.services.clone(), self.probe.clone());
         let path = path.to_owned();
@@ -205,13 +237,21 @@ impl Transport for Probed {
                 let failure = Failure::new(Code::Unimplemented, format!("{path} has no handler"));
                 return Err(Unsent { failure, retry_after: None });
             };
-            let reserved: Box<dyn Reservation> = Box::new(Reserved { services, probe, method });
-            Ok(reserved)
+            let mut outage = services.lock().outage.subscribe();
+            let right: Box<dyn Reservation> = Box::new(Right { services, probe, method });
+            let down = outage.borrow_and_update().clone();
+            let Some(down) = down else { return Ok(Reserved::Ready(right)) };
+            let back = Box::pin(async move {
+                // The services live as long as the right to call them.
+                let _ = outage.wait_for(Option::is_none).await;
+                Ok(right)
+            });
+            Ok(Reserved::Down(down, back))
         })
     }
 }
 
-impl Reservation for Reserved {
+impl Reservation for Right {
     fn send(self: Box<Self>, attempt: Attempt) -> BoxFuture<'static, Outcome> {
         Box::pin(async move {
             let Self { services, probe, method } = *self;

@@ -77,7 +77,7 @@ impl World {
         let probed = ProbedStore { store: Arc::clone(&store), probe: probe.clone() };
         let engine = Engine::new(Parts {
             store: Arc::new(probed),
-            transport: Arc::new(services.seen_by(probe.clone())),
+            transport: services.seen_by(probe.clone()),
             workflows,
             clock: clock.clone(),
             limits: limits.clone(),

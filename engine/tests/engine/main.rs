@@ -9,6 +9,7 @@ mod failures;
 mod guards;
 mod journals;
 mod operators;
+mod outages;
 mod races;
 mod runs;
 mod schedules;

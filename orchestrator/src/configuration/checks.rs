@@ -9,7 +9,7 @@ use clients::policy::{PolicyMistake, ServicePolicy};
 use engine::rpc::{Level, Method};
 
 use super::duration::format;
-use super::{Admin, Configuration, Limits, Service};
+use super::{Admin, Breaker, Configuration, Limits, Rate, Service};
 use crate::services;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -118,6 +118,26 @@ fn check_service(key: &str, service: &Service, note: &mut dyn FnMut(&str, String
     count(&format!("{path}.max_in_flight"), service.max_in_flight, 1..=1_000_000, note);
     span(&format!("{path}.connect_timeout"), service.connect_timeout, Duration::from_millis(10)..=60 * SECOND, note);
     span(&format!("{path}.call_timeout"), service.call_timeout, Duration::from_millis(1)..=HOUR, note);
+    let Rate { calls, period, burst } = service.rate;
+    count(&format!("{path}.rate.calls"), calls, 0..=1_000_000, note);
+    span(&format!("{path}.rate.period"), period, Duration::from_millis(100)..=HOUR, note);
+    count(&format!("{path}.rate.burst"), burst, 0..=1_000_000, note);
+    check_breaker(&format!("{path}.breaker"), &service.breaker, note);
+}
+
+fn check_breaker(path: &str, breaker: &Breaker, note: &mut dyn FnMut(&str, String)) {
+    count(&format!("{path}.consecutive_failures"), breaker.consecutive_failures, 1..=1_000, note);
+    count(&format!("{path}.failure_percent"), breaker.failure_percent, 1..=100, note);
+    count(&format!("{path}.min_attempts"), breaker.min_attempts, 1..=100_000, note);
+    span(&format!("{path}.window"), breaker.window, SECOND..=HOUR, note);
+    span(&format!("{path}.pause"), breaker.pause, Duration::from_millis(10)..=HOUR, note);
+    span(&format!("{path}.max_pause"), breaker.max_pause, Duration::from_millis(10)..=HOUR, note);
+    count(&format!("{path}.probes"), breaker.probes, 1..=1_000, note);
+    span(&format!("{path}.slow_start"), breaker.slow_start, Duration::ZERO..=HOUR, note);
+    if breaker.max_pause < breaker.pause {
+        let (pause, longest) = (format(breaker.pause), format(breaker.max_pause));
+        note(&format!("{path}.max_pause"), format!("{longest} is shorter than the pause {pause}"));
+    }
 }
 
 /// Reads the policy of a service; one with mistakes counts as none.

@@ -166,6 +166,15 @@ fn an_address_must_be_http_with_a_port_and_nothing_else() {
 }
 
 #[test]
+fn the_longest_pause_of_a_breaker_is_no_shorter_than_the_first() {
+    assert!(from_flags(&["services.users.breaker.pause=2m", "services.users.breaker.max_pause=2m"]).is_ok());
+    let mistakes = from_flags(&["services.users.breaker.pause=2m"]).map(|_| ()).unwrap_err();
+    assert!(mistakes.to_string().contains("services.users.breaker.max_pause: 1m is shorter than the pause 2m"));
+    let loaded = from_environment(&[("ORCHESTRATOR__SERVICES__AI__RATE__CALLS", "30")]).unwrap();
+    assert_eq!(loaded.configuration.services["ai"].rate.calls, 30);
+}
+
+#[test]
 fn a_service_config_is_read_inline_or_from_a_file_and_not_from_both() {
     let json = r#"{"methodConfig": [{"name": [{"service": "guras.users.v1.UserService"}], "timeout": "2s"}]}"#;
     let (inline, file) = (format!("services.users.service_config={json}"), file(json));

@@ -12,15 +12,15 @@ use clients::orchestrator::admin::v1::workflow_service_client::WorkflowServiceCl
 use clients::orchestrator::admin::v1::{GetRunRequest, Run, StartRunRequest};
 use engine::store::sqlite::Sqlite;
 use engine::time::Clock;
-use engine::transport::{Attempt, Outcome, Reservation, Transport, Unsent};
+use engine::transport::{Attempt, Outcome, Reservation, Reserved, Reserving, Transport};
 use engine::{Code, Context, Failure, Level, Method, Registry, Rpc, SignalType, Workflow};
 use futures_util::future::BoxFuture;
 use orchestrator::command_line::{self, Exit, Terminal};
 use orchestrator::configuration::{Configuration, Schedule, Schedules};
 use orchestrator::serve::{Assembly, Listeners, Running};
 use prost::Message;
-use tokio::time::Instant;
 use tonic::transport::Channel;
+use uuid::Uuid;
 
 /// Reads a user and creates one; the input's limit comes back as `due`.
 pub(crate) struct Greet;
@@ -137,18 +137,18 @@ fn done(message: &impl Message) -> Outcome {
 }
 
 impl Transport for Services {
-    fn reserve(&self, path: &str, _: Instant) -> BoxFuture<'static, Result<Box<dyn Reservation>, Unsent>> {
-        let reserved: Box<dyn Reservation> = Box::new(Reserved { services: self.clone(), path: path.to_owned() });
-        Box::pin(async move { Ok(reserved) })
+    fn reserve(&self, path: &str, _: Uuid, _: Duration) -> Reserving {
+        let right = Right { services: self.clone(), path: path.to_owned() };
+        Box::pin(async move { Ok(Reserved::Ready(Box::new(right))) })
     }
 }
 
-struct Reserved {
+struct Right {
     services: Services,
     path: String,
 }
 
-impl Reservation for Reserved {
+impl Reservation for Right {
     fn send(self: Box<Self>, attempt: Attempt) -> BoxFuture<'static, Outcome> {
         Box::pin(async move { (self.services.0)(&self.path, &attempt) })
     }

@@ -1,0 +1,76 @@
+//! How a run waits for a service that is down: visibly, without attempts, and after a while without memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Driver;
+use super::flight::Flight;
+use super::step::{OpenStep, Phase};
+use crate::place::SlotId;
+use crate::time::Timestamp;
+use crate::transport::{Outage, Waiting};
+
+/// What a step knows of the outage that it waits for.
+pub(crate) struct Down {
+    service: Arc<str>,
+    since: Timestamp,
+    error: String,
+    /// From here on the step is no reason to keep the run in memory.
+    pub(super) lingers_until: Timestamp,
+}
+
+/// A run that was given back is due again after half of the time for which its service has been down, within these bounds.
+const SOONEST: Duration = Duration::from_secs(10);
+const LATEST: Duration = Duration::from_secs(120);
+
+impl Driver {
+    /// The service of this step is down: the step goes on waiting, and is no attempt.
+    pub(super) fn down(&mut self, slot: SlotId, outage: Outage, back: Waiting) {
+        let now = self.shared.clock.now();
+        let Some(step) = self.steps.get_mut(&slot) else { return };
+        if !matches!(step.phase, Phase::Reserving) {
+            return;
+        }
+        let Outage { service, since, error } = outage;
+        let since = now.before(Instant::now().saturating_duration_since(since));
+        let lingers_until = now.after(self.shared.limits.linger);
+        step.phase = Phase::Down(Down { service, since, error, lingers_until });
+        self.timers.insert((lingers_until, slot));
+        self.flights.push(Flight::waiting(slot, step.attempts, back));
+    }
+
+    fn first_down(&self) -> Option<&Down> {
+        self.steps.values().find_map(|step| down(step))
+    }
+
+    /// What the row says of a run that waits for a service.
+    pub(super) fn service_down(&self) -> Option<String> {
+        let Down { service, since, error, .. } = self.first_down()?;
+        Some(format!("SERVICE_DOWN: {service} is not called since {since}: {error}"))
+    }
+
+    /// When a run that is given back asks again whether its service is there. The longer that was down, the later; spread,
+    /// so that not all runs come at once.
+    pub(super) fn asks_again(&self) -> Option<Timestamp> {
+        let since = self.steps.values().filter_map(|step| down(step)).map(|down| down.since).max()?;
+        let now = self.shared.clock.now();
+        let pause = (now.since(since) / 2).clamp(SOONEST, LATEST);
+        Some(now.after(pause.mul_f64(rand::random_range(0.5..1.5))))
+    }
+
+    /// The run leaves memory; that it waits for a service is still counted.
+    pub(super) fn note_away(&self) {
+        if let Some(down) = self.first_down() {
+            self.shared.away.add(self.row.id, Arc::clone(&down.service));
+        }
+    }
+}
+
+fn down(step: &OpenStep) -> Option<&Down> {
+    match &step.phase {
+        Phase::Down(down) => Some(down),
+        _ => None,
+    }
+}
