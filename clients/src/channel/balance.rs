@@ -102,18 +102,14 @@ impl Picker {
         self.ready = ready;
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ready.is_empty()
-    }
-
     /// Whether no further endpoint is wanted.
     pub(crate) fn is_satisfied(&self) -> bool {
         matches!(self.policy, BalancingPolicy::PickFirst { .. }) && !self.ready.is_empty()
     }
 
-    /// Calls that all endpoints together take at a time.
-    pub(crate) fn allowed(&self) -> usize {
-        self.ready.iter().fold(0, |sum, ready| sum.saturating_add(ready.allowed))
+    /// Calls that all endpoints together take at a time; none where none is ready.
+    pub(crate) fn allowed(&self) -> Option<usize> {
+        self.ready.iter().map(|ready| ready.allowed).reduce(usize::saturating_add)
     }
 
     /// The endpoint of the next call; none where none is ready. One that has all the calls that its peer allows is chosen

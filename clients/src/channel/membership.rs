@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::future::pending;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -27,6 +28,8 @@ pub(crate) async fn follow(pool: Arc<Pool>) {
             let resolution = &pool.config().resolution;
             let (mut name, mut back_off) = (Name::new(host, *port, resolution), BackOff::of(pool.config()));
             loop {
+                // Whatever has failed until here is answered by the question that follows.
+                let _ = pool.outdated().now_or_never();
                 let asked = Instant::now();
                 let pause = match name.addresses().await {
                     Ok(peers) => {
@@ -100,5 +103,74 @@ impl Members {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::channel::balance::Balancing;
+    use crate::channel::pool::Phase;
+    use crate::channel::resolver::{Resolution, Resolve};
+    use crate::channel::{ChannelConfig, Connectivity};
+
+    /// Leads to one address or nowhere, and notes when it was asked.
+    #[derive(Debug)]
+    struct Asked {
+        since: Instant,
+        at: Mutex<Vec<u128>>,
+        leads: bool,
+    }
+
+    impl Resolve for Asked {
+        fn resolve(&self, _host: &str, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+            self.at.lock().unwrap().push(self.since.elapsed().as_millis());
+            let found = if self.leads { Ok(vec![([10, 0, 0, 1], port).into()]) } else { Err(io::Error::other("no")) };
+            async { found }.boxed()
+        }
+    }
+
+    fn following(leads: bool) -> (Arc<Asked>, Arc<Pool>, AbortOnDropHandle<()>) {
+        let asked = Arc::new(Asked { since: Instant::now(), at: Mutex::default(), leads });
+        let resolution = Resolution { resolver: Arc::clone(&asked) as Arc<dyn Resolve>, ..Resolution::default() };
+        let config = ChannelConfig { resolution, ..ChannelConfig::default() };
+        let pool = Pool::new("users", "dns:///users:1".parse().unwrap(), config, Balancing::default());
+        let pool = Arc::new(pool);
+        let task = AbortOnDropHandle::new(tokio::spawn(follow(Arc::clone(&pool))));
+        (asked, pool, task)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_is_resolved_every_interval_and_soon_after_a_failure() {
+        let (asked, pool, _task) = following(true);
+        sleep(Duration::from_secs(70)).await;
+        assert_eq!(*asked.at.lock().unwrap(), [0, 30_000, 60_000]);
+        let endpoint = pool.endpoints().remove(0);
+        for _ in 0..3 {
+            pool.fail(&endpoint, Phase::Failed(None), String::from("refused"));
+            sleep(Duration::from_millis(300)).await;
+        }
+        sleep(Duration::from_millis(19_100)).await;
+        // At once, and the failures that came within the second after that together.
+        assert_eq!(asked.at.lock().unwrap()[3..], [70_000, 71_000]);
+        assert_eq!(pool.state().endpoints.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_leads_nowhere_is_asked_for_after_pauses_that_grow() {
+        let (asked, pool, _task) = following(false);
+        sleep(Duration::from_secs(120)).await;
+        let at = asked.at.lock().unwrap().clone();
+        let pauses: Vec<u128> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!((79..=121).contains(&pauses[0]), "{pauses:?}");
+        assert!(pauses[12..].iter().all(|pause| (7_999..=12_001).contains(pause)), "{pauses:?}");
+        assert_eq!(pool.state().connectivity, Connectivity::TransientFailure);
     }
 }

@@ -120,7 +120,7 @@ async fn ready(pool: &Pool, wait_for_ready: bool) -> Result<(), Unsent> {
         match pool.outlook() {
             Outlook::Ready => return Ok(()),
             Outlook::Failed { pause, reason } if !wait_for_ready => return Err(unavailable(pool, pause, &reason)),
-            Outlook::Wait | Outlook::Failed { .. } => changed.await,
+            Outlook::Wait | Outlook::Idle | Outlook::Failed { .. } => changed.await,
         }
     }
 }

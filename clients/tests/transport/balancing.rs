@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use clients::channel::{ChannelConfig, Connectivity};
+use clients::channel::ChannelConfig;
+use clients::channel::Connectivity::{self, Idle, Ready, TransientFailure};
 use clients::transport::Services;
 use engine::failure::Code;
 use engine::transport::Transport;
@@ -13,7 +14,7 @@ use super::wire::{MAX_CONCURRENT_STREAMS, listen, peer_with};
 use super::{LONG, WRITE, attempt, call_over, config, done, reserve, services_at};
 
 pub const ROUND_ROBIN: &str = r#"{"loadBalancingConfig": [{"round_robin": {}}]}"#;
-const LEAST_REQUEST: &str = r#"{"loadBalancingConfig": [{"least_request_experimental": {"choiceCount": 10}}]}"#;
+pub const LEAST_REQUEST: &str = r#"{"loadBalancingConfig": [{"least_request_experimental": {"choiceCount": 10}}]}"#;
 
 fn quick() -> ChannelConfig {
     ChannelConfig { back_off: Duration::from_millis(5), max_back_off: Duration::from_millis(20), ..config() }
@@ -43,8 +44,6 @@ pub async fn make(services: &Services, calls: usize) {
         done(call_over(services, attempt(LONG)).await);
     }
 }
-
-use Connectivity::{Idle, Ready, TransientFailure};
 
 #[tokio::test]
 async fn round_robin_spreads_calls_evenly() {
@@ -184,6 +183,36 @@ async fn a_server_that_leaves_finishes_its_calls_and_gets_no_new_ones() {
     servers[0].set_open(true);
     for call in held {
         done(call.await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn no_call_fails_while_one_server_after_the_other_is_replaced() {
+    let mut servers = vec![Server::start().await, Server::start().await];
+    let addresses = [servers[0].address, servers[1].address];
+    let services = services_at(&listed(&servers), ROUND_ROBIN, quick());
+    until(&services, &[Ready; 2]).await;
+    let callers = futures_util::future::join_all((0..8).map(|_| async {
+        loop {
+            make(&services, 1).await;
+            tokio::task::yield_now().await;
+        }
+    }));
+    let replaced = async {
+        for at in [0, 1, 0] {
+            let mut old = servers.remove(at);
+            old.leave();
+            old.has_left().await;
+            servers.insert(at, Server::at(addresses[at]).await);
+            until(&services, &[Ready; 2]).await;
+            while servers[at].seen() == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::select! {
+        _ = callers => unreachable!(),
+        () = replaced => {}
     }
 }
 

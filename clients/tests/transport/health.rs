@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use clients::channel::{ChannelConfig, Connectivity};
+use clients::channel::ChannelConfig;
+use clients::channel::Connectivity::{self, Ready, TransientFailure};
 use clients::transport::Services;
 use engine::failure::Code;
 
@@ -24,8 +25,6 @@ fn watched(addresses: &[std::net::SocketAddr]) -> Services {
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     services_at(&format!("ipv4:{}", addresses.join(",")), WATCHED, quick())
 }
-
-use Connectivity::{Ready, TransientFailure};
 
 #[tokio::test]
 async fn an_endpoint_that_does_not_serve_gets_no_calls_until_it_does() {

@@ -48,16 +48,7 @@ fn services(address: SocketAddr) -> Services {
 }
 
 fn services_with(address: SocketAddr, channel: ChannelConfig) -> Services {
-    let (name, prefix) = ("echo".to_owned(), "bench.echo.v1".to_owned());
-    Services::new([ServiceConfig {
-        name,
-        prefix,
-        address: format!("http://{address}"),
-        channel,
-        breaker: without_breaker(),
-        ..ServiceConfig::default()
-    }])
-    .unwrap()
+    services_at(&format!("http://{address}"), "{}", channel)
 }
 
 /// For tests of what is below it, which see each failure.
@@ -67,12 +58,8 @@ fn without_breaker() -> BreakerConfig {
 
 /// The same with a service config.
 fn services_under(address: SocketAddr, policy: &str) -> Services {
-    let (name, prefix) = ("echo".to_owned(), "bench.echo.v1".to_owned());
-    let (address, policy) = (format!("http://{address}"), ServicePolicy::parse(policy).unwrap());
     let channel = ChannelConfig { back_off: Duration::from_millis(5), ..config() };
-    let breaker = without_breaker();
-    Services::new([ServiceConfig { name, prefix, address, channel, policy, breaker, ..ServiceConfig::default() }])
-        .unwrap()
+    services_at(&format!("http://{address}"), policy, channel)
 }
 
 /// At any target.

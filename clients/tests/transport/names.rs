@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use clients::channel::{ChannelConfig, Connectivity, Resolution, Resolve};
+use clients::channel::Connectivity::{self, Ready};
+use clients::channel::{ChannelConfig, Resolution, Resolve};
 use clients::transport::Services;
 use engine::failure::Code;
 use engine::transport::Transport;
@@ -14,7 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
-use super::balancing::{ROUND_ROBIN, make, until};
+use super::balancing::{LEAST_REQUEST, ROUND_ROBIN, make, until};
 use super::servers::Server;
 use super::{HI, LONG, WRITE, attempt, call_over, config, done, reserve, services_at};
 
@@ -64,8 +65,6 @@ fn by_name(names: &Arc<Names>, policy: &str, interval: Duration) -> Services {
     services_at("dns:///echo.test:50051", policy, ChannelConfig { resolution, back_off, max_back_off, ..config() })
 }
 
-use Connectivity::Ready;
-
 const OFTEN: Duration = Duration::from_millis(2);
 
 #[tokio::test]
@@ -108,6 +107,33 @@ async fn an_endpoint_that_is_new_in_the_name_gets_calls() {
     until(&services, &[Ready; 2]).await;
     make(&services, 4).await;
     assert_eq!(servers.each_ref().map(Server::calls), [2, 2]);
+}
+
+#[tokio::test]
+async fn no_call_is_lost_while_addresses_come_and_go() {
+    let servers = [Server::start().await, Server::start().await, Server::start().await];
+    for policy in [ROUND_ROBIN, LEAST_REQUEST, "{}"] {
+        let names = Arc::new(Names::default());
+        names.lead_to(&servers);
+        let services = by_name(&names, policy, Duration::from_millis(1));
+        let callers = futures_util::future::join_all((0..16).map(|_| make(&services, 40)));
+        let changes = async {
+            for without in (0..servers.len()).cycle() {
+                names.lead_to(servers.iter().enumerate().filter(|(at, _)| *at != without).map(|(_, server)| server));
+                let asked = names.asked();
+                while names.asked() < asked + 2 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        tokio::select! {
+            _ = callers => {}
+            () = changes => unreachable!(),
+        }
+        let calls: usize = servers.iter().map(Server::calls).sum();
+        assert_eq!(calls, 640, "{policy}");
+        assert_eq!(services.states()[0].channel.in_flight, 0);
+    }
 }
 
 #[tokio::test]

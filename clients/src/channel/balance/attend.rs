@@ -17,11 +17,11 @@ pub(crate) async fn attend(pool: &Pool, endpoint: &Arc<Endpoint>, line: Line, he
     let seen = line.standing();
     let report = |health: Health| match health {
         Health::Asked => pool.enter(endpoint, Phase::Connecting),
-        Health::NotServing(reason) => pool.fail(endpoint, Phase::Failed { until: None }, reason),
+        Health::NotServing(reason) => pool.fail(endpoint, Phase::Failed(None), reason),
         Health::Serving => {
             if let Some(allowed) = allowed(&seen.borrow()) {
-                let (requests, allowed) = (requests.clone(), allowed.saturating_sub(watches));
-                pool.enter(endpoint, Phase::Ready { requests, allowed });
+                let allowed = allowed.saturating_sub(watches);
+                pool.enter(endpoint, Phase::Ready(requests.clone(), allowed));
             }
         }
     };

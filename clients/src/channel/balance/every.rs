@@ -24,7 +24,7 @@ pub(crate) async fn keep_connected(pool: Arc<Pool>, endpoint: Arc<Endpoint>) {
             }
             Err(lost) => {
                 let pause = back_off.next();
-                pool.fail(&endpoint, Phase::Failed { until: Some(Instant::now() + pause) }, lost.to_string());
+                pool.fail(&endpoint, Phase::Failed(Some(Instant::now() + pause)), lost.to_string());
                 sleep(pause).await;
             }
         }

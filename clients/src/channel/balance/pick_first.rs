@@ -34,7 +34,8 @@ pub(crate) async fn connect_first(pool: Arc<Pool>, shuffle: bool) {
             None => {
                 let pause = back_off.next();
                 let until = Some(Instant::now() + pause);
-                pool.enter_all(|| Phase::Failed { until });
+                tracing::warn!(service = pool.name(), target = %pool.target(), ?pause, "no endpoint can be connected");
+                pool.enter_all(|| Phase::Failed(until));
                 sleep(pause).await;
                 pool.enter_all(|| Phase::Idle);
             }
