@@ -39,6 +39,7 @@ use orders::Promised;
 pub(crate) use orders::{Ordered, RunOrder};
 pub(crate) use replay::created_fact;
 use step::OpenStep;
+use undoing::Undoing;
 
 mod code;
 mod commit;
@@ -51,6 +52,7 @@ mod outage;
 mod races;
 mod replay;
 mod step;
+mod undoing;
 
 /// How the engine reaches a run that is in memory.
 #[derive(Debug, Default)]
@@ -160,6 +162,7 @@ pub(crate) struct Driver {
     flush: bool,
     flush_at: Option<Timestamp>,
     ending: Option<Ending>,
+    undoing: Undoing,
     /// The run cannot go on by itself: what its state will be, and why.
     parked: Option<(State, String)>,
     intents: Vec<Intent>,
@@ -195,6 +198,7 @@ impl Driver {
             flush: false,
             flush_at: None,
             ending: None,
+            undoing: Undoing::default(),
             parked: None,
             intents: Vec::new(),
         }
@@ -316,23 +320,31 @@ impl Driver {
         if self.ending.is_some() || self.parked.is_some() {
             return;
         }
-        match fault {
-            Fault::Limit(failure) => self.end(State::Failed, Err(failure)),
+        self.block(fault);
+    }
+
+    /// Code cannot go on: a limit ends the run, everything else stops it where it is.
+    fn block(&mut self, fault: Fault) {
+        let reason = match fault {
+            Fault::Limit(failure) if self.ending.is_none() => return self.end(State::Failed, Err(failure)),
+            Fault::Limit(failure) => format!("LIMIT: {}", failure.message()),
             Fault::Mismatch { journal, code } => {
-                tracing::error!(run = %self.id(), workflow = self.workflow.name, journal, code, "journal and code differ");
-                self.park(State::Blocked, format!("JOURNAL_MISMATCH: the journal has {journal}, the code has {code}"));
+                format!("JOURNAL_MISMATCH: the journal has {journal}, the code has {code}")
             }
             Fault::Undeclared { signal } => {
-                tracing::error!(run = %self.id(), workflow = self.workflow.name, signal, "signal not declared");
-                let reason = format!("SIGNAL_UNDECLARED: the workflow waits for {signal}, its SIGNALS do not have it");
-                self.park(State::Blocked, reason);
+                format!("SIGNAL_UNDECLARED: the workflow waits for {signal}, its SIGNALS do not have it")
             }
             Fault::UseBranch { step } => {
-                tracing::error!(run = %self.id(), workflow = self.workflow.name, step, "step built beside another one");
-                let reason = format!("USE_A_BRANCH: {step} was built while another step of its branch was in flight");
-                self.park(State::Blocked, reason);
+                format!("USE_A_BRANCH: {step} was built while another step of its branch was in flight")
             }
-        }
+        };
+        tracing::error!(run = %self.id(), workflow = self.workflow.name, reason, "run blocked");
+        self.park(State::Blocked, reason);
+    }
+
+    /// When the run's own work must be done; what is left until its deadline is kept for undos.
+    fn work_deadline(&self) -> Timestamp {
+        self.row.deadline.before(self.workflow.undo_budget)
     }
 
     /// Stops: what is in flight settles, then the run is given back in this state.
@@ -373,7 +385,7 @@ impl Driver {
     /// The next time at which something is due, on the wall clock.
     fn next_due(&self) -> Timestamp {
         let step = self.timers.first().map(|(at, _)| *at);
-        let deadline = self.ending.is_none().then_some(self.row.deadline);
+        let deadline = self.ending.is_none().then_some(self.work_deadline());
         [step, self.flush_at, deadline].into_iter().flatten().min().unwrap_or(Timestamp::from_micros(i64::MAX))
     }
 
@@ -397,7 +409,7 @@ impl Driver {
             self.flush = true;
             self.flush_at = None;
         }
-        if self.ending.is_none() && self.row.deadline <= now {
+        if self.ending.is_none() && self.work_deadline() <= now {
             let failure = Failure::new(StatusCode::DeadlineExceeded, "the run's deadline has passed");
             self.end(State::Failed, Err(failure));
         }

@@ -99,6 +99,7 @@ struct Inner {
     message: String,
     details: Vec<Detail>,
     step: Option<StepRef>,
+    repeated: bool,
 }
 
 /// The step that a failure came from.
@@ -115,7 +116,7 @@ pub struct StepRef {
 impl Failure {
     /// A failure of the workflow's own making.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { code, message: message.into(), details: Vec::new(), step: None }))
+        Self(Box::new(Inner { code, message: message.into(), details: Vec::new(), step: None, repeated: false }))
     }
 
     /// The same with typed details.
@@ -130,6 +131,19 @@ impl Failure {
     pub fn at(mut self, step: StepRef) -> Self {
         self.0.step.get_or_insert(step);
         self
+    }
+
+    /// The same, said to come from a call that was sent before and may have had its effect then.
+    #[must_use]
+    pub(crate) fn repeated_if(mut self, repeated: bool) -> Self {
+        self.0.repeated = repeated;
+        self
+    }
+
+    /// Whether the service said NOT_FOUND or ALREADY_EXISTS to a call that was sent before: the call may have had its
+    /// effect already, and what is not there, or there already, can be its doing.
+    pub fn is_repeated(&self) -> bool {
+        self.0.repeated
     }
 
     /// The status code.

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::driver::expired;
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::journal::{JournalError, Kind, load_failure, load_level};
 use crate::journal_v1 as stored;
 use crate::place::{Place, SlotId};
 use crate::rpc::Level;
 use crate::store::Message;
 use crate::time::Timestamp;
+use crate::undo::{Became, Policy, Undoable};
 use receipts::Receipts;
 
 mod receipts;
@@ -31,6 +32,8 @@ pub(crate) struct History {
     pub(crate) open: HashMap<(Arc<str>, u32), Open>,
     /// Messages whose receipt a retry made the journal forget: they may be received again.
     pub(crate) returned: Vec<Message>,
+    /// Started steps that have an undo, in the order of their starts.
+    pub(crate) undoables: Vec<Undoable>,
     pub(crate) ending: Option<stored::Ending>,
     pub(crate) ended: Option<stored::Ended>,
 }
@@ -61,6 +64,8 @@ pub(crate) struct Open {
     pub(crate) cut_off: bool,
     /// Whether an operator said to make the call again, although it may have had its effect.
     pub(crate) allowed: bool,
+    /// Sequence number of the start of the step that this one takes back.
+    pub(crate) undoes: Option<u64>,
     pub(crate) last_failure: Option<Failure>,
 }
 
@@ -220,7 +225,14 @@ impl History {
         let Some((_, stored::Fact { kind: Some(Kind::Created(created)), .. })) = facts.next() else {
             return Err(JournalError::NoBeginning);
         };
-        let mut reader = Reader { names: HashMap::new(), places: HashMap::new(), history: Self::new(created) };
+        let mut reader = Reader {
+            names: HashMap::new(),
+            places: HashMap::new(),
+            undoables: HashMap::new(),
+            undos: HashMap::new(),
+            decided: None,
+            history: Self::new(created),
+        };
         reader.history.past.incarnations = incarnations;
         reader.history.returned = returned;
         for (sequence, fact) in facts {
@@ -241,6 +253,7 @@ impl History {
             past: Past::default(),
             open: HashMap::new(),
             returned: Vec::new(),
+            undoables: Vec::new(),
             ending: None,
             ended: None,
         }
@@ -257,6 +270,12 @@ struct Reader {
     names: HashMap<String, Arc<str>>,
     /// Place of a started step, by the sequence number of its start.
     places: HashMap<u64, Place>,
+    /// Where in the list a step with an undo is, by the sequence number of its start.
+    undoables: HashMap<u64, usize>,
+    /// The step that an undo takes back, by the sequence number of the undo's start.
+    undos: HashMap<u64, u64>,
+    /// The step that an operator said the end of in the last fact.
+    decided: Option<u64>,
     history: History,
 }
 
@@ -283,6 +302,11 @@ impl Reader {
     }
 
     fn reach(&mut self, place: &Place, kind: PastKind) {
+        // Code is gone when a run ends; what comes then is an undo.
+        if self.history.ending.is_some() {
+            self.history.past.steps += 1;
+            return;
+        }
         let step = PastStep { name: place.name.clone().into_owned(), kind };
         let branch = self.history.past.branches.entry(Arc::clone(&place.branch)).or_default();
         if branch.insert(place.position, step).is_none() {
@@ -301,6 +325,7 @@ impl Reader {
             retry_at: None,
             cut_off: false,
             allowed: false,
+            undoes: None,
             last_failure: None,
         })
     }
@@ -311,6 +336,16 @@ impl Reader {
             Kind::StepStarted(started) => self.started(sequence, at, started),
             Kind::AttemptStarted(attempt) => {
                 let place = self.spoken_of(sequence, attempt.step, None)?;
+                let deadline = Timestamp::from_micros(attempt.attempt_deadline_micros);
+                if let Some(undoable) = self.undoable(attempt.step) {
+                    (undoable.attempts, undoable.deadline) = (attempt.attempt, deadline);
+                    if undoable.became == Became::Doubtful {
+                        // It is settled after all, before it is undone.
+                        undoable.became = Became::Open;
+                        let undoable = undoable.clone();
+                        self.open_again(&undoable);
+                    }
+                }
                 let open = self.open(&place, OpenKind::Call, 0);
                 // Whatever comes of this attempt, nobody knows what came of the one before.
                 open.in_doubt |= open.cut_off;
@@ -360,6 +395,7 @@ impl Reader {
             }
             Kind::Decided(decided) => {
                 let place = self.spoken_of(sequence, decided.step, None)?;
+                self.decided = (!decided.ask_again).then_some(decided.step);
                 if decided.ask_again {
                     let open = self.open(&place, OpenKind::Call, 0);
                     open.in_doubt = true;
@@ -381,7 +417,25 @@ impl Reader {
         Ok(())
     }
 
-    fn started(&mut self, sequence: u64, at: Timestamp, started: stored::StepStarted) {
+    fn undoable(&mut self, step: u64) -> Option<&mut Undoable> {
+        let index = *self.undoables.get(&step)?;
+        self.history.undoables.get_mut(index)
+    }
+
+    fn open_again(&mut self, undoable: &Undoable) {
+        let kind = OpenKind::Effect {
+            sequence: undoable.step,
+            key: undoable.key,
+            incarnation: undoable.incarnation,
+            level: undoable.level,
+            request: undoable.request.clone(),
+            started_at: undoable.started_at,
+            deadline: undoable.deadline,
+        };
+        self.open(&undoable.place, kind, undoable.attempts).in_doubt = true;
+    }
+
+    fn started(&mut self, sequence: u64, at: Timestamp, mut started: stored::StepStarted) {
         let level = load_level(started.level(), started.dedupe_horizon_seconds);
         let place = self.place(started.place);
         self.places.insert(sequence, place.clone());
@@ -399,7 +453,33 @@ impl Reader {
         };
         // Attempts that were never sent may stand before the start.
         let attempts = self.history.open.remove(&(Arc::clone(&place.branch), place.position)).map_or(0, |o| o.attempts);
-        self.open(&place, kind, attempts + 1).cut_off = true;
+        if (started.undo.is_some() || started.undo_by_response)
+            && let OpenKind::Effect { key, request, deadline, .. } = &kind
+        {
+            self.undoables.insert(sequence, self.history.undoables.len());
+            self.history.undoables.push(Undoable {
+                step: sequence,
+                place: place.clone(),
+                key: *key,
+                incarnation: started.incarnation,
+                level,
+                request: request.clone(),
+                started_at: at,
+                attempts: attempts + 1,
+                deadline: *deadline,
+                undo: started.undo.take(),
+                by_response: started.undo_by_response,
+                response: None,
+                policy: started.undo_policy.take().map_or_else(Policy::default, Policy::load),
+                became: Became::Open,
+                undone: false,
+            });
+        }
+        let undoes = (started.undoes != 0).then_some(started.undoes);
+        self.undos.extend(undoes.map(|step| (sequence, step)));
+        let open = self.open(&place, kind, attempts + 1);
+        open.cut_off = true;
+        open.undoes = undoes;
     }
 
     fn failed(&mut self, sequence: u64, failed: stored::AttemptFailed) -> Result<(), JournalError> {
@@ -421,10 +501,29 @@ impl Reader {
         Ok(())
     }
 
-    fn settled(&mut self, sequence: u64, settled: stored::StepSettled) -> Result<(), JournalError> {
-        let place = self.spoken_of(sequence, settled.step, settled.place)?;
+    fn settled(&mut self, sequence: u64, mut settled: stored::StepSettled) -> Result<(), JournalError> {
+        let place = self.spoken_of(sequence, settled.step, settled.place.take())?;
         let open = self.history.open.remove(&(Arc::clone(&place.branch), place.position));
         let was_open = open.is_some();
+        let decided = self.decided.take() == Some(settled.step);
+        let failure = match &settled.result {
+            Some(stored::step_settled::Result::Failure(failure)) => Some(Code::from_i32(failure.code)),
+            _ => None,
+        };
+        if let Some(step) = self.undos.get(&settled.step).copied() {
+            if let Some(undoable) = self.undoable(step) {
+                undoable.undone |= failure.is_none() || settled.undone;
+            }
+            return Ok(());
+        }
+        let (undo, outcome) = (settled.undo.take(), settled.outcome());
+        if let Some(undoable) = self.undoable(settled.step) {
+            undoable.undo = undo.or(undoable.undo.take());
+            if let (None, Some(stored::step_settled::Result::Response(response))) = (&undoable.undo, &settled.result) {
+                undoable.response = Some(response.clone());
+            }
+            undoable.became = Became::of(failure, outcome, open.as_ref().is_some_and(|open| open.in_doubt), decided);
+        }
         if settled.step == 0 {
             let hash = settled.request_hash.as_ref().try_into().ok();
             if was_open {
@@ -438,12 +537,16 @@ impl Reader {
             }
         }
         let result = match settled.result {
-            Some(stored::step_settled::Result::Failure(failure)) => Err(load_failure(failure)),
+            Some(stored::step_settled::Result::Failure(failure)) => {
+                Err(load_failure(failure).repeated_if(settled.repeated))
+            }
             Some(stored::step_settled::Result::Response(response)) => Ok(response),
             None if open.is_some_and(|open| matches!(open.kind, OpenKind::Signal { .. })) => Err(expired(&place)),
             None => Ok(Bytes::new()),
         };
-        self.history.replay.push(Replay::Settled(place, result));
+        if self.history.ending.is_none() {
+            self.history.replay.push(Replay::Settled(place, result));
+        }
         Ok(())
     }
 }

@@ -28,6 +28,7 @@ pub mod store;
 pub mod testing;
 pub mod time;
 pub mod transport;
+mod undo;
 pub mod view;
 pub mod workflow;
 

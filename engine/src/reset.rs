@@ -1,11 +1,12 @@
 //! What an operator's retry forgets (semantics.md S4): the end of the failed step, and everything that came of it.
 //! What went on beside it, other items of the same fan-outs above all, keeps its results.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::journal::{JournalError, Kind};
 use crate::journal_v1 as stored;
+use crate::undo;
 
 type Numbered = (u64, stored::Fact);
 type Incarnations = HashMap<(Arc<str>, u32), u32>;
@@ -32,9 +33,59 @@ fn forget(
     sequence: u64,
     incarnations: &mut Incarnations,
 ) -> Result<(), JournalError> {
+    if reset.keeps_ending {
+        return Ok(());
+    }
     kept.retain(|(_, fact)| !matches!(fact.kind, Some(Kind::Ending(_) | Kind::Ended(_))));
-    let Some(target) = reset.place.as_ref().filter(|place| !place.name.is_empty()) else { return Ok(()) };
+    // What was taken back is made anew, and so is all that came of it (semantics.md S4).
+    for (branch, position) in take_undos(kept, sequence)? {
+        let target = stored::Place { branch, position, name: String::new() };
+        forget_from(kept, &target, true, sequence, incarnations)?;
+    }
+    match reset.place.as_ref().filter(|place| !place.name.is_empty()) {
+        Some(target) => forget_from(kept, target, reset.new_incarnation, sequence, incarnations),
+        None => Ok(()),
+    }
+}
+
+/// Takes all undos out of the facts. Gives the places of the steps that they took back, in the order of their starts.
+fn take_undos(kept: &mut Vec<Numbered>, sequence: u64) -> Result<Vec<(String, u32)>, JournalError> {
+    let mut undos = HashMap::new();
+    let mut undone = BTreeSet::new();
+    for (number, fact) in kept.iter() {
+        match &fact.kind {
+            Some(Kind::StepStarted(started)) if started.undoes != 0 => {
+                undos.insert(*number, started.undoes);
+            }
+            Some(Kind::StepSettled(settled)) => {
+                let done = settled.undone || matches!(settled.result, Some(stored::step_settled::Result::Response(_)));
+                undone.extend(undos.get(&settled.step).filter(|_| done));
+            }
+            _ => {}
+        }
+    }
+    if undos.is_empty() {
+        return Ok(Vec::new());
+    }
     let places = Places::of(kept, sequence)?;
+    let taken_back = undone.into_iter().filter_map(|step| places.of.get(&step).cloned()).collect();
+    kept.retain(|(number, _)| places.get(*number).is_none_or(|(branch, _)| !undo::is_branch(branch)));
+    Ok(taken_back)
+}
+
+/// Forgets the end of one step, or all of it, and what came of it.
+fn forget_from(
+    kept: &mut Vec<Numbered>,
+    target: &stored::Place,
+    new_incarnation: bool,
+    sequence: u64,
+    incarnations: &mut Incarnations,
+) -> Result<(), JournalError> {
+    let places = Places::of(kept, sequence)?;
+    if !places.steps.contains_key(&(target.branch.clone(), target.position)) {
+        // It came of a step that was forgotten before it.
+        return Ok(());
+    }
     let first = places.first_of_step(&target.branch, target.position);
     let settled = kept
         .iter()
@@ -50,7 +101,7 @@ fn forget(
     kept.retain_mut(|(number, fact)| {
         let Some((branch, position)) = places.get(*number) else { return true };
         if *branch == target.branch && position == target.position {
-            if reset.new_incarnation {
+            if new_incarnation {
                 return false;
             }
             // With the same key the start stays, and is sent again from its stored bytes.
@@ -73,7 +124,7 @@ fn forget(
         }
         !came_after
     });
-    if reset.new_incarnation {
+    if new_incarnation {
         bump(incarnations, &target.branch, target.position);
     }
     Ok(())

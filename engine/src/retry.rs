@@ -51,6 +51,11 @@ impl Retry {
         }
     }
 
+    /// Thirty attempts over about two hours: 1 s, doubled up to 5 min, ±20 %. What undos have where nothing is said.
+    pub const fn stubborn() -> Self {
+        Self { attempts: 30, first: Duration::from_secs(1), factor: 2.0, cap: Duration::from_secs(300), jitter: 0.2 }
+    }
+
     /// One attempt.
     pub const fn never() -> Self {
         Self { attempts: 1, first: Duration::ZERO, factor: 1.0, cap: Duration::ZERO, jitter: 0.0 }
@@ -80,6 +85,11 @@ impl Retry {
             return Err(RetryError::Cap { first, cap });
         }
         Ok(Self { attempts, first, factor, cap, jitter })
+    }
+
+    /// Attempts, first, factor, cap and jitter, as [`Retry::try_new`] takes them.
+    pub(crate) const fn parts(&self) -> (u32, Duration, f64, Duration, f64) {
+        (self.attempts, self.first, self.factor, self.cap, self.jitter)
     }
 
     /// The pause after the attempt with this number (from 1), or none where it was the last.

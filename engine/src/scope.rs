@@ -20,6 +20,7 @@ use crate::retry::Retry;
 use crate::rpc::Method;
 use crate::signal::SignalType;
 use crate::time::{Clock, Timestamp};
+use crate::undo::Undo;
 
 mod branches;
 mod races;
@@ -75,6 +76,7 @@ pub(crate) struct CallIntent {
     pub(crate) key: Uuid,
     pub(crate) incarnation: u32,
     pub(crate) options: CallOptions,
+    pub(crate) undo: Option<Box<Undo>>,
     /// Whether the journal has the step already.
     pub(crate) journaled: bool,
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::engine::Ended;
 use crate::failure::Failure;
-use crate::history::number;
+use crate::history::{History, number};
 use crate::journal::{JournalError, Kind, load_failure, load_level};
 use crate::journal_v1 as stored;
 use crate::rpc::Level;
@@ -25,6 +25,8 @@ pub struct Detail {
     pub steps: Vec<StepView>,
     /// Messages that no wait has received yet, oldest first.
     pub inbox: Vec<Message>,
+    /// Paths of the steps that are left to undo, the next one first. Only where the run is ending.
+    pub to_undo: Vec<String>,
 }
 
 /// One journaled step.
@@ -52,6 +54,10 @@ pub struct StepView {
     pub failure: Option<Failure>,
     /// Whether an earlier attempt may have had the effect already.
     pub repeated: bool,
+    /// Path of the step that this one takes back.
+    pub undoes: Option<String>,
+    /// Whether the step was taken back.
+    pub undone: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +100,7 @@ pub fn path(branch: &str, name: &str, position: u32) -> String {
 
 impl Detail {
     pub(crate) fn read(row: RunRow, facts: Vec<stored::Fact>) -> Result<Self, JournalError> {
+        let to_undo = if row.status.ending_as.is_some() { left_to_undo(facts.clone())? } else { Vec::new() };
         let (facts, _) = crate::reset::apply(number(facts))?;
         let mut detail = Self {
             row,
@@ -103,6 +110,7 @@ impl Detail {
             failure: None,
             steps: Vec::new(),
             inbox: Vec::new(),
+            to_undo,
         };
         let mut reader = Reader::default();
         for (sequence, fact) in facts {
@@ -138,6 +146,16 @@ impl From<Detail> for Ended {
     }
 }
 
+/// Paths of the steps that an ending run has left to undo, the next one first.
+fn left_to_undo(facts: Vec<stored::Fact>) -> Result<Vec<String>, JournalError> {
+    let history = History::read(facts)?;
+    let undoes = history
+        .ending
+        .is_some_and(|ending| matches!(ending.ending_as(), stored::EndState::Failed | stored::EndState::Cancelled));
+    let left = history.undoables.iter().rev().filter(|undoable| undoes && undoable.is_left());
+    Ok(left.map(|undoable| undoable.place.to_string()).collect())
+}
+
 /// The step that a failed run failed at, and whether the service refused it (then it gets a new key).
 pub(crate) fn failed_step(facts: Vec<stored::Fact>) -> Option<(stored::Place, bool)> {
     let (facts, _) = crate::reset::apply(number(facts)).ok()?;
@@ -171,6 +189,8 @@ struct Reader {
     steps: Vec<StepView>,
     by_sequence: HashMap<u64, usize>,
     by_place: HashMap<(String, u32), usize>,
+    /// Which step an undo takes back, by the sequence number of the undo's start.
+    undos: HashMap<u64, usize>,
     /// The step that the last fact spoke of.
     touched: usize,
 }
@@ -199,6 +219,8 @@ impl Reader {
                 message_type: None,
                 failure: None,
                 repeated: false,
+                undoes: None,
+                undone: false,
             });
         }
         &mut self.steps[index]
@@ -226,6 +248,14 @@ impl Reader {
                 view.state = StepState::InFlight;
                 view.key = Some(started.key);
                 view.request = Some(started.request);
+                view.ended_at = None;
+                let undone = self.by_sequence.get(&started.undoes).copied();
+                if let Some(undone) = undone {
+                    let path = self.steps[undone].path();
+                    let index = self.touched;
+                    self.steps[index].undoes = Some(path);
+                    self.undos.insert(sequence, undone);
+                }
                 self.index(sequence);
             }
             Kind::AttemptStarted(attempt) => {
@@ -244,6 +274,10 @@ impl Reader {
                     if view.next_attempt_at.is_some() { StepState::BackingOff } else { StepState::NeedsDecision };
             }
             Kind::StepSettled(settled) => {
+                let done = settled.undone || matches!(settled.result, Some(stored::step_settled::Result::Response(_)));
+                if let Some(undone) = self.undos.get(&settled.step).filter(|_| done) {
+                    self.steps[*undone].undone = true;
+                }
                 let view = self.spoken_of(settled.step, settled.place, at);
                 view.attempts = view.attempts.max(settled.attempts);
                 view.ended_at = Some(at);

@@ -25,6 +25,9 @@ pub trait Workflow: Send + Sync + 'static {
     /// A run fails with DEADLINE_EXCEEDED this long after its start, unless the start says otherwise.
     const DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
+    /// How much of that is kept for undos: the run's own work ends this long before its deadline.
+    const UNDO_BUDGET: Duration = Duration::ZERO;
+
     /// The signals that it takes, for example `&[SignalType::of::<Paid>("payment")]`. Others are refused.
     const SIGNALS: &'static [SignalType] = &[];
 
@@ -68,6 +71,7 @@ impl Registry {
             output_type: W::Output::full_name(),
             deadline: W::DEADLINE,
             signals: W::SIGNALS,
+            undo_budget: W::UNDO_BUDGET,
             check: |input| W::Input::decode(input).map(drop),
             begin: Box::new(move |ctx, input| {
                 let workflow = make();
@@ -108,6 +112,7 @@ pub struct Definition {
     pub output_type: String,
     pub deadline: Duration,
     pub signals: &'static [SignalType],
+    pub undo_budget: Duration,
     check: fn(Bytes) -> Result<(), prost::DecodeError>,
     begin: Box<Begin>,
 }

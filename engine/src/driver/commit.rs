@@ -14,6 +14,7 @@ use crate::place::SlotId;
 use crate::state::State;
 use crate::store::{Answer, Append, Appended, Created, RunRow, Status, StoreError};
 use crate::time::Timestamp;
+use crate::undo::Form;
 
 pub(super) struct Commit {
     answer: Pending,
@@ -145,6 +146,7 @@ impl Driver {
             let (deadline, attempt_deadline) = self.attempt_deadline(*slot);
             let sequence = self.next_sequence();
             let Some(step) = self.steps.get_mut(slot) else { continue };
+            self.undoing.any |= matches!(&step.work, Work::Call(call) if call.undo.is_some());
             let fact = start(step, sequence, now, attempt_deadline);
             if let Phase::Ready(reservation) = std::mem::replace(&mut step.phase, Phase::Sending) {
                 step.phase = Phase::Starting(reservation, deadline);
@@ -161,7 +163,7 @@ impl Driver {
         let waits = |step: &OpenStep| {
             matches!(step.phase, Phase::Until(_) | Phase::Message(_) | Phase::Down(_) | Phase::Undecided)
         };
-        let code_waits = self.parked.is_some() || self.draining() || !self.steps.is_empty();
+        let code_waits = self.parked.is_some() || self.draining() || self.undoing.reload || !self.steps.is_empty();
         code_waits && self.steps.values().all(|step| waits(step))
     }
 
@@ -170,7 +172,7 @@ impl Driver {
         if self.inbox.is_looking() {
             return false;
         }
-        if self.parked.is_some() || self.draining() {
+        if self.parked.is_some() || self.draining() || self.undoing.reload {
             return true;
         }
         let linger = self.shared.clock.now().after(self.shared.limits.linger);
@@ -188,11 +190,11 @@ impl Driver {
         let ending = self.ending.as_ref();
         let (state, reason) = match (ending, &self.parked) {
             (Some(ending), _) if ending.concluded => (ending.state, String::new()),
-            (Some(_), _) if self.steps.values().any(|step| matches!(step.phase, Phase::Undecided)) => {
+            (_, Some((state, reason))) => (*state, reason.clone()),
+            (Some(_), None) if self.steps.values().any(|step| matches!(step.phase, Phase::Undecided)) => {
                 (State::NeedsDecision, self.undecided())
             }
-            (Some(_), _) => (State::Ending, self.service_down().unwrap_or_default()),
-            (None, Some((state, reason))) => (*state, reason.clone()),
+            (Some(_), None) => (State::Ending, self.service_down().unwrap_or_else(|| self.undoing_reason())),
             (None, None) if idle && self.draining() => (self.row.status.state, String::new()),
             (None, None) if idle => match state_of(self.steps.values()) {
                 State::NeedsDecision => (State::NeedsDecision, self.undecided()),
@@ -207,7 +209,7 @@ impl Driver {
             ending_as: ending.filter(|ending| !ending.concluded).map(|ending| ending.state),
             wake_at: self.wake_at(state),
             awaits: if idle && self.parked.is_none() { self.awaited() } else { Vec::new() },
-            steps: self.scope.steps(),
+            steps: self.scope.steps() + self.undoing.begun,
             error: ending
                 .and_then(|ending| ending.result.as_ref().err())
                 .map(|failure| (failure.code() as i32, failure.message().to_owned())),
@@ -222,10 +224,12 @@ impl Driver {
         let step = self.timers.first().map(|(at, _)| *at);
         let step = step.into_iter().chain(self.asks_again()).min();
         match (&self.ending, &self.parked) {
-            _ if self.draining() => Some(self.shared.clock.now()),
-            (Some(_), _) => step,
-            (None, Some(_)) => Some(self.row.deadline),
-            (None, None) => Some(step.map_or(self.row.deadline, |at| at.min(self.row.deadline))),
+            // What an undo needs is an operator, whoever holds the run.
+            (Some(_), Some(_)) => None,
+            _ if self.draining() || self.undoing.reload => Some(self.shared.clock.now()),
+            (Some(_), None) => step,
+            (None, Some(_)) => Some(self.work_deadline()),
+            (None, None) => Some(step.map_or(self.work_deadline(), |at| at.min(self.work_deadline()))),
         }
     }
 
@@ -304,7 +308,7 @@ impl Driver {
             return self.not_now(slot);
         }
         // A run that ends begins nothing; it only asks again what may have happened.
-        if self.ending.is_some() && !step.in_doubt {
+        if self.ending.is_some() && !step.in_doubt && !step.is_undo() {
             let failure = Failure::new(Code::Cancelled, "the run ended before the call was sent");
             return self.settle(slot, Err(failure), stored::Outcome::NotSent, false);
         }
@@ -386,6 +390,11 @@ fn start(step: &mut OpenStep, sequence: u64, now: Timestamp, deadline: Timestamp
     }
     call.started = Some((sequence, now));
     let (level, horizon) = store_level(call.level);
+    let (undo, undo_by_response) = match call.undo.as_ref().map(|undo| &undo.form) {
+        Some(Form::Known(undo)) => (Some(undo.clone()), false),
+        Some(Form::ByResponse(_)) => (None, true),
+        None => (None, false),
+    };
     Some(Kind::StepStarted(stored::StepStarted {
         place: Some(step.place.stored()),
         incarnation: call.incarnation,
@@ -395,5 +404,9 @@ fn start(step: &mut OpenStep, sequence: u64, now: Timestamp, deadline: Timestamp
         request_hash: Bytes::copy_from_slice(&call.hash),
         attempt_deadline_micros: deadline.as_micros(),
         dedupe_horizon_seconds: horizon,
+        undo,
+        undo_by_response,
+        undo_policy: call.undo.as_ref().map(|undo| undo.policy.stored()),
+        undoes: call.undoes.unwrap_or_default(),
     }))
 }

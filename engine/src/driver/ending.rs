@@ -36,7 +36,7 @@ impl Driver {
         self.drop_unsent();
         self.abort_reads();
         self.settle_waiting();
-        if !self.steps.is_empty()
+        if (!self.steps.is_empty() || self.must_undo())
             && let Some(ending) = &self.ending
         {
             let fact = ending_fact(ending);
@@ -56,9 +56,13 @@ impl Driver {
         self.ending = Some(Ending { state, result, concluded: false });
     }
 
-    /// Writes the end, once nothing is open.
+    /// Writes the end, once nothing is open and nothing is left to undo.
     pub(super) fn conclude(&mut self) {
-        if !self.steps.is_empty() {
+        if !self.steps.is_empty() || self.parked.is_some() {
+            return;
+        }
+        let ends = self.ending.as_ref().is_some_and(|ending| !ending.concluded);
+        if ends && self.must_undo() && !self.all_undone() {
             return;
         }
         let Some(ending) = self.ending.as_mut().filter(|ending| !ending.concluded) else { return };
@@ -91,6 +95,13 @@ impl Driver {
         self.timers.clear();
         for slot in waiting {
             let Some(step) = self.steps.get_mut(&slot) else { continue };
+            // An undo goes on.
+            if step.is_undo()
+                && let Phase::Until(at) = step.phase
+            {
+                self.timers.insert((at, slot));
+                continue;
+            }
             if step.in_doubt {
                 self.timers.insert((now, slot));
                 continue;

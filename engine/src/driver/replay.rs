@@ -13,7 +13,6 @@ use crate::engine::{Shared, journal_of};
 use crate::history::{History, Open, Past, Replay};
 use crate::journal::{JournalError, Kind};
 use crate::journal_v1 as stored;
-use crate::place::SlotId;
 use crate::scope::{CallIntent, Fault, Intent, Scope};
 use crate::state::State;
 use crate::store::{Created, NewRun, RunRow, StoreError};
@@ -86,7 +85,7 @@ impl Driver {
         Ok(Box::new(driver))
     }
 
-    fn fresh_code(&self) -> Code {
+    pub(super) fn fresh_code(&self) -> Code {
         let ctx = Context::root(Arc::clone(&self.scope));
         Code::new(self.workflow.begin(ctx, self.input.clone()))
     }
@@ -110,14 +109,19 @@ impl Driver {
     }
 
     fn restore(&mut self, history: History) {
-        let History { replay, mut open, ending, .. } = history;
+        let History { replay, open, ending, undoables, .. } = history;
+        self.undoing.any = !undoables.is_empty();
         if let Some(ending) = ending {
             self.resume_ending(ending);
-            for (index, (_, step)) in open.drain().enumerate() {
-                // Code is gone, and so are its slots: these steps get numbers of their own.
-                let slot = SlotId::MAX - SlotId::try_from(index).unwrap_or_default();
-                self.reopen(slot, step, None);
+            if self.must_undo() {
+                self.undoing.plan = Some(undoables);
+                if let Err(fault) = self.find_undos(replay) {
+                    self.reopen_unreached(open);
+                    self.block(fault);
+                    return;
+                }
             }
+            self.reopen_unreached(open);
             // Sleeps were dropped when the end began; only what may have happened is waited for.
             self.settle_waiting();
             self.conclude();
@@ -141,7 +145,11 @@ impl Driver {
     }
 
     /// Brings every fact to code, one poll each.
-    fn replay(&mut self, code: &mut Code, replay: Vec<Replay>) -> Result<Option<super::code::Finished>, Fault> {
+    pub(super) fn replay(
+        &mut self,
+        code: &mut Code,
+        replay: Vec<Replay>,
+    ) -> Result<Option<super::code::Finished>, Fault> {
         let mut finished = code.rerun();
         for fact in replay {
             if let Some(fault) = self.scope.fault() {
@@ -206,8 +214,9 @@ impl Driver {
 
     /// Steps that the journal has open and code did not reach: they settle all the same.
     fn reopen_unreached(&mut self, open: HashMap<(Arc<str>, u32), Open>) {
-        for (index, step) in open.into_values().enumerate() {
-            let slot = SlotId::MAX - SlotId::try_from(index).unwrap_or_default();
+        for step in open.into_values() {
+            // Code has no slot for them.
+            let slot = self.own_slot();
             self.reopen(slot, step, None);
         }
     }

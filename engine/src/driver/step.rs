@@ -21,6 +21,7 @@ use crate::scope::{CallIntent, CallOptions, Intent};
 use crate::state::State;
 use crate::time::Timestamp;
 use crate::transport::{Attempt, Outcome, Reservation, Reserved, StepPlace, Unsent};
+use crate::undo::{Form, Undo};
 
 pub(crate) struct OpenStep {
     pub(crate) place: Place,
@@ -56,7 +57,11 @@ pub(crate) struct CallWork {
     pub(crate) started: Option<(u64, Timestamp)>,
     /// When the last attempt that was started must have had its answer.
     pub(crate) deadline: Timestamp,
-    options: CallOptions,
+    pub(super) options: CallOptions,
+    /// What takes the call back.
+    pub(crate) undo: Option<Box<Undo>>,
+    /// Sequence number of the start of the step that this call takes back.
+    pub(crate) undoes: Option<u64>,
 }
 
 pub(crate) enum Phase {
@@ -91,6 +96,21 @@ impl CallWork {
 }
 
 impl OpenStep {
+    /// Whether the step takes another one back.
+    pub(super) fn is_undo(&self) -> bool {
+        matches!(&self.work, Work::Call(call) if call.undoes.is_some())
+    }
+
+    /// What takes the step back, where that is made from its response.
+    fn undo_made(&mut self, response: Option<&Bytes>) -> Option<stored::Undo> {
+        let (Work::Call(call), Some(response)) = (&mut self.work, response) else { return None };
+        match call.undo.take()?.form {
+            Form::Known(_) => None,
+            // Where the response does not decode, code is told; and so is whoever wants it undone.
+            Form::ByResponse(make) => make(response.clone()).ok(),
+        }
+    }
+
     /// Whether an attempt may have had its effect, and nobody allows another.
     pub(super) fn undecided(&self, now: Timestamp) -> bool {
         let Work::Call(call) = &self.work else { return false };
@@ -145,7 +165,7 @@ impl Driver {
     }
 
     fn call(&mut self, call: CallIntent, attempts: u32) {
-        let CallIntent { slot, place, method, request, hash, key, incarnation, options, .. } = call;
+        let CallIntent { slot, place, method, request, hash, key, incarnation, options, undo, .. } = call;
         let begun_at = self.shared.clock.now();
         let work = CallWork {
             level: method.level,
@@ -156,6 +176,8 @@ impl Driver {
             started: None,
             deadline: begun_at,
             options,
+            undo,
+            undoes: None,
         };
         let step = OpenStep {
             place,
@@ -176,12 +198,13 @@ impl Driver {
     pub(super) fn reopen(&mut self, slot: SlotId, open: Open, call: Option<CallIntent>) {
         let now = self.shared.clock.now();
         let (undecided, in_doubt, allowed) = (open.undecided(now), open.doubtful(), open.asked_again());
-        let Open { place, kind, attempts, forgiven, retry_at, .. } = open;
-        let options = call.as_ref().map_or(CallOptions::default(), |call| call.options);
+        let said = self.ending_options(&open).unwrap_or_default();
+        let Open { place, kind, attempts, forgiven, retry_at, undoes, .. } = open;
+        let options = call.as_ref().map_or(said, |call| call.options);
         let work = match (kind, call) {
             (OpenKind::Sleep { sequence, until }, _) => return self.sleep_until(slot, place, sequence, until),
             (OpenKind::Signal { sequence, until }, _) => return self.wait_on(slot, place, sequence, until),
-            (OpenKind::Effect { sequence, key, incarnation, level, request, started_at, deadline }, _) => CallWork {
+            (OpenKind::Effect { sequence, key, incarnation, level, request, started_at, deadline }, call) => CallWork {
                 level,
                 request,
                 hash: [0; 32],
@@ -190,6 +213,8 @@ impl Driver {
                 started: Some((sequence, started_at)),
                 deadline,
                 options,
+                undo: call.and_then(|call| call.undo).or_else(|| self.undo_said(&place)),
+                undoes,
             },
             (OpenKind::Call, Some(call)) => CallWork {
                 level: call.method.level,
@@ -200,6 +225,8 @@ impl Driver {
                 started: None,
                 deadline: now,
                 options,
+                undo: call.undo,
+                undoes: None,
             },
             // Never sent, and code does not ask for it any more.
             (OpenKind::Call, None) => return,
@@ -327,6 +354,13 @@ impl Driver {
         let (failure, retry_after) = match outcome {
             Outcome::Done(response) => return self.done(slot, response),
             Outcome::Refused(failure) => {
+                if failure.code() == Code::NotFound
+                    && let Some(from) = call.undoes.and_then(|step| self.nothing_there_from(step))
+                    && now < from
+                {
+                    return self.look_again(slot, &failure, from);
+                }
+                let Some(step) = self.steps.get(&slot) else { return };
                 let repeated = step.in_doubt && matches!(failure.code(), Code::NotFound | Code::AlreadyExists);
                 return self.settle(slot, Err(failure), kind, repeated);
             }
@@ -372,6 +406,23 @@ impl Driver {
         }));
     }
 
+    /// What an undo found nothing of may still come: it is made again when that is out of the question.
+    fn look_again(&mut self, slot: SlotId, failure: &Failure, from: Timestamp) {
+        let Some(step) = self.steps.get_mut(&slot) else { return };
+        step.phase = Phase::Until(from);
+        let attempt = step.attempts;
+        let (sequence, place) = reference(step);
+        self.timers.insert((from, slot));
+        self.learn(Kind::AttemptFailed(stored::AttemptFailed {
+            step: sequence,
+            place,
+            attempt,
+            outcome: stored::Outcome::Refused.into(),
+            failure: Some(store_failure(failure)),
+            retry_at_micros: from.as_micros(),
+        }));
+    }
+
     fn done(&mut self, slot: SlotId, response: Bytes) {
         let limit = self.shared.limits.payload_bytes;
         let result = if response.len() > limit {
@@ -391,14 +442,15 @@ impl Driver {
         outcome: stored::Outcome,
         repeated: bool,
     ) {
-        let Some(step) = self.steps.remove(&slot) else { return };
+        let Some(mut step) = self.steps.remove(&slot) else { return };
         let (sequence, place) = reference(&step);
+        let undo = step.undo_made(result.as_ref().ok());
         let (request_hash, durable) = match &step.work {
             Work::Call(call) if call.started.is_none() => (Bytes::copy_from_slice(&call.hash), call.options.durable),
             Work::Call(call) => (Bytes::new(), call.options.durable),
             Work::Sleep { .. } | Work::Signal { .. } => (Bytes::new(), false),
         };
-        let result = result.map_err(|failure| failure.at(step.place.step_ref()));
+        let result = result.map_err(|failure| failure.at(step.place.step_ref()).repeated_if(repeated));
         let stored_result = match &result {
             Ok(response) => stored::step_settled::Result::Response(response.clone()),
             Err(failure) => {
@@ -419,7 +471,16 @@ impl Driver {
             request_hash,
             begun_micros: if sequence == 0 { step.begun_at.as_micros() } else { 0 },
             message: 0,
+            undo: undo.clone(),
+            undone: step.is_undo()
+                && outcome == stored::Outcome::Refused
+                && result.as_ref().is_err_and(|failure| failure.code() == Code::NotFound),
         }));
+        if let Work::Call(call) = &step.work
+            && self.undoing.any
+        {
+            self.settled_for_undo(call, &result, outcome, undo.as_ref(), step.in_doubt);
+        }
         self.flush |= durable;
         if self.code.is_some() {
             self.scope.deliver(slot, result);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::decisions::going_on;
 use super::{Engine, EngineError};
 use crate::driver;
 use crate::journal::{Buffer, Kind};
@@ -40,9 +41,14 @@ impl Engine {
         let refuse =
             |reason: &str| Err(EngineError::Precondition { run, state: row.status.state, reason: reason.to_owned() });
         let reset = match row.status.state {
-            State::Blocked if !row.owned => stored::Reset { reason, ..stored::Reset::default() },
+            State::Blocked if !row.owned => {
+                let keeps_ending = row.status.ending_as.is_some();
+                stored::Reset { reason, keeps_ending, ..stored::Reset::default() }
+            }
             State::Failed => match view::failed_step(facts) {
-                Some((place, refused)) => stored::Reset { place: Some(place), new_incarnation: refused, reason },
+                Some((place, refused)) => {
+                    stored::Reset { place: Some(place), new_incarnation: refused, reason, ..stored::Reset::default() }
+                }
                 None => return refuse("it failed by its workflow's own decision, not at a step; start a new run"),
             },
             _ => return refuse("only FAILED and BLOCKED runs are retried"),
@@ -52,23 +58,13 @@ impl Engine {
         let mut buffer = Buffer::default();
         buffer.push(now, Kind::Reset(reset));
         let (entry, facts) = buffer.take();
-        let amend = Amend {
-            epoch: row.epoch,
-            sequence: row.sequence,
-            control: row.control,
-            entry,
-            facts,
-            status: Status {
-                state: State::Pending,
-                reason: String::new(),
-                ending_as: None,
-                wake_at: Some(now),
-                awaits: Vec::new(),
-                steps: row.status.steps,
-                error: None,
-            },
-            deadline: now.after(span),
+        let (epoch, sequence, control) = (row.epoch, row.sequence, row.control);
+        // A run whose undo failed goes on to end; every other one has all its time before it.
+        let (status, deadline) = match row.status.ending_as {
+            Some(_) => (going_on(&row.status, now), row.deadline),
+            None => (Status { error: None, ..going_on(&row.status, now) }, now.after(span)),
         };
+        let amend = Amend { epoch, sequence, control, entry, facts, status, deadline };
         let row = self.command(run, change, Order::Amend(Box::new(amend))).await?;
         self.shared.due.notify_one();
         Ok(row)

@@ -8,6 +8,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use prost::Message;
+use uuid::Uuid;
 
 use super::{Step, sealed::Sealed};
 use crate::failure::{Code, Failure};
@@ -17,6 +18,7 @@ use crate::place::{BranchId, Place, SlotId};
 use crate::retry::Retry;
 use crate::rpc::Rpc;
 use crate::scope::{CallIntent, CallOptions, Fault, Intent, Reached, Scope};
+use crate::undo::{self, Form, Policy, Undo};
 
 /// A call that was built; await it to make it.
 #[must_use = "a call is made when it is awaited"]
@@ -32,6 +34,7 @@ enum State<R: Rpc> {
         request: R::Request,
         options: CallOptions,
         once: Option<(&'static str, Vec<String>)>,
+        undo: Option<ToUndo>,
     },
     Waiting {
         slot: SlotId,
@@ -40,6 +43,14 @@ enum State<R: Rpc> {
     /// The run cannot go on; the driver knows why.
     Stuck,
 }
+
+/// How a call is undone, once it has its place and its key.
+struct ToUndo {
+    form: Option<Box<MakeForm>>,
+    policy: Policy,
+}
+
+type MakeForm = dyn FnOnce(Uuid, Place, u32, Uuid) -> Form + Send;
 
 impl<R: Rpc> Unpin for Call<R> {}
 
@@ -52,7 +63,8 @@ impl<R: Rpc> fmt::Debug for Call<R> {
 impl<R: Rpc> Call<R> {
     pub(crate) fn build(scope: Arc<Scope>, branch: BranchId, call: R) -> Self {
         let position = scope.build(branch, R::METHOD.path);
-        let state = State::Built { request: call.into_request(), options: CallOptions::default(), once: None };
+        let state =
+            State::Built { request: call.into_request(), options: CallOptions::default(), once: None, undo: None };
         Self { scope, branch, position, state }
     }
 
@@ -89,11 +101,65 @@ impl<R: Rpc> Call<R> {
         self
     }
 
+    /// What takes the call back where the run fails or is cancelled: made from the call's key, and journaled before the
+    /// call is sent. Undos are made in reverse order of the calls, under keys of their own; NOT_FOUND counts as undone.
+    ///
+    /// A call whose end is not known is settled first: asked again under its key, or by an operator.
+    pub fn undo<U: Rpc>(self, undo: impl FnOnce(Uuid) -> U + Send + 'static) -> Self {
+        self.undone_by::<U>(|run, place, incarnation, key| {
+            let undo_key = undo::key_of(run, &place, U::METHOD.path, incarnation);
+            Form::Known(undo::message(undo(key), undo_key))
+        })
+    }
+
+    /// The same, made from the call's key and its response, and journaled with the response.
+    pub fn undo_with<U: Rpc>(self, undo: impl FnOnce(Uuid, R::Response) -> U + Send + 'static) -> Self {
+        self.undone_by::<U>(|run, place, incarnation, key| {
+            let undo_key = undo::key_of(run, &place, U::METHOD.path, incarnation);
+            Form::ByResponse(Box::new(move |response| {
+                R::Response::decode(response).map(|response| undo::message(undo(key, response), undo_key))
+            }))
+        })
+    }
+
+    fn undone_by<U: Rpc>(mut self, form: impl FnOnce(Uuid, Place, u32, Uuid) -> Form + Send + 'static) -> Self {
+        for method in [R::METHOD, U::METHOD] {
+            if !method.level.has_effects() {
+                self.scope.fail(Fault::Limit(undo::pointless(method.path)));
+            }
+        }
+        if let State::Built { undo, .. } = &mut self.state {
+            let policy = undo.take().map_or_else(Policy::default, |before| before.policy);
+            *undo = Some(ToUndo { form: Some(Box::new(form)), policy });
+        }
+        self
+    }
+
+    /// How the undo is tried: [`Retry::stubborn`] where nothing is said. One that still fails leaves the run BLOCKED,
+    /// with what is left to undo.
+    pub fn undo_retry(mut self, retry: Retry) -> Self {
+        self.undo_policy(|policy| policy.retry = retry);
+        self
+    }
+
+    /// Time for one attempt of the undo. The service's default where nothing is said.
+    pub fn undo_timeout(mut self, timeout: Duration) -> Self {
+        self.undo_policy(|policy| policy.timeout = Some(timeout));
+        self
+    }
+
+    fn undo_policy(&mut self, set: impl FnOnce(&mut Policy)) {
+        if let State::Built { undo, .. } = &mut self.state {
+            set(&mut undo.get_or_insert_with(|| ToUndo { form: None, policy: Policy::default() }).policy);
+        }
+    }
+
     fn begin(
         &self,
         mut request: R::Request,
         options: CallOptions,
         once: Option<(&'static str, Vec<String>)>,
+        undo: Option<ToUndo>,
     ) -> State<R> {
         let method = R::METHOD;
         let place = self.scope.place(self.branch, self.position, method.path);
@@ -132,6 +198,19 @@ impl<R: Rpc> Call<R> {
                 return State::Stuck;
             }
         }
+        let undo = undo.and_then(|undo| {
+            let form = undo.form?(self.scope.run, place.clone(), incarnation, key);
+            Some(Box::new(Undo { form, policy: undo.policy }))
+        });
+        if let Some(Form::Known(message)) = undo.as_ref().map(|undo| &undo.form)
+            && !journaled
+            && message.request.len() > limit
+        {
+            let text =
+                format!("the undo of {place} has {} bytes, the limit payload_bytes is {limit}", message.request.len());
+            self.scope.fail(Fault::Limit(Failure::new(Code::ResourceExhausted, text).at(place.step_ref())));
+            return State::Stuck;
+        }
         let call = CallIntent {
             slot,
             place: place.clone(),
@@ -141,6 +220,7 @@ impl<R: Rpc> Call<R> {
             key,
             incarnation,
             options,
+            undo,
             journaled,
         };
         self.scope.enter(self.branch, Intent::Call(Box::new(call)));
@@ -153,9 +233,9 @@ impl<R: Rpc> Future for Call<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         if matches!(self.state, State::Built { .. })
-            && let State::Built { request, options, once } = std::mem::replace(&mut self.state, State::Stuck)
+            && let State::Built { request, options, once, undo } = std::mem::replace(&mut self.state, State::Stuck)
         {
-            self.state = self.begin(request, options, once);
+            self.state = self.begin(request, options, once, undo);
         }
         let State::Waiting { slot, place } = &self.state else { return Poll::Pending };
         match self.scope.poll_slot(self.branch, *slot, cx.waker()) {

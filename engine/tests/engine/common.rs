@@ -1,4 +1,4 @@
-//! A service of three methods, one for each level, and helpers that every engine test uses.
+//! A service with methods of each level, and helpers that every engine test uses.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ macro_rules! messages {
     )+};
 }
 
-messages!(Look, Put, Charge, Answer, Input, Output);
+messages!(Look, Put, Charge, Cancel, Answer, Input, Output);
 
 macro_rules! rpc {
     ($request:ident, $name:literal, $level:expr) => {
@@ -59,6 +59,7 @@ macro_rules! rpc {
 rpc!(Look, "Look", Level::NoSideEffects);
 rpc!(Put, "Put", Level::Idempotent);
 rpc!(Charge, "Charge", Level::Unknown);
+rpc!(Cancel, "Cancel", Level::Idempotent);
 
 /// Services that answer every method with the text of its request and the next number.
 pub(crate) fn services() -> Services {
@@ -66,6 +67,7 @@ pub(crate) fn services() -> Services {
         .on::<Look>(|look| Ok(Answer::of(look.text, look.number + 1)))
         .on::<Put>(|put| Ok(Answer::of(put.text, put.number + 1)))
         .on::<Charge>(|charge| Ok(Answer::of(charge.text, charge.number + 1)))
+        .on::<Cancel>(|cancel| Ok(Answer::of(cancel.text, 0)))
 }
 
 /// Waits until a run is in one of these states, in virtual time.

@@ -85,7 +85,7 @@ fn kind() -> impl Strategy<Value = Option<stored::fact::Kind>> {
             duplicates: vec![7]
         }))),
         (place(), any::<bool>()).prop_map(|(place, new_incarnation)| {
-            Some(Kind::Reset(stored::Reset { place, new_incarnation, reason: String::new() }))
+            Some(Kind::Reset(stored::Reset { place, new_incarnation, reason: String::new(), keeps_ending: false }))
         }),
         (place(), any::<i64>()).prop_map(|(place, until_micros)| {
             Some(Kind::SignalAwaited(stored::SignalAwaited { place, until_micros, type_name: String::new() }))

@@ -14,3 +14,4 @@ mod races;
 mod runs;
 mod schedules;
 mod signals;
+mod undo;

@@ -63,6 +63,7 @@ pub(super) fn detailed(detail: Detail, types: Types<'_>, max_steps: usize) -> Ru
     run.input = payload(Some(&detail.input_type), Some(&detail.input));
     run.output = payload(types.map(|types| types.output_type.as_str()), detail.output.as_ref());
     set_failure(&mut run, detail.failure.as_ref());
+    run.steps_to_undo = detail.to_undo;
     let mut budget = PAYLOAD_BUDGET;
     run.pending_signals = detail.inbox.iter().map(|message| pending_signal(message, types, &mut budget)).collect();
     run.steps = chosen(detail.steps, max_steps).into_iter().map(|view| step(view, &mut budget)).collect();
@@ -136,6 +137,8 @@ fn step(view: StepView, budget: &mut usize) -> Step {
         repeated_send: view.repeated,
         payloads_omitted: !fits,
         incarnation: signed(view.incarnation),
+        undoes: view.undoes.unwrap_or_default(),
+        undone: view.undone,
     }
 }
 

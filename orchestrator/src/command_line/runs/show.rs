@@ -66,6 +66,7 @@ pub(super) fn facts_of(run: &Run) -> String {
         ("Output", payload(run.output.as_ref())),
         ("Error", run.error.as_ref().map(error).unwrap_or_default()),
         ("at step", run.error_step.clone()),
+        ("To undo", run.steps_to_undo.join(", ")),
         ("Steps", run.step_count.to_string()),
     ])
 }
@@ -76,7 +77,7 @@ fn table_of(steps: &[Step]) -> String {
         let next = if next.is_empty() { next } else { format!("next {next} ") };
         [
             step.path.clone(),
-            step.state().as_str_name().to_owned(),
+            if step.undone { String::from("UNDONE") } else { step.state().as_str_name().to_owned() },
             step.level.clone(),
             if step.attempts == 0 { String::new() } else { step.attempts.to_string() },
             between(step.start_time.as_ref(), step.end_time.as_ref()),

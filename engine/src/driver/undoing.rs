@@ -1,0 +1,255 @@
+//! How a run that fails or is cancelled takes its steps back, one after the other, the last one first (semantics.md U1 to
+//! U3). What is left to undo is read from the journal, never from memory: a run that begins to undo is loaded anew.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Driver;
+use super::step::{CallWork, OpenStep, Phase, Work};
+use crate::decision::MARGIN;
+use crate::failure::{Code, Failure};
+use crate::history::{Open, OpenKind, Replay};
+use crate::journal_v1 as stored;
+use crate::place::{Place, SlotId};
+use crate::scope::{CallOptions, Fault, Intent};
+use crate::state::State;
+use crate::time::Timestamp;
+use crate::undo::{self, Became, Form, Policy, Undo, Undoable};
+
+/// How many steps that are left to undo a reason names.
+const NAMED: usize = 8;
+
+/// What a run knows of its undos.
+#[derive(Default)]
+pub(super) struct Undoing {
+    /// Whether the journal has, or may have, steps with an undo.
+    pub(super) any: bool,
+    /// Steps that are left to undo, the next one last; none before they are read from the journal.
+    pub(super) plan: Option<Vec<Undoable>>,
+    /// The run is given back, to be loaded with its plan.
+    pub(super) reload: bool,
+    /// The step that was settled again without an end, so that it is not tried forever.
+    given_up: Option<u64>,
+    /// Slots that were given to steps which code does not wait for.
+    slots: SlotId,
+    /// Undos that were begun since the run was loaded.
+    pub(super) begun: u32,
+    /// Undos that are made from a response which may still come, as code said them.
+    said: HashMap<(Arc<str>, u32), Box<Undo>>,
+}
+
+impl Driver {
+    /// A slot for a step that code does not wait for.
+    pub(super) fn own_slot(&mut self) -> SlotId {
+        self.undoing.slots += 1;
+        SlotId::MAX - self.undoing.slots
+    }
+
+    /// Whether the end that the run goes to takes its steps back.
+    pub(super) fn must_undo(&self) -> bool {
+        let undoes = |state| matches!(state, State::Failed | State::Cancelled);
+        self.undoing.any && self.ending.as_ref().is_some_and(|ending| undoes(ending.state))
+    }
+
+    /// How an open step of a run that ends is tried: code is not there to say it.
+    pub(super) fn ending_options(&self, open: &Open) -> Option<CallOptions> {
+        let OpenKind::Effect { sequence, .. } = open.kind else { return None };
+        let of = open.undoes.unwrap_or(sequence);
+        let undoable = self.undoing.plan.as_ref()?.iter().find(|undoable| undoable.step == of)?;
+        Some(options(undoable.policy))
+    }
+
+    /// Begins what comes next, where nothing of it is under way; says whether nothing is left.
+    pub(super) fn all_undone(&mut self) -> bool {
+        let Some(plan) = &mut self.undoing.plan else {
+            self.undoing.reload = true;
+            self.flush = true;
+            return false;
+        };
+        while plan.last().is_some_and(|undoable| !undoable.is_left()) {
+            plan.pop();
+        }
+        let Some(next) = plan.last().cloned() else { return true };
+        match (next.became, next.undo.clone()) {
+            (Became::Open | Became::Doubtful, _) if self.undoing.given_up == Some(next.step) => {
+                self.undo_failed(&next, "whether it happened is not known, and its service gives no answer");
+            }
+            (Became::Open | Became::Doubtful, _) => self.settle_again(&next),
+            (_, Some(undo)) => self.undo(&next, undo),
+            (_, None) => self.undo_failed(&next, "its undo is made from its response, which is not known"),
+        }
+        false
+    }
+
+    /// Asks again under the same key what became of a step, so that it can be undone.
+    fn settle_again(&mut self, step: &Undoable) {
+        let work = CallWork {
+            level: step.level,
+            request: step.request.clone(),
+            hash: [0; 32],
+            key: step.key,
+            incarnation: step.incarnation,
+            started: Some((step.step, step.started_at)),
+            deadline: step.deadline,
+            options: options(step.policy),
+            undo: self.undo_said(&step.place),
+            undoes: None,
+        };
+        let open = OpenStep {
+            place: step.place.clone(),
+            work: Work::Call(work),
+            begun_at: self.shared.clock.now(),
+            attempts: step.attempts,
+            forgiven: step.attempts,
+            in_doubt: true,
+            allowed: false,
+            let_go: false,
+            phase: Phase::Reserving,
+        };
+        self.make(open);
+    }
+
+    /// The undo of a step of an ending run, where code had to say it again.
+    pub(super) fn undo_said(&mut self, place: &Place) -> Option<Box<Undo>> {
+        self.undoing.said.remove(&(Arc::clone(&place.branch), place.position))
+    }
+
+    fn undo(&mut self, step: &Undoable, undo: stored::Undo) {
+        let place = undo::place_of(&step.place, undo.method.clone());
+        let work = CallWork {
+            level: Undoable::undo_level(&undo),
+            key: undo::key_of(self.row.id, &step.place, &undo.method, step.incarnation),
+            hash: crate::identity::hash(&undo.request),
+            request: undo.request,
+            incarnation: step.incarnation,
+            started: None,
+            deadline: self.shared.clock.now(),
+            options: options(step.policy),
+            undo: None,
+            undoes: Some(step.step),
+        };
+        self.undoing.begun += 1;
+        let open = OpenStep {
+            place,
+            work: Work::Call(work),
+            begun_at: self.shared.clock.now(),
+            attempts: 0,
+            forgiven: 0,
+            in_doubt: false,
+            allowed: false,
+            let_go: false,
+            phase: Phase::Reserving,
+        };
+        self.make(open);
+    }
+
+    fn make(&mut self, step: OpenStep) {
+        let slot = self.own_slot();
+        self.steps.insert(slot, Box::new(step));
+        self.again(slot);
+    }
+
+    /// When a service that says NOT_FOUND to this undo can be believed: an attempt of the step that is taken back may
+    /// still be on its way to it.
+    pub(super) fn nothing_there_from(&self, undoes: u64) -> Option<Timestamp> {
+        let plan = self.undoing.plan.as_ref()?;
+        plan.iter().find(|undoable| undoable.step == undoes).map(|undoable| undoable.deadline.after(MARGIN))
+    }
+
+    /// A step of the plan settled, or its undo did.
+    pub(super) fn settled_for_undo(
+        &mut self,
+        call: &CallWork,
+        result: &Result<Bytes, Failure>,
+        outcome: stored::Outcome,
+        made: Option<&stored::Undo>,
+        in_doubt: bool,
+    ) {
+        let of = call.undoes.or(call.started.map(|(sequence, _)| sequence));
+        let Some(plan) = &mut self.undoing.plan else { return };
+        let Some(undoable) = plan.iter_mut().find(|undoable| Some(undoable.step) == of) else { return };
+        if call.undoes.is_none() {
+            let failure = result.as_ref().err().map(Failure::code);
+            undoable.became = Became::of(failure, outcome, in_doubt, false);
+            if undoable.became == Became::Doubtful {
+                self.undoing.given_up = Some(undoable.step);
+            }
+            if let Some(made) = made {
+                undoable.undo = Some(made.clone());
+            }
+            return;
+        }
+        match result {
+            Ok(_) => undoable.undone = true,
+            Err(failure) if failure.code() == Code::NotFound && outcome == stored::Outcome::Refused => {
+                undoable.undone = true;
+            }
+            Err(failure) => {
+                let (step, why) = (undoable.clone(), failure.to_string());
+                self.undo_failed(&step, &why);
+            }
+        }
+    }
+
+    fn undo_failed(&mut self, step: &Undoable, why: &str) {
+        let left: Vec<String> = self
+            .undoing
+            .plan
+            .iter()
+            .flatten()
+            .rev()
+            .filter(|undoable| undoable.is_left())
+            .map(|undoable| undoable.place.to_string())
+            .collect();
+        let more = left.len().saturating_sub(NAMED);
+        let named = left[..left.len() - more].join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        tracing::error!(run = %self.row.id, step = %step.place, why, left = left.len(), "undo failed");
+        let reason = format!("UNDO_FAILED: {} is not undone ({why}); left to undo: {named}{more}", step.place);
+        self.park(State::Blocked, reason);
+    }
+
+    /// What an ending run says while it undoes.
+    pub(super) fn undoing_reason(&self) -> String {
+        let left = self.undoing.plan.iter().flatten().filter(|undoable| undoable.is_left()).count();
+        if left == 0 || !self.must_undo() { String::new() } else { format!("UNDOING: {left} steps are left to undo") }
+    }
+
+    /// Has the undos that are made from a response, where one may still come: code has to say them again.
+    pub(super) fn find_undos(&mut self, replay: Vec<Replay>) -> Result<(), Fault> {
+        let wanted = |undoable: &Undoable| {
+            let open = matches!(undoable.became, Became::Open | Became::Doubtful);
+            undoable.by_response && undoable.undo.is_none() && (open || undoable.response.is_some())
+        };
+        if !self.undoing.plan.iter().flatten().any(wanted) {
+            return Ok(());
+        }
+        let mut code = self.fresh_code();
+        self.replay(&mut code, replay)?;
+        let mut intents = Vec::new();
+        self.scope.take_intents(&mut intents);
+        for intent in intents {
+            if let Intent::Call(call) = intent
+                && let Some(undo) = call.undo
+            {
+                self.undoing.said.insert((Arc::clone(&call.place.branch), call.place.position), undo);
+            }
+        }
+        // An operator who said what the response was could not say what undoes it.
+        for undoable in self.undoing.plan.iter_mut().flatten() {
+            let place = (Arc::clone(&undoable.place.branch), undoable.place.position);
+            if let Some(response) = undoable.response.take()
+                && let Some(Form::ByResponse(make)) = self.undoing.said.remove(&place).map(|undo| undo.form)
+            {
+                undoable.undo = make(response).ok();
+            }
+        }
+        Ok(())
+    }
+}
+
+const fn options(policy: Policy) -> CallOptions {
+    CallOptions { retry: Some(policy.retry), timeout: policy.timeout, durable: false }
+}

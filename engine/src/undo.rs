@@ -1,0 +1,176 @@
+//! What takes a step back: how it is said, how it is stored, and what a journal leaves to undo (semantics.md U1 to U3).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use uuid::Uuid;
+
+use crate::failure::{Code, Failure};
+use crate::identity;
+use crate::journal::{load_level, store_level};
+use crate::journal_v1 as stored;
+use crate::place::Place;
+use crate::retry::Retry;
+use crate::rpc::{Level, Rpc};
+use crate::time::Timestamp;
+
+/// The branch of all undos; no fan-out can have its name.
+const BRANCH: &str = "~undo";
+
+/// The undo of a step that code has built.
+pub(crate) struct Undo {
+    pub(crate) form: Form,
+    pub(crate) policy: Policy,
+}
+
+impl fmt::Debug for Undo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Undo").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+pub(crate) enum Form {
+    /// By key: known when the step starts.
+    Known(stored::Undo),
+    /// Made from the step's encoded response.
+    ByResponse(Box<dyn FnOnce(Bytes) -> Result<stored::Undo, prost::DecodeError> + Send>),
+}
+
+/// How an undo is tried: its own budget, whatever the step had.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Policy {
+    pub(crate) retry: Retry,
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { retry: Retry::stubborn(), timeout: None }
+    }
+}
+
+impl Policy {
+    pub(crate) fn stored(self) -> stored::UndoPolicy {
+        let (attempts, first, factor, cap, jitter) = self.retry.parts();
+        let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        stored::UndoPolicy {
+            attempts,
+            first_micros: micros(first),
+            factor,
+            cap_micros: micros(cap),
+            jitter,
+            timeout_micros: self.timeout.map_or(0, micros),
+        }
+    }
+
+    pub(crate) fn load(stored: stored::UndoPolicy) -> Self {
+        let (first, cap) = (Duration::from_micros(stored.first_micros), Duration::from_micros(stored.cap_micros));
+        let retry = Retry::try_new(stored.attempts, first, stored.factor, cap, stored.jitter);
+        Self {
+            retry: retry.unwrap_or(Self::default().retry),
+            timeout: (stored.timeout_micros != 0).then(|| Duration::from_micros(stored.timeout_micros)),
+        }
+    }
+}
+
+/// Where the undo of a step stands.
+pub(crate) fn place_of(step: &Place, method: String) -> Place {
+    Place { branch: branch_of(&step.branch), position: step.position, name: method.into() }
+}
+
+fn branch_of(step: &str) -> Arc<str> {
+    if step.is_empty() { BRANCH.into() } else { format!("{BRANCH}/{step}").into() }
+}
+
+/// Whether this is the branch of an undo.
+pub(crate) fn is_branch(branch: &str) -> bool {
+    branch == BRANCH || branch.strip_prefix(BRANCH).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// The key of the undo of a step: one for each incarnation of the step (semantics.md E7).
+pub(crate) fn key_of(run: Uuid, step: &Place, method: &str, incarnation: u32) -> Uuid {
+    identity::step_key(run, &branch_of(&step.branch), step.position, method, incarnation)
+}
+
+/// The undo message of a call, with its own key where the contract has a field for one.
+pub(crate) fn message<U: Rpc>(undo: U, key: Uuid) -> stored::Undo {
+    let mut request = undo.into_request();
+    U::fill_request_id(&mut request, &key.to_string());
+    let (level, dedupe_horizon_seconds) = store_level(U::METHOD.level);
+    stored::Undo {
+        method: U::METHOD.path.to_owned(),
+        request: request.encode_to_vec().into(),
+        level: level.into(),
+        dedupe_horizon_seconds,
+    }
+}
+
+/// A started step that has an undo.
+#[derive(Clone, Debug)]
+pub(crate) struct Undoable {
+    /// Sequence number of its start.
+    pub(crate) step: u64,
+    pub(crate) place: Place,
+    pub(crate) key: Uuid,
+    pub(crate) incarnation: u32,
+    pub(crate) level: Level,
+    pub(crate) request: Bytes,
+    pub(crate) started_at: Timestamp,
+    pub(crate) attempts: u32,
+    /// When its last attempt must have had its answer.
+    pub(crate) deadline: Timestamp,
+    /// The call that undoes it; none where it is made from a response that is not there.
+    pub(crate) undo: Option<stored::Undo>,
+    pub(crate) by_response: bool,
+    /// The response that the undo is still to be made from.
+    pub(crate) response: Option<Bytes>,
+    pub(crate) policy: Policy,
+    pub(crate) became: Became,
+    pub(crate) undone: bool,
+}
+
+/// What is known of a step that has an undo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Became {
+    /// It has not settled.
+    Open,
+    /// It surely did nothing.
+    Nothing,
+    /// It did something, or could have: taking it back is right either way.
+    Happened,
+    /// It has to be settled first: asked again under its key.
+    Doubtful,
+}
+
+impl Became {
+    /// What became of a step that settled like this. `in_doubt` says whether an attempt before the last may have acted.
+    pub(crate) fn of(failure: Option<Code>, outcome: stored::Outcome, in_doubt: bool, decided: bool) -> Self {
+        match (failure, outcome) {
+            (None, _) => Self::Happened,
+            (Some(_), _) if decided => Self::Nothing,
+            (Some(_), stored::Outcome::Ambiguous) => Self::Doubtful,
+            // It answered, only the answer was of no use.
+            (Some(_), stored::Outcome::Unspecified) => Self::Happened,
+            (Some(_), _) if in_doubt => Self::Happened,
+            (Some(_), _) => Self::Nothing,
+        }
+    }
+}
+
+impl Undoable {
+    pub(crate) fn is_left(&self) -> bool {
+        !self.undone && self.became != Became::Nothing
+    }
+
+    pub(crate) fn undo_level(undo: &stored::Undo) -> Level {
+        load_level(undo.level(), undo.dedupe_horizon_seconds)
+    }
+}
+
+/// What an author gets who wants a read undone, or a step undone by a read.
+pub(crate) fn pointless(what: &str) -> Failure {
+    Failure::new(Code::InvalidArgument, format!("{what} has no side effects, so it is no part of an undo"))
+}
