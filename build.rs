@@ -1,5 +1,7 @@
 //! Build script of `clients/`: turns everything under `proto/` into Rust. A new contract is a new file, nothing else.
 
+#[path = "build/collected.rs"]
+mod collected;
 #[path = "build/generator.rs"]
 mod generator;
 #[path = "build/policy.rs"]

@@ -12,7 +12,7 @@ const UUID4: i32 = 1;
 /// What all contracts together say.
 pub(crate) struct Policy {
     pool: DescriptorPool,
-    /// Request messages of more than one unary method, by full name.
+    /// Request messages of more than one method that is called, by full name.
     shared: HashSet<String>,
 }
 
@@ -29,9 +29,7 @@ impl Policy {
     pub(crate) fn read(pool: DescriptorPool) -> Self {
         let mut uses: HashMap<String, usize> = HashMap::new();
         for service in pool.services() {
-            for method in
-                service.methods().filter(|method| !method.is_client_streaming() && !method.is_server_streaming())
-            {
+            for method in service.methods().filter(|method| !method.is_client_streaming()) {
                 *uses.entry(method.input().full_name().to_owned()).or_default() += 1;
             }
         }
@@ -39,7 +37,7 @@ impl Policy {
         Self { pool, shared }
     }
 
-    /// Whether the request message can stand for the method: it is generated here, and no other unary method takes it.
+    /// Whether the request message can stand for the method: it is generated here, and no other method takes it.
     pub(crate) fn owns_its_request(&self, method: &Method) -> bool {
         let generated_here = !method.input_type.starts_with("::") && method.input_type != "()";
         generated_here && !self.shared.contains(full_name(&method.input_proto_type))

@@ -1,5 +1,5 @@
 //! Generates, beside tonic's client and server of a service, one `Rpc` implementation and one dispatch entry for each
-//! unary method.
+//! method that takes one request.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -8,12 +8,14 @@ use std::rc::Rc;
 
 use prost_build::{Method, Module, Service, ServiceGenerator};
 
+use crate::collected::Collected;
 use crate::policy::{self, Policy, RequestId};
 
 /// Wraps tonic's generator.
 pub(crate) struct Rpcs {
     tonic: Box<dyn ServiceGenerator>,
     policy: Policy,
+    collected: Collected,
     /// Paths of the generated tables, for the list of all.
     tables: Rc<RefCell<Vec<String>>>,
     /// Wrapper types by package, so that two services of a package do not both get one of the same name.
@@ -21,23 +23,30 @@ pub(crate) struct Rpcs {
 }
 
 impl Rpcs {
-    pub(crate) fn new(tonic: Box<dyn ServiceGenerator>, policy: Policy, tables: Rc<RefCell<Vec<String>>>) -> Self {
-        Self { tonic, policy, tables, wrappers: HashSet::new() }
+    pub(crate) fn new(
+        tonic: Box<dyn ServiceGenerator>,
+        policy: Policy,
+        collected: Collected,
+        tables: Rc<RefCell<Vec<String>>>,
+    ) -> Self {
+        Self { tonic, policy, collected, tables, wrappers: HashSet::new() }
     }
 
     fn append(&mut self, service: &Service, client: &str, code: &mut String) -> std::fmt::Result {
-        let unary: Vec<&Method> =
-            service.methods.iter().filter(|method| !method.client_streaming && !method.server_streaming).collect();
-        if unary.is_empty() {
+        let called: Vec<&Method> = service.methods.iter().filter(|method| !method.client_streaming).collect();
+        if called.is_empty() {
             return Ok(());
         }
         let table = format!("{}_METHODS", client.trim_end_matches("_client").to_uppercase());
         let mut entries = String::new();
-        for method in unary {
-            let call = self.append_rpc(service, method, code)?;
-            append_entry(service, client, method, &call, &mut entries)?;
+        for method in called {
+            let collected = self.collected.name(&format!("{}.{}", full_name(service), method.proto_name));
+            let collected = collected.map(str::to_owned);
+            let response = collected.as_ref().unwrap_or(&method.output_type);
+            let call = self.append_rpc(service, method, response, code)?;
+            append_entry(service, client, method, &call, collected.as_deref(), &mut entries)?;
         }
-        writeln!(code, "/// The unary methods of `{}`.", full_name(service))?;
+        writeln!(code, "/// The methods of `{}` that take one request.", full_name(service))?;
         writeln!(code, "pub static {table}: &[::clients::methods::MethodEntry] = &[\n{entries}];")?;
 
         let mut path = String::new();
@@ -49,7 +58,13 @@ impl Rpcs {
     }
 
     /// Returns the type that stands for the method: its request message, or a wrapper of the method's own.
-    fn append_rpc(&mut self, service: &Service, method: &Method, code: &mut String) -> Result<String, std::fmt::Error> {
+    fn append_rpc(
+        &mut self,
+        service: &Service,
+        method: &Method,
+        response: &str,
+        code: &mut String,
+    ) -> Result<String, std::fmt::Error> {
         let path = path(service, method);
         let request = &method.input_type;
         let (call, unwrap) = if self.policy.owns_its_request(method) {
@@ -65,7 +80,7 @@ impl Rpcs {
         let request_id = self.policy.request_id(method);
         writeln!(code, "impl ::engine::rpc::Rpc for {call} {{")?;
         writeln!(code, "    type Request = {request};")?;
-        writeln!(code, "    type Response = {};", method.output_type)?;
+        writeln!(code, "    type Response = {response};")?;
         writeln!(code, "    const METHOD: &'static ::engine::rpc::Method = &::engine::rpc::Method {{")?;
         writeln!(code, "        service: {:?},", full_name(service))?;
         writeln!(code, "        name: {:?},", method.proto_name)?;
@@ -124,16 +139,23 @@ fn append_entry(
     client: &str,
     method: &Method,
     call: &str,
+    collected: Option<&str>,
     entries: &mut String,
 ) -> std::fmt::Result {
+    let in_package = |name: &str| match service.package.as_str() {
+        "" => name.to_owned(),
+        package => format!("{package}.{name}"),
+    };
+    let received = if collected.is_some() { format!("collected::<{call}, _>") } else { "received".to_owned() };
     writeln!(entries, "    ::clients::methods::MethodEntry {{")?;
     writeln!(entries, "        method: <{call} as ::engine::rpc::Rpc>::METHOD,")?;
+    writeln!(entries, "        collected: {:?},", collected.map(in_package))?;
     writeln!(entries, "        call: |seam, request| ::std::boxed::Box::pin(async move {{")?;
     writeln!(entries, "            let request = ::clients::methods::typed::<{call}>(request)?;")?;
     writeln!(entries, "            let mut client = {client}::{}Client::new(seam)", service.name)?;
     // The channel bounds what it receives, and says so as its own outcome.
     writeln!(entries, "                .max_decoding_message_size(usize::MAX);")?;
-    writeln!(entries, "            ::clients::methods::received(client.{}(request).await?)", method.name)?;
+    writeln!(entries, "            ::clients::methods::{received}(client.{}(request).await?)", method.name)?;
     writeln!(entries, "        }}),")?;
     writeln!(entries, "    }},")
 }

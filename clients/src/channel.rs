@@ -10,26 +10,31 @@
 //!    each how it is.
 //! 3. A reservation on the [`Channel`] (`reserve`) takes one of the `permits` of the service and the endpoint that the policy
 //!    picks.
-//! 4. The [`Seam`] sends one request over it: `headers`, `frame` and `exchange` make it, and what ended an exchange without
-//!    an answer becomes an outcome (`fault`, `status`).
+//! 4. The [`Seam`] sends one request over it: `headers`, `frame` and `exchange` make it, the `answer` is a `single` message or
+//!    a stream of them, `collected`, and what ended an exchange without one becomes an outcome (`fault`, `status`).
 
+mod answer;
 mod back_off;
 mod balance;
+mod collected;
 mod connection;
 mod dial;
 mod direct;
+mod encoding;
 mod endpoint;
 mod exchange;
 mod fault;
 mod frame;
 mod headers;
 mod health_watch;
+mod keep_alive;
 mod membership;
 mod permits;
 mod pool;
 mod reserve;
 mod resolver;
 mod seam;
+mod single;
 mod state;
 mod status;
 mod target;
@@ -53,7 +58,7 @@ pub use target::{Target, TargetError};
 #[derive(Clone, Debug)]
 pub struct Stored(pub Bytes);
 
-/// The response message, in the extensions of the HTTP response.
+/// The response message, in the extensions of the HTTP response; of a stream, all its messages as one that repeats them.
 #[derive(Clone, Debug)]
 pub struct Received(pub Bytes);
 
@@ -62,8 +67,10 @@ pub struct Received(pub Bytes);
 pub struct Terms {
     /// The largest request message that is sent.
     pub max_request_bytes: usize,
-    /// The largest response message that is taken.
+    /// The largest response message that is taken; of a stream, all of them together.
     pub max_response_bytes: usize,
+    /// The most messages of a stream that are collected; none where the method answers with one.
+    pub max_stream_messages: Option<usize>,
     /// Attempts of the same call before this one, which the service is told.
     pub previous_attempts: u32,
     /// Whether the service is told which attempt of which step of which run this is.
@@ -87,8 +94,10 @@ pub struct ChannelConfig {
     pub keep_alive: KeepAlive,
     /// The largest request message that is sent.
     pub max_request_bytes: usize,
-    /// The largest response message that is taken.
+    /// The largest response message that is taken; of a stream, all of them together.
     pub max_response_bytes: usize,
+    /// The most messages of a stream that are collected.
+    pub max_stream_messages: usize,
     /// Whether the service is told which attempt of which step of which run a call is, in `orchestrator-attempt`.
     pub attempt_header: bool,
 }
@@ -104,12 +113,14 @@ impl Default for ChannelConfig {
             keep_alive: KeepAlive::default(),
             max_request_bytes: 4 * 1024 * 1024,
             max_response_bytes: 4 * 1024 * 1024,
+            max_stream_messages: 10_000,
             attempt_header: false,
         }
     }
 }
 
-/// A ping goes out after a silence; a peer that stays silent is dead.
+/// A ping goes out after a silence; a peer that stays silent is dead. After two pings of one silence further ones are five
+/// minutes apart, because gRPC servers take more for abuse unless they are told otherwise.
 #[derive(Clone, Debug)]
 pub struct KeepAlive {
     /// Silence after which a ping is sent.

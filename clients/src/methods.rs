@@ -1,7 +1,8 @@
-//! Every unary method of every contract by its path, and its call through the generated client.
+//! Every method of every contract that takes one request, by its path, and its call through the generated client.
 //!
 //! The engine knows a call by its path and its stored bytes. Here it meets the generated code again: the bytes become
-//! the typed request, the typed client makes the call over the channel, and the bytes of the answer go back.
+//! the typed request, the typed client makes the call over the channel, and the bytes of the answer go back. Of a method
+//! that answers with a stream, the answer is all its responses, collected in one message.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,14 +12,16 @@ use bytes::Bytes;
 use engine::rpc::{Method, Rpc};
 use futures_util::future::BoxFuture;
 use prost::Message;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::channel::{Received, Seam, Stored};
 
-/// A unary method: its contract, and how it is called.
+/// A method: its contract, and how it is called.
 pub struct MethodEntry {
     /// The contract.
     pub method: &'static Method,
+    /// Full name of the message that all its responses are collected in; none where it answers with one.
+    pub collected: Option<&'static str>,
     /// Calls the method with the generated client over the seam. The request is the stored message, which is sent as it
     /// is; metadata and extensions of it reach the seam. The answer is the response message as it was received.
     ///
@@ -39,7 +42,7 @@ pub fn find(path: &str) -> Option<&'static MethodEntry> {
     BY_PATH.get(path).copied()
 }
 
-/// Every unary method.
+/// Every method.
 pub fn all() -> impl Iterator<Item = &'static MethodEntry> {
     crate::SERVICES.iter().copied().flatten()
 }
@@ -82,5 +85,18 @@ pub fn received<M>(response: Response<M>) -> Result<Bytes, Status> {
     match extensions.remove::<Received>() {
         Some(Received(message)) => Ok(message),
         None => Err(Status::internal("the channel handed on an answer without its bytes")),
+    }
+}
+
+/// The same of an answer that was a stream. The seam has collected it, so there is nothing to read from the stream
+/// itself. For generated code.
+///
+/// # Errors
+/// INTERNAL where the seam left none, and where a response among them does not decode.
+pub fn collected<R: Rpc, M>(response: Response<Streaming<M>>) -> Result<Bytes, Status> {
+    let message = received(response)?;
+    match R::Response::decode(message.clone()) {
+        Ok(_) => Ok(message),
+        Err(error) => Err(Status::internal(format!("failed to decode a response of {}: {error}", R::METHOD.path))),
     }
 }

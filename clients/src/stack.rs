@@ -207,8 +207,11 @@ impl Stack {
     /// One attempt.
     async fn exchange(&self, ready: Ready, attempt: Attempt, previous_attempts: u32) -> Result<Bytes, Verdict> {
         let Ready { connection, mut pass } = ready;
-        let EffectivePolicy { max_request_bytes, max_response_bytes, attempt_header, .. } = self.policy;
-        let terms = Terms { max_request_bytes, max_response_bytes, previous_attempts, attempt_header };
+        let EffectivePolicy { max_request_bytes, max_response_bytes, max_stream_messages, attempt_header, .. } =
+            self.policy;
+        let max_stream_messages = self.entry.collected.map(|_| max_stream_messages);
+        let terms =
+            Terms { max_request_bytes, max_response_bytes, max_stream_messages, previous_attempts, attempt_header };
         let request = Request::new(attempt.request.clone());
         pass.begin();
         match (self.entry.call)(Seam::once(connection, attempt, terms), request).await {

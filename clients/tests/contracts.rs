@@ -14,9 +14,10 @@ fn pool() -> DescriptorPool {
     DescriptorPool::decode(clients::DESCRIPTORS).unwrap()
 }
 
-fn unary_methods(pool: &DescriptorPool) -> Vec<MethodDescriptor> {
-    let unary = |method: &MethodDescriptor| !method.is_client_streaming() && !method.is_server_streaming();
-    pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()).filter(unary).collect()
+/// Every method that takes one request.
+fn methods_of(pool: &DescriptorPool) -> Vec<MethodDescriptor> {
+    let one = |method: &MethodDescriptor| !method.is_client_streaming();
+    pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()).filter(one).collect()
 }
 
 fn path(method: &MethodDescriptor) -> String {
@@ -34,18 +35,19 @@ fn stated_level(method: &MethodDescriptor) -> Option<IdempotencyLevel> {
 }
 
 #[test]
-fn every_unary_method_can_be_called() {
+fn every_method_that_takes_one_request_can_be_called() {
     let pool = pool();
-    let unary = unary_methods(&pool);
-    assert!(unary.len() > 50, "only {} methods were found", unary.len());
-    for method in &unary {
+    let called = methods_of(&pool);
+    assert!(called.len() > 50, "only {} methods were found", called.len());
+    for method in &called {
         let path = path(method);
         let entry = methods::find(&path).unwrap_or_else(|| panic!("{path} has no entry"));
         assert_eq!(entry.method.path, path);
         assert_eq!(entry.method.name, method.name());
         assert_eq!(entry.method.service, method.parent_service().full_name());
+        assert_eq!(entry.collected.is_some(), method.is_server_streaming());
     }
-    assert_eq!(methods::all().count(), unary.len());
+    assert_eq!(methods::all().count(), called.len());
 }
 
 #[test]
@@ -57,7 +59,7 @@ fn a_path_that_no_contract_has_is_not_found() {
 #[test]
 fn the_level_of_every_method_is_the_one_its_contract_states() {
     let pool = pool();
-    for method in unary_methods(&pool) {
+    for method in methods_of(&pool) {
         let generated = methods::find(&path(&method)).unwrap().method.level;
         let expected = match stated_level(&method).unwrap_or_default() {
             IdempotencyLevel::NoSideEffects => Level::NoSideEffects,
@@ -71,7 +73,7 @@ fn the_level_of_every_method_is_the_one_its_contract_states() {
 #[test]
 fn every_method_that_we_call_states_its_level() {
     let pool = pool();
-    for method in unary_methods(&pool).iter().filter(|method| is_called(method)) {
+    for method in methods_of(&pool).iter().filter(|method| is_called(method)) {
         assert!(stated_level(method).is_some(), "{} does not state its idempotency_level", path(method));
     }
 }
@@ -80,7 +82,7 @@ fn every_method_that_we_call_states_its_level() {
 fn every_request_message_that_we_send_belongs_to_one_method() {
     let pool = pool();
     let mut owners: HashMap<String, String> = HashMap::new();
-    for method in unary_methods(&pool).iter().filter(|method| is_called(method)) {
+    for method in methods_of(&pool).iter().filter(|method| is_called(method)) {
         if let Some(other) = owners.insert(method.input().full_name().to_owned(), path(method)) {
             panic!("{} is the request of {other} and of {}", method.input().full_name(), path(method));
         }
@@ -90,7 +92,7 @@ fn every_request_message_that_we_send_belongs_to_one_method() {
 #[test]
 fn every_list_is_paged() {
     let pool = pool();
-    for method in unary_methods(&pool).iter().filter(|method| method.name().starts_with("List")) {
+    for method in methods_of(&pool).iter().filter(|method| method.name().starts_with("List")) {
         let kind = |message: prost_reflect::MessageDescriptor, field: &str| {
             message.get_field_by_name(field).map(|field| field.kind())
         };

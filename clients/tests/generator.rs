@@ -19,8 +19,9 @@ use tonic::{Code, Request};
 use generated::fixture::rooms::v1::FillRoomCall;
 use generated::fixture::secrets::v1::{Colour, Diary, diary};
 use generated::fixture::v1::{
-    CloseShelfCall, CountShelvesCall, HttpShelfServiceOpenShelfCall, MoveRequest, OpenShelfCall, ShakeShelfRequest,
-    Shelf, ShelfAnswer,
+    CloseShelfCall, CountShelvesCall, FollowCollected, FollowRequest, HttpShelfServiceOpenShelfCall, MoveRequest,
+    OpenShelfCall, ShakeShelfRequest, Shelf, ShelfAnswer, ShelfFeedServiceFollowCollected,
+    ShelfFeedServiceWatchShelvesCall, ShelfFeedServiceWatchShelvesCollected, WatchShelvesCall, WatchShelvesCollected,
 };
 
 fn entry(path: &str) -> &'static MethodEntry {
@@ -100,10 +101,43 @@ fn marked_fields_are_not_shown() {
 }
 
 #[test]
-fn streams_are_no_calls() {
+fn what_takes_a_stream_is_no_call() {
     let all: Vec<&str> = generated::SERVICES.iter().copied().flatten().map(|entry| entry.method.path).collect();
-    assert_eq!(all.len(), 7, "{all:?}");
-    assert!(!all.iter().any(|path| path.contains("Watch") || path.contains("Follow")));
+    assert_eq!(all.len(), 10, "{all:?}");
+    assert!(!all.iter().any(|path| path.ends_with("/FillShelves") || path.ends_with("/Talk")));
+}
+
+#[test]
+fn a_stream_of_responses_is_answered_with_all_of_them() {
+    fn collects<R: Rpc>(_: impl Fn(Vec<ShelfAnswer>) -> R::Response) -> (&'static str, Option<&'static str>) {
+        (R::METHOD.path, entry(R::METHOD.path).collected)
+    }
+    let watch = collects::<WatchShelvesCall>(|responses| WatchShelvesCollected { responses });
+    assert_eq!(watch, ("/fixture.v1.ShelfService/WatchShelves", Some("fixture.v1.WatchShelvesCollected")));
+    let feed =
+        collects::<ShelfFeedServiceWatchShelvesCall>(|responses| ShelfFeedServiceWatchShelvesCollected { responses });
+    let name = Some("fixture.v1.ShelfFeedServiceWatchShelvesCollected");
+    assert_eq!(feed, ("/fixture.v1.ShelfFeedService/WatchShelves", name));
+    assert_eq!(entry("/fixture.v1.ShelfService/OpenShelf").collected, None);
+    assert_eq!(method::<WatchShelvesCall>().level, Level::NoSideEffects);
+}
+
+#[test]
+fn a_name_that_a_message_of_the_contract_has_is_not_taken_from_it() {
+    let collected = ShelfFeedServiceFollowCollected { responses: vec![(), ()] };
+    assert_eq!(collected.encode_to_vec(), [0x0a, 0, 0x0a, 0]);
+    assert!(FollowCollected {}.encode_to_vec().is_empty());
+    assert_eq!(FollowRequest::METHOD.path, "/fixture.v1.ShelfFeedService/Follow");
+}
+
+#[test]
+fn what_a_stream_is_collected_in_is_among_the_descriptors() {
+    let descriptors = include_bytes!(concat!(env!("OUT_DIR"), "/fixtures/descriptors.bin"));
+    let pool = prost_reflect::DescriptorPool::decode(descriptors.as_slice()).unwrap();
+    let bytes = WatchShelvesCollected { responses: vec![ShelfAnswer { shelves: 7 }] }.encode_to_vec();
+    let message = pool.get_message_by_name("fixture.v1.WatchShelvesCollected").unwrap();
+    let message = prost_reflect::DynamicMessage::decode(message, bytes.as_slice()).unwrap();
+    assert_eq!(serde_json::to_string(&message).unwrap(), r#"{"responses":[{"shelves":7}]}"#);
 }
 
 /// Answers every call with `answer` and keeps what it was handed.

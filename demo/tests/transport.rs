@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clients::guras::journal::v1::{Entry, StreamEntriesCollected, StreamEntriesRequest};
 use clients::guras::notifications::v1::{PushOutcome, SendPushRequest, SendPushResponse};
 use clients::transport::{ServiceConfig, Services};
 use demo::{Count, Faults, Settings, World};
@@ -91,4 +92,24 @@ async fn an_ambiguous_push_is_asked_again_with_its_key_and_happens_once() {
     let pushed = format!("push:{}/s/{}", push.user_id, push.token);
     assert_eq!(world.ledger().effects()[&pushed], Count { entered: 2, applied: 1 });
     assert_eq!(world.ledger().keys()[&(path.to_owned(), key.unwrap().to_string())], Count { entered: 2, applied: 1 });
+}
+
+#[tokio::test]
+async fn a_stream_of_entries_is_collected_oldest_first() {
+    let world = World::start(Settings::default()).await.unwrap();
+    let transport = transport(&world);
+    let user_id = "00000000-0000-4000-8000-000000000000".to_owned();
+    let of_ever = |user_id| StreamEntriesRequest {
+        user_id,
+        start_time: Some(prost_types::Timestamp::default()),
+        end_time: Some(prost_types::Timestamp { seconds: i64::from(u32::MAX), nanos: 0 }),
+    };
+    let request = of_ever(user_id.clone()).encode_to_vec();
+    let answer = send(&transport, StreamEntriesRequest::METHOD.path, request.into(), None, 1).await;
+    let Outcome::Done(answer) = answer else { panic!("{answer:?}") };
+    let entries = StreamEntriesCollected::decode(answer).unwrap().responses;
+    let entries: Vec<Entry> = entries.into_iter().filter_map(|response| response.entry).collect();
+    assert!(!entries.is_empty() && entries.iter().all(|entry| entry.user_id == user_id));
+    let at = |entry: &Entry| entry.create_time.map(|time| (time.seconds, time.nanos));
+    assert!(entries.is_sorted_by_key(at));
 }

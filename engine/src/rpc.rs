@@ -36,7 +36,7 @@ impl Level {
     }
 }
 
-/// The contract of one unary method.
+/// The contract of one method that takes one request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Method {
     /// Full name of the service, for example `guras.users.v1.UserService`.
@@ -51,12 +51,12 @@ pub struct Method {
     pub request_id: Option<&'static str>,
 }
 
-/// A call as a value. Generated for every unary method: on the request message itself, or, where two methods
-/// share a request message, on a type of the method's own that wraps it.
+/// A call as a value. Generated for every method that takes one request: on the request message itself, or, where two
+/// methods share a request message, on a type of the method's own that wraps it.
 pub trait Rpc: Send + 'static {
     /// The request message.
     type Request: prost::Message + 'static;
-    /// The response message.
+    /// The response message; where the method answers with a stream, one that repeats all its messages.
     type Response: prost::Message + Default + 'static;
     /// The contract.
     const METHOD: &'static Method;

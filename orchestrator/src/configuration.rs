@@ -127,6 +127,8 @@ pub struct Service {
     pub resolve_interval: Duration,
     /// Calls in flight at most; further ones wait.
     pub max_in_flight: u32,
+    /// The most messages of a stream of responses, which a step keeps together.
+    pub max_stream_messages: u32,
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
     /// Time for one attempt where the step names none.
@@ -231,6 +233,7 @@ impl Default for Service {
             address: String::new(),
             resolve_interval: Duration::from_secs(30),
             max_in_flight: 1_024,
+            max_stream_messages: 10_000,
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(20),
             service_config: String::new(),

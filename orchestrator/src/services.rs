@@ -91,6 +91,7 @@ pub(crate) fn transport(configured: &BTreeMap<String, Service>) -> Result<Servic
                 max_in_flight: service.max_in_flight as usize,
                 resolution: Resolution { interval: service.resolve_interval, ..Resolution::default() },
                 connect_timeout: service.connect_timeout,
+                max_stream_messages: service.max_stream_messages as usize,
                 attempt_header: service.attempt_header,
                 ..ChannelConfig::default()
             },

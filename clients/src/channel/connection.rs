@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -12,12 +12,13 @@ use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::timeout;
 
+use super::ChannelConfig;
 use super::dial::{Peer, Stream, dial};
 use super::endpoint::Endpoint;
 use super::frame::Frame;
-use super::{ChannelConfig, KeepAlive};
+use super::keep_alive::Watch;
 
 /// Bytes of one response that may arrive before it is read.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -83,7 +84,7 @@ async fn handshake(
     endpoint: &Arc<Endpoint>,
     config: &ChannelConfig,
 ) -> Result<(SendRequest<Frame>, Driver), Lost> {
-    let heard = Arc::new(AtomicBool::new(false));
+    let heard = Arc::new(AtomicUsize::new(0));
     let stream = Heard { stream, heard: Arc::clone(&heard) };
     let (requests, mut connection) = h2::client::Builder::new()
         .enable_push(false)
@@ -104,10 +105,7 @@ async fn handshake(
     let mut driver = Driver {
         connection,
         pings,
-        heard,
-        keep_alive: config.keep_alive.clone(),
-        timer: Box::pin(sleep(config.keep_alive.interval)),
-        asked: false,
+        watch: Watch::new(config.keep_alive.clone(), heard),
         endpoint: Arc::clone(endpoint),
         requests: Weak::new(),
         allowed: None,
@@ -121,11 +119,7 @@ async fn handshake(
 pub(crate) struct Driver {
     connection: h2::client::Connection<Heard, Frame>,
     pings: PingPong,
-    heard: Arc<AtomicBool>,
-    keep_alive: KeepAlive,
-    timer: Pin<Box<Sleep>>,
-    /// A ping is out.
-    asked: bool,
+    watch: Watch,
     endpoint: Arc<Endpoint>,
     /// To ask whether the connection still takes requests, without keeping it open; none where nobody wants to know.
     requests: Weak<Mutex<SendRequest<Frame>>>,
@@ -181,37 +175,6 @@ impl Driver {
             self.standing.send_replace(Standing::GoingAway);
         }
     }
-
-    /// Ends with an error when the peer is dead.
-    fn poll_keep_alive(&mut self, cx: &mut Context<'_>) -> Poll<Lost> {
-        if self.asked && self.pings.poll_pong(cx).is_ready() {
-            self.asked = false;
-            self.wait(self.keep_alive.interval);
-        }
-        loop {
-            ready!(self.timer.as_mut().poll(cx));
-            // Any byte proves life as well as a pong does.
-            let heard = self.heard.swap(false, Ordering::Relaxed);
-            let wanted = self.keep_alive.while_idle || self.endpoint.in_flight() > 0;
-            if self.asked && !heard {
-                return Poll::Ready(Lost::Silent(self.keep_alive.timeout));
-            }
-            if self.asked || heard || !wanted || self.pings.send_ping(Ping::opaque()).is_err() {
-                self.wait(self.keep_alive.interval);
-            } else {
-                self.asked = true;
-                self.wait(self.keep_alive.timeout);
-                // Registers the task for the pong.
-                if self.pings.poll_pong(cx).is_ready() {
-                    self.asked = false;
-                }
-            }
-        }
-    }
-
-    fn wait(&mut self, time: Duration) {
-        self.timer.as_mut().reset(Instant::now() + time);
-    }
 }
 
 impl Future for Driver {
@@ -223,20 +186,21 @@ impl Future for Driver {
             return Poll::Ready(ended.err().map_or(Lost::Closed, Lost::Broken));
         }
         this.follow();
-        this.poll_keep_alive(cx)
+        this.watch.poll(&mut this.pings, this.endpoint.in_flight() > 0, cx)
     }
 }
 
-/// A stream that notes that something was read.
+/// A stream that counts what was read.
 struct Heard {
     stream: Stream,
-    heard: Arc<AtomicBool>,
+    heard: Arc<AtomicUsize>,
 }
 
 impl AsyncRead for Heard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.heard.store(true, Ordering::Relaxed);
+        self.heard.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }

@@ -1,10 +1,10 @@
-//! One unary request and its response over a connection.
+//! One request and its answer over a connection.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Buf;
 use engine::claim::Claim;
 use engine::failure::Code;
 use h2::client::{ResponseFuture, SendRequest};
@@ -12,22 +12,24 @@ use h2::{RecvStream, SendStream};
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{Request, Response, StatusCode};
 
+use super::answer::{Answer, Bounds, Message};
+use super::encoding::Encoding;
 use super::fault::Fault;
-use super::frame::{Frame, PREFIX};
+use super::frame::Frame;
 use super::status;
 
-/// Sends the message and waits for the answer, which comes back with its prefix.
+/// Sends the message and waits for the whole answer.
 ///
 /// `handed` becomes true when the last byte of the message is handed over; before that the peer has no request. Dropping
 /// the future resets the stream.
-pub(crate) async fn unary(
+pub(crate) async fn make(
     requests: SendRequest<Frame>,
     head: Request<()>,
     message: Frame,
-    max_response_bytes: usize,
+    bounds: Bounds,
     claim: &dyn Claim,
     handed: &mut bool,
-) -> Result<Bytes, Fault> {
+) -> Result<Message, Fault> {
     check(claim)?;
     let (mut response, mut stream) = open(requests, head).await?;
     let answer = match send(&mut stream, &mut response, message, true, Some(claim)).await? {
@@ -37,7 +39,7 @@ pub(crate) async fn unary(
         }
         Sent::Answered(answer) => answer,
     };
-    receive(answer.map_err(|error| Fault::of_stream(&error, false))?, max_response_bytes).await
+    receive(answer.map_err(|error| Fault::of_stream(&error, false))?, bounds).await
 }
 
 /// Opens a stream: when this returns, the peer may have seen the head of the request and nothing else.
@@ -112,20 +114,20 @@ pub(crate) async fn send(
     }
 }
 
-async fn receive(response: Response<RecvStream>, max_bytes: usize) -> Result<Bytes, Fault> {
+async fn receive(response: Response<RecvStream>, bounds: Bounds) -> Result<Message, Fault> {
     let (head, mut body) = response.into_parts();
-    if let Some(stated) = status::read(&head.headers) {
-        return Err(match stated.code {
-            Code::Ok => Fault::inferred(Code::Internal, "the status is OK, and there is no message"),
-            _ => Fault::stated(stated, false),
-        });
+    let mut answer = Answer::within(bounds, Encoding::of(&head.headers));
+    match status::read(&head.headers) {
+        // A stream may be empty, which a single message may not.
+        Some(stated) if stated.code == Code::Ok => return answer.finish(),
+        Some(stated) => return Err(Fault::stated(stated, false)),
+        None => {}
     }
     if head.status != StatusCode::OK {
         return Err(Fault::of_http(head.status));
     }
     check_content_type(&head.headers)?;
 
-    let mut answer = Answer { bytes: Whole::default(), max_bytes };
     while let Some(chunk) = poll_fn(|cx| body.poll_data(cx)).await {
         let chunk = chunk.map_err(|error| Fault::of_stream(&error, true))?;
         let length = chunk.len();
@@ -149,87 +151,6 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Fault> {
         _ => {
             let value = String::from_utf8_lossy(value);
             Err(Fault::inferred(Code::Unknown, format!("the response is no gRPC: its content-type is `{value}`")))
-        }
-    }
-}
-
-/// A response message as it comes in.
-struct Answer {
-    bytes: Whole,
-    max_bytes: usize,
-}
-
-/// Most answers come in one piece, which then is not copied.
-enum Whole {
-    One(Bytes),
-    Many(BytesMut),
-}
-
-impl Default for Whole {
-    fn default() -> Self {
-        Self::One(Bytes::new())
-    }
-}
-
-impl Answer {
-    /// Says whether the message is complete.
-    fn push(&mut self, chunk: Bytes) -> Result<bool, Fault> {
-        match &mut self.bytes {
-            Whole::One(first) if first.is_empty() => *first = chunk,
-            Whole::One(first) => {
-                let mut many = BytesMut::with_capacity(first.len() + chunk.len());
-                many.extend_from_slice(first);
-                many.extend_from_slice(&chunk);
-                self.bytes = Whole::Many(many);
-            }
-            Whole::Many(many) => many.extend_from_slice(&chunk),
-        }
-        let Some(length) = self.announced()? else { return Ok(false) };
-        if self.length() > length {
-            return Err(Fault::inferred(Code::Internal, "the response holds more than one message"));
-        }
-        if let Whole::Many(many) = &mut self.bytes {
-            many.reserve(length - many.len());
-        }
-        Ok(self.length() == length)
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match &self.bytes {
-            Whole::One(bytes) => bytes,
-            Whole::Many(bytes) => bytes,
-        }
-    }
-
-    fn length(&self) -> usize {
-        self.bytes().len()
-    }
-
-    /// The length with the prefix, as the prefix states it; none while the prefix is not complete.
-    fn announced(&self) -> Result<Option<usize>, Fault> {
-        let Some((&[flag, a, b, c, d], _)) = self.bytes().split_first_chunk::<PREFIX>() else { return Ok(None) };
-        if flag != 0 {
-            let message = "the response message is compressed, and no compression was offered";
-            return Err(Fault::inferred(Code::Internal, message));
-        }
-        let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        if length > self.max_bytes {
-            let message = format!("the response message has {length} bytes, more than the {} allowed", self.max_bytes);
-            return Err(Fault::inferred(Code::ResourceExhausted, message));
-        }
-        Ok(Some(PREFIX + length))
-    }
-
-    fn finish(self) -> Result<Bytes, Fault> {
-        match self.announced()? {
-            Some(length) if self.length() == length => Ok(match self.bytes {
-                Whole::One(bytes) => bytes,
-                Whole::Many(bytes) => bytes.freeze(),
-            }),
-            _ if self.length() == 0 => {
-                Err(Fault::inferred(Code::Internal, "the status is OK, and there is no message"))
-            }
-            _ => Err(Fault::inferred(Code::Internal, "the response ended inside its message")),
         }
     }
 }

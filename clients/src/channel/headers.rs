@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -20,6 +21,7 @@ const ATTEMPT: HeaderName = HeaderName::from_static("orchestrator-attempt");
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("orchestrator/", env!("CARGO_PKG_VERSION")));
 
 /// Length of a key, a UUID with hyphens.
@@ -44,8 +46,8 @@ pub(crate) fn head(mut parts: Parts, authority: &Authority) -> Option<Request<()
     Some(Request::from_parts(parts, ()))
 }
 
-/// Adds what an attempt says of itself: how long it waits, which trace it belongs to, the key of an effect, and how often
-/// it was made before.
+/// Adds what an attempt says of itself: what it can read, how long it waits, which trace it belongs to, the key of an
+/// effect, and how often it was made before.
 pub(crate) fn describe(headers: &mut HeaderMap, attempt: &Attempt, previous: u32, now: Instant) {
     let mut values = BytesMut::with_capacity(VALUES);
     let mut insert = |name: HeaderName, values: &mut BytesMut| {
@@ -79,6 +81,7 @@ pub(crate) fn describe(headers: &mut HeaderMap, attempt: &Attempt, previous: u32
         hyphenated.encode_lower(&mut values);
         insert(IDEMPOTENCY_KEY, &mut values);
     }
+    headers.insert(ACCEPT_ENCODING, GZIP);
     if previous > 0 {
         headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(previous));
     }

@@ -16,6 +16,7 @@ use tonic::body::Body;
 use tower::Service;
 use tower::util::BoxService;
 
+use super::answer::{Bounds, Message};
 use super::fault::Fault;
 use super::frame::{Frame, PREFIX};
 use super::reserve::Reserved;
@@ -24,6 +25,7 @@ use super::{Received, Stored, Terms, exchange, headers};
 /// The service that a generated client is built over for one call. It can be called once.
 pub struct Seam(Kind);
 
+#[expect(clippy::large_enum_variant, reason = "a seam lives for one call, which a box would cost an allocation")]
 enum Kind {
     Once(Option<(Reserved, Attempt, Terms)>),
     Other(BoxService<Request<Body>, Response<Body>, Status>),
@@ -109,8 +111,8 @@ async fn make(
     };
 
     let mut handed = false;
-    let exchange =
-        exchange::unary(requests, head, message, terms.max_response_bytes, attempt.claim.as_ref(), &mut handed);
+    let bounds = Bounds { max_bytes: terms.max_response_bytes, max_messages: terms.max_stream_messages };
+    let exchange = exchange::make(requests, head, message, bounds, attempt.claim.as_ref(), &mut handed);
     let ended = match timeout_at(attempt.deadline, exchange).await {
         Ok(ended) => ended,
         Err(_) => Err(Fault::given_up(Code::DeadlineExceeded, "no answer before the deadline")),
@@ -146,11 +148,17 @@ fn at_the_deadline(outcome: Outcome, started: Instant, deadline: Instant) -> Out
     }
 }
 
-/// The answer as the generated client reads it.
-fn response(answer: Bytes) -> Response<Body> {
-    let received = Received(answer.slice(PREFIX.min(answer.len())..));
-    let mut response = Response::new(Body::new(Answered::Message(answer)));
-    response.extensions_mut().insert(received);
+/// The answer as the generated client reads it: a message that is decoded, or a stream that is collected already.
+fn response(answer: Message) -> Response<Body> {
+    let (body, received) = match answer {
+        Message::Single(answer) => {
+            let received = answer.slice(PREFIX.min(answer.len())..);
+            (Answered::Message(answer), received)
+        }
+        Message::Collected(received) => (Answered::Trailers, received),
+    };
+    let mut response = Response::new(Body::new(body));
+    response.extensions_mut().insert(Received(received));
     response
 }
 
@@ -211,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_answer_that_the_client_reads_is_the_one_that_came() {
-        let response = response(Bytes::from_static(b"\0\0\0\0\x02hi"));
+        let response = response(Message::Single(Bytes::from_static(b"\0\0\0\0\x02hi")));
         assert_eq!(response.extensions().get::<Received>().unwrap().0, "hi");
         let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
         assert_eq!(body.trailers().unwrap()["grpc-status"], "0");

@@ -20,8 +20,10 @@ pub struct EffectivePolicy {
     pub wait_for_ready: bool,
     /// The largest request message.
     pub max_request_bytes: usize,
-    /// The largest response message.
+    /// The largest response message; of a stream, all of them together.
     pub max_response_bytes: usize,
+    /// The most messages of a stream that are collected.
+    pub max_stream_messages: usize,
     /// Whether the service is told which attempt of which step of which run a call is.
     pub attempt_header: bool,
     /// When and how often a failed call is made again at once.
@@ -48,6 +50,7 @@ impl EffectivePolicy {
             wait_for_ready,
             max_request_bytes: smaller(max_request_bytes, channel.max_request_bytes),
             max_response_bytes: smaller(max_response_bytes, channel.max_response_bytes),
+            max_stream_messages: channel.max_stream_messages,
             attempt_header: channel.attempt_header,
             retry,
             repeats: Repeats::of(method.level),

@@ -37,29 +37,6 @@ async fn an_answer_in_many_pieces_is_done() {
 }
 
 #[tokio::test]
-async fn a_code_inferred_from_http_is_never_a_refusal() {
-    for (status, code) in [
-        ("400", Code::Internal),
-        ("401", Code::Unauthenticated),
-        ("403", Code::PermissionDenied),
-        ("404", Code::Unimplemented),
-        ("429", Code::Unavailable),
-        ("500", Code::Unknown),
-        ("503", Code::Unavailable),
-        ("302", Code::Unknown),
-    ] {
-        let address = peer(async move |mut wire| {
-            let stream = wire.request().await;
-            wire.headers(stream, &[(":status", status), ("content-type", "text/html")]).await;
-            wire.data(stream, b"<html>").await;
-            wire.end(stream).await;
-            wire.linger().await;
-        });
-        ambiguous_as(call(address.await).await, code, status);
-    }
-}
-
-#[tokio::test]
 async fn a_response_that_is_no_grpc_is_ambiguous() {
     for kind in ["text/html", "application/grpcish", ""] {
         let address = peer(async move |mut wire| {
@@ -146,18 +123,6 @@ async fn bad_bytes_in_a_status_do_no_harm() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_status_is_ambiguous() {
-    let address = peer(async |mut wire| {
-        let stream = wire.request().await;
-        wire.begin(stream).await;
-        wire.data(stream, &framed(HI)).await;
-        wire.end(stream).await;
-        wire.linger().await;
-    });
-    ambiguous_as(call(address.await).await, Code::Unknown, "without a grpc-status");
-}
-
-#[tokio::test]
 async fn ok_without_a_message_is_ambiguous() {
     for trailers_only in [true, false] {
         let address = peer(async move |mut wire| {
@@ -179,7 +144,7 @@ async fn messages_that_we_cannot_take_are_ambiguous() {
     let two = [framed(HI), framed(HI)].concat();
     for (bytes, code, part) in [
         (two, Code::Internal, "more than one message"),
-        (b"\x01\0\0\0\x04\x0a\x02hi".to_vec(), Code::Internal, "compressed"),
+        (b"\x01\0\0\0\x04\x0a\x02hi".to_vec(), Code::Internal, "compressed with ``"),
         (b"\0\x7f\0\0\0".to_vec(), Code::ResourceExhausted, "2130706432 bytes"),
         (framed(b"\x0a\xff"), Code::Internal, "decode"),
     ] {
@@ -191,6 +156,39 @@ async fn messages_that_we_cannot_take_are_ambiguous() {
             wire.linger().await;
         });
         ambiguous_as(call(address.await).await, code, part);
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_answer_is_read_within_the_limit_for_plain_ones() {
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        let mut framed = framed(&encoder.finish().unwrap());
+        framed[0] = 1;
+        framed
+    };
+    let bomb = gzip(&vec![0; 32 << 20]);
+    for (bytes, encoding, expected) in [
+        (gzip(HI), "gzip", Ok(())),
+        (bomb, "gzip", Err((Code::ResourceExhausted, "more than the 4194304 bytes"))),
+        (gzip(HI), "deflate", Err((Code::Internal, "`deflate`"))),
+    ] {
+        let address = peer(async move |mut wire| {
+            let stream = wire.request().await;
+            let head = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-encoding", encoding)];
+            wire.headers(stream, &head).await;
+            for piece in bytes.chunks(10_000) {
+                wire.data(stream, piece).await;
+            }
+            wire.trailers(stream, &[("grpc-status", "0")]).await;
+            wire.linger().await;
+        });
+        let outcome = call(address.await).await;
+        match expected {
+            Ok(()) => assert_eq!(done(outcome), HI),
+            Err((code, part)) => ambiguous_as(outcome, code, part),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use engine::failure::Code;
 use engine::transport::Transport;
 use tokio::sync::oneshot;
 
-use super::wire::{MAX_CONCURRENT_STREAMS, Wire, listen, peer, peer_with};
+use super::wire::{MAX_CONCURRENT_STREAMS, Wire, framed, listen, peer, peer_with};
 use super::{
     LONG, WRITE, ambiguous_as, attempt, config, done, is_ready, reserve, reserve_for, services, services_with,
 };
@@ -217,4 +217,28 @@ fn mistakes_in_the_configuration_name_the_service() {
     let twice = [config("a", "guras.users.v1", "http://a:1"), config("b", "guras.users.v1", "http://b:1")];
     let error = Services::new(twice).unwrap_err();
     assert!(error.to_string().starts_with("services a and b both answer for guras.users.v1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_silence_gets_two_pings_and_each_word_of_the_peer_begins_another() {
+    let address = peer(async |mut wire| {
+        // Nothing but pings comes, so these reads end by the time they have.
+        let silence = async |wire: &mut Wire| {
+            let before = wire.pings;
+            let _ = tokio::time::timeout(Duration::from_millis(150), wire.frame()).await;
+            wire.pings - before
+        };
+        let stream = wire.request().await;
+        let first = silence(&mut wire).await;
+        wire.begin(stream).await;
+        let second = silence(&mut wire).await;
+        wire.data(stream, &framed(&[])).await;
+        let third = silence(&mut wire).await;
+        assert_eq!([first, second, third], [2, 2, 2]);
+        wire.trailers(stream, &[("grpc-status", "0")]).await;
+        wire.linger().await;
+    });
+    let keep_alive = KeepAlive { interval: Duration::from_millis(10), timeout: LONG, while_idle: false };
+    let services = services_with(address.await, ChannelConfig { keep_alive, ..config() });
+    done(reserve(&services).await.unwrap().send(attempt(LONG)).await);
 }

@@ -14,6 +14,7 @@ mod outcomes;
 mod policies;
 mod retries;
 mod servers;
+mod streams;
 mod wire;
 
 use std::net::SocketAddr;

@@ -71,7 +71,8 @@ async fn a_call_says_its_timeout_its_trace_and_its_key() {
         assert_eq!(text("te"), "trailers");
         assert_eq!(text("content-type"), "application/grpc");
         assert!(text("user-agent").starts_with("orchestrator/"));
-        assert!(!metadata.contains_key("grpc-encoding") && !metadata.contains_key("grpc-accept-encoding"));
+        assert_eq!(text("grpc-accept-encoding"), "gzip");
+        assert!(!metadata.contains_key("grpc-encoding"));
         let micros: u64 = text("grpc-timeout").strip_suffix('u').unwrap().parse().unwrap();
         assert!((9_000_000..=10_000_000).contains(&micros), "{micros}");
         let parent = text("traceparent").to_owned();

@@ -37,6 +37,8 @@ pub struct Wire {
     stream: TcpStream,
     /// Whether pings are answered.
     pub awake: bool,
+    /// Pings that came.
+    pub pings: usize,
 }
 
 /// Listens, and runs the script on the first connection.
@@ -71,7 +73,7 @@ impl Wire {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
         stream.read_exact(&mut [0; PREFACE]).await.unwrap();
-        let mut wire = Self { stream, awake: true };
+        let mut wire = Self { stream, awake: true, pings: 0 };
         let settings =
             settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()[..]].concat());
         wire.write(SETTINGS, 0, 0, &settings.collect::<Vec<u8>>()).await;
@@ -86,6 +88,7 @@ impl Wire {
             let [a, b, c, kind, flags, stream @ ..] = head;
             let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
             self.stream.read_exact(&mut payload).await.ok()?;
+            self.pings += usize::from((kind, flags) == (PING, 0));
             match (kind, flags) {
                 (SETTINGS, 0) => self.write(SETTINGS, ACK, 0, &[]).await,
                 (PING, 0) if self.awake => self.write(PING, ACK, 0, &payload).await,
@@ -159,7 +162,21 @@ impl Wire {
     }
 
     pub async fn go_away(&mut self, last: u32) {
-        self.write(GOAWAY, 0, 0, &[last.to_be_bytes(), 0_u32.to_be_bytes()].concat()).await;
+        self.go_away_for(last, 0).await;
+    }
+
+    pub async fn go_away_for(&mut self, last: u32, reason: u32) {
+        self.write(GOAWAY, 0, 0, &[last.to_be_bytes(), reason.to_be_bytes()].concat()).await;
+    }
+
+    /// Bytes that are no frame, or the part of one.
+    pub async fn raw(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes).await;
+    }
+
+    /// Ends the connection by a reset of TCP, without a word of HTTP.
+    pub fn abort(self) {
+        self.stream.set_zero_linger().unwrap();
     }
 
     async fn fields(&mut self, stream: u32, fields: &[(&str, &str)], flags: u8) {

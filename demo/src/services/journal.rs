@@ -14,6 +14,9 @@ use crate::services::{answer, check_text};
 use crate::shared::{Shared, newest_first, now};
 use crate::world::Settings;
 
+/// The responses of a stream.
+type Answers<T> = futures_util::stream::Iter<std::vec::IntoIter<Result<T, Status>>>;
+
 #[derive(Clone)]
 pub(crate) struct Journal {
     state: Shared<State>,
@@ -78,6 +81,24 @@ fn instant(time: Option<prost_types::Timestamp>) -> (i64, i32) {
 
 #[tonic::async_trait]
 impl JournalService for Journal {
+    type StreamEntriesStream = Answers<StreamEntriesResponse>;
+
+    async fn stream_entries(
+        &self,
+        request: Request<StreamEntriesRequest>,
+    ) -> Result<Response<Self::StreamEntriesStream>, Status> {
+        let request = request.into_inner();
+        let range = instant(request.start_time)..instant(request.end_time);
+        let mut entries: Vec<Entry> = self.state.with(|state| {
+            let theirs = state.entries.values();
+            let theirs = theirs.filter(|entry| entry.user_id == request.user_id && entry.delete_time.is_none());
+            theirs.filter(|entry| range.contains(&instant(entry.create_time))).cloned().collect()
+        });
+        entries.sort_by_key(|entry| instant(entry.create_time));
+        let answers = entries.into_iter().map(|entry| Ok(StreamEntriesResponse { entry: Some(entry) }));
+        answer(futures_util::stream::iter(answers.collect::<Vec<_>>()), false)
+    }
+
     async fn get_entry(&self, request: Request<GetEntryRequest>) -> Result<Response<GetEntryResponse>, Status> {
         let id = request.into_inner().entry_id;
         match self.state.with(|state| state.entries.get(&id).cloned()) {

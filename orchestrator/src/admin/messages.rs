@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use clients::google::rpc;
+use clients::methods::MethodEntry;
 use clients::orchestrator::admin::v1::{
     AuditEntry, PendingSignal, Run, RunState, Schedule, Signal, Step, Workflow, step,
 };
@@ -98,7 +99,7 @@ fn step(view: StepView, budget: &mut usize) -> Step {
     if fits {
         *budget -= size;
     }
-    let types = method.filter(|_| fits).and_then(|entry| message_types(entry.method.service, entry.method.name));
+    let types = method.filter(|_| fits).and_then(message_types);
     let (request_type, response_type) = types.unzip();
     let response_type = response_type.or_else(|| view.message_type.filter(|_| fits));
     Step {
@@ -142,10 +143,12 @@ fn step(view: StepView, budget: &mut usize) -> Step {
     }
 }
 
-/// Full names of a method's request and response.
-pub(super) fn message_types(service: &str, method: &str) -> Option<(String, String)> {
-    let method = descriptors::service(service)?.methods().find(|known| known.name() == method)?;
-    Some((method.input().full_name().to_owned(), method.output().full_name().to_owned()))
+/// Full names of a method's request and of what its step keeps as the response.
+pub(super) fn message_types(entry: &MethodEntry) -> Option<(String, String)> {
+    let service = descriptors::service(entry.method.service)?;
+    let method = service.methods().find(|known| known.name() == entry.method.name)?;
+    let output = entry.collected.map_or_else(|| method.output().full_name().to_owned(), str::to_owned);
+    Some((method.input().full_name().to_owned(), output))
 }
 
 fn payload(type_name: Option<&str>, value: Option<&Bytes>) -> Option<prost_types::Any> {
@@ -241,4 +244,29 @@ fn time(at: Timestamp) -> prost_types::Timestamp {
 
 fn signed(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use clients::guras::journal::v1::{Entry, StreamEntriesCollected, StreamEntriesRequest, StreamEntriesResponse};
+    use engine::rpc::Rpc;
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn a_collected_stream_is_shown_as_the_list_it_is_without_what_is_marked() {
+        let entry = |content: &str| {
+            let (entry_id, content) = ("e1".to_owned(), content.to_owned());
+            StreamEntriesResponse { entry: Some(Entry { entry_id, content, ..Entry::default() }) }
+        };
+        let (_, stored_as) = message_types(clients::methods::find(StreamEntriesRequest::METHOD.path).unwrap()).unwrap();
+        let stored = StreamEntriesCollected { responses: vec![entry("secret")] }.encode_to_vec();
+        let response = payload(Some(&stored_as), Some(&stored.into())).unwrap();
+        assert_eq!(response.type_url, "type.googleapis.com/guras.journal.v1.StreamEntriesCollected");
+        let shown = StreamEntriesCollected::decode(response.value.as_slice()).unwrap();
+        assert_eq!(shown.responses, [entry("")]);
+        let json = descriptors::to_json(&response).unwrap();
+        assert_eq!(json, serde_json::json!({"responses": [{"entry": {"entryId": "e1"}}]}));
+    }
 }

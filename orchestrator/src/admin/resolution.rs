@@ -51,8 +51,7 @@ fn positive(field: &str, number: i32, violations: &mut Violations) -> u32 {
 
 /// The response type of the method that the step calls.
 fn response_type(step: &StepView) -> Option<String> {
-    let method = clients::methods::find(&step.name)?.method;
-    message_types(method.service, method.name).map(|(_, response)| response)
+    message_types(clients::methods::find(&step.name)?).map(|(_, response)| response)
 }
 
 fn packed(any: &prost_types::Any, step: &StepView, violations: &mut Violations) -> Option<Bytes> {

@@ -116,6 +116,7 @@ fn check_service(key: &str, service: &Service, note: &mut dyn FnMut(&str, String
     }
     span(&format!("{path}.resolve_interval"), service.resolve_interval, SECOND..=HOUR, note);
     count(&format!("{path}.max_in_flight"), service.max_in_flight, 1..=1_000_000, note);
+    count(&format!("{path}.max_stream_messages"), service.max_stream_messages, 1..=1_000_000, note);
     span(&format!("{path}.connect_timeout"), service.connect_timeout, Duration::from_millis(10)..=60 * SECOND, note);
     span(&format!("{path}.call_timeout"), service.call_timeout, Duration::from_millis(1)..=HOUR, note);
     let Rate { calls, period, burst } = service.rate;

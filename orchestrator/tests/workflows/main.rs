@@ -3,3 +3,4 @@
 
 mod analyze_emotions;
 mod send_due;
+mod streams;
