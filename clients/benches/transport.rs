@@ -78,7 +78,7 @@ async fn measure(kind: &'static str, address: &str, in_flight: usize) -> (f64, f
     let services = Arc::new(
         Services::new([ServiceConfig {
             name: "echo".to_owned(),
-            prefix: "bench.echo.v1".to_owned(),
+            prefixes: vec!["bench.echo.v1".to_owned()],
             address: address.to_owned(),
             ..ServiceConfig::default()
         }])

@@ -45,6 +45,8 @@ mod bucket;
 mod course;
 mod fair;
 mod gate;
+#[cfg(test)]
+mod proof;
 mod throttle;
 mod window;
 
@@ -81,6 +83,10 @@ impl Stack {
         throttle: Option<Arc<Throttle>>,
     ) -> Self {
         Self { entry, channel, policy, gate, throttle }
+    }
+
+    pub(crate) fn service(&self) -> &str {
+        self.gate.service()
     }
 
     pub(crate) fn policy(&self) -> &EffectivePolicy {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::channel::{Balancing, Channel, ChannelConfig, ChannelState, Target, TargetError};
 use crate::methods::{self, MethodEntry};
-use crate::policy::{EffectivePolicy, ServicePolicy};
+use crate::policy::{EffectivePolicy, ServicePolicy, Throttling};
 use crate::stack::{Gate, GateConfig, Ready, Stack, Throttle, Wish};
 
 pub use crate::stack::{BreakerConfig, BreakerState, GateState, RateLimit, SeenError};
@@ -22,8 +22,8 @@ pub use crate::stack::{BreakerConfig, BreakerState, GateState, RateLimit, SeenEr
 pub struct ServiceConfig {
     /// Its short name, for example `users`.
     pub name: String,
-    /// The package, or the full name of one service, that it answers for, for example `guras.users.v1`.
-    pub prefix: String,
+    /// The packages, or full names of single services, that it answers for, for example `guras.users.v1`.
+    pub prefixes: Vec<String>,
     /// Where it listens, in one of the forms of [`Target`].
     pub address: String,
     /// How it is connected.
@@ -42,7 +42,7 @@ impl Default for ServiceConfig {
     fn default() -> Self {
         Self {
             name: String::new(),
-            prefix: String::new(),
+            prefixes: Vec::new(),
             address: String::new(),
             channel: ChannelConfig::default(),
             policy: ServicePolicy::default(),
@@ -81,8 +81,8 @@ pub enum ServicesError {
 pub struct ServiceState {
     /// Its short name.
     pub name: String,
-    /// The package it answers for.
-    pub prefix: String,
+    /// The packages it answers for.
+    pub prefixes: Vec<String>,
     /// Where it listens.
     pub address: Target,
     /// How calls are spread over its endpoints.
@@ -91,6 +91,8 @@ pub struct ServiceState {
     pub channel: ChannelState,
     /// Who is let through to it, and what came of that.
     pub gate: GateState,
+    /// Its budget of retries; none where there is none.
+    pub throttling: Option<Throttling>,
     /// Tokens that are left of its budget of retries, in thousandths; none where there is no budget.
     pub retry_millitokens: Option<u32>,
 }
@@ -106,7 +108,7 @@ pub struct Services {
 #[derive(Debug)]
 struct Service {
     name: String,
-    prefix: String,
+    prefixes: Vec<String>,
     channel: Channel,
     policy: ServicePolicy,
     call_timeout: Duration,
@@ -126,9 +128,12 @@ impl Services {
     /// An address is none, or a prefix is there twice.
     pub fn new(configs: impl IntoIterator<Item = ServiceConfig>) -> Result<Self, ServicesError> {
         let mut services: Vec<Service> = Vec::new();
-        for ServiceConfig { name, prefix, address, channel, policy, call_timeout, rate, breaker } in configs {
-            if let Some(first) = services.iter().find(|service| service.prefix == prefix) {
-                return Err(ServicesError::Twice { first: first.name.clone(), second: name, prefix });
+        for ServiceConfig { name, prefixes, address, channel, policy, call_timeout, rate, breaker } in configs {
+            for prefix in &prefixes {
+                if let Some(first) = services.iter().find(|service| service.prefixes.contains(prefix)) {
+                    let (first, prefix) = (first.name.clone(), prefix.clone());
+                    return Err(ServicesError::Twice { first, second: name, prefix });
+                }
             }
             let target: Target = match address.parse() {
                 Ok(target) => target,
@@ -141,11 +146,11 @@ impl Services {
                 move || channel.capacity()
             });
             let throttle = policy.throttling.map(|settings| Arc::new(Throttle::new(settings)));
-            services.push(Service { name, prefix, channel, policy, call_timeout, gate, throttle });
+            services.push(Service { name, prefixes, channel, policy, call_timeout, gate, throttle });
         }
         let route = |entry: &'static MethodEntry| {
-            let fitting = services.iter().filter(|service| covers(&service.prefix, entry.method.service));
-            let stack = fitting.max_by_key(|service| service.prefix.len())?.stack(entry);
+            let fitting = services.iter().filter_map(|service| Some((service.fit(entry.method.service)?, service)));
+            let stack = fitting.max_by_key(|(length, _)| *length)?.1.stack(entry);
             Some((entry.method.path, Arc::new(stack)))
         };
         let routes = methods::all().filter_map(route).collect();
@@ -156,11 +161,12 @@ impl Services {
     pub fn states(&self) -> Vec<ServiceState> {
         let state = |service: &Service| ServiceState {
             name: service.name.clone(),
-            prefix: service.prefix.clone(),
+            prefixes: service.prefixes.clone(),
             address: service.channel.target().clone(),
             balancing: service.channel.balancing().clone(),
             channel: service.channel.state(),
             gate: service.gate.state(),
+            throttling: service.policy.throttling,
             retry_millitokens: service.throttle.as_ref().map(|throttle| throttle.left()),
         };
         self.services.iter().map(state).collect()
@@ -170,9 +176,22 @@ impl Services {
     pub fn policy(&self, path: &str) -> Option<&EffectivePolicy> {
         self.routes.get(path).map(|stack| stack.policy())
     }
+
+    /// What holds for the methods of the service with this name, by path.
+    pub fn policies(&self, name: &str) -> Vec<&EffectivePolicy> {
+        let stacks = self.routes.values().filter(|stack| stack.service() == name);
+        let mut policies: Vec<&EffectivePolicy> = stacks.map(|stack| stack.policy()).collect();
+        policies.sort_by_key(|policy| policy.method.path);
+        policies
+    }
 }
 
 impl Service {
+    /// The length of the longest prefix that fits a service of the contracts.
+    fn fit(&self, service: &str) -> Option<usize> {
+        self.prefixes.iter().filter(|prefix| covers(prefix, service)).map(String::len).max()
+    }
+
     fn stack(&self, entry: &'static MethodEntry) -> Stack {
         let policy = EffectivePolicy::new(entry.method, &self.policy, self.channel.config(), self.call_timeout);
         Stack::new(entry, self.channel.clone(), policy, Arc::clone(&self.gate), self.throttle.clone())

@@ -21,7 +21,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 fn transport(world: &World) -> Services {
     let config = |(name, address): (&str, std::net::SocketAddr)| ServiceConfig {
         name: name.to_owned(),
-        prefix: format!("guras.{name}.v1"),
+        prefixes: vec![format!("guras.{name}.v1")],
         address: format!("http://{address}"),
         ..ServiceConfig::default()
     };

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use clients::transport::Services;
 use engine::engine::Engine;
 use engine::store::Schedule;
 use futures_util::future::BoxFuture;
@@ -16,6 +17,7 @@ use crate::health::Reporter;
 mod claim_runs;
 mod periodic;
 mod report_health;
+mod report_services;
 mod run_schedules;
 mod supervisor;
 
@@ -40,16 +42,18 @@ pub trait BackgroundService: Send + Sync + 'static {
 pub struct Parts {
     pub engine: Engine,
     pub schedules: Vec<Schedule>,
+    pub services: Arc<Services>,
     pub reporter: Arc<Reporter>,
     pub health_interval: std::time::Duration,
 }
 
 /// Every background service of the orchestrator.
 pub fn all(parts: Parts) -> Vec<Box<dyn BackgroundService>> {
-    let Parts { engine, schedules, reporter, health_interval } = parts;
+    let Parts { engine, schedules, services, reporter, health_interval } = parts;
     vec![
         Box::new(claim_runs::ClaimRuns::new(engine.clone())),
         Box::new(run_schedules::RunSchedules::new(engine.clone(), schedules)),
+        Box::new(report_services::report_services(services, reporter.clone(), health_interval)),
         Box::new(report_health::report_health(engine, reporter, health_interval)),
     ]
 }

@@ -16,6 +16,7 @@ mod exit;
 mod json;
 mod runs;
 mod serve;
+mod services;
 mod store;
 mod table;
 mod terminal;
@@ -50,6 +51,9 @@ enum Verb {
     /// Look at who changed what.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Look at the services that a running orchestrator calls.
+    #[command(subcommand)]
+    Services(services::Services),
     /// Back up the files of a store.
     #[command(subcommand)]
     Store(store::Store),
@@ -77,6 +81,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, terminal: &mut Termina
         Verb::Workflows(workflows) => on_one_thread(workflows.run(terminal)),
         Verb::Runs(runs) => on_one_thread(runs.run(terminal)),
         Verb::Audit(audit) => on_one_thread(audit.run(terminal)),
+        Verb::Services(services) => on_one_thread(services.run(terminal)),
         Verb::Store(store) => store.run(terminal),
     };
     match done {

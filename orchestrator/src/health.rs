@@ -2,6 +2,7 @@
 //!
 //! Not tonic-health's own service: that one ends a Watch of an unknown name, and cannot end streams on a drain.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -15,21 +16,26 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 /// What is known of this process. Everything that a probe sees follows from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Condition {
     store_reachable: bool,
     engine_running: bool,
     draining: bool,
     live: bool,
+    /// The services that we call, by name. They are shown, and have no part in readiness: a run waits for its service.
+    services: BTreeMap<String, ServingStatus>,
 }
+
+/// What stands before the name of a service that we call.
+const SERVICE: &str = "service/";
 
 impl Condition {
     /// The answer for a name; none for a name that is not ours.
-    fn status(self, name: &str) -> Option<ServingStatus> {
+    fn status(&self, name: &str) -> Option<ServingStatus> {
         let serving = match name {
             "" | "readiness" => self.store_reachable && self.engine_running && !self.draining,
             "liveness" => self.live,
-            _ => return None,
+            _ => return self.services.get(name.strip_prefix(SERVICE)?).copied(),
         };
         Some(if serving { ServingStatus::Serving } else { ServingStatus::NotServing })
     }
@@ -44,7 +50,9 @@ pub struct Reporter {
 impl Default for Reporter {
     /// Live and not ready: a process that only starts.
     fn default() -> Self {
-        let starting = Condition { store_reachable: false, engine_running: false, draining: false, live: true };
+        let services = BTreeMap::new();
+        let starting =
+            Condition { store_reachable: false, engine_running: false, draining: false, live: true, services };
         Self { condition: watch::Sender::new(starting) }
     }
 }
@@ -67,9 +75,15 @@ impl Reporter {
         self.set(|condition| condition.live = live);
     }
 
+    /// The services that we call, all of them.
+    pub fn set_services(&self, services: impl Iterator<Item = (ServingStatus, String)>) {
+        let services = services.map(|(status, name)| (name, status)).collect();
+        self.set(|condition| condition.services = services);
+    }
+
     fn set(&self, change: impl FnOnce(&mut Condition)) {
         self.condition.send_if_modified(|condition| {
-            let before = *condition;
+            let before = condition.clone();
             change(condition);
             *condition != before
         });
@@ -97,7 +111,7 @@ impl Health for Probes {
         let status = self.reporter.condition.borrow().status(&name);
         status
             .map(|status| Response::new(answer(status)))
-            .ok_or_else(|| Status::not_found("unknown service; known are \"\", \"readiness\" and \"liveness\""))
+            .ok_or_else(|| Status::not_found("unknown service; known are \"\", readiness, liveness and service/NAME"))
     }
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Watched>, Status> {
@@ -110,8 +124,8 @@ impl Health for Probes {
             async move {
                 loop {
                     closing.run_until_cancelled(condition.changed()).await?.ok()?;
-                    let now = *condition.borrow_and_update();
-                    let status = now.status(&name).unwrap_or(ServingStatus::ServiceUnknown);
+                    let status = condition.borrow_and_update().status(&name);
+                    let status = status.unwrap_or(ServingStatus::ServiceUnknown);
                     if last != Some(status) {
                         return Some((Ok(answer(status)), (condition, Some(status))));
                     }
@@ -184,6 +198,22 @@ mod tests {
         reporter.set_draining();
         let more = tokio::time::timeout(std::time::Duration::from_secs(60), stream.next()).await;
         assert!(more.is_err(), "{more:?}");
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_down_is_told_and_makes_nobody_unready() {
+        let (reporter, probes) = probes();
+        reporter.set_engine_running();
+        reporter.set_store_reachable(true);
+        let mut stream = probes.watch(request("service/users")).await.unwrap().into_inner();
+        assert_eq!(next(&mut stream).await, ServingStatus::ServiceUnknown);
+        for status in [ServingStatus::Unknown, ServingStatus::NotServing, ServingStatus::Serving] {
+            reporter.set_services([(status, String::from("users"))].into_iter());
+            assert_eq!(next(&mut stream).await, status);
+            assert_eq!(checked(&probes, "service/users").await, status);
+            assert_eq!(checked(&probes, "readiness").await, ServingStatus::Serving);
+        }
+        assert_eq!(probes.check(request("service/ai")).await.unwrap_err().code(), Code::NotFound);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clients::transport::Services;
 use engine::engine::{Drained, Engine, Parts};
 use engine::store::{Schedule, Store};
 use engine::time::Clock;
@@ -22,7 +23,7 @@ mod signals;
 mod store;
 
 pub use listeners::Listeners;
-use servers::Servers;
+use servers::{Servers, Shown};
 
 /// How long background services and open connections may take to end once the engine has drained.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,10 +60,11 @@ pub async fn serve_workflows(loaded: Loaded, workflows: Registry) -> Result<Drai
     let mut signals = signals::Signals::install().map_err(ServeError::Signals)?;
     let listeners = Listeners::bind(&configuration).await?;
     let store = store::open(&configuration.store)?;
-    let transport = Arc::new(services::transport(&configuration.services)?);
+    let services = Arc::new(services::transport(&configuration.services)?);
+    let transport = Arc::clone(&services);
 
-    let running =
-        Running::start(Assembly { configuration, listeners, store, transport, workflows, clock: Clock::system() })?;
+    let clock = Clock::system();
+    let running = Running::start(Assembly { configuration, listeners, store, transport, services, workflows, clock })?;
     let signal = signals.first().await;
     info!(signal, "shutdown begins");
     signals.exit_on_second();
@@ -75,6 +77,8 @@ pub struct Assembly {
     pub listeners: Listeners,
     pub store: Arc<dyn Store>,
     pub transport: Arc<dyn Transport>,
+    /// The services that are shown; in earnest those that the transport calls.
+    pub services: Arc<Services>,
     pub workflows: Registry,
     pub clock: Clock,
 }
@@ -91,7 +95,7 @@ pub struct Running {
 impl Running {
     /// Starts the engine, the background services and the servers.
     pub fn start(assembly: Assembly) -> Result<Self, ServeError> {
-        let Assembly { configuration, listeners, store, transport, workflows, clock } = assembly;
+        let Assembly { configuration, listeners, store, transport, services, workflows, clock } = assembly;
         let schedules = schedules(configuration.schedules, &workflows);
         let engine = Engine::new(Parts {
             store,
@@ -103,11 +107,13 @@ impl Running {
 
         let reporter = Arc::new(Reporter::default());
         let (health, admin) = (listeners.health_address, listeners.admin_address);
-        let servers =
-            Servers::start(listeners, &configuration.health, &configuration.admin, engine.clone(), clock, &reporter)?;
+        let (health_settings, admin_settings) = (&configuration.health, &configuration.admin);
+        let shown = Shown { engine: engine.clone(), services: Arc::clone(&services), clock };
+        let servers = Servers::start(listeners, health_settings, admin_settings, shown, &reporter)?;
         let background = Supervisor::start(background_services::all(background_services::Parts {
             engine: engine.clone(),
             schedules,
+            services,
             reporter: reporter.clone(),
             health_interval: configuration.health.interval,
         }));

@@ -83,9 +83,9 @@ pub(crate) fn transport(configured: &BTreeMap<String, Service>) -> Result<Servic
         let policy = policy(service).map_err(|mistakes| TransportError::Policy { key: key.clone(), mistakes })?;
         let packages: BTreeSet<&str> =
             methods_of(key).filter_map(|method| method.service.rsplit_once('.')).map(|(package, _)| package).collect();
-        configs.extend(packages.into_iter().map(|package| ServiceConfig {
+        configs.push(ServiceConfig {
             name: key.to_owned(),
-            prefix: package.to_owned(),
+            prefixes: packages.into_iter().map(str::to_owned).collect(),
             address: service.address.clone(),
             channel: ChannelConfig {
                 max_in_flight: service.max_in_flight as usize,
@@ -95,11 +95,11 @@ pub(crate) fn transport(configured: &BTreeMap<String, Service>) -> Result<Servic
                 attempt_header: service.attempt_header,
                 ..ChannelConfig::default()
             },
-            policy: policy.clone(),
+            policy,
             call_timeout: service.call_timeout,
             rate: service.rate.limit(),
             breaker: (&service.breaker).into(),
-        }));
+        });
     }
     Ok(Services::new(configs)?)
 }

@@ -63,6 +63,8 @@ pub enum BreakerState {
     HalfOpen,
     /// The service is back and called more and more.
     SlowStart,
+    /// There is none: the service is called whatever comes of it.
+    Disabled,
 }
 
 /// What an attempt says of the service.
@@ -176,6 +178,7 @@ impl Breaker {
     pub(crate) fn state(&mut self, now: Instant) -> BreakerState {
         self.finish_slow_start(now);
         match self.phase {
+            _ if !self.config.enabled => BreakerState::Disabled,
             Phase::Untried { .. } => BreakerState::Untried,
             Phase::Closed => BreakerState::Closed,
             Phase::Open { .. } => BreakerState::Open,

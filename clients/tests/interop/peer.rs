@@ -103,15 +103,15 @@ impl Peer {
 
     /// With a service config.
     pub fn services_with(&self, channel: ChannelConfig, policy: &str) -> Services {
-        let config = |prefix: &str| ServiceConfig {
+        Services::new([ServiceConfig {
             name: "peer".to_owned(),
-            prefix: prefix.to_owned(),
+            prefixes: ["bench.echo.v1", "guras.journal.v1"].map(str::to_owned).into(),
             address: self.address.clone(),
-            channel: channel.clone(),
+            channel,
             policy: ServicePolicy::parse(policy).unwrap(),
             ..ServiceConfig::default()
-        };
-        Services::new([config("bench.echo.v1"), config("guras.journal.v1")]).unwrap()
+        }])
+        .unwrap()
     }
 }
 

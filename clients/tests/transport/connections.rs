@@ -202,7 +202,7 @@ async fn what_has_no_way_says_what_is_missing() {
 fn mistakes_in_the_configuration_name_the_service() {
     let config = |name: &str, prefix: &str, address: &str| ServiceConfig {
         name: name.to_owned(),
-        prefix: prefix.to_owned(),
+        prefixes: vec![prefix.to_owned()],
         address: address.to_owned(),
         channel: config(),
         ..ServiceConfig::default()

@@ -13,6 +13,7 @@ mod names;
 mod outcomes;
 mod policies;
 mod retries;
+mod runs;
 mod servers;
 mod streams;
 mod wire;
@@ -65,10 +66,10 @@ fn services_under(address: SocketAddr, policy: &str) -> Services {
 
 /// At any target.
 fn services_at(target: &str, policy: &str, channel: ChannelConfig) -> Services {
-    let (name, prefix) = ("echo".to_owned(), "bench.echo.v1".to_owned());
+    let (name, prefixes) = ("echo".to_owned(), vec!["bench.echo.v1".to_owned()]);
     let (address, policy) = (target.to_owned(), ServicePolicy::parse(policy).unwrap());
     let breaker = without_breaker();
-    Services::new([ServiceConfig { name, prefix, address, channel, policy, breaker, ..ServiceConfig::default() }])
+    Services::new([ServiceConfig { name, prefixes, address, channel, policy, breaker, ..ServiceConfig::default() }])
         .unwrap()
 }
 

@@ -214,7 +214,7 @@ async fn what_never_left_goes_out_again_at_once_without_any_policy() {
 fn texts(address: SocketAddr) -> Services {
     Services::new([ServiceConfig {
         name: "ai".to_owned(),
-        prefix: "guras.ai.v1".to_owned(),
+        prefixes: vec!["guras.ai.v1".to_owned()],
         address: format!("http://{address}"),
         channel: config(),
         policy: clients::policy::ServicePolicy::parse(RETRY).unwrap(),

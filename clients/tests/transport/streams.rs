@@ -29,7 +29,7 @@ async fn stream_within(address: SocketAddr, channel: ChannelConfig) -> Outcome {
     }}]}"#;
     let services = Services::new([ServiceConfig {
         name: "journal".to_owned(),
-        prefix: "guras.journal.v1".to_owned(),
+        prefixes: vec!["guras.journal.v1".to_owned()],
         address: format!("http://{address}"),
         channel,
         policy: ServicePolicy::parse(policy).unwrap(),

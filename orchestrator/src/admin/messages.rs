@@ -18,6 +18,8 @@ use engine::workflow::Definition;
 
 use crate::descriptors;
 
+pub(super) mod services;
+
 /// Bytes of requests and responses that one answer carries at most; gRPC clients take 4 MiB unless told otherwise.
 const PAYLOAD_BUDGET: usize = 2 << 20;
 

@@ -61,8 +61,12 @@ impl Violations {
     }
 
     pub(super) fn workflow_name(&mut self, text: &str) {
+        self.name("workflow", text);
+    }
+
+    pub(super) fn name(&mut self, field: &str, text: &str) {
         if text.len() > MAX_NAME {
-            self.note("workflow", format!("{} bytes; expected at most {MAX_NAME}", text.len()));
+            self.note(field, format!("{} bytes; expected at most {MAX_NAME}", text.len()));
         }
     }
 

@@ -28,6 +28,12 @@ pub(super) fn unknown_workflow(name: &str) -> Status {
     Status::with_error_details(Code::NotFound, format!("workflow {name:?} is not known"), details)
 }
 
+/// NOT_FOUND for a service.
+pub(super) fn unknown_service(name: &str) -> Status {
+    let details = info("UNKNOWN_SERVICE", [("service", name.to_owned())]);
+    Status::with_error_details(Code::NotFound, format!("service {name:?} is not known, or has no address"), details)
+}
+
 /// UNAVAILABLE: this process ends; another one, or the next, answers.
 pub(super) fn draining() -> Status {
     let mut details = info("DRAINING", []);

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use clients::channel::{self, Direct};
 use clients::orchestrator::admin::v1::audit_service_client::AuditServiceClient;
 use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use clients::orchestrator::admin::v1::service_service_client::ServiceServiceClient;
 use clients::orchestrator::admin::v1::workflow_service_client::WorkflowServiceClient;
 
 use tonic::service::interceptor::InterceptedService;
@@ -47,6 +48,10 @@ impl Server {
 
     pub(super) fn audit(&self) -> Result<AuditServiceClient<Connection>, CommandError> {
         Ok(AuditServiceClient::new(self.connect()?).max_decoding_message_size(MAX_ANSWER))
+    }
+
+    pub(super) fn services(&self) -> Result<ServiceServiceClient<Connection>, CommandError> {
+        Ok(ServiceServiceClient::new(self.connect()?).max_decoding_message_size(MAX_ANSWER))
     }
 
     /// Connects with the first call.

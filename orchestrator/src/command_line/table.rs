@@ -1,5 +1,6 @@
 //! How answers look to people: plain tables, times, durations and states.
 
+use clients::google::rpc::Status;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use prost_types::{Any, Timestamp};
@@ -55,6 +56,16 @@ pub(super) fn between(from: Option<&Timestamp>, to: Option<&Timestamp>) -> Strin
     let millis = |at: &Timestamp| at.seconds.saturating_mul(1_000).saturating_add(i64::from(at.nanos / 1_000_000));
     let Some((from, to)) = from.map(millis).zip(to.map(millis)) else { return String::new() };
     format_duration(std::time::Duration::from_millis(u64::try_from(to.saturating_sub(from)).unwrap_or(0)))
+}
+
+/// A span of time; empty where there is none.
+pub(super) fn span(duration: Option<prost_types::Duration>) -> String {
+    duration.and_then(|duration| duration.try_into().ok()).map(format_duration).unwrap_or_default()
+}
+
+/// A status as `CODE: message`.
+pub(super) fn error(status: &Status) -> String {
+    format!("{}: {}", engine::Code::from_i32(status.code), status.message)
 }
 
 /// A packed message as JSON on one line, or its type where it cannot be read.

@@ -5,9 +5,8 @@ use clients::orchestrator::admin::v1::{GetWorkflowRequest, ListWorkflowsRequest,
 
 use super::connection::{Output, Server};
 use super::exit::CommandError;
-use super::table::{facts, table, time};
+use super::table::{facts, span, table, time};
 use super::{Exit, Terminal, json};
-use crate::configuration::format_duration;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Workflows {
@@ -114,8 +113,4 @@ fn shown(workflow: &Workflow) -> String {
         text.push_str(&table(["schedule", "every", "next", "last", "last run"], rows));
     }
     text
-}
-
-fn span(duration: Option<prost_types::Duration>) -> String {
-    duration.and_then(|duration| duration.try_into().ok()).map(format_duration).unwrap_or_default()
 }

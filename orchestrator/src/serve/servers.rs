@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clients::transport::Services;
 use engine::engine::Engine;
 use engine::time::Clock;
 use tokio::net::TcpListener;
@@ -29,6 +30,13 @@ const HEALTH_STREAMS: u32 = 64;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// What the admin API shows and steers.
+pub(super) struct Shown {
+    pub(super) engine: Engine,
+    pub(super) services: Arc<Services>,
+    pub(super) clock: Clock,
+}
+
 /// Both servers.
 pub(super) struct Servers {
     pub(super) health_address: SocketAddr,
@@ -43,8 +51,7 @@ impl Servers {
         listeners: Listeners,
         health: &Health,
         admin: &Admin,
-        engine: Engine,
-        clock: Clock,
+        shown: Shown,
         reporter: &Arc<Reporter>,
     ) -> Result<Self, tonic_reflection::server::Error> {
         let closing = CancellationToken::new();
@@ -54,7 +61,8 @@ impl Servers {
         if health.reflection {
             health_routes = with_reflection(health_routes, &[HEALTH_SERVICE])?;
         }
-        let mut admin_routes = admin::routes(engine, clock, admin.max_message_bytes as usize, closing.clone());
+        let mut admin_routes =
+            admin::routes(shown.engine, shown.services, shown.clock, admin.max_message_bytes as usize, closing.clone());
         if admin.reflection {
             admin_routes = with_reflection(admin_routes, &admin::SERVICES)?;
         }

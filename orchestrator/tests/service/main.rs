@@ -7,5 +7,6 @@ mod decisions;
 mod nothing_else;
 mod process;
 mod runs;
+mod services;
 mod signals;
 mod support;

@@ -15,8 +15,12 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::support::{Services, World};
 
-const ADMIN: [&str; 3] =
-    ["orchestrator.admin.v1.AuditService", "orchestrator.admin.v1.RunService", "orchestrator.admin.v1.WorkflowService"];
+const ADMIN: [&str; 4] = [
+    "orchestrator.admin.v1.AuditService",
+    "orchestrator.admin.v1.RunService",
+    "orchestrator.admin.v1.WorkflowService",
+    "orchestrator.admin.v1.ServiceService",
+];
 const REFLECTION: [&str; 2] = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 const HEALTH: &str = "grpc.health.v1.Health";
 

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use clients::guras::orchestration::notifications::v1::{SendDueRequest, SendDueResponse};
 use clients::guras::users::v1::{CreateUserRequest, CreateUserResponse, GetUserRequest, GetUserResponse, User};
 use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use clients::orchestrator::admin::v1::service_service_client::ServiceServiceClient;
 use clients::orchestrator::admin::v1::start_run_request::InputForm;
 use clients::orchestrator::admin::v1::workflow_service_client::WorkflowServiceClient;
 use clients::orchestrator::admin::v1::{GetRunRequest, Run, StartRunRequest};
+use clients::transport;
 use engine::store::sqlite::Sqlite;
 use engine::time::Clock;
 use engine::transport::{Attempt, Outcome, Reservation, Reserved, Reserving, Transport};
@@ -167,6 +169,21 @@ impl World {
     }
 
     pub(crate) async fn configured(services: Services, change: impl FnOnce(&mut Configuration)) -> Self {
+        let none = transport::Services::new([]).unwrap();
+        Self::assembled(Arc::new(services), Arc::new(none), change).await
+    }
+
+    /// A world over the transport that is used in earnest.
+    pub(crate) async fn over(services: transport::Services) -> Self {
+        let services = Arc::new(services);
+        Self::assembled(services.clone(), services, |_| {}).await
+    }
+
+    async fn assembled(
+        transport: Arc<dyn Transport>,
+        services: Arc<transport::Services>,
+        change: impl FnOnce(&mut Configuration),
+    ) -> Self {
         let mut configuration = Configuration::default();
         configuration.health.listen.set_port(0);
         configuration.health.interval = Duration::from_millis(20);
@@ -188,7 +205,8 @@ impl World {
             configuration,
             listeners,
             store: Arc::new(Sqlite::in_memory(clock.clone()).unwrap()),
-            transport: Arc::new(services),
+            transport,
+            services,
             workflows,
             clock,
         })
@@ -208,6 +226,10 @@ impl World {
 
     pub(crate) async fn workflows(&self) -> WorkflowServiceClient<Channel> {
         WorkflowServiceClient::new(Self::channel(&self.admin).await)
+    }
+
+    pub(crate) async fn services(&self) -> ServiceServiceClient<Channel> {
+        ServiceServiceClient::new(Self::channel(&self.admin).await)
     }
 
     /// Starts a run and waits for its end.

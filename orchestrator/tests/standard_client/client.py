@@ -57,13 +57,17 @@ def refused(code, call):
     raise AssertionError(f"expected {code}, was answered: {answer}")
 
 
+AUDIT = "orchestrator.admin.v1.AuditService"
 RUNS = "orchestrator.admin.v1.RunService"
+SERVICES = "orchestrator.admin.v1.ServiceService"
 WORKFLOWS = "orchestrator.admin.v1.WorkflowService"
 
 
 def reflection_tells_the_services(channel, reflected):
     expected = {
+        AUDIT,
         RUNS,
+        SERVICES,
         WORKFLOWS,
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",

@@ -1,12 +1,11 @@
 //! `orchestrator runs show`.
 
 use clap::Args;
-use clients::google::rpc::Status;
 use clients::orchestrator::admin::v1::{GetRunRequest, PendingSignal, Run, RunView, Step};
 
 use super::super::connection::{Output, Server};
 use super::super::exit::CommandError;
-use super::super::table::{between, facts, payload, table, time};
+use super::super::table::{between, error, facts, payload, table, time};
 use super::super::{Terminal, json};
 
 #[derive(Debug, Args)]
@@ -92,9 +91,4 @@ fn inbox_of(messages: &[PendingSignal]) -> String {
         [message.signal.clone(), time(message.receive_time.as_ref()), payload(message.message.as_ref())]
     });
     table(["signal not received", "came", "message"], rows)
-}
-
-/// A status as `CODE: message`.
-pub(super) fn error(status: &Status) -> String {
-    format!("{}: {}", engine::Code::from_i32(status.code), status.message)
 }

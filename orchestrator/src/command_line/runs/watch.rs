@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 
 use super::super::connection::{Output, Server};
 use super::super::exit::CommandError;
+use super::super::table::error;
 use super::super::{Exit, Terminal, json};
 use super::{exit_of, show};
 
@@ -97,7 +98,7 @@ impl Printer {
             terminal.line(&json::line(run)?)?;
         } else {
             for step in &run.steps {
-                let error = step.error.as_ref().map(show::error).unwrap_or_default();
+                let error = step.error.as_ref().map(error).unwrap_or_default();
                 let state = step.state().as_str_name();
                 let line = format!("  {state:<14} {} {error}", step.path);
                 if self.steps.get(&step.path) != Some(&line) {
