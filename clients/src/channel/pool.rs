@@ -148,10 +148,16 @@ impl Pool {
 
     /// The name could not be resolved. What is known stays in use.
     pub(crate) fn unresolved(&self, lost: &Lost, pause: Duration) {
-        tracing::warn!(service = &*self.name, error = %lost, ?pause, "cannot resolve");
         let mut members = self.lock();
-        members.unresolved(lost.to_string(), Instant::now() + pause);
+        // What goes on to fail in the same way is told once.
+        let news = members.unresolved(lost.to_string(), Instant::now() + pause);
         self.tell(members);
+        let (service, target) = (&*self.name, &self.target);
+        if news {
+            tracing::warn!(service, %target, error = %lost, "cannot resolve");
+        } else {
+            tracing::debug!(service, %target, error = %lost, "cannot resolve");
+        }
     }
 
     /// The endpoint stands so now. What is said of one that is gone is not heard.
@@ -170,17 +176,17 @@ impl Pool {
 
     /// The endpoint stands so now, and for that reason. The addresses may be outdated then.
     pub(crate) fn fail(&self, endpoint: &Arc<Endpoint>, phase: Phase, reason: String) {
-        let (service, address) = (&*self.name, endpoint.peer());
         let mut members = self.lock();
         let left_alone = matches!(phase, Phase::Failed(_));
-        // What goes on to fail in the same way is told once.
-        if members.fail(endpoint, phase, reason.clone()) && left_alone {
+        let news = members.fail(endpoint, phase, reason.clone()) && left_alone;
+        self.tell(members);
+        self.outdated.notify_one();
+        let (service, address) = (&*self.name, endpoint.peer());
+        if news {
             tracing::warn!(service, %address, error = reason, "endpoint failed");
         } else {
             tracing::debug!(service, %address, error = reason, "endpoint failed");
         }
-        self.tell(members);
-        self.outdated.notify_one();
     }
 
     /// The peer allows so many calls now.

@@ -165,9 +165,12 @@ impl Members {
         }
     }
 
-    /// What is known of the name stays in use.
-    pub(crate) fn unresolved(&mut self, reason: String, due: Instant) {
-        self.unresolved = Some((self.note(reason), due));
+    /// What is known of the name stays in use. Says whether this error is another one than the last one.
+    pub(crate) fn unresolved(&mut self, reason: String, due: Instant) -> bool {
+        let noted = self.note(reason);
+        let known = self.unresolved.as_ref().is_some_and(|(last, _)| last.text == noted.text);
+        self.unresolved = Some((noted, due));
+        !known
     }
 
     pub(crate) fn outlook(&mut self, now: Instant) -> Outlook {
@@ -314,7 +317,8 @@ mod tests {
         assert_eq!(members.show().0, Connectivity::Idle);
         assert_eq!(members.outlook(now), Outlook::Wait);
         assert_eq!(members.show().0, Connectivity::Connecting);
-        members.unresolved(String::from("no name"), now + SECOND);
+        assert!(members.unresolved(String::from("no name"), now + SECOND));
+        assert!(!members.unresolved(String::from("no name"), now + SECOND));
         assert_eq!(members.outlook(now), failed(Some(SECOND), "no name"));
         // It is about to be asked again.
         assert_eq!(members.outlook(now + SECOND), Outlook::Wait);
