@@ -149,6 +149,7 @@ fn run(state: State) -> NewRun {
         created_at: now,
         deadline: now.after(Duration::from_hours(1)),
         origin: None,
+        parent: None,
         change: None,
         claimed: true,
         entry: Bytes::from_static(&ENTRY),
@@ -168,6 +169,7 @@ fn append(run: Uuid, sequence: u64, state: State) -> Append {
         status: status(state),
         messages: None,
         takes: Vec::new(),
+        family: None,
         release: false,
         changes: Vec::new(),
     }

@@ -14,12 +14,14 @@ use crate::scope::Scope;
 use crate::steps::all::{StepTuple, settle};
 use crate::steps::branch::Branch;
 use crate::steps::call::Call;
+use crate::steps::child::Child;
 use crate::steps::fan_out::{FanOut, NoKey};
 use crate::steps::race::{Arms, Race};
 use crate::steps::record::{self, Record};
 use crate::steps::signal::Signal;
 use crate::steps::sleep::Sleep;
 use crate::time::Timestamp;
+use crate::workflow::Workflow;
 
 /// One branch of a run. Steps are built on it one after the other; several at once need branches of their own
 /// ([`Context::branch`], [`Context::fan_out`]) or are built together ([`Context::all`], [`Context::race`]).
@@ -99,6 +101,13 @@ impl Context {
     /// Waits. The run goes on after this long, whatever crashes in between; a long wait costs no memory.
     pub fn sleep(&self, name: &'static str, span: Duration) -> Sleep {
         Sleep::build(Arc::clone(&self.scope), self.branch, name, span)
+    }
+
+    /// A run of its own, of another workflow or of the same: started when it is awaited, in this run's own append, and
+    /// over with the child's result. A child that fails is a failure of this step. Where this run fails or is
+    /// cancelled, its children are asked to end too; it does not end before they have.
+    pub fn child<W: Workflow>(&self, name: &'static str, input: W::Input) -> Child<W> {
+        Child::build(Arc::clone(&self.scope), self.branch, name, input)
     }
 
     /// Waits for a message that somebody sends the run under this name, and that the workflow declares among its

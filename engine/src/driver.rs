@@ -29,6 +29,7 @@ use crate::store::{NewRun, RunRow, StoreError};
 use crate::time::Timestamp;
 use crate::workflow::Definition;
 
+use children::Children;
 use code::Code;
 use commit::Commit;
 use ending::Ending;
@@ -41,6 +42,7 @@ pub(crate) use replay::created_fact;
 use step::OpenStep;
 use undoing::Undoing;
 
+mod children;
 mod code;
 mod commit;
 mod ending;
@@ -158,6 +160,7 @@ pub(crate) struct Driver {
     /// What operators asked for and the next append does.
     promised: Vec<Promised>,
     inbox: Inbox,
+    children: Children,
     /// Something has to be durable before the run can go on or be forgotten.
     flush: bool,
     flush_at: Option<Timestamp>,
@@ -195,6 +198,7 @@ impl Driver {
             commit: None,
             promised: Vec::new(),
             inbox: Inbox::default(),
+            children: Children::default(),
             flush: false,
             flush_at: None,
             ending: None,
@@ -267,11 +271,9 @@ impl Driver {
     /// Runs code until it waits, and begins what it asked for.
     fn advance(&mut self) {
         loop {
-            if let Some(code) = &mut self.code
-                && let Some(result) = code.run()
-            {
+            let finished = self.code.as_mut().and_then(Code::run);
+            if finished.is_some() {
                 self.code = None;
-                self.finished(result);
             }
             self.scope.take_intents(&mut self.intents);
             if let Some(fault) = self.scope.fault() {
@@ -279,14 +281,20 @@ impl Driver {
                 self.fault(fault);
                 return;
             }
-            if self.intents.is_empty() {
+            if self.intents.is_empty() && finished.is_none() {
                 return;
             }
             let mut intents = std::mem::take(&mut self.intents);
             for intent in intents.drain(..) {
-                self.intend(intent);
+                // Nobody waits for a step any more that code came to in its last poll.
+                if finished.is_none() || !intent.is_waited_for() {
+                    self.intend(intent);
+                }
             }
             self.intents = intents;
+            if let Some(result) = finished {
+                self.finished(result);
+            }
         }
     }
 
@@ -334,6 +342,9 @@ impl Driver {
             Fault::Undeclared { signal } => {
                 format!("SIGNAL_UNDECLARED: the workflow waits for {signal}, its SIGNALS do not have it")
             }
+            Fault::UnknownChild { child, workflow } => {
+                format!("UNKNOWN_WORKFLOW: {child} is a run of {workflow}, which is not registered here")
+            }
             Fault::UseBranch { step } => {
                 format!("USE_A_BRANCH: {step} was built while another step of its branch was in flight")
             }
@@ -351,6 +362,7 @@ impl Driver {
     fn park(&mut self, state: State, reason: String) {
         self.code = None;
         self.drop_unsent();
+        self.drop_unborn();
         self.parked = Some((state, reason));
         self.flush = true;
     }

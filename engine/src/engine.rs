@@ -64,7 +64,7 @@ pub(crate) struct Shared {
     /// Runs in memory.
     runs: Mutex<HashMap<Uuid, Arc<Handle>>>,
     /// A run left memory, or became due, or there is room again.
-    due: Notify,
+    pub(crate) due: Notify,
     left: Notify,
     draining: AtomicBool,
     progress: AtomicU64,
@@ -303,7 +303,7 @@ impl Shared {
     }
 
     /// Tells a run that there is something new for it; where it is not in memory, a claim finds it.
-    fn tell(&self, run: Uuid, wish: u8) {
+    pub(crate) fn tell(&self, run: Uuid, wish: u8) {
         match self.handle(run) {
             Some(handle) => handle.wish(wish),
             None => self.due.notify_one(),
@@ -335,7 +335,13 @@ fn run_id(now: Timestamp) -> Uuid {
     Uuid::new_v7(time)
 }
 
-fn new_run(workflow: &Definition, id: Uuid, now: Timestamp, deadline: Timestamp, origin: Option<Origin>) -> NewRun {
+pub(crate) fn new_run(
+    workflow: &Definition,
+    id: Uuid,
+    now: Timestamp,
+    deadline: Timestamp,
+    origin: Option<Origin>,
+) -> NewRun {
     NewRun {
         id,
         workflow: workflow.name.to_owned(),
@@ -343,6 +349,7 @@ fn new_run(workflow: &Definition, id: Uuid, now: Timestamp, deadline: Timestamp,
         created_at: now,
         deadline,
         origin,
+        parent: None,
         change: None,
         claimed: false,
         entry: Bytes::new(),
@@ -360,7 +367,7 @@ fn new_run(workflow: &Definition, id: Uuid, now: Timestamp, deadline: Timestamp,
 }
 
 /// Completes a run that nobody drives yet: its first fact, and due at once.
-fn pending(run: &mut NewRun, workflow: &Definition, input: Bytes) {
+pub(crate) fn pending(run: &mut NewRun, workflow: &Definition, input: Bytes) {
     let mut buffer = Buffer::default();
     buffer.push(run.created_at, driver::created_fact(run, workflow, input));
     (run.entry, run.facts) = buffer.take();

@@ -91,6 +91,10 @@ pub(crate) enum OpenKind {
         sequence: u64,
         until: Option<Timestamp>,
     },
+    Child {
+        sequence: u64,
+        run: Uuid,
+    },
 }
 
 impl Open {
@@ -138,6 +142,7 @@ pub(crate) enum PastKind {
     Read { hash: Option<[u8; 32]> },
     Sleep,
     Signal,
+    Child { workflow: String, hash: [u8; 32] },
     Value(Bytes),
     FanOut { width: u32, duplicates: Vec<u32> },
     Branch { path: String },
@@ -151,6 +156,7 @@ impl fmt::Display for PastKind {
             Self::Read { .. } => f.write_str("a read"),
             Self::Sleep => f.write_str("a sleep"),
             Self::Signal => f.write_str("a wait for a signal"),
+            Self::Child { workflow, .. } => write!(f, "a child run of {workflow}"),
             Self::Value(_) => f.write_str("a value"),
             Self::FanOut { width, duplicates } => {
                 write!(f, "a fan-out over {width} items, {} of them duplicates", duplicates.len())
@@ -376,6 +382,15 @@ impl Reader {
                 self.reach(&place, PastKind::Signal);
                 let until = (wait.until_micros != 0).then(|| Timestamp::from_micros(wait.until_micros));
                 self.open(&place, OpenKind::Signal { sequence, until }, 0);
+            }
+            Kind::ChildStarted(child) => {
+                let place = self.place(child.place);
+                self.places.insert(sequence, place.clone());
+                let hash = child.input_hash.as_ref().try_into().unwrap_or([0; 32]);
+                self.reach(&place, PastKind::Child { workflow: child.workflow, hash });
+                // An id that is none belongs to no child: the step waits visibly.
+                let run = Uuid::try_parse(&child.run).unwrap_or(Uuid::nil());
+                self.open(&place, OpenKind::Child { sequence, run }, 0);
             }
             Kind::FannedOut(fanned) => {
                 let place = self.place(fanned.place);

@@ -42,11 +42,20 @@ pub(crate) fn tick_run(schedule: Uuid, nominal: Timestamp) -> Uuid {
     hasher.update(b"tick\0");
     hasher.update(schedule.as_bytes());
     hasher.update(nominal.as_micros().to_be_bytes());
-    let digest: [u8; 32] = hasher.finalize().into();
-    let mut random = [0; 10];
-    random.copy_from_slice(&digest[..10]);
-    let millis = u64::try_from(nominal.as_micros() / 1_000).unwrap_or(0);
-    Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    shaped_as_v7(hasher, nominal)
+}
+
+/// The id of a child run: from the place of its step and how often that was reset, at the time of its start.
+///
+/// Shaped as a version 7 UUID of that time, so that it sorts among the ids of other runs.
+pub(crate) fn child_run(parent: Uuid, branch: &str, position: u32, incarnation: u32, at: Timestamp) -> Uuid {
+    let mut hasher = Sha256::new();
+    hasher.update(b"child\0");
+    hasher.update(parent.as_bytes());
+    part(&mut hasher, branch.as_bytes());
+    hasher.update(position.to_be_bytes());
+    hasher.update(incarnation.to_be_bytes());
+    shaped_as_v7(hasher, at)
 }
 
 /// A short stand-in for a fan-out key that must not be shown (semantics.md F6).
@@ -65,6 +74,14 @@ pub(crate) fn redacted(value: &str) -> String {
 fn part(hasher: &mut Sha256, bytes: &[u8]) {
     hasher.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
     hasher.update(bytes);
+}
+
+fn shaped_as_v7(hasher: Sha256, at: Timestamp) -> Uuid {
+    let digest: [u8; 32] = hasher.finalize().into();
+    let mut random = [0; 10];
+    random.copy_from_slice(&digest[..10]);
+    let millis = u64::try_from(at.as_micros() / 1_000).unwrap_or(0);
+    Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
 fn shaped_as_v4(hasher: Sha256) -> Uuid {
@@ -96,6 +113,21 @@ mod tests {
             assert_eq!(key.get_version_num(), 4);
             assert!(!keys[..index].contains(key), "key {index} is not unique");
         }
+    }
+
+    #[test]
+    fn a_child_run_has_one_id_for_each_start_of_its_step() {
+        let (run, at) = (Uuid::from_u128(7), Timestamp::from_micros(1_000_000));
+        let id = child_run(run, "b", 1, 1, at);
+        assert_eq!(id, child_run(run, "b", 1, 1, at));
+        let others = [
+            child_run(run, "b", 1, 2, at),
+            child_run(run, "b", 2, 1, at),
+            child_run(run, "", 1, 1, at),
+            child_run(Uuid::from_u128(8), "b", 1, 1, at),
+        ];
+        assert!(!others.contains(&id));
+        assert!(id < child_run(run, "b", 1, 1, Timestamp::from_micros(2_000_000)));
     }
 
     #[test]

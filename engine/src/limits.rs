@@ -15,6 +15,10 @@ pub struct Limits {
     pub runs_in_flight: u32,
     /// Longest fan-out key, step name or reason, in bytes.
     pub name_bytes: usize,
+    /// Most child runs that one run starts.
+    pub children_per_run: u32,
+    /// Most runs that one above the other are each other's children, the first not counted.
+    pub child_depth: u32,
     /// Most messages that wait in the inbox of one run.
     pub inbox_messages: u32,
     /// A run that waits no longer than this stays in memory; otherwise it is given back until it is due.
@@ -33,6 +37,8 @@ impl Default for Limits {
             fan_out_width: 10_000,
             runs_in_flight: 20_000,
             name_bytes: 512,
+            children_per_run: 10_000,
+            child_depth: 8,
             inbox_messages: 1_000,
             linger: Duration::from_secs(5),
             write_behind: Duration::from_millis(500),

@@ -119,7 +119,7 @@ fn forget_from(
             !is_beside(branch, &target.branch) && places.first_of_branch(outermost(branch, &target.branch)) > settled
         };
         // What came of the failure is another effect now.
-        if came_after && matches!(fact.kind, Some(Kind::StepStarted(_))) {
+        if came_after && matches!(fact.kind, Some(Kind::StepStarted(_) | Kind::ChildStarted(_))) {
             bump(incarnations, branch, position);
         }
         !came_after
@@ -189,6 +189,7 @@ impl Places {
                 Some(Kind::StepStarted(started)) => (0, started.place.as_ref()),
                 Some(Kind::SleepStarted(sleep)) => (0, sleep.place.as_ref()),
                 Some(Kind::Recorded(recorded)) => (0, recorded.place.as_ref()),
+                Some(Kind::ChildStarted(child)) => (0, child.place.as_ref()),
                 Some(Kind::SignalAwaited(wait)) => (0, wait.place.as_ref()),
                 Some(Kind::FannedOut(fanned)) => (0, fanned.place.as_ref()),
                 Some(Kind::Branched(branched)) => {

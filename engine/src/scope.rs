@@ -23,6 +23,7 @@ use crate::time::{Clock, Timestamp};
 use crate::undo::Undo;
 
 mod branches;
+mod children;
 mod races;
 
 /// What code asks the driver to do.
@@ -44,6 +45,8 @@ pub(crate) enum Intent {
         within: Option<Duration>,
         journaled: bool,
     },
+    /// Start this child run, or go on with it where the journal has it already.
+    Child(Box<ChildIntent>),
     /// Write this down; it has no result to wait for.
     Fact(Box<Kind>),
     /// A race is decided: the steps that lost are let go.
@@ -56,10 +59,16 @@ pub(crate) enum Intent {
 }
 
 impl Intent {
+    /// Whether it is of use only to code that waits for its result.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        matches!(self, Self::Call(_) | Self::Sleep { .. } | Self::Signal { .. })
+    }
+
     /// The step that it begins, unless the journal has it.
     fn begins(&self) -> Option<SlotId> {
         match self {
             Self::Call(call) if !call.journaled => Some(call.slot),
+            Self::Child(child) if !child.journaled => Some(child.slot),
             Self::Sleep { slot, journaled: false, .. } | Self::Signal { slot, journaled: false, .. } => Some(*slot),
             _ => None,
         }
@@ -77,6 +86,20 @@ pub(crate) struct CallIntent {
     pub(crate) incarnation: u32,
     pub(crate) options: CallOptions,
     pub(crate) undo: Option<Box<Undo>>,
+    /// Whether the journal has the step already.
+    pub(crate) journaled: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct ChildIntent {
+    pub(crate) slot: SlotId,
+    pub(crate) place: Place,
+    pub(crate) workflow: &'static str,
+    pub(crate) output_type: String,
+    pub(crate) input: Bytes,
+    pub(crate) hash: [u8; 32],
+    pub(crate) incarnation: u32,
+    pub(crate) deadline: Option<Duration>,
     /// Whether the journal has the step already.
     pub(crate) journaled: bool,
 }
@@ -99,6 +122,8 @@ pub(crate) enum Fault {
     UseBranch { step: String },
     /// A wait for a signal that the workflow does not declare.
     Undeclared { signal: String },
+    /// A child run of a workflow that is not registered.
+    UnknownChild { child: String, workflow: &'static str },
     /// A stated limit.
     Limit(Failure),
 }
@@ -110,6 +135,8 @@ pub(crate) struct Scope {
     pub(crate) limits: Arc<Limits>,
     /// The signals that the workflow declares.
     pub(crate) signals: &'static [SignalType],
+    /// How many runs are above this one.
+    pub(crate) depth: u32,
     clock: Clock,
     inner: Mutex<Inner>,
 }
@@ -123,6 +150,7 @@ struct Inner {
     intents: Vec<Intent>,
     past: Past,
     steps: u32,
+    children: u32,
     latest: Timestamp,
     fault: Option<Fault>,
 }
@@ -158,6 +186,7 @@ impl Scope {
         run: Uuid,
         limits: Arc<Limits>,
         signals: &'static [SignalType],
+        depth: u32,
         clock: Clock,
         mut past: Past,
     ) -> Self {
@@ -176,11 +205,12 @@ impl Scope {
             owners: Vec::new(),
             intents: Vec::new(),
             steps: past.steps,
+            children: 0,
             latest: past.latest,
             past,
             fault: None,
         };
-        Self { run, limits, signals, clock, inner: Mutex::new(inner) }
+        Self { run, limits, signals, depth, clock, inner: Mutex::new(inner) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -257,6 +287,11 @@ impl Scope {
         let mut inner = self.lock();
         inner.branches[branch as usize].in_flight += 1;
         inner.intents.push(intent);
+    }
+
+    /// Asks for something that other steps of the branch need not wait for.
+    pub(crate) fn ask(&self, intent: Intent) {
+        self.lock().intents.push(intent);
     }
 
     /// Writes down a fact that has no result to wait for.

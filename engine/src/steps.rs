@@ -112,6 +112,7 @@
 pub mod all;
 pub mod branch;
 pub mod call;
+pub mod child;
 pub mod fan_out;
 pub mod race;
 pub mod record;

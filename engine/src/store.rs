@@ -16,10 +16,12 @@ use crate::time::Timestamp;
 mod changes;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+mod family;
 mod inbox;
 pub mod sqlite;
 
 pub use changes::{Amend, Asked, AuditEntry, Change, Command, ListAudit, Order, RequestKey};
+pub use family::{Family, Parent, Report};
 pub use inbox::{Message, Signal};
 
 /// The answer to one operation. Dropping it does not take the operation back.
@@ -104,6 +106,8 @@ pub struct RunRow {
     pub control: u64,
     /// Number of messages that ever came to the run.
     pub messages: u64,
+    /// The run that it is a child of.
+    pub parent: Option<Uuid>,
     /// Why an operator asked the run to end; none where nobody did.
     pub cancel_requested: Option<String>,
     /// Whether a replica holds the run.
@@ -146,6 +150,8 @@ pub struct NewRun {
     pub origin: Option<Origin>,
     /// The request that starts it; none for a tick.
     pub change: Option<Change>,
+    /// The run that it is a child of.
+    pub parent: Option<Parent>,
     /// Whether the caller drives the run from now on (epoch 1); otherwise it is left for a claim (epoch 0).
     pub claimed: bool,
     /// First facts, encoded as one `orchestrator.journal.v1.Entry`, and their number.
@@ -180,6 +186,8 @@ pub struct Append {
     pub messages: Option<u64>,
     /// Numbers of the messages that the facts have received; they leave the inbox.
     pub takes: Vec<u64>,
+    /// What it does with the run's children and its parent.
+    pub family: Option<Box<Family>>,
     /// Gives the run back: its state says when it is due again. An ended run is always given back.
     pub release: bool,
     /// What operators asked of the run in memory, and these facts do.

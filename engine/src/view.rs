@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::engine::Ended;
 use crate::failure::Failure;
@@ -49,8 +50,10 @@ pub struct StepView {
     /// Reads do not store their request.
     pub request: Option<Bytes>,
     pub response: Option<Bytes>,
-    /// Full name of the message that a wait for a signal brings.
+    /// Full name of the message that a wait for a signal or a child run brings.
     pub message_type: Option<String>,
+    /// The run that is the child.
+    pub child: Option<Uuid>,
     pub failure: Option<Failure>,
     /// Whether an earlier attempt may have had the effect already.
     pub repeated: bool,
@@ -65,6 +68,7 @@ pub enum StepKind {
     Call,
     Sleep,
     Signal,
+    Child,
     Record,
     FanOut,
     Branch,
@@ -171,6 +175,9 @@ pub(crate) fn failed_step(facts: Vec<stored::Fact>) -> Option<(stored::Place, bo
             Some(Kind::StepStarted(started)) => {
                 starts.insert(sequence, started.place.unwrap_or_default());
             }
+            Some(Kind::ChildStarted(child)) => {
+                starts.insert(sequence, child.place.unwrap_or_default());
+            }
             Some(Kind::StepSettled(settled)) => {
                 let refused = settled.outcome() == stored::Outcome::Refused;
                 let settled = settled.place.or_else(|| starts.get(&settled.step).cloned());
@@ -217,6 +224,7 @@ impl Reader {
                 request: None,
                 response: None,
                 message_type: None,
+                child: None,
                 failure: None,
                 repeated: false,
                 undoes: None,
@@ -292,7 +300,7 @@ impl Reader {
                         view.failure = Some(load_failure(failure));
                     }
                     Some(stored::step_settled::Result::Response(response))
-                        if matches!(view.kind, StepKind::Call | StepKind::Signal) =>
+                        if matches!(view.kind, StepKind::Call | StepKind::Signal | StepKind::Child) =>
                     {
                         view.state = StepState::Succeeded;
                         view.response = Some(response);
@@ -317,6 +325,12 @@ impl Reader {
                 view.state = StepState::Waiting;
                 view.next_attempt_at = (wait.until_micros != 0).then(|| Timestamp::from_micros(wait.until_micros));
                 view.message_type = Some(wait.type_name);
+                self.index(sequence);
+            }
+            Kind::ChildStarted(child) => {
+                let view = self.step(child.place, StepKind::Child, at);
+                view.message_type = Some(child.output_type);
+                view.child = Uuid::try_parse(&child.run).ok();
                 self.index(sequence);
             }
             Kind::FannedOut(fanned) => {

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
+use super::children::ChildWork;
 use super::orders::Promised;
 use super::step::{OpenStep, Phase, Work, backs_off, state_of};
 use super::{Driver, Exit};
@@ -32,6 +34,9 @@ struct Carried {
     learned: (usize, u64),
     facts: u64,
     starts: Vec<SlotId>,
+    births: Vec<SlotId>,
+    /// Children that are asked to end.
+    cancels: Vec<Uuid>,
     status: Status,
     release: bool,
 }
@@ -77,7 +82,8 @@ impl Driver {
             return;
         }
         let ended = self.ending.as_ref().is_some_and(|ending| ending.concluded);
-        let ready = self.steps.values().any(|step| matches!(step.phase, Phase::Ready(_)));
+        let ready = self.steps.values().any(|step| matches!(step.phase, Phase::Ready(_) | Phase::Unborn));
+        let ready = ready || !self.unasked().is_empty();
         let idle = !ended && self.is_idle();
         // A run is created as its starter's, so it is given back by an append of its own.
         let release = idle && self.create.is_none() && self.gives_back();
@@ -97,6 +103,11 @@ impl Driver {
         );
         let learned = (self.buffer.len(), self.buffer.facts());
         let starts = if ended || release { Vec::new() } else { self.start_ready() };
+        // A creation carries no other; children come with the next append.
+        let bears = !ended && !release && self.create.is_none();
+        let (births, children) = if bears { self.births() } else { Default::default() };
+        let family = if self.create.is_none() { self.family(children, ended) } else { None };
+        let cancels = family.as_ref().map_or_else(Vec::new, |family| family.cancels.clone());
         let (entry, facts) = self.buffer.take();
         self.flush = false;
         self.flush_at = None;
@@ -113,17 +124,29 @@ impl Driver {
                 run: self.row.id,
                 epoch: self.row.epoch,
                 sequence: self.row.sequence,
-                control: (release || !starts.is_empty()).then_some(self.row.control),
+                control: (release || !starts.is_empty() || !births.is_empty()).then_some(self.row.control),
                 entry: entry.clone(),
                 facts,
                 status: status.clone(),
                 messages: release.then_some(self.row.messages),
                 takes: takes.clone(),
+                family,
                 release,
                 changes: promised.iter().map(|promised| promised.change.clone()).collect(),
             })),
         };
-        let carries = Carried { promised, takes, entry, learned, facts, starts, status, release: release || ended };
+        let carries = Carried {
+            promised,
+            takes,
+            entry,
+            learned,
+            facts,
+            starts,
+            births,
+            cancels,
+            status,
+            release: release || ended,
+        };
         self.commit = Some(Commit { answer, carries });
     }
 
@@ -194,7 +217,7 @@ impl Driver {
             (Some(_), None) if self.steps.values().any(|step| matches!(step.phase, Phase::Undecided)) => {
                 (State::NeedsDecision, self.undecided())
             }
-            (Some(_), None) => (State::Ending, self.service_down().unwrap_or_else(|| self.undoing_reason())),
+            (Some(_), None) => (State::Ending, self.ending_reason()),
             (None, None) if idle && self.draining() => (self.row.status.state, String::new()),
             (None, None) if idle => match state_of(self.steps.values()) {
                 State::NeedsDecision => (State::NeedsDecision, self.undecided()),
@@ -214,6 +237,12 @@ impl Driver {
                 .and_then(|ending| ending.result.as_ref().err())
                 .map(|failure| (failure.code() as i32, failure.message().to_owned())),
         }
+    }
+
+    /// What a run that ends is not over for.
+    fn ending_reason(&self) -> String {
+        let children = || Some(self.children_left()).filter(|left| !left.is_empty());
+        self.service_down().or_else(children).unwrap_or_else(|| self.undoing_reason())
     }
 
     /// When a run that is given back is due again.
@@ -275,6 +304,7 @@ impl Driver {
         if let Appended::Commanded(row) = appended {
             self.promised.splice(..0, commit.promised.drain(..));
             self.inbox.restore(std::mem::take(&mut commit.takes));
+            self.unborn(&commit.births);
             self.commanded(&commit, &row);
             return None;
         }
@@ -284,7 +314,13 @@ impl Driver {
         for promised in commit.promised {
             promised.kept(&self.row);
         }
+        for child in commit.cancels {
+            self.shared.tell(child, super::CANCEL);
+        }
         if self.row.status.state.is_end() {
+            if let Some(parent) = self.row.parent {
+                self.shared.tell(parent, super::MESSAGE);
+            }
             return Some(Exit::Ended(Box::new(self.take_end())));
         }
         self.shared.hub.changed(self.row.id, self.row.sequence);
@@ -292,6 +328,7 @@ impl Driver {
             self.note_away();
             return Some(Exit::Released);
         }
+        self.born(&commit.births);
         for slot in commit.starts {
             self.started(slot);
         }
@@ -328,7 +365,11 @@ impl Driver {
                     call.started = None;
                 }
                 // Facts that came after the starts move up.
-                Work::Sleep { sequence } | Work::Signal { sequence } if *sequence > last_learned => {
+                Work::Sleep { sequence }
+                | Work::Signal { sequence }
+                | Work::Child(ChildWork { started: Some((sequence, _)), .. })
+                    if *sequence > last_learned =>
+                {
                     *sequence -= dropped
                 }
                 _ => {}
@@ -355,6 +396,9 @@ impl Driver {
         } else if self.ending.is_some() {
             // It began to end while the append was under way: what was not started then is not started now.
             self.drop_unsent();
+            if row.cancel_requested.is_some() {
+                self.drop_unborn();
+            }
             self.settle_waiting();
             self.conclude();
         }

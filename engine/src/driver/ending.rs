@@ -18,6 +18,17 @@ pub(crate) struct Ending {
     pub(super) concluded: bool,
 }
 
+impl Ending {
+    /// The end as it is stored.
+    pub(super) fn stored(&self) -> stored::Ended {
+        let result = match &self.result {
+            Ok(output) => stored::ended::Result::Output(output.clone()),
+            Err(failure) => stored::ended::Result::Failure(store_failure(failure)),
+        };
+        stored::Ended { state: store_end(self.state).into(), result: Some(result) }
+    }
+}
+
 impl Driver {
     /// An operator asked for the end.
     pub(super) fn cancel(&mut self) {
@@ -34,6 +45,10 @@ impl Driver {
         self.parked = None;
         self.ending = Some(Ending { state, result, concluded: false });
         self.drop_unsent();
+        // A run that ends well has the children that it asked for.
+        if state != State::Succeeded {
+            self.drop_unborn();
+        }
         self.abort_reads();
         self.settle_waiting();
         if (!self.steps.is_empty() || self.must_undo())
@@ -67,11 +82,7 @@ impl Driver {
         }
         let Some(ending) = self.ending.as_mut().filter(|ending| !ending.concluded) else { return };
         ending.concluded = true;
-        let result = match &ending.result {
-            Ok(output) => stored::ended::Result::Output(output.clone()),
-            Err(failure) => stored::ended::Result::Failure(store_failure(failure)),
-        };
-        let ended = stored::Ended { state: store_end(ending.state).into(), result: Some(result) };
+        let ended = ending.stored();
         self.learn(Kind::Ended(ended));
     }
 
@@ -88,7 +99,9 @@ impl Driver {
         let waiting: Vec<SlotId> = self
             .steps
             .iter()
-            .filter(|(_, step)| matches!(step.phase, Phase::Until(_) | Phase::Message(_)))
+            .filter(|(_, step)| {
+                matches!(step.phase, Phase::Until(_) | Phase::Message(_)) && !matches!(step.work, Work::Child(_))
+            })
             .map(|(slot, _)| *slot)
             .collect();
         let now = self.shared.clock.now();

@@ -50,7 +50,7 @@ impl Driver {
                 Phase::Reserving | Phase::Down(_) | Phase::Ready(_) => true,
                 // A drain lets reads finish; cancel and park have no use for them.
                 Phase::Sending => !call.level.has_effects() && !keep,
-                Phase::Starting(..) | Phase::Until(_) | Phase::Message(_) | Phase::Undecided => false,
+                Phase::Starting(..) | Phase::Until(_) | Phase::Message(_) | Phase::Undecided | Phase::Unborn => false,
             };
             if unsent {
                 dropped.push(*slot);

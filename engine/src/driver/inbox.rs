@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use super::step::{OpenStep, Phase, Work};
 use super::{Driver, Exit};
 use crate::failure::{Code, Failure};
-use crate::journal::Kind;
+use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
 use crate::place::{Place, SlotId};
 use crate::store::{Message, StoreError};
@@ -72,7 +72,8 @@ impl Driver {
         self.row.messages = self.row.messages.max(unread.last().map_or(0, |message| message.number));
         // The claim has seen every message before it.
         self.inbox.looked_at = self.row.updated_at;
-        self.inbox.messages = returned.into_iter().chain(unread).collect();
+        let messages = returned.into_iter().chain(unread);
+        self.inbox.messages = messages.filter_map(|message| self.keep_end(message)).collect();
         self.inbox.messages.sort_by_key(|message| message.number);
     }
 
@@ -102,7 +103,8 @@ impl Driver {
         let look = self.inbox.look.take()?;
         let Ok(messages) = answer else { return Some(Exit::Lost) };
         self.row.messages = self.row.messages.max(messages.last().map_or(0, |message| message.number));
-        self.inbox.messages.extend(messages);
+        let signals: Vec<Message> = messages.into_iter().filter_map(|message| self.keep_end(message)).collect();
+        self.inbox.messages.extend(signals);
         self.inbox.looked_at = self.inbox.looked_at.max(look.begun_at);
         self.receive();
         // What is still waited for is over now, or is looked for once more.
@@ -136,6 +138,9 @@ impl Driver {
 
     /// Brings every message to the wait that is for it, one by one, as a replay does (semantics.md F2).
     pub(super) fn receive(&mut self) {
+        while self.receive_end() {
+            self.advance();
+        }
         while let Some((at, slot)) = self.next_received() {
             let message = self.inbox.messages.remove(at);
             self.received(slot, message);
@@ -162,6 +167,18 @@ impl Driver {
         self.over(slot, number, result, Ok(payload));
     }
 
+    /// A child run ended.
+    pub(super) fn ended_child(&mut self, slot: SlotId, number: u64, result: Result<Bytes, Failure>) {
+        let Some(step) = self.steps.get(&slot) else { return };
+        let result = result.map_err(|failure| failure.at(step.place.step_ref()));
+        self.inbox.takes.push(number);
+        let stored = match &result {
+            Ok(output) => stored::step_settled::Result::Response(output.clone()),
+            Err(failure) => stored::step_settled::Result::Failure(store_failure(failure)),
+        };
+        self.over(slot, number, Some(stored), result);
+    }
+
     /// The time of a wait has passed: it is over, unless its message may have come in time.
     pub(super) fn overdue(&mut self, slot: SlotId, until: Timestamp) {
         if self.inbox.looked_at < until {
@@ -183,8 +200,12 @@ impl Driver {
         let Some(step) = self.steps.remove(&slot) else { return };
         self.timers.retain(|(_, waiting)| *waiting != slot);
         let (step, _) = super::step::reference(&step);
+        // A child that failed is over: where it is retried, it is another run.
+        let outcome =
+            if result.is_err() && message > 0 { stored::Outcome::Refused } else { stored::Outcome::Unspecified };
         self.learn(Kind::StepSettled(stored::StepSettled {
             step,
+            outcome: outcome.into(),
             message,
             result: stored,
             ..stored::StepSettled::default()
@@ -198,7 +219,15 @@ impl Driver {
     /// Names of the messages that the run waits for.
     pub(super) fn awaited(&self) -> Vec<String> {
         let waiting = self.steps.values().filter(|step| matches!(step.phase, Phase::Message(_)));
-        waiting.map(|step| step.place.name.clone().into_owned()).collect()
+        let mut names: Vec<String> = waiting
+            .map(|step| match step.work {
+                Work::Child(_) => Message::CHILD_ENDED.to_owned(),
+                _ => step.place.name.clone().into_owned(),
+            })
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 }
 

@@ -32,6 +32,7 @@ impl Driver {
 fn goes_on(step: &OpenStep) -> bool {
     match &step.work {
         Work::Call(call) => call.started.is_some(),
+        Work::Child(child) => child.started.is_some(),
         Work::Sleep { .. } | Work::Signal { .. } => false,
     }
 }

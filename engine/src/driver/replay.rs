@@ -30,7 +30,8 @@ impl Driver {
     ) -> Self {
         let row = row_of(&run);
         let past = Past::none(run.created_at);
-        let scope = Scope::new(run.id, Arc::clone(&shared.limits), workflow.signals, shared.clock.clone(), past);
+        let depth = run.parent.map_or(0, |parent| parent.depth);
+        let scope = Scope::new(run.id, Arc::clone(&shared.limits), workflow.signals, depth, shared.clock.clone(), past);
         let mut driver = Self::new(shared, handle, workflow, row, input, scope);
         driver.learn(created_fact(&run, &driver.workflow, driver.input.clone()));
         driver.create = Some((run, started));
@@ -74,7 +75,8 @@ impl Driver {
             tracing::warn!(run = %row.id, %error, "inbox not read");
             Exit::Lost
         })?;
-        let scope = Scope::new(row.id, Arc::clone(&shared.limits), workflow.signals, shared.clock.clone(), past);
+        let (limits, depth, clock) = (Arc::clone(&shared.limits), history.created.depth, shared.clock.clone());
+        let scope = Scope::new(row.id, limits, workflow.signals, depth, clock, past);
         let cancelled = row.cancel_requested.is_some();
         let mut driver = Self::new(shared, handle, workflow, row, input, scope);
         driver.find_inbox(std::mem::take(&mut history.returned), unread);
@@ -100,7 +102,7 @@ impl Driver {
     ) -> Self {
         tracing::error!(run = %row.id, %error, "journal cannot be read");
         let (limits, clock) = (Arc::clone(&shared.limits), shared.clock.clone());
-        let scope = Scope::new(row.id, limits, workflow.signals, clock, Past::default());
+        let scope = Scope::new(row.id, limits, workflow.signals, 0, clock, Past::default());
         let mut driver = Self::new(shared, handle, workflow, row, Bytes::new(), scope);
         // Nothing ends a run whose open steps are not known; not even its deadline.
         driver.row.deadline = crate::time::Timestamp::from_micros(i64::MAX);
@@ -202,6 +204,10 @@ impl Driver {
                         None => self.intend(Intent::Signal { slot, place, type_name, within, journaled }),
                     }
                 }
+                Intent::Child(child) => match open.remove(&(Arc::clone(&child.place.branch), child.place.position)) {
+                    Some(step) => self.reopen(child.slot, step, None),
+                    None => self.intend(Intent::Child(child)),
+                },
                 other @ (Intent::Fact(_) | Intent::Raced { .. }) => self.intend(other),
             }
         }
@@ -235,6 +241,8 @@ pub(crate) fn created_fact(run: &NewRun, workflow: &Definition, input: Bytes) ->
         deadline_micros: run.deadline.as_micros(),
         schedule: run.origin.as_ref().map(|origin| origin.schedule.clone()).unwrap_or_default(),
         nominal_micros: run.origin.as_ref().map(|origin| origin.nominal.as_micros()).unwrap_or_default(),
+        parent: run.parent.map(|parent| parent.run.to_string()).unwrap_or_default(),
+        depth: run.parent.map_or(0, |parent| parent.depth),
     })
 }
 
@@ -253,6 +261,7 @@ fn row_of(run: &NewRun) -> RunRow {
         sequence: 0,
         control: 0,
         messages: 0,
+        parent: run.parent.map(|parent| parent.run),
         cancel_requested: None,
         owned: true,
     }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Driver;
+use super::children::ChildWork;
 use super::flight::{Flight, Landed, LandedKind};
 use super::outage::Down;
 use crate::failure::{Code, Failure};
@@ -40,11 +41,11 @@ pub(crate) struct OpenStep {
     pub(crate) phase: Phase,
 }
 
-#[expect(clippy::large_enum_variant, reason = "an open step is boxed as a whole, and most are calls")]
 pub(crate) enum Work {
     Call(CallWork),
     Sleep { sequence: u64 },
     Signal { sequence: u64 },
+    Child(ChildWork),
 }
 
 pub(crate) struct CallWork {
@@ -78,6 +79,8 @@ pub(crate) enum Phase {
     Until(Timestamp),
     /// Waits for a message, and for a time where one is said.
     Message(Option<Timestamp>),
+    /// A child run that the next append creates.
+    Unborn,
     /// Only an operator can say whether it happened.
     Undecided,
 }
@@ -142,7 +145,13 @@ impl Driver {
                     self.reopen(slot, open, None);
                 }
             }
+            Intent::Child(child) if child.journaled => {
+                if let Some(open) = self.held.remove(&(Arc::clone(&child.place.branch), child.place.position)) {
+                    self.reopen(child.slot, open, None);
+                }
+            }
             Intent::Call(call) => self.call(*call, 0),
+            Intent::Child(child) => self.bear(*child),
             Intent::Signal { slot, place, type_name, within, .. } => self.wait_for(slot, place, type_name, within),
             Intent::Sleep { slot, place, span, .. } => {
                 let until = self.shared.clock.now().after(span);
@@ -203,6 +212,7 @@ impl Driver {
         let options = call.as_ref().map_or(said, |call| call.options);
         let work = match (kind, call) {
             (OpenKind::Sleep { sequence, until }, _) => return self.sleep_until(slot, place, sequence, until),
+            (OpenKind::Child { sequence, run }, _) => return self.wait_for_child(slot, place, sequence, run),
             (OpenKind::Signal { sequence, until }, _) => return self.wait_on(slot, place, sequence, until),
             (OpenKind::Effect { sequence, key, incarnation, level, request, started_at, deadline }, call) => CallWork {
                 level,
@@ -306,7 +316,7 @@ impl Driver {
         let step = self.steps.get(&slot);
         let said = step.and_then(|step| match &step.work {
             Work::Call(call) => call.options.timeout,
-            Work::Sleep { .. } | Work::Signal { .. } => None,
+            Work::Sleep { .. } | Work::Signal { .. } | Work::Child(_) => None,
         });
         let path = step.map_or("", |step| &*step.place.name);
         let timeout = self.shared.transport.call_timeout(path, said);
@@ -448,7 +458,7 @@ impl Driver {
         let (request_hash, durable) = match &step.work {
             Work::Call(call) if call.started.is_none() => (Bytes::copy_from_slice(&call.hash), call.options.durable),
             Work::Call(call) => (Bytes::new(), call.options.durable),
-            Work::Sleep { .. } | Work::Signal { .. } => (Bytes::new(), false),
+            Work::Sleep { .. } | Work::Signal { .. } | Work::Child(_) => (Bytes::new(), false),
         };
         let result = result.map_err(|failure| failure.at(step.place.step_ref()).repeated_if(repeated));
         let stored_result = match &result {
@@ -494,6 +504,8 @@ impl Driver {
             Some(OpenStep { phase: Phase::Until(_), work: Work::Sleep { .. }, .. }) => {
                 self.settle(slot, Ok(Bytes::new()), stored::Outcome::Unspecified, false);
             }
+            // It may be given back now.
+            Some(OpenStep { work: Work::Child(_), .. }) => {}
             Some(OpenStep { phase: Phase::Message(Some(until)), .. }) => {
                 let until = *until;
                 self.overdue(slot, until);
@@ -510,7 +522,9 @@ pub(super) fn reference(step: &OpenStep) -> (u64, Option<stored::Place>) {
     match &step.work {
         Work::Call(CallWork { started: Some((sequence, _)), .. })
         | Work::Sleep { sequence }
-        | Work::Signal { sequence } => (*sequence, None),
+        | Work::Signal { sequence }
+        | Work::Child(ChildWork { started: Some((sequence, _)), .. }) => (*sequence, None),
+        Work::Child(_) => (0, Some(step.place.stored())),
         Work::Call(_) => (0, Some(step.place.stored())),
     }
 }

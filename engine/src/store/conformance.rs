@@ -16,8 +16,8 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::{
-    Amend, Append, Appended, Asked, Change, ClaimRuns, Claimed, Command, Created, ListAudit, NewRun, Order, RequestKey,
-    RunRow, Signal, Status, Store, StoreError,
+    Amend, Append, Appended, Asked, Change, ClaimRuns, Claimed, Command, Created, Family, ListAudit, Message, NewRun,
+    Order, Parent, Report, RequestKey, RunRow, Signal, Status, Store, StoreError,
 };
 use crate::state::State;
 use crate::time::{Clock, Timestamp};
@@ -26,6 +26,7 @@ mod appending;
 mod auditing;
 mod claiming;
 mod commands;
+mod families;
 mod messaging;
 mod reading;
 mod ticking;
@@ -120,6 +121,12 @@ sentences! {
         an_amendment_that_was_overtaken_by_a_command_is_fenced
         a_run_that_needs_a_decision_keeps_being_asked_to_end
     }
+    families {
+        children_are_created_with_their_parents_append
+        the_end_of_a_child_lies_in_its_parents_inbox
+        an_ended_parent_hears_of_no_child
+        children_are_asked_to_end_with_their_parents_append
+    }
     messaging {
         messages_are_kept_in_the_order_in_which_they_came
         a_message_makes_due_who_waits_for_it
@@ -170,6 +177,7 @@ fn pending() -> NewRun {
         created_at,
         deadline: created_at.after(60 * MINUTE),
         origin: None,
+        parent: None,
         change: None,
         claimed: false,
         entry: Bytes::from_static(b"created"),
@@ -195,6 +203,7 @@ fn fact(run: Uuid, epoch: u64, sequence: u64) -> Append {
         status: status(State::Running),
         messages: None,
         takes: Vec::new(),
+        family: None,
         release: false,
         changes: Vec::new(),
     }

@@ -9,10 +9,15 @@ use crate::time::Timestamp;
 pub struct Message {
     /// Counts the messages that ever came to the run, from 1.
     pub number: u64,
-    /// Name of the signal.
+    /// Name of the signal, or [`Message::CHILD_ENDED`].
     pub name: String,
     pub payload: Bytes,
     pub received_at: Timestamp,
+}
+
+impl Message {
+    /// What the end of a child run is called; no signal has such a name. It takes none of the inbox's room.
+    pub const CHILD_ENDED: &'static str = "*child-ended";
 }
 
 /// A message to put into a run's inbox.

@@ -31,6 +31,7 @@ mod backup;
 mod claims;
 mod commands;
 mod database;
+mod family;
 #[cfg(any(test, feature = "testing"))]
 mod faults;
 mod inbox;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking, helpers of tests too")]
 
 mod branches;
+mod children;
 mod common;
 mod decisions;
 mod failures;

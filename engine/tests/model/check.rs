@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::journal::decode_entry;
 use engine::journal_v1::fact::Kind as Fact;
-use engine::journal_v1::step_settled;
+use engine::journal_v1::{ChildStarted, StepStarted, step_settled};
 use engine::store::JournalEntry;
 use engine::testing::{Arrival, World};
 use engine::view::{StepKind, StepState};
 use engine::{Level, Rpc, State};
+use futures_util::future::BoxFuture;
 use prost::Message;
 use uuid::Uuid;
 
@@ -30,6 +31,7 @@ pub(crate) async fn all(simulation: &mut Simulation, world: &World) {
         brought_what_services_said(world, run, simulation, &mut found).await;
         let own: Vec<&Arrival> = arrivals.iter().filter(|arrival| arrival.run == run.id).collect();
         effects(run, &own, &mut found);
+        children_are_whole(world, run, &arrivals, &mut found).await;
         problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", run.input.text)));
     }
     one_key_is_one_request(&arrivals, &mut problems);
@@ -63,10 +65,58 @@ async fn rests(world: &World, run: &Run, problems: &mut Vec<String>) {
                 problems.push(format!("NEEDS_DECISION without an effect in doubt: {:#?}", detail.steps));
             }
         }
+        _ if waits_for_an_operator(world, run.id).await => {}
         state => problems.push(format!("stuck as {state} ({reason}), wakes {:?}", detail.row.status.wake_at)),
     }
     if detail.row.owned {
         problems.push(format!("{state}, and still held"));
+    }
+}
+
+/// Whether the run, or a child that it waits for, can be moved only from outside.
+pub(crate) fn waits_for_an_operator(world: &World, run: Uuid) -> BoxFuture<'_, bool> {
+    Box::pin(async move {
+        let detail = world.detail(run).await;
+        if matches!(detail.row.status.state, State::NeedsDecision | State::Blocked) {
+            return true;
+        }
+        for child in detail.steps.iter().filter(|step| step.ended_at.is_none()).filter_map(|step| step.child) {
+            if waits_for_an_operator(world, child).await {
+                return true;
+            }
+        }
+        false
+    })
+}
+
+/// Every child that a journal speaks of.
+fn children(journal: &[JournalEntry]) -> Vec<Uuid> {
+    let facts = journal.iter().flat_map(|entry| decode_entry(entry.sequence, entry.entry.clone())).flatten();
+    let started = facts.filter_map(|fact| match fact.kind {
+        Some(Fact::ChildStarted(child)) => Some(child.run),
+        _ => None,
+    });
+    started.filter_map(|run| Uuid::try_parse(&run).ok()).collect()
+}
+
+/// Children are runs of their own, and end before their parent does.
+async fn children_are_whole(world: &World, run: &Run, arrivals: &[Arrival], problems: &mut Vec<String>) {
+    let over = world.detail(run.id).await.row.status.state.is_end();
+    let children = children(&run.journal);
+    let all: BTreeSet<Uuid> = children.iter().copied().collect();
+    if all.len() != children.len() {
+        problems.push(format!("two children have one id: {children:?}"));
+    }
+    for child in children {
+        let row = world.detail(child).await.row;
+        if row.parent != Some(run.id) {
+            problems.push(format!("child {child} is one of {:?}", row.parent));
+        }
+        if over && !row.status.state.is_end() {
+            problems.push(format!("child {child} is {} and its parent has ended", row.status.state));
+        }
+        let own: Vec<&Arrival> = arrivals.iter().filter(|arrival| arrival.run == child).collect();
+        effects(run, &own, problems);
     }
 }
 
@@ -76,9 +126,10 @@ fn nothing_starts_after_a_cancel(run: &Run, problems: &mut Vec<String>) {
     let facts = run.journal.iter().flat_map(|entry| decode_entry(entry.sequence, entry.entry.clone()));
     for (number, fact) in (1..).zip(facts.flatten()) {
         if number > acknowledged
-            && let Some(Fact::StepStarted(started)) = fact.kind
+            && let Some(Fact::StepStarted(StepStarted { place, .. }) | Fact::ChildStarted(ChildStarted { place, .. })) =
+                fact.kind
         {
-            problems.push(format!("fact {number} starts {:?} after a cancel at {acknowledged}", started.place));
+            problems.push(format!("fact {number} starts {place:?} after a cancel at {acknowledged}"));
         }
     }
 }
@@ -90,7 +141,7 @@ pub(crate) fn numbers_are_right(journal: &[JournalEntry], problems: &mut Vec<Str
     let mut settled = BTreeSet::new();
     for (number, fact) in (1_u64..).zip(facts.flatten()) {
         let step = match fact.kind {
-            Some(Fact::StepStarted(_) | Fact::SleepStarted(_) | Fact::SignalAwaited(_)) => {
+            Some(Fact::StepStarted(_) | Fact::SleepStarted(_) | Fact::SignalAwaited(_) | Fact::ChildStarted(_)) => {
                 starts.insert(number);
                 continue;
             }

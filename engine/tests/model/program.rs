@@ -96,6 +96,12 @@ pub(crate) enum Node {
         span: Duration,
         body: Arc<[Node]>,
     },
+    /// A run of its own, whose program is made from this seed; code may go on beside it.
+    Child {
+        seed: u64,
+        beside: bool,
+        catch: bool,
+    },
     Sleep(Duration),
     /// A message, if one comes in time.
     Signal {
@@ -143,6 +149,7 @@ fn node(random: &mut Random, depth: u32) -> Node {
             let arms = (0..1 + random.below(3)).map(|_| sequence(random, depth - 1, 3)).collect();
             Node::Branches { arms, catch: random.percent(60) }
         }
+        17 => Node::Child { seed: random.next() | CHILD, beside: random.percent(50), catch: random.percent(60) },
         16 => Node::Contest { leaf: leaf(random), span: span(random), body: sequence(random, depth - 1, 3) },
         _ => {
             let width = random.below(6);
@@ -164,6 +171,10 @@ fn sequence(random: &mut Random, depth: u32, longest: u64) -> Arc<[Node]> {
     nodes.into()
 }
 
+/// Marks the seeds of children, whose programs are short and have no children.
+const CHILD: u64 = 1 << 63;
+
 pub(crate) fn program(seed: u64) -> Arc<[Node]> {
-    sequence(&mut Random::new(seed), 2, 7)
+    let (depth, longest) = if seed & CHILD == 0 { (2, 7) } else { (0, 3) };
+    sequence(&mut Random::new(seed), depth, longest)
 }

@@ -282,7 +282,7 @@ impl Simulation {
             let mut all = true;
             for run in &self.runs {
                 let state = world.detail(run.id).await.row.status.state;
-                all &= state.is_end() || matches!(state, State::NeedsDecision | State::Blocked);
+                all &= state.is_end() || check::waits_for_an_operator(world, run.id).await;
             }
             if all && world.engine().in_flight() == 0 {
                 return;

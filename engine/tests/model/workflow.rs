@@ -175,6 +175,21 @@ fn sequence(ctx: &Context, nodes: Arc<[Node]>, path: String) -> BoxFuture<'_, Re
                     }
                     trace.push_str("raced\n");
                 }
+                Node::Child { seed, beside, catch } => {
+                    let child = ctx.child::<Interpreter>("child", Input { text, number: *seed });
+                    let ended = if *beside {
+                        let child = child.start();
+                        ctx.sleep("meanwhile", Duration::from_millis(5)).await?;
+                        child.await
+                    } else {
+                        child.await
+                    };
+                    match ended {
+                        Ok(output) => trace.push_str(&output.text),
+                        Err(failure) if *catch => trace.push_str(&format!("failed {}\n", failure.code())),
+                        Err(failure) => return Err(failure),
+                    }
+                }
                 Node::Signal { name, within } => {
                     let _came: Option<Input> = ctx.signal(name).within(*within).await?;
                     trace.push_str("waited\n");

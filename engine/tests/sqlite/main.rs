@@ -45,6 +45,7 @@ fn running() -> NewRun {
         created_at: now,
         deadline: now.after(Duration::from_secs(60)),
         origin: None,
+        parent: None,
         change: None,
         claimed: true,
         entry: Bytes::from_static(b"created"),
@@ -64,6 +65,7 @@ fn fact(run: Uuid, epoch: u64, sequence: u64, bytes: usize) -> Append {
         status: status(State::Running),
         messages: None,
         takes: Vec::new(),
+        family: None,
         release: false,
         changes: Vec::new(),
     }

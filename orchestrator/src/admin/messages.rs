@@ -47,6 +47,7 @@ pub(super) fn run(row: RunRow) -> Run {
         error: row.status.error.map(|(code, message)| rpc::Status { code, message, details: Vec::new() }),
         step_count: signed(row.status.steps),
         epoch: i64::try_from(row.epoch).unwrap_or(i64::MAX),
+        parent_run_id: row.parent.map(|parent| parent.to_string()).unwrap_or_default(),
         cancel_reason: row.cancel_requested.unwrap_or_default(),
         ..Run::default()
     }
@@ -68,7 +69,8 @@ pub(super) fn detailed(detail: Detail, types: Types<'_>, max_steps: usize) -> Ru
     set_failure(&mut run, detail.failure.as_ref());
     run.steps_to_undo = detail.to_undo;
     let mut budget = PAYLOAD_BUDGET;
-    run.pending_signals = detail.inbox.iter().map(|message| pending_signal(message, types, &mut budget)).collect();
+    let signals = detail.inbox.iter().filter(|message| message.name != Message::CHILD_ENDED);
+    run.pending_signals = signals.map(|message| pending_signal(message, types, &mut budget)).collect();
     run.steps = chosen(detail.steps, max_steps).into_iter().map(|view| step(view, &mut budget)).collect();
     run
 }
@@ -114,6 +116,7 @@ fn step(view: StepView, budget: &mut usize) -> Step {
             StepKind::Branch => step::Kind::Branch,
             StepKind::Race => step::Kind::Race,
             StepKind::Signal => step::Kind::Signal,
+            StepKind::Child => step::Kind::Child,
         }
         .into(),
         state: match view.state {
@@ -139,6 +142,7 @@ fn step(view: StepView, budget: &mut usize) -> Step {
         error: view.failure.as_ref().map(error),
         repeated_send: view.repeated,
         payloads_omitted: !fits,
+        child_run_id: view.child.map(|child| child.to_string()).unwrap_or_default(),
         incarnation: signed(view.incarnation),
         undoes: view.undoes.unwrap_or_default(),
         undone: view.undone,

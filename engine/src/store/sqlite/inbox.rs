@@ -39,8 +39,8 @@ pub(super) fn signal(db: &Database, command: &Command, row: &RunRow, signal: &Si
     }
     let waiting: u32 = db
         .connection
-        .prepare_cached("SELECT count(*) FROM inbox WHERE run = ?1")?
-        .query_row([row.id.as_bytes()], |row| row.get(0))?;
+        .prepare_cached("SELECT count(*) FROM inbox WHERE run = ?1 AND name <> ?2")?
+        .query_row(params![row.id.as_bytes(), Message::CHILD_ENDED], |row| row.get(0))?;
     if waiting >= signal.room {
         return Err(StoreError::InboxFull { run: row.id, room: signal.room }.into());
     }
@@ -48,7 +48,7 @@ pub(super) fn signal(db: &Database, command: &Command, row: &RunRow, signal: &Si
 }
 
 /// Adds a message. A run that waits for it and that nobody holds becomes due at once.
-fn put(db: &Database, row: &RunRow, name: &str, payload: &Bytes, now: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn put(db: &Database, row: &RunRow, name: &str, payload: &Bytes, now: Timestamp) -> rusqlite::Result<()> {
     let number = rows::number(row.messages.saturating_add(1));
     db.connection
         .prepare_cached("INSERT INTO inbox (run, number, name, payload, received_at) VALUES (?1, ?2, ?3, ?4, ?5)")?

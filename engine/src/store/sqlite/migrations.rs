@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_runs.sql"),
     include_str!("migrations/0002_audit.sql"),
     include_str!("migrations/0003_inbox.sql"),
+    include_str!("migrations/0004_children.sql"),
 ];
 
 /// The schema that this release reads and writes.

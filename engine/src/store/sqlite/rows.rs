@@ -16,7 +16,7 @@ macro_rules! select_runs {
             "SELECT runs.id, workflows.name, workflows.version, runs.state, runs.reason, runs.ending_as,
                     runs.wake_at, runs.steps, runs.error_code, runs.error_message, runs.created_at,
                     runs.updated_at, runs.ended_at, runs.deadline, runs.schedule, runs.nominal, runs.epoch,
-                    runs.sequence, runs.control, runs.cancel_requested, runs.messages, runs.awaits,
+                    runs.sequence, runs.control, runs.cancel_requested, runs.messages, runs.awaits, runs.parent,
                     runs.owner IS (SELECT generation FROM store)
              FROM runs CROSS JOIN workflows ON workflows.id = runs.workflow ",
             $rest
@@ -69,7 +69,8 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         control: count(row, 18)?,
         cancel_requested: row.get(19)?,
         messages: count(row, 20)?,
-        owned: row.get(22)?,
+        parent: row.get::<_, Option<[u8; 16]>>(22)?.map(Uuid::from_bytes),
+        owned: row.get(23)?,
     })
 }
 

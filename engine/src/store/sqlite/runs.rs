@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::database::Database;
 use super::job::Fault;
-use super::{audit, inbox, requests, rows};
+use super::{audit, family, inbox, requests, rows};
 use crate::state::State;
 use crate::store::{Append, Appended, Created, NewRun, Status, StoreError};
 use crate::time::Timestamp;
@@ -40,8 +40,8 @@ pub(super) fn insert(db: &mut Database, run: &NewRun) -> Result<bool, Fault> {
         .prepare_cached(
             "INSERT INTO runs (id, workflow, state, owner, due_at, epoch, sequence, control, steps, created_at,
                                updated_at, deadline, ended_at, wake_at, ending_as, reason, error_code,
-                               error_message, schedule, nominal)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
+                               error_message, schedule, nominal, parent)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
              ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
@@ -64,6 +64,7 @@ pub(super) fn insert(db: &mut Database, run: &NewRun) -> Result<bool, Fault> {
             error_message,
             run.origin.as_ref().map(|origin| origin.schedule.as_str()),
             run.origin.as_ref().map(|origin| origin.nominal.as_micros()),
+            run.parent.map(|parent| parent.run.into_bytes()),
         ])?;
     if written == 0 {
         return Ok(false);
@@ -86,6 +87,7 @@ pub(super) fn append(db: &mut Database, append: &Append) -> Result<Appended, Fau
         journal(db, append.run, sequence, epoch, &append.entry)?;
     }
     inbox::take(db, append)?;
+    family::carry(db, append)?;
     for change in &append.changes {
         audit::keep(db, change, append.run)?;
     }

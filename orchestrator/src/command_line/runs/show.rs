@@ -55,6 +55,7 @@ pub(super) fn facts_of(run: &Run) -> String {
         ("Run", run.run_id.clone()),
         ("Workflow", format!("{} (version {})", run.workflow, run.workflow_version)),
         ("State", format!("{}{reason}", run.state().as_str_name())),
+        ("Child of", run.parent_run_id.clone()),
         ("Schedule", schedule),
         ("Created", time(run.create_time.as_ref())),
         ("Ended", run.end_time.as_ref().map(|end| time(Some(end)) + &took).unwrap_or_default()),
@@ -80,10 +81,15 @@ fn table_of(steps: &[Step]) -> String {
             step.level.clone(),
             if step.attempts == 0 { String::new() } else { step.attempts.to_string() },
             between(step.start_time.as_ref(), step.end_time.as_ref()),
-            next + &step.error.as_ref().map(error).unwrap_or_default(),
+            next + &child_of(step) + &step.error.as_ref().map(error).unwrap_or_default(),
         ]
     });
     table(["step", "state", "level", "attempts", "took", "error"], rows)
+}
+
+/// The run that a step is, where it is one.
+fn child_of(step: &Step) -> String {
+    if step.child_run_id.is_empty() { String::new() } else { format!("run {} ", step.child_run_id) }
 }
 
 fn inbox_of(messages: &[PendingSignal]) -> String {

@@ -1,0 +1,203 @@
+//! Child runs: created in their parent's append, over when their end lies in its inbox, asked to end with it.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use prost::Message as _;
+use uuid::Uuid;
+
+use super::Driver;
+use super::step::{OpenStep, Phase, Work};
+use crate::engine::{new_run, pending};
+use crate::failure::{Code, Failure};
+use crate::identity;
+use crate::journal::{Kind, load_failure};
+use crate::journal_v1 as stored;
+use crate::place::SlotId;
+use crate::scope::{ChildIntent, Fault};
+use crate::state::State;
+use crate::store::{Family, Message, NewRun, Parent, Report};
+use crate::time::Timestamp;
+
+pub(crate) struct ChildWork {
+    /// Number of the durable start, once there is one, and the child's run.
+    pub(super) started: Option<(u64, Uuid)>,
+    /// What is asked for, until the start is durable.
+    pub(super) intent: Option<Box<ChildIntent>>,
+}
+
+/// What the run knows of its children.
+#[derive(Default)]
+pub(super) struct Children {
+    /// Steps of those that go on, by run.
+    slots: HashMap<Uuid, SlotId>,
+    /// Ends that came and that no step has received.
+    ends: Vec<(u64, stored::ChildEnded)>,
+    /// Whether those that go on were asked to end with the run.
+    asked: bool,
+}
+
+impl Driver {
+    /// Begins what code asked for: the next append creates the child.
+    pub(super) fn bear(&mut self, intent: ChildIntent) {
+        if self.shared.workflows.get(intent.workflow).is_none() {
+            let (child, workflow) = (intent.place.to_string(), intent.workflow);
+            return self.scope.fail(Fault::UnknownChild { child, workflow });
+        }
+        let (slot, place) = (intent.slot, intent.place.clone());
+        let work = Work::Child(ChildWork { started: None, intent: Some(Box::new(intent)) });
+        let step = OpenStep::waiting(place, work, self.shared.clock.now(), Phase::Unborn);
+        self.steps.insert(slot, Box::new(step));
+    }
+
+    /// Goes on waiting for the end of a child that was created.
+    pub(super) fn wait_for_child(&mut self, slot: SlotId, place: crate::place::Place, sequence: u64, child: Uuid) {
+        let now = self.shared.clock.now();
+        let work = Work::Child(ChildWork { started: Some((sequence, child)), intent: None });
+        self.steps.insert(slot, Box::new(OpenStep::waiting(place, work, now, Phase::Message(None))));
+        self.children.slots.insert(child, slot);
+        self.stay(slot, now);
+    }
+
+    /// Children may end soon, and together: the run stays in memory for a while.
+    fn stay(&mut self, slot: SlotId, now: Timestamp) {
+        self.timers.insert((now.after(self.shared.limits.linger), slot));
+    }
+
+    /// Writes the starts of the children that are to be created: their slots, and their runs.
+    pub(super) fn births(&mut self) -> (Vec<SlotId>, Vec<NewRun>) {
+        let (now, latest) = (self.shared.clock.now(), self.work_deadline());
+        let unborn: Vec<SlotId> =
+            self.steps.iter().filter(|(_, step)| matches!(step.phase, Phase::Unborn)).map(|(slot, _)| *slot).collect();
+        let mut runs = Vec::with_capacity(unborn.len());
+        for slot in &unborn {
+            let sequence = self.next_sequence();
+            let Some(step) = self.steps.get_mut(slot) else { continue };
+            let Work::Child(ChildWork { started, intent: Some(intent) }) = &mut step.work else { continue };
+            let Some(workflow) = self.shared.workflows.get(intent.workflow) else { continue };
+            let place = &step.place;
+            let id = identity::child_run(self.row.id, &place.branch, place.position, intent.incarnation, now);
+            let deadline = now.after(intent.deadline.unwrap_or(workflow.deadline)).min(latest);
+            let mut run = new_run(workflow, id, now, deadline, None);
+            run.parent = Some(Parent { run: self.row.id, depth: self.scope.depth + 1 });
+            pending(&mut run, workflow, intent.input.clone());
+            runs.push(run);
+            *started = Some((sequence, id));
+            step.phase = Phase::Message(None);
+            let fact = stored::ChildStarted {
+                place: Some(place.stored()),
+                incarnation: intent.incarnation,
+                run: id.to_string(),
+                workflow: intent.workflow.to_owned(),
+                input_hash: Bytes::copy_from_slice(&intent.hash),
+                output_type: intent.output_type.clone(),
+            };
+            self.buffer.push(now, Kind::ChildStarted(fact));
+        }
+        (unborn, runs)
+    }
+
+    /// Children that are not created yet are not created at all.
+    pub(super) fn drop_unborn(&mut self) {
+        self.steps.retain(|_, step| !matches!(step.phase, Phase::Unborn));
+    }
+
+    /// The append that creates these is durable.
+    pub(super) fn born(&mut self, slots: &[SlotId]) {
+        let now = self.shared.clock.now();
+        for slot in slots {
+            let Some(OpenStep { work: Work::Child(child), .. }) = self.steps.get_mut(slot).map(AsMut::as_mut) else {
+                continue;
+            };
+            child.intent = None;
+            let Some((_, run)) = child.started else { continue };
+            self.children.slots.insert(run, *slot);
+            self.stay(*slot, now);
+        }
+        if !slots.is_empty() {
+            self.shared.due.notify_one();
+        }
+    }
+
+    /// The append that would have created these was refused.
+    pub(super) fn unborn(&mut self, slots: &[SlotId]) {
+        for slot in slots {
+            let Some(step) = self.steps.get_mut(slot) else { continue };
+            let Work::Child(child) = &mut step.work else { continue };
+            child.started = None;
+            step.phase = Phase::Unborn;
+        }
+        self.children.asked = false;
+    }
+
+    /// What the next append does with children and with the parent.
+    pub(super) fn family(&mut self, children: Vec<NewRun>, ended: bool) -> Option<Box<Family>> {
+        let cancels = self.unasked();
+        self.children.asked |= !cancels.is_empty();
+        let report = if ended { self.report() } else { None };
+        if children.is_empty() && cancels.is_empty() && report.is_none() {
+            return None;
+        }
+        Some(Box::new(Family { children, cancels, report }))
+    }
+
+    /// Children that are to be asked to end with the run: all that go on, where it does not end well.
+    pub(super) fn unasked(&self) -> Vec<Uuid> {
+        match &self.ending {
+            Some(ending) if ending.state != State::Succeeded && !self.children.asked => {
+                self.children.slots.keys().copied().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Why a run that ends is not over.
+    pub(super) fn children_left(&self) -> String {
+        match self.children.slots.len() {
+            0 => String::new(),
+            1 => "CHILDREN: 1 of its child runs goes on".to_owned(),
+            many => format!("CHILDREN: {many} of its child runs go on"),
+        }
+    }
+
+    /// What the parent is told of the end.
+    fn report(&self) -> Option<Report> {
+        let (parent, ending) = (self.row.parent?, self.ending.as_ref()?);
+        let ended = stored::ChildEnded { run: self.row.id.to_string(), ended: Some(ending.stored()) };
+        Some(Report { parent, payload: ended.encode_to_vec().into() })
+    }
+
+    /// Keeps the end of a child until its step receives it. Gives back what is no such message.
+    pub(super) fn keep_end(&mut self, message: Message) -> Option<Message> {
+        if message.name != Message::CHILD_ENDED {
+            return Some(message);
+        }
+        match stored::ChildEnded::decode(message.payload) {
+            Ok(end) => self.children.ends.push((message.number, end)),
+            // It is left where it is; the step waits visibly.
+            Err(error) => tracing::error!(run = %self.row.id, %error, "the end of a child is none"),
+        }
+        None
+    }
+
+    /// Brings the end of one child to its step. False where there is none to bring.
+    pub(super) fn receive_end(&mut self) -> bool {
+        let slot_of = |end: &stored::ChildEnded| self.children.slots.get(&Uuid::try_parse(&end.run).ok()?).copied();
+        let found = self.children.ends.iter().enumerate().find_map(|(at, (_, end))| Some((at, slot_of(end)?)));
+        let Some((at, slot)) = found else { return false };
+        let (number, end) = self.children.ends.remove(at);
+        self.children.slots.retain(|_, known| *known != slot);
+        let result = match end.ended.and_then(|ended| ended.result) {
+            Some(stored::ended::Result::Output(output)) => Ok(output),
+            Some(stored::ended::Result::Failure(failure)) => Err(load_failure(failure)),
+            None => Err(Failure::new(Code::Unknown, "the child run ended without a result")),
+        };
+        // The step that a child failed at is one of its own.
+        let result = result.map_err(|failure| {
+            let message = format!("child run {}: {}", end.run, failure.message());
+            Failure::new(failure.code(), message).with_details(failure.details().to_vec())
+        });
+        self.ended_child(slot, number, result);
+        true
+    }
+}
