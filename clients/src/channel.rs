@@ -6,7 +6,7 @@
 //! 1. A [`Target`] says where the service listens. Its name is resolved (`resolver`) again and again, and a task
 //!    (`membership`) keeps the endpoints of the channel (`pool`) those that it has.
 //! 2. Each `endpoint` is one address. The balancing policy (`balance`) says which ones are connected (`dial` opens a stream,
-//!    `connection` speaks HTTP/2 over it, `back_off` says when again) and, where it looks at all of them, `health_watch` asks
+//!    `identity` encrypts it, `connection` speaks HTTP/2 over it, `back_off` says when again) and, where it looks at all of them, `health_watch` asks
 //!    each how it is.
 //! 3. A reservation on the [`Channel`] (`reserve`) takes one of the `permits` of the service and the endpoint that the policy
 //!    picks.
@@ -27,6 +27,7 @@ mod fault;
 mod frame;
 mod headers;
 mod health_watch;
+mod identity;
 mod keep_alive;
 mod membership;
 mod permits;
@@ -44,9 +45,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use balance::{Balancing, BalancingPolicy};
-pub use direct::{Direct, connect};
+pub use direct::{ConnectError, Direct, connect, connect_as};
 pub use fault::Verdict;
 pub(crate) use fault::{End, Origin};
+pub use identity::{Identity, IdentityConfig, IdentityMistake, Secret, TlsConfig, TokenSource};
 pub use reserve::{Channel, Reserved};
 pub use resolver::{Resolution, Resolve, SystemResolver};
 pub use seam::Seam;
@@ -100,6 +102,8 @@ pub struct ChannelConfig {
     pub max_stream_messages: usize,
     /// Whether the service is told which attempt of which step of which run a call is, in `orchestrator-attempt`.
     pub attempt_header: bool,
+    /// Who we are to the service, and how we know that it is itself.
+    pub identity: Identity,
 }
 
 impl Default for ChannelConfig {
@@ -115,6 +119,7 @@ impl Default for ChannelConfig {
             max_response_bytes: 4 * 1024 * 1024,
             max_stream_messages: 10_000,
             attempt_header: false,
+            identity: Identity::default(),
         }
     }
 }

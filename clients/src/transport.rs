@@ -10,7 +10,9 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
 use uuid::Uuid;
 
-use crate::channel::{Balancing, Channel, ChannelConfig, ChannelState, Target, TargetError};
+use crate::channel::{
+    Balancing, Channel, ChannelConfig, ChannelState, Identity, IdentityConfig, IdentityMistake, Target, TargetError,
+};
 use crate::methods::{self, MethodEntry};
 use crate::policy::{EffectivePolicy, ServicePolicy, Throttling};
 use crate::stack::{Gate, GateConfig, Ready, Stack, Throttle, Wish};
@@ -26,6 +28,8 @@ pub struct ServiceConfig {
     pub prefixes: Vec<String>,
     /// Where it listens, in one of the forms of [`Target`].
     pub address: String,
+    /// Who we are to it, and how we know that it is itself.
+    pub identity: IdentityConfig,
     /// How it is connected.
     pub channel: ChannelConfig,
     /// What its owner asks of those who call it.
@@ -44,6 +48,7 @@ impl Default for ServiceConfig {
             name: String::new(),
             prefixes: Vec::new(),
             address: String::new(),
+            identity: IdentityConfig::default(),
             channel: ChannelConfig::default(),
             policy: ServicePolicy::default(),
             call_timeout: CALL_TIMEOUT,
@@ -63,6 +68,14 @@ pub enum ServicesError {
         name: String,
         /// What is wrong with it.
         source: TargetError,
+    },
+    /// Its identity is none.
+    #[error("service {name}: {}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Identity {
+        /// The service.
+        name: String,
+        /// What is wrong with it.
+        mistakes: Vec<IdentityMistake>,
     },
     /// Two services answer for the same package.
     #[error("services {first} and {second} both answer for {prefix}; expected one service for each package")]
@@ -95,6 +108,8 @@ pub struct ServiceState {
     pub throttling: Option<Throttling>,
     /// Tokens that are left of its budget of retries, in thousandths; none where there is no budget.
     pub retry_millitokens: Option<u32>,
+    /// Why a file with a certificate or a token is not in force as it is; none while all are.
+    pub identity_error: Option<String>,
 }
 
 /// All services that we call.
@@ -128,7 +143,8 @@ impl Services {
     /// An address is none, or a prefix is there twice.
     pub fn new(configs: impl IntoIterator<Item = ServiceConfig>) -> Result<Self, ServicesError> {
         let mut services: Vec<Service> = Vec::new();
-        for ServiceConfig { name, prefixes, address, channel, policy, call_timeout, rate, breaker } in configs {
+        for ServiceConfig { name, prefixes, address, identity, channel, policy, call_timeout, rate, breaker } in configs
+        {
             for prefix in &prefixes {
                 if let Some(first) = services.iter().find(|service| service.prefixes.contains(prefix)) {
                     let (first, prefix) = (first.name.clone(), prefix.clone());
@@ -139,6 +155,11 @@ impl Services {
                 Ok(target) => target,
                 Err(source) => return Err(ServicesError::Address { name, source }),
             };
+            let identity = match Identity::open(&identity, &target) {
+                Ok(identity) => identity,
+                Err(mistakes) => return Err(ServicesError::Identity { name, mistakes }),
+            };
+            let channel = ChannelConfig { identity, ..channel };
             let gate = GateConfig { max_in_flight: channel.max_in_flight, rate, breaker };
             let channel = Channel::new(&name, target, channel, policy.balancing.clone());
             let gate = Gate::new(&name, gate, {
@@ -168,8 +189,17 @@ impl Services {
             gate: service.gate.state(),
             throttling: service.policy.throttling,
             retry_millitokens: service.throttle.as_ref().map(|throttle| throttle.left()),
+            identity_error: service.channel.identity().error(),
         };
         self.services.iter().map(state).collect()
+    }
+
+    /// Looks again at the files with certificates and tokens. What has changed in them is in force for the next connection
+    /// and the next call; what is of no use is logged, shown by [`Services::states`], and changes nothing.
+    pub async fn refresh_identities(&self) {
+        for service in &self.services {
+            service.channel.identity().refresh(&service.name).await;
+        }
     }
 
     /// What holds for the calls of the method; none where no configured service answers it.

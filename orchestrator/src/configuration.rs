@@ -5,10 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clients::channel::Secret;
 use serde::{Deserialize, Serialize};
 
 mod checks;
 mod duration;
+mod identity;
 mod load;
 mod mistakes;
 mod protection;
@@ -17,6 +19,7 @@ mod show;
 mod tests;
 
 pub(crate) use duration::{format as format_duration, parse as parse_duration};
+pub use identity::Tls;
 pub use load::{Loaded, Sources, load};
 pub use mistakes::{Mistake, Mistakes};
 pub use protection::{Breaker, Rate};
@@ -120,11 +123,20 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Service {
-    /// `http://host:port`, or another form of a gRPC target. Empty: calls to the service fail, unsent.
+    /// `http://host:port`, `https://host:port`, or another form of a gRPC target. Empty: calls to the service fail, unsent.
     pub address: String,
     /// How often the name in the address is resolved while all is well.
     #[serde(with = "duration")]
     pub resolve_interval: Duration,
+    /// How the connection is encrypted, and who is at its ends.
+    pub tls: Tls,
+    /// The bearer token that goes with every call.
+    #[serde(with = "identity::secret")]
+    pub token: Secret,
+    /// The same in a file, which is read again when it changes.
+    pub token_file: PathBuf,
+    /// Whether the token may go over a connection that is not encrypted.
+    pub allow_insecure_token: bool,
     /// Calls in flight at most; further ones wait.
     pub max_in_flight: u32,
     /// The most messages of a stream of responses, which a step keeps together.
@@ -232,6 +244,10 @@ impl Default for Service {
         Self {
             address: String::new(),
             resolve_interval: Duration::from_secs(30),
+            tls: Tls::default(),
+            token: Secret::default(),
+            token_file: PathBuf::new(),
+            allow_insecure_token: false,
             max_in_flight: 1_024,
             max_stream_messages: 10_000,
             connect_timeout: Duration::from_secs(5),

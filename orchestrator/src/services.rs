@@ -11,6 +11,8 @@ use engine::rpc::Method;
 
 use crate::configuration::Service;
 
+pub(crate) mod identity;
+
 /// Package of our own services, which we do not call.
 const OURS: &str = "orchestrator.";
 
@@ -87,6 +89,7 @@ pub(crate) fn transport(configured: &BTreeMap<String, Service>) -> Result<Servic
             name: key.to_owned(),
             prefixes: packages.into_iter().map(str::to_owned).collect(),
             address: service.address.clone(),
+            identity: identity::of(service),
             channel: ChannelConfig {
                 max_in_flight: service.max_in_flight as usize,
                 resolution: Resolution { interval: service.resolve_interval, ..Resolution::default() },

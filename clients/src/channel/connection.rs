@@ -18,6 +18,7 @@ use super::ChannelConfig;
 use super::dial::{Peer, Stream, dial};
 use super::endpoint::Endpoint;
 use super::frame::Frame;
+use super::identity::TlsError;
 use super::keep_alive::Watch;
 
 /// Bytes of one response that may arrive before it is read.
@@ -40,10 +41,14 @@ pub(crate) enum Lost {
     NoAddress { host: String },
     #[error("cannot connect to {peer}: {source}")]
     Connect { peer: Peer, source: io::Error },
+    #[error("cannot connect to {peer}: {source}")]
+    Tls { peer: Peer, source: TlsError },
     #[error("not connected within {0:?}")]
     TimedOut(Duration),
     #[error("the peer does not speak HTTP/2: {0}")]
     Handshake(h2::Error),
+    #[error("the connection broke before the peer said anything: {0}")]
+    Refused(h2::Error),
     #[error("the connection broke: {0}")]
     Broken(h2::Error),
     #[error("the peer closed the connection")]
@@ -69,7 +74,11 @@ pub(crate) async fn open(
     config: &ChannelConfig,
 ) -> Result<(SendRequest<Frame>, Driver), Lost> {
     let within = config.connect_timeout;
-    let opened = timeout(within, async { handshake(dial(endpoint.peer()).await?, endpoint, config).await });
+    let opened = timeout(within, async {
+        let stream = endpoint.identity().secure(endpoint.service(), dial(endpoint.peer()).await?).await;
+        let stream = stream.map_err(|source| Lost::Tls { peer: endpoint.peer().clone(), source })?;
+        handshake(stream, endpoint, config).await
+    });
     opened.await.unwrap_or(Err(Lost::TimedOut(within)))
 }
 
@@ -97,7 +106,7 @@ async fn handshake(
         .data_frame_budget(config.max_in_flight.saturating_mul(2 * FRAME_CHARGE).max(CONNECTION_WINDOW as usize))
         .handshake(stream)
         .await
-        .map_err(Lost::Handshake)?;
+        .map_err(no_greeting)?;
 
     let Some(pings) = connection.ping_pong() else {
         return Err(Lost::Closed);
@@ -146,12 +155,12 @@ impl Driver {
     /// Waits for the answer to a ping. A peer that accepts connections and says nothing is not connected, and the
     /// peer's settings, which come before, are known from here on.
     async fn greet(&mut self) -> Result<(), Lost> {
-        self.pings.send_ping(Ping::opaque()).map_err(Lost::Handshake)?;
+        self.pings.send_ping(Ping::opaque()).map_err(no_greeting)?;
         poll_fn(|cx| {
             if let Poll::Ready(ended) = Pin::new(&mut self.connection).poll(cx) {
-                return Poll::Ready(Err(ended.err().map_or(Lost::Closed, Lost::Handshake)));
+                return Poll::Ready(Err(ended.err().map_or(Lost::Closed, no_greeting)));
             }
-            self.pings.poll_pong(cx).map_ok(drop).map_err(Lost::Handshake)
+            self.pings.poll_pong(cx).map_ok(drop).map_err(no_greeting)
         })
         .await?;
         self.follow_limit();
@@ -175,6 +184,11 @@ impl Driver {
             self.standing.send_replace(Standing::GoingAway);
         }
     }
+}
+
+/// A peer that refuses our certificate says so only here: a TLS 1.3 handshake is over for us before it is for the peer.
+fn no_greeting(error: h2::Error) -> Lost {
+    if error.is_io() { Lost::Refused(error) } else { Lost::Handshake(error) }
 }
 
 impl Future for Driver {

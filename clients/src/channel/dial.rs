@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
 use super::connection::Lost;
 
@@ -55,6 +56,8 @@ async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Encrypted, over any other.
+    Tls(Box<TlsStream<Stream>>),
 }
 
 /// The same call on whatever the stream is.
@@ -63,6 +66,7 @@ macro_rules! on {
         match &mut *$stream {
             Stream::Tcp($io) => $call,
             Stream::Unix($io) => $call,
+            Stream::Tls($io) => $call,
         }
     };
 }
@@ -90,6 +94,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Tcp(io) => io.is_write_vectored(),
             Self::Unix(io) => io.is_write_vectored(),
+            Self::Tls(io) => io.is_write_vectored(),
         }
     }
 

@@ -24,8 +24,9 @@ use super::endpoint::{Endpoint, Slot};
 use super::exchange::{self, Sent};
 use super::fault::Fault;
 use super::frame::Frame;
+use super::identity::{Identity, IdentityConfig, IdentityMistake};
 use super::reserve::{Channel, Reserved};
-use super::target::TargetError;
+use super::target::{Target, TargetError};
 use super::{ChannelConfig, headers, status};
 
 /// What a connect may take longer before the wait for it is given up; its own error says more.
@@ -35,13 +36,33 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Direct(Channel);
 
-/// A channel to the target (`http://host:port`, or any other form of [`Target`](super::Target)) that connects with the
-/// first call.
+/// Why there is no channel.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The text is no target.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// What should say who we are does not.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Identity(Vec<IdentityMistake>),
+}
+
+/// A channel to the target (`http://host:port`, or any other form of [`Target`]) that connects with the first call.
 ///
 /// # Errors
-/// The text is no target.
-pub fn connect(target: &str) -> Result<Direct, TargetError> {
-    let (target, config) = (target.parse()?, ChannelConfig::default());
+/// The text is no target, or it asks for TLS and the system has no roots to trust.
+pub fn connect(target: &str) -> Result<Direct, ConnectError> {
+    connect_as(target, &IdentityConfig::default())
+}
+
+/// The same with an identity.
+///
+/// # Errors
+/// The text is no target, or the identity cannot be read.
+pub fn connect_as(target: &str, identity: &IdentityConfig) -> Result<Direct, ConnectError> {
+    let target: Target = target.parse()?;
+    let identity = Identity::open(identity, &target).map_err(ConnectError::Identity)?;
+    let config = ChannelConfig { identity, ..ChannelConfig::default() };
     Ok(Direct(Channel::new("server", target, config, Balancing::default())))
 }
 
@@ -81,8 +102,9 @@ pub(crate) async fn send(
     slot: Option<Slot>,
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
-    let (parts, body) = request.into_parts();
-    let head = headers::head(parts, endpoint.authority());
+    let (mut parts, body) = request.into_parts();
+    headers::authorize(&mut parts.headers, endpoint.identity()).map_err(of_fault)?;
+    let head = headers::head(parts, endpoint.identity().scheme(), endpoint.authority());
     let head = head.ok_or_else(|| Status::internal("the request came without a path"))?;
     let (mut response, mut stream) = exchange::open(requests, head).await.map_err(of_fault)?;
 

@@ -12,6 +12,7 @@ use super::ChannelConfig;
 use super::connection::{self, Lost, Standing};
 use super::dial::Peer;
 use super::frame::Frame;
+use super::identity::Identity;
 use super::permits::Permit;
 
 /// One address of a service.
@@ -19,12 +20,14 @@ pub(crate) struct Endpoint {
     service: Arc<str>,
     peer: Peer,
     authority: Authority,
+    identity: Identity,
     in_flight: AtomicUsize,
 }
 
 impl Endpoint {
-    pub(crate) fn new(service: Arc<str>, peer: Peer, authority: Authority) -> Arc<Self> {
-        Arc::new(Self { service, peer, authority, in_flight: AtomicUsize::new(0) })
+    pub(crate) fn new(service: Arc<str>, peer: Peer, authority: &Authority, identity: Identity) -> Arc<Self> {
+        let authority = identity.authority().unwrap_or(authority).clone();
+        Arc::new(Self { service, peer, authority, identity, in_flight: AtomicUsize::new(0) })
     }
 
     /// The name of the service, for logs.
@@ -39,6 +42,11 @@ impl Endpoint {
     /// What requests name the service by.
     pub(crate) fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// Who we are to it, and how we know that it is itself.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Calls in flight to this address, over all its connections.

@@ -5,11 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use engine::transport::Attempt;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, USER_AGENT};
 use http::request::Parts;
 use http::uri::{Authority, Scheme, Uri};
 use http::{Method, Request, Version};
 use tokio::time::Instant;
+
+use super::fault::Fault;
+use super::identity::Identity;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -31,9 +34,9 @@ const KEY: usize = 36;
 const VALUES: usize = 9 + 55 + KEY;
 
 /// The head of a request to the authority; none where the path is not one. Metadata of the caller stays.
-pub(crate) fn head(mut parts: Parts, authority: &Authority) -> Option<Request<()>> {
+pub(crate) fn head(mut parts: Parts, scheme: Scheme, authority: &Authority) -> Option<Request<()>> {
     let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(Scheme::HTTP);
+    uri.scheme = Some(scheme);
     uri.authority = Some(authority.clone());
     uri.path_and_query = parts.uri.into_parts().path_and_query;
     parts.uri = Uri::from_parts(uri).ok()?;
@@ -44,6 +47,17 @@ pub(crate) fn head(mut parts: Parts, authority: &Authority) -> Option<Request<()
     parts.headers.insert(USER_AGENT, AGENT);
     parts.extensions.clear();
     Some(Request::from_parts(parts, ()))
+}
+
+/// Adds the token that the service knows us by, where there is one.
+///
+/// # Errors
+/// There should be one and is none that is any good: the request must not be sent.
+pub(crate) fn authorize(headers: &mut HeaderMap, identity: &Identity) -> Result<(), Fault> {
+    if let Some(value) = identity.authorization()? {
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(())
 }
 
 /// Adds what an attempt says of itself: what it can read, how long it waits, which trace it belongs to, the key of an

@@ -42,7 +42,8 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new(name: &str, target: Target, config: ChannelConfig, balancing: Balancing) -> Self {
         let name: Arc<str> = name.into();
-        let members = Members::new(Arc::clone(&name), target.authority().clone(), balancing.policy);
+        let members =
+            Members::new(Arc::clone(&name), target.authority().clone(), config.identity.clone(), balancing.policy);
         Self {
             name,
             target,

@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::balance::Balancing;
 use super::endpoint::Slot;
 use super::frame::Frame;
+use super::identity::Identity;
 use super::permits::Permits;
 use super::pool::{Outlook, Pool};
 use super::state::ChannelState;
@@ -39,7 +40,7 @@ pub struct Reserved {
 
 impl Channel {
     /// A channel to the target. Nothing is resolved or connected before the first reservation.
-    pub fn new(name: &str, target: Target, config: ChannelConfig, balancing: Balancing) -> Self {
+    pub(crate) fn new(name: &str, target: Target, config: ChannelConfig, balancing: Balancing) -> Self {
         let pool = Arc::new(Pool::new(name, target, config, balancing));
         Self(Arc::new(Shared { pool, follow: OnceLock::new() }))
     }
@@ -104,6 +105,10 @@ impl Channel {
     /// How calls are spread over the endpoints of the service.
     pub fn balancing(&self) -> &Balancing {
         self.0.pool.balancing()
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.config().identity
     }
 
     pub(crate) fn config(&self) -> &ChannelConfig {

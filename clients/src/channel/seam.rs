@@ -106,7 +106,9 @@ async fn make(
     if terms.attempt_header {
         headers::tell_attempt(&mut parts.headers, &attempt, started);
     }
-    let Some(head) = headers::head(parts, slot.endpoint().authority()) else {
+    let identity = slot.endpoint().identity();
+    headers::authorize(&mut parts.headers, identity).map_err(|fault| fault.verdict(false).into_status())?;
+    let Some(head) = headers::head(parts, identity.scheme(), slot.endpoint().authority()) else {
         return Err(refused(Code::Internal, "the request came without a path".to_owned()));
     };
 

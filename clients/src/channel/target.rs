@@ -15,6 +15,7 @@ const LONGEST_PATH: usize = 107;
 /// Where a service listens, in one of these forms (gRPC naming):
 ///
 /// - `http://host:port`, or `dns:///host:port`, which is the same: a name that is resolved, or one IP address;
+/// - `https://host:port`: the same over TLS;
 /// - `ipv4:address:port,address:port,…` and `ipv6:[address]:port,…`: addresses that are written down;
 /// - `unix:path` and `unix:///absolute/path`: a socket in the file system.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub struct Target {
     text: String,
     authority: Authority,
     place: Place,
+    encrypted: bool,
 }
 
 /// What a target leads to.
@@ -36,7 +38,7 @@ pub(crate) enum Place {
 /// The text is not a target that we can connect to.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{text}` is no address: {reason}; expected http://host:port, dns:///host:port, ipv4:address:port, \
+    "`{text}` is no address: {reason}; expected http://host:port, https://host:port, dns:///host:port, ipv4:address:port, \
      ipv6:[address]:port or unix:/path"
 )]
 pub struct TargetError {
@@ -51,6 +53,16 @@ impl Target {
         &self.authority
     }
 
+    /// The host of the authority, an IPv6 address without its brackets.
+    pub(crate) fn host(&self) -> &str {
+        unbracketed(self.authority.host())
+    }
+
+    /// Whether it asks for TLS by itself.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.encrypted
+    }
+
     pub(crate) fn place(&self) -> &Place {
         &self.place
     }
@@ -61,8 +73,8 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let read = match text.split_once(':') {
-            Some(("http", _)) => http(text),
-            Some(("https", _)) => Err("there is no TLS yet"),
+            Some(("http", _)) => http(text, &Scheme::HTTP),
+            Some(("https", _)) => http(text, &Scheme::HTTPS),
             Some(("dns", name)) => dns(name),
             Some(("ipv4", list)) => ip(list, SocketAddr::is_ipv4, "it lists what is no IPv4 address with a port"),
             Some(("ipv6", list)) => ip(list, SocketAddr::is_ipv6, "it lists what is no IPv6 address with a port"),
@@ -70,8 +82,12 @@ impl FromStr for Target {
             _ => Err("it begins with no scheme that is known here"),
         };
         let (authority, place) = read.map_err(|reason| TargetError { text: text.to_owned(), reason })?;
-        let text = if text.starts_with("http:") { format!("http://{authority}") } else { text.to_owned() };
-        Ok(Self { text, authority, place })
+        let text = match text.split_once("://") {
+            Some((scheme @ ("http" | "https"), _)) => format!("{scheme}://{authority}"),
+            _ => text.to_owned(),
+        };
+        let encrypted = text.starts_with("https:");
+        Ok(Self { text, authority, place, encrypted })
     }
 }
 
@@ -83,9 +99,9 @@ impl fmt::Display for Target {
 
 type Read = Result<(Authority, Place), &'static str>;
 
-fn http(text: &str) -> Read {
+fn http(text: &str, scheme: &Scheme) -> Read {
     let uri: Uri = text.parse().map_err(|_| "it is no URI")?;
-    if uri.scheme() != Some(&Scheme::HTTP) {
+    if uri.scheme() != Some(scheme) {
         return Err("it is no URI");
     }
     if uri.path_and_query().is_some_and(|path| path.as_str() != "/") {
@@ -109,9 +125,7 @@ fn name(authority: Authority) -> Read {
     if authority.as_str().contains('@') {
         return Err("it carries credentials");
     }
-    // As a resolver wants it, an IPv6 address without its brackets.
-    let host = authority.host();
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
+    let host = unbracketed(authority.host()).to_owned();
     if host.is_empty() {
         return Err("it has no host");
     }
@@ -121,6 +135,11 @@ fn name(authority: Authority) -> Read {
         Err(_) => Place::Name { host, port },
     };
     Ok((authority, place))
+}
+
+/// As a resolver wants it.
+fn unbracketed(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 fn ip(list: &str, fits: fn(&SocketAddr) -> bool, otherwise: &'static str) -> Read {
@@ -182,7 +201,10 @@ mod tests {
             assert_eq!(place, Place::Name { host: String::from("users.guras.svc"), port: 50051 }, "{text}");
         }
         let target: Target = "http://users:1/".parse().unwrap();
-        assert_eq!(target.to_string(), "http://users:1");
+        assert_eq!((target.to_string().as_str(), target.is_encrypted()), ("http://users:1", false));
+        let target: Target = "https://[::1]:1/".parse().unwrap();
+        assert_eq!((target.to_string().as_str(), target.is_encrypted()), ("https://[::1]:1", true));
+        assert_eq!(target.host(), "::1");
     }
 
     #[test]
@@ -216,7 +238,7 @@ mod tests {
             ("", "it begins with no scheme that is known here"),
             ("users:50051", "it begins with no scheme that is known here"),
             ("unix-abstract:users", "it begins with no scheme that is known here"),
-            ("https://users:50051", "there is no TLS yet"),
+            ("https://users", "it has no port"),
             ("http:users:50051", "it is no URI"),
             ("http://users", "it has no port"),
             ("http://users:0", "it has no port"),

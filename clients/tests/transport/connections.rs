@@ -211,8 +211,8 @@ fn mistakes_in_the_configuration_name_the_service() {
     assert!(matches!(error, ServicesError::Address { .. }));
     assert_eq!(
         error.to_string(),
-        "service users: `users:50051` is no address: it begins with no scheme that is known here; expected http://host:port, dns:///host:port, \
-         ipv4:address:port, ipv6:[address]:port or unix:/path"
+        "service users: `users:50051` is no address: it begins with no scheme that is known here; expected \
+         http://host:port, https://host:port, dns:///host:port, ipv4:address:port, ipv6:[address]:port or unix:/path"
     );
     let twice = [config("a", "guras.users.v1", "http://a:1"), config("b", "guras.users.v1", "http://b:1")];
     let error = Services::new(twice).unwrap_err();

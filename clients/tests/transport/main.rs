@@ -4,10 +4,12 @@
 
 mod answers;
 mod balancing;
+mod certificates;
 mod connections;
 mod deadlines;
 mod direct;
 mod health;
+mod identity;
 mod metadata;
 mod names;
 mod outcomes;
@@ -16,6 +18,7 @@ mod retries;
 mod runs;
 mod servers;
 mod streams;
+mod tls_peer;
 mod wire;
 
 use std::net::SocketAddr;

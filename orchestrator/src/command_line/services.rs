@@ -115,6 +115,7 @@ fn facts_of(service: &Service) -> String {
         ("Packages", service.packages.join(", ")),
         ("Address", service.address.clone()),
         ("Connection", with(connection, &service.connection_error)),
+        ("Identity", service.identity_error.clone()),
         ("Balancing", service.load_balancing.clone()),
         ("Breaker", format!("{}{}", service.breaker_state().as_str_name(), down.unwrap_or_default())),
         ("In flight", format!("{} of {}", service.in_flight, service.max_in_flight)),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use clients::channel::Target;
+use clients::channel::{IdentityMistake, Target};
 use clients::policy::{PolicyMistake, ServicePolicy};
 use engine::rpc::{Level, Method};
 
@@ -109,10 +109,15 @@ fn check_service(key: &str, service: &Service, note: &mut dyn FnMut(&str, String
         let known: Vec<String> = services::keys().into_iter().map(|known| format!("`{known}`")).collect();
         note(&path, format!("no contract has such a service; expected one of {}", known.join(", ")));
     }
-    if !service.address.is_empty()
-        && let Err(error) = service.address.parse::<Target>()
-    {
-        note(&format!("{path}.address"), error.to_string());
+    if !service.address.is_empty() {
+        match service.address.parse::<Target>() {
+            Ok(target) => {
+                for IdentityMistake { key, message } in services::identity::mistakes(service, &target) {
+                    note(&format!("{path}.{key}"), message);
+                }
+            }
+            Err(error) => note(&format!("{path}.address"), error.to_string()),
+        }
     }
     span(&format!("{path}.resolve_interval"), service.resolve_interval, SECOND..=HOUR, note);
     count(&format!("{path}.max_in_flight"), service.max_in_flight, 1..=1_000_000, note);

@@ -1,6 +1,7 @@
 //! Layers defaults, file, environment and flags, and reads them into one [`Configuration`], noting every mistake.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use config::{Config, ConfigError, FileFormat, Format, Source, Value, ValueKind};
@@ -24,13 +25,20 @@ pub struct Sources {
 }
 
 /// A configuration without mistakes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Loaded {
     pub configuration: Configuration,
     /// Things that are allowed but probably not meant.
     pub warnings: Vec<String>,
     /// The layers on top of each other, each value with its origin.
     pub(super) merged: Value,
+}
+
+impl fmt::Debug for Loaded {
+    /// Without the layers: secrets are in them as they were written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded").field("configuration", &self.configuration).finish_non_exhaustive()
+    }
 }
 
 /// Loads the configuration, or tells all its mistakes.

@@ -7,9 +7,9 @@ use config::{Config, Value, ValueKind};
 use super::load::find;
 use super::{Configuration, Loaded};
 
-const MASK: &str = "********";
+pub(super) const MASK: &str = "********";
 
-/// Words in the name of a key whose value is never shown.
+/// Words in the name of a key whose value is never shown, unless it is the path of a file.
 const SECRET_WORDS: [&str; 4] = ["password", "secret", "token", "credentials"];
 
 /// The configuration as a file that would have the same effect, apart from masked secrets.
@@ -46,10 +46,9 @@ fn table(text: &mut String, value: &Value, path: &mut Vec<String>, merged: &Valu
 }
 
 fn leaf(key: &str, value: &Value) -> String {
-    if SECRET_WORDS.iter().any(|word| key.contains(word)) {
-        return quoted(MASK);
-    }
+    let secret = SECRET_WORDS.iter().any(|word| key.contains(word)) && !key.ends_with("_file");
     match &value.kind {
+        ValueKind::String(text) if secret && !text.is_empty() => quoted(MASK),
         ValueKind::String(text) => quoted(text),
         other => other.to_string(),
     }
@@ -69,6 +68,10 @@ mod tests {
         let value = Value::new(None, "hunter2");
         assert_eq!(leaf("client_secret", &value), quoted(MASK));
         assert_eq!(leaf("password", &value), quoted(MASK));
-        assert_eq!(leaf("listen", &value), "\"hunter2\"");
+        for shown in ["listen", "token_file"] {
+            assert_eq!(leaf(shown, &value), "\"hunter2\"");
+        }
+        assert_eq!(leaf("allow_insecure_token", &Value::new(None, true)), "true");
+        assert_eq!(leaf("token", &Value::new(None, "")), "\"\"");
     }
 }

@@ -155,11 +155,11 @@ fn a_service_that_no_contract_knows_is_a_mistake() {
 
 #[test]
 fn an_address_must_be_http_with_a_port_and_nothing_else() {
-    for good in ["http://127.0.0.1:6001", "http://users.guras.svc:80", "http://[::1]:6001"] {
+    for good in ["http://127.0.0.1:6001", "https://users:443", "http://users.guras.svc:80", "http://[::1]:6001"] {
         from_flags(&[&format!("services.users.address={good}")]).unwrap();
     }
     for bad in
-        ["users:6001", "http://users", "https://users:1", "http://a:b@users:1", "http://users:1/x", "http://users:0"]
+        ["users:6001", "http://users", "ftp://users:1", "http://a:b@users:1", "http://users:1/x", "http://users:0"]
     {
         assert_eq!(paths(from_flags(&[&format!("services.users.address={bad}")])), ["services.users.address"], "{bad}");
     }
@@ -172,6 +172,42 @@ fn the_longest_pause_of_a_breaker_is_no_shorter_than_the_first() {
     assert!(mistakes.to_string().contains("services.users.breaker.max_pause: 1m is shorter than the pause 2m"));
     let loaded = from_environment(&[("ORCHESTRATOR__SERVICES__AI__RATE__CALLS", "30")]).unwrap();
     assert_eq!(loaded.configuration.services["ai"].rate.calls, 30);
+}
+
+#[test]
+fn mistakes_in_an_identity_are_told_by_their_keys() {
+    let file = file("nothing");
+    let file = file.path().display();
+    for (address, flags, expected) in [
+        ("https://users:1", vec![String::from("tls.ca_file=/nowhere")], "tls.ca_file"),
+        ("https://users:1", vec![format!("tls.ca_file={file}")], "tls.ca_file"),
+        ("https://users:1", vec![format!("tls.certificate_file={file}")], "tls.key_file"),
+        ("https://users:1", vec![String::from("tls.server_name=a b")], "tls.server_name"),
+        ("https://users:1", vec![String::from("token_file=/nowhere")], "token_file"),
+        ("https://users:1", vec![String::from("token=a b")], "token"),
+        ("https://users:1", vec![String::from("token=a"), format!("token_file={file}")], "token_file"),
+        ("http://users:1", vec![String::from("token=a")], "token"),
+        ("http://users:1", vec![String::from("tls.enabled=true")], "tls"),
+        ("http://users:1", vec![String::from("tls.server_name=users")], "tls"),
+    ] {
+        let flags = flags.iter().map(|flag| format!("services.users.{flag}"));
+        let flags: Vec<String> = flags.chain([format!("services.users.address={address}")]).collect();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        assert_eq!(paths(from_flags(&flags)), [format!("services.users.{expected}")], "{flags:?}");
+    }
+    let allowed = ["services.users.address=http://users:1", "services.users.token=a"];
+    from_flags(&[&allowed[..], &["services.users.allow_insecure_token=true"]].concat()).unwrap();
+}
+
+#[test]
+fn a_token_is_not_shown() {
+    let loaded = from_environment(&[("ORCHESTRATOR__SERVICES__USERS__TOKEN", "007")]).unwrap();
+    assert_eq!(loaded.configuration.services["users"].token.reveal(), "007");
+    let shown = show(&loaded);
+    assert!(shown.contains("token = \"********\"  # the environment"), "{shown}");
+    for shown in [shown, format!("{loaded:?}"), format!("{:?}", loaded.configuration)] {
+        assert!(!shown.contains("007"), "{shown}");
+    }
 }
 
 #[test]

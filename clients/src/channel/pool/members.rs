@@ -12,11 +12,13 @@ use crate::channel::connection::takes_requests;
 use crate::channel::dial::Peer;
 use crate::channel::endpoint::Endpoint;
 use crate::channel::frame::Frame;
+use crate::channel::identity::Identity;
 use crate::channel::state::{Connectivity, EndpointState};
 
 pub(crate) struct Members {
     service: Arc<str>,
     authority: Authority,
+    identity: Identity,
     /// Whether anybody has asked for an endpoint yet.
     begun: bool,
     members: Vec<Member>,
@@ -70,9 +72,9 @@ pub(crate) struct Change {
 }
 
 impl Members {
-    pub(crate) fn new(service: Arc<str>, authority: Authority, policy: BalancingPolicy) -> Self {
+    pub(crate) fn new(service: Arc<str>, authority: Authority, identity: Identity, policy: BalancingPolicy) -> Self {
         let (members, picker) = (Vec::new(), Picker::new(policy));
-        Self { service, authority, begun: false, members, picker, unresolved: None, errors: 0 }
+        Self { service, authority, identity, begun: false, members, picker, unresolved: None, errors: 0 }
     }
 
     /// All endpoints, in the order of the resolver.
@@ -206,7 +208,7 @@ impl Members {
     }
 
     fn endpoint(&self, peer: Peer) -> Arc<Endpoint> {
-        Endpoint::new(Arc::clone(&self.service), peer, self.authority.clone())
+        Endpoint::new(Arc::clone(&self.service), peer, &self.authority, self.identity.clone())
     }
 
     /// None for an endpoint that is none any more.
@@ -298,7 +300,12 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn of(peers: &[u16]) -> Members {
-        let mut members = Members::new("users".into(), Authority::from_static("users:1"), BalancingPolicy::RoundRobin);
+        let mut members = Members::new(
+            "users".into(),
+            Authority::from_static("users:1"),
+            Identity::default(),
+            BalancingPolicy::RoundRobin,
+        );
         members.replace(listed(peers));
         members
     }

@@ -16,8 +16,17 @@ use super::{error, level, time};
 
 /// A service and the number of runs that wait for it without memory.
 pub(in super::super) fn service(state: ServiceState, away: usize, now: Timestamp) -> Service {
-    let ServiceState { name, prefixes: packages, address, balancing, channel, gate, throttling, retry_millitokens } =
-        state;
+    let ServiceState {
+        name,
+        prefixes: packages,
+        address,
+        balancing,
+        channel,
+        gate,
+        throttling,
+        retry_millitokens,
+        identity_error,
+    } = state;
     let at = |seen: Instant| time(now.before(seen.elapsed()));
     let RateLimit { per_second, burst } = gate.rate.unwrap_or(RateLimit { per_second: 0.0, burst: 0 });
     let tokens = |millitokens: u32| f64::from(millitokens) / 1_000.0;
@@ -46,6 +55,7 @@ pub(in super::super) fn service(state: ServiceState, away: usize, now: Timestamp
         load_balancing: balancing.policy.to_string(),
         endpoints: channel.endpoints.into_iter().map(endpoint).collect(),
         methods: Vec::new(),
+        identity_error: identity_error.unwrap_or_default(),
     }
 }
 
