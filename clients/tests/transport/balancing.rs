@@ -172,12 +172,12 @@ async fn a_server_that_leaves_finishes_its_calls_and_gets_no_new_ones() {
     until(&services, &[Ready; 2]).await;
     servers[0].set_open(false);
     let held: Vec<_> = (0..2).map(|_| tokio::spawn(services.try_reserve(WRITE).unwrap().send(attempt(LONG)))).collect();
-    while servers[0].calls() == 0 {
+    while servers.iter().any(|server| server.seen() == 0) {
         tokio::task::yield_now().await;
     }
     servers[0].leave();
     until(&services, &[TransientFailure, Ready]).await;
-    servers[1].calls();
+    assert_eq!(servers.each_ref().map(Server::calls), [1, 1]);
     make(&services, 10).await;
     assert_eq!((servers[0].calls(), servers[1].calls()), (0, 10));
     servers[0].set_open(true);
