@@ -13,7 +13,7 @@ use super::connection::{self, Lost, Standing};
 use super::dial::Peer;
 use super::frame::Frame;
 use super::identity::Identity;
-use super::permits::Permit;
+use super::permits::{Permit, Permits};
 
 /// One address of a service.
 pub(crate) struct Endpoint {
@@ -21,13 +21,21 @@ pub(crate) struct Endpoint {
     peer: Peer,
     authority: Authority,
     identity: Identity,
+    /// Those of the channel, which each call to the endpoint holds one of.
+    permits: Arc<Permits>,
     in_flight: AtomicUsize,
 }
 
 impl Endpoint {
-    pub(crate) fn new(service: Arc<str>, peer: Peer, authority: &Authority, identity: Identity) -> Arc<Self> {
+    pub(crate) fn new(
+        service: Arc<str>,
+        peer: Peer,
+        authority: &Authority,
+        identity: Identity,
+        permits: Arc<Permits>,
+    ) -> Arc<Self> {
         let authority = identity.authority().unwrap_or(authority).clone();
-        Arc::new(Self { service, peer, authority, identity, in_flight: AtomicUsize::new(0) })
+        Arc::new(Self { service, peer, authority, identity, permits, in_flight: AtomicUsize::new(0) })
     }
 
     /// The name of the service, for logs.
@@ -88,24 +96,24 @@ impl Line {
 }
 
 /// A call in flight: its permit, and its place among the calls to an endpoint.
-pub(crate) struct Slot {
-    endpoint: Arc<Endpoint>,
-    _permit: Permit,
-}
+pub(crate) struct Slot(Arc<Endpoint>);
 
 impl Slot {
-    pub(crate) fn new(endpoint: Arc<Endpoint>, permit: Permit) -> Self {
+    /// The permit is one of those of the endpoint.
+    pub(crate) fn new(endpoint: Arc<Endpoint>, permit: Permit<'_>) -> Self {
+        permit.keep();
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { endpoint, _permit: permit }
+        Self(endpoint)
     }
 
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
+        &self.0
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.permits.give_back();
     }
 }

@@ -26,7 +26,7 @@ impl Permits {
         })
     }
 
-    pub(crate) async fn acquire(self: Arc<Self>) -> Permit {
+    pub(crate) async fn acquire(&self) -> Permit<'_> {
         // The semaphore is never closed, so there is always a permit to be had.
         if let Ok(permit) = self.semaphore.acquire().await {
             permit.forget();
@@ -34,9 +34,9 @@ impl Permits {
         Permit(self)
     }
 
-    pub(crate) fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
+    pub(crate) fn try_acquire(&self) -> Option<Permit<'_>> {
         self.semaphore.try_acquire().ok()?.forget();
-        Some(Permit(Arc::clone(self)))
+        Some(Permit(self))
     }
 
     /// Takes up what the peer said it allows on a connection.
@@ -62,7 +62,8 @@ impl Permits {
         (held.saturating_sub(self.semaphore.available_permits()), allowed)
     }
 
-    fn give_back(&self) {
+    /// A permit that was kept is free again.
+    pub(crate) fn give_back(&self) {
         let owed = self.debt.fetch_update(Ordering::AcqRel, Ordering::Acquire, |debt| debt.checked_sub(1));
         if owed.is_err() {
             self.semaphore.add_permits(1);
@@ -72,9 +73,16 @@ impl Permits {
 
 /// The right to have one call in flight.
 #[derive(Debug)]
-pub(crate) struct Permit(Arc<Permits>);
+pub(crate) struct Permit<'p>(&'p Permits);
 
-impl Drop for Permit {
+impl Permit<'_> {
+    /// Lets the holder give it back itself, with [`Permits::give_back`].
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.0.give_back();
     }

@@ -41,14 +41,18 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(name: &str, target: Target, config: ChannelConfig, balancing: Balancing) -> Self {
-        let name: Arc<str> = name.into();
-        let members =
-            Members::new(Arc::clone(&name), target.authority().clone(), config.identity.clone(), balancing.policy);
+        let (name, permits) = (Arc::from(name), Permits::new(config.max_in_flight));
+        let endpoint = {
+            let (name, permits) = (Arc::clone(&name), Arc::clone(&permits));
+            let (authority, identity) = (target.authority().clone(), config.identity.clone());
+            move |peer| Endpoint::new(Arc::clone(&name), peer, &authority, identity.clone(), Arc::clone(&permits))
+        };
+        let members = Members::new(balancing.policy, endpoint);
         Self {
             name,
             target,
             balancing,
-            permits: Permits::new(config.max_in_flight),
+            permits,
             config,
             members: Mutex::new(members),
             changed: Notify::new(),
@@ -73,7 +77,7 @@ impl Pool {
         &self.balancing
     }
 
-    pub(crate) fn permits(&self) -> &Arc<Permits> {
+    pub(crate) fn permits(&self) -> &Permits {
         &self.permits
     }
 
@@ -98,7 +102,7 @@ impl Pool {
     }
 
     /// The right to one call, where an endpoint is ready.
-    pub(crate) fn take(&self, permit: Permit) -> Option<Reserved> {
+    pub(crate) fn take(&self, permit: Permit<'_>) -> Option<Reserved> {
         let mut members = self.lock();
         let (endpoint, requests) = members.pick()?;
         // Counted before the next call chooses.

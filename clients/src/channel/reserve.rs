@@ -16,7 +16,6 @@ use super::balance::Balancing;
 use super::endpoint::Slot;
 use super::frame::Frame;
 use super::identity::Identity;
-use super::permits::Permits;
 use super::pool::{Outlook, Pool};
 use super::state::ChannelState;
 use super::target::Target;
@@ -65,7 +64,7 @@ impl Channel {
                 ready(pool, wait_for_ready).await?;
                 connected.store(true, Ordering::Relaxed);
                 // Only now it is known how many calls the peer allows.
-                let permit = Arc::clone(pool.permits()).acquire().await;
+                let permit = pool.permits().acquire().await;
                 if let Some(reserved) = pool.take(permit) {
                     return Ok(reserved);
                 }
@@ -83,7 +82,7 @@ impl Channel {
 
     /// The reservation, where an endpoint is connected and a permit is free.
     pub fn try_reserve(&self) -> Option<Reserved> {
-        let permit = Permits::try_acquire(self.0.pool.permits())?;
+        let permit = self.0.pool.permits().try_acquire()?;
         self.0.pool.take(permit)
     }
 

@@ -25,7 +25,6 @@ use super::{Received, Stored, Terms, exchange, headers};
 /// The service that a generated client is built over for one call. It can be called once.
 pub struct Seam(Kind);
 
-#[expect(clippy::large_enum_variant, reason = "a seam lives for one call, which a box would cost an allocation")]
 enum Kind {
     Once(Option<(Reserved, Attempt, Terms)>),
     Other(BoxService<Request<Body>, Response<Body>, Status>),

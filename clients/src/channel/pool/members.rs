@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use h2::client::SendRequest;
-use http::uri::Authority;
 use tokio::time::Instant;
 
 use crate::channel::balance::{BalancingPolicy, Picker, Ready};
@@ -12,13 +11,10 @@ use crate::channel::connection::takes_requests;
 use crate::channel::dial::Peer;
 use crate::channel::endpoint::Endpoint;
 use crate::channel::frame::Frame;
-use crate::channel::identity::Identity;
 use crate::channel::state::{Connectivity, EndpointState};
 
 pub(crate) struct Members {
-    service: Arc<str>,
-    authority: Authority,
-    identity: Identity,
+    endpoint: Box<dyn Fn(Peer) -> Arc<Endpoint> + Send + Sync>,
     /// Whether anybody has asked for an endpoint yet.
     begun: bool,
     members: Vec<Member>,
@@ -72,9 +68,13 @@ pub(crate) struct Change {
 }
 
 impl Members {
-    pub(crate) fn new(service: Arc<str>, authority: Authority, identity: Identity, policy: BalancingPolicy) -> Self {
+    /// None yet; `endpoint` makes one of an address.
+    pub(crate) fn new(
+        policy: BalancingPolicy,
+        endpoint: impl Fn(Peer) -> Arc<Endpoint> + Send + Sync + 'static,
+    ) -> Self {
         let (members, picker) = (Vec::new(), Picker::new(policy));
-        Self { service, authority, identity, begun: false, members, picker, unresolved: None, errors: 0 }
+        Self { endpoint: Box::new(endpoint), begun: false, members, picker, unresolved: None, errors: 0 }
     }
 
     /// All endpoints, in the order of the resolver.
@@ -108,7 +108,7 @@ impl Members {
             match before.iter().position(|member| *member.endpoint.peer() == peer) {
                 Some(at) => self.members.push(before.swap_remove(at)),
                 None => {
-                    let endpoint = self.endpoint(peer);
+                    let endpoint = (self.endpoint)(peer);
                     added.push(Arc::clone(&endpoint));
                     self.members.push(Member { endpoint, phase: Phase::Idle, error: None });
                 }
@@ -120,12 +120,8 @@ impl Members {
 
     /// Puts new endpoints in the place of all, so that what is still said of the old ones is not heard.
     pub(crate) fn renew(&mut self) {
-        for at in 0..self.members.len() {
-            let Some(peer) = self.members.get(at).map(|member| member.endpoint.peer().clone()) else { continue };
-            let endpoint = self.endpoint(peer);
-            if let Some(member) = self.members.get_mut(at) {
-                (member.endpoint, member.phase) = (endpoint, Phase::Idle);
-            }
+        for member in &mut self.members {
+            (member.endpoint, member.phase) = ((self.endpoint)(member.endpoint.peer().clone()), Phase::Idle);
         }
         self.rebuild();
     }
@@ -205,10 +201,6 @@ impl Members {
             last_error: error.as_ref().map(|error| error.text.clone()),
         });
         (self.connectivity(), endpoints.collect(), self.last_error())
-    }
-
-    fn endpoint(&self, peer: Peer) -> Arc<Endpoint> {
-        Endpoint::new(Arc::clone(&self.service), peer, &self.authority, self.identity.clone())
     }
 
     /// None for an endpoint that is none any more.
@@ -295,17 +287,19 @@ impl Phase {
 
 #[cfg(test)]
 mod tests {
+    use http::uri::Authority;
+
     use super::*;
+    use crate::channel::identity::Identity;
+    use crate::channel::permits::Permits;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn of(peers: &[u16]) -> Members {
-        let mut members = Members::new(
-            "users".into(),
-            Authority::from_static("users:1"),
-            Identity::default(),
-            BalancingPolicy::RoundRobin,
-        );
+        let (authority, permits) = (Authority::from_static("users:1"), Permits::new(1));
+        let mut members = Members::new(BalancingPolicy::RoundRobin, move |peer| {
+            Endpoint::new("users".into(), peer, &authority, Identity::default(), Arc::clone(&permits))
+        });
         members.replace(listed(peers));
         members
     }
