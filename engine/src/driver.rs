@@ -37,7 +37,7 @@ use flight::Flight;
 use inbox::Inbox;
 pub(crate) use inbox::expired;
 use orders::Promised;
-pub(crate) use orders::{Ordered, RunOrder};
+pub(crate) use orders::{Ordered, RunOrder, ended_by_force, no_back_off, terminated};
 pub(crate) use replay::created_fact;
 use step::OpenStep;
 use undoing::Undoing;
@@ -51,6 +51,7 @@ mod give_back;
 mod inbox;
 mod orders;
 mod outage;
+mod pausing;
 mod races;
 mod replay;
 mod step;
@@ -76,6 +77,8 @@ pub(crate) const GIVE_UP: u8 = 4;
 pub(crate) const LOST: u8 = 8;
 /// A message came.
 pub(crate) const MESSAGE: u8 = 32;
+/// An operator asked the run to stop.
+pub(crate) const PAUSE: u8 = 64;
 /// An operator asks for something that is answered once it is durable.
 const ORDERED: u8 = 16;
 
@@ -378,6 +381,9 @@ impl Driver {
         if self.handle.take_wish(MESSAGE) {
             self.look();
         }
+        if self.handle.wishes(PAUSE) && self.ending.is_none() && self.parked.is_none() && !self.undoing.reload {
+            self.pause();
+        }
         if self.handle.wishes(ORDERED) {
             self.take_orders();
         }
@@ -397,7 +403,7 @@ impl Driver {
     /// The next time at which something is due, on the wall clock.
     fn next_due(&self) -> Timestamp {
         let step = self.timers.first().map(|(at, _)| *at);
-        let deadline = self.ending.is_none().then_some(self.work_deadline());
+        let deadline = (self.ending.is_none() && !self.clock_stands()).then_some(self.work_deadline());
         [step, self.flush_at, deadline].into_iter().flatten().min().unwrap_or(Timestamp::from_micros(i64::MAX))
     }
 
@@ -421,7 +427,7 @@ impl Driver {
             self.flush = true;
             self.flush_at = None;
         }
-        if self.ending.is_none() && self.work_deadline() <= now {
+        if self.ending.is_none() && !self.clock_stands() && self.work_deadline() <= now {
             let failure = Failure::new(StatusCode::DeadlineExceeded, "the run's deadline has passed");
             self.end(State::Failed, Err(failure));
         }

@@ -28,12 +28,15 @@ mod decisions;
 mod drain;
 mod look;
 mod orders;
+mod retries;
 mod schedules;
 mod signals;
+mod steering;
 
 use away::Away;
 pub use drain::Drained;
 pub(crate) use look::journal_of;
+pub use retries::Again;
 pub use schedules::next_nominal;
 
 /// What an engine is made of.

@@ -419,6 +419,12 @@ impl Reader {
                     open.forgiven = open.attempts;
                 }
             }
+            Kind::BackOffSkipped(skipped) => {
+                let place = self.spoken_of(sequence, skipped.step, skipped.place)?;
+                if let Some(open) = self.history.open.get_mut(&(Arc::clone(&place.branch), place.position)) {
+                    open.retry_at = None;
+                }
+            }
             Kind::Ending(ending) => self.history.ending = Some(ending),
             Kind::Ended(ended) => self.history.ended = Some(ended),
             // Applied before the journal is read. A step that is made again has all its attempts before it.

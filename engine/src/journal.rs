@@ -57,6 +57,7 @@ impl Buffer {
                 Some(Kind::AttemptFailed(failed)) => std::slice::from_mut(&mut failed.step),
                 Some(Kind::StepSettled(settled)) => std::slice::from_mut(&mut settled.step),
                 Some(Kind::Decided(decided)) => std::slice::from_mut(&mut decided.step),
+                Some(Kind::BackOffSkipped(skipped)) => std::slice::from_mut(&mut skipped.step),
                 Some(Kind::Raced(raced)) => &mut raced.withdrawn,
                 _ => continue,
             };

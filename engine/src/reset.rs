@@ -201,6 +201,7 @@ impl Places {
                 Some(Kind::AttemptFailed(failed)) => (failed.step, failed.place.as_ref()),
                 Some(Kind::StepSettled(settled)) => (settled.step, settled.place.as_ref()),
                 Some(Kind::Decided(decided)) => (decided.step, None),
+                Some(Kind::BackOffSkipped(skipped)) => (skipped.step, skipped.place.as_ref()),
                 _ => continue,
             };
             let place = match (step, place) {

@@ -20,7 +20,9 @@ mod family;
 mod inbox;
 pub mod sqlite;
 
-pub use changes::{Amend, Asked, AuditEntry, Change, Command, ListAudit, Order, RequestKey};
+pub use changes::{
+    Amend, Asked, AuditEntry, Change, Command, ListAudit, Order, Pause, Paused, Purge, Purged, RequestKey,
+};
 pub use family::{Family, Parent, Report};
 pub use inbox::{Message, Signal};
 
@@ -63,6 +65,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Runs by filter, newest first.
     fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>>;
+
+    /// Removes ended runs that are old enough and not pinned, some at a time.
+    fn purge(&self, purge: Purge) -> Answer<Purged>;
+
+    /// Drops audit entries that are older than this, some at a time; says how many.
+    fn purge_audit(&self, before: Timestamp) -> Answer<u32>;
 
     /// The run that this request changed before. The id of another request is refused.
     fn answered(&self, change: Change) -> Answer<Option<Uuid>>;
@@ -110,6 +118,10 @@ pub struct RunRow {
     pub parent: Option<Uuid>,
     /// Why an operator asked the run to end; none where nobody did.
     pub cancel_requested: Option<String>,
+    /// The pause that an operator asked for; its state is PAUSED once nothing of the run is under way.
+    pub paused: Option<Paused>,
+    /// Whether retention leaves the run alone.
+    pub pinned: bool,
     /// Whether a replica holds the run.
     pub owned: bool,
 }

@@ -26,8 +26,10 @@ pub struct Detail {
     pub steps: Vec<StepView>,
     /// Messages that no wait has received yet, oldest first.
     pub inbox: Vec<Message>,
-    /// Paths of the steps that are left to undo, the next one first. Only where the run is ending.
+    /// Paths of the steps that are left to undo, the next one first. Only where the run is ending, or was terminated.
     pub to_undo: Vec<String>,
+    /// Paths of the steps of a terminated run of which nobody knows whether they happened.
+    pub uncertain: Vec<String>,
 }
 
 /// One journaled step.
@@ -57,6 +59,8 @@ pub struct StepView {
     pub failure: Option<Failure>,
     /// Whether an earlier attempt may have had the effect already.
     pub repeated: bool,
+    /// Whether nobody knows how the step ended.
+    pub in_doubt: bool,
     /// Path of the step that this one takes back.
     pub undoes: Option<String>,
     /// Whether the step was taken back.
@@ -104,7 +108,8 @@ pub fn path(branch: &str, name: &str, position: u32) -> String {
 
 impl Detail {
     pub(crate) fn read(row: RunRow, facts: Vec<stored::Fact>) -> Result<Self, JournalError> {
-        let to_undo = if row.status.ending_as.is_some() { left_to_undo(facts.clone())? } else { Vec::new() };
+        let left_open = row.status.ending_as.is_some() || row.status.state == State::Terminated;
+        let (to_undo, uncertain) = if left_open { left(facts.clone())? } else { Default::default() };
         let (facts, _) = crate::reset::apply(number(facts))?;
         let mut detail = Self {
             row,
@@ -115,6 +120,7 @@ impl Detail {
             steps: Vec::new(),
             inbox: Vec::new(),
             to_undo,
+            uncertain,
         };
         let mut reader = Reader::default();
         for (sequence, fact) in facts {
@@ -150,14 +156,19 @@ impl From<Detail> for Ended {
     }
 }
 
-/// Paths of the steps that an ending run has left to undo, the next one first.
-fn left_to_undo(facts: Vec<stored::Fact>) -> Result<Vec<String>, JournalError> {
+/// Paths of the steps that a run has left to undo, the next one first, and of those of which, after its end, nobody knows
+/// whether they happened.
+fn left(facts: Vec<stored::Fact>) -> Result<(Vec<String>, Vec<String>), JournalError> {
     let history = History::read(facts)?;
+    let terminated = history.ended.as_ref().is_some_and(|ended| ended.state() == stored::EndState::Terminated);
     let undoes = history
         .ending
         .is_some_and(|ending| matches!(ending.ending_as(), stored::EndState::Failed | stored::EndState::Cancelled));
-    let left = history.undoables.iter().rev().filter(|undoable| undoes && undoable.is_left());
-    Ok(left.map(|undoable| undoable.place.to_string()).collect())
+    let left = history.undoables.iter().rev().filter(|undoable| (undoes || terminated) && undoable.is_left());
+    let open = history.open.values().filter(|open| terminated && open.doubtful());
+    let mut uncertain: Vec<String> = open.map(|open| open.place.to_string()).collect();
+    uncertain.sort_unstable();
+    Ok((left.map(|undoable| undoable.place.to_string()).collect(), uncertain))
 }
 
 /// The step that a failed run failed at, and whether the service refused it (then it gets a new key).
@@ -227,6 +238,7 @@ impl Reader {
                 child: None,
                 failure: None,
                 repeated: false,
+                in_doubt: false,
                 undoes: None,
                 undone: false,
             });
@@ -253,6 +265,7 @@ impl Reader {
                 view.level = Some(level);
                 view.incarnation = started.incarnation;
                 view.attempts += 1;
+                view.in_doubt = true;
                 view.state = StepState::InFlight;
                 view.key = Some(started.key);
                 view.request = Some(started.request);
@@ -288,6 +301,7 @@ impl Reader {
                 }
                 let view = self.spoken_of(settled.step, settled.place, at);
                 view.attempts = view.attempts.max(settled.attempts);
+                view.in_doubt = settled.outcome == i32::from(stored::Outcome::Ambiguous);
                 view.ended_at = Some(at);
                 view.next_attempt_at = None;
                 view.repeated = settled.repeated;
@@ -355,6 +369,9 @@ impl Reader {
                 if decided.ask_again {
                     self.spoken_of(decided.step, None, at).state = StepState::BackingOff;
                 }
+            }
+            Kind::BackOffSkipped(skipped) => {
+                self.spoken_of(skipped.step, skipped.place, at).next_attempt_at = Some(at);
             }
             Kind::Created(_) | Kind::Ending(_) | Kind::Ended(_) | Kind::Reset(_) => {}
         }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use clients::orchestrator::admin::v1::audit_service_server::AuditServiceServer;
+use clients::orchestrator::admin::v1::bulk_service_server::BulkServiceServer;
 use clients::orchestrator::admin::v1::run_service_server::RunServiceServer;
 use clients::orchestrator::admin::v1::service_service_server::ServiceServiceServer;
 use clients::orchestrator::admin::v1::workflow_service_server::WorkflowServiceServer;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 mod audit_service;
+mod bulk_service;
 mod messages;
 mod pages;
 mod requests;
@@ -27,8 +29,9 @@ mod watch;
 mod workflow_service;
 
 /// Names of the services on the admin listener, for reflection.
-pub const SERVICES: [&str; 4] = [
+pub const SERVICES: [&str; 5] = [
     "orchestrator.admin.v1.AuditService",
+    "orchestrator.admin.v1.BulkService",
     "orchestrator.admin.v1.RunService",
     "orchestrator.admin.v1.WorkflowService",
     "orchestrator.admin.v1.ServiceService",
@@ -45,14 +48,16 @@ pub fn routes(
     max_message_bytes: usize,
     closing: CancellationToken,
 ) -> Routes {
-    let runs = RunServiceServer::new(run_service::Runs::new(engine.clone(), closing))
+    let runs = RunServiceServer::new(run_service::Runs::new(engine.clone(), closing.clone()))
         .max_decoding_message_size(max_message_bytes);
     let audit =
         AuditServiceServer::new(audit_service::Audit::new(engine.clone())).max_decoding_message_size(max_message_bytes);
     let services =
         ServiceServiceServer::new(service_service::ServicesShown::new(services, engine.clone(), clock.clone()))
             .max_decoding_message_size(max_message_bytes);
+    let bulk = bulk_service::Bulk::new(engine.clone(), clock.clone(), closing);
+    let bulk = BulkServiceServer::new(bulk).max_decoding_message_size(max_message_bytes);
     let workflows = WorkflowServiceServer::new(workflow_service::Workflows::new(engine, clock))
         .max_decoding_message_size(max_message_bytes);
-    Routes::new(runs).add_service(workflows).add_service(audit).add_service(services)
+    Routes::new(runs).add_service(workflows).add_service(audit).add_service(services).add_service(bulk)
 }

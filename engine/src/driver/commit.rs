@@ -257,6 +257,7 @@ impl Driver {
             (Some(_), Some(_)) => None,
             _ if self.draining() || self.undoing.reload => Some(self.shared.clock.now()),
             (Some(_), None) => step,
+            (None, Some(_)) if self.clock_stands() => None,
             (None, Some(_)) => Some(self.work_deadline()),
             (None, None) => Some(step.map_or(self.work_deadline(), |at| at.min(self.work_deadline()))),
         }
@@ -388,11 +389,14 @@ impl Driver {
         self.buffer.restore(&commit.entry[..length], learned);
         self.flush = true;
         self.row.control = row.control;
+        self.row.paused.clone_from(&row.paused);
         if row.messages > self.row.messages {
             self.look();
         }
         if row.cancel_requested.is_some() && self.ending.is_none() {
             self.cancel();
+        } else if self.ending.is_none() && (self.is_paused() || row.paused.is_some()) {
+            self.pause_or_resume();
         } else if self.ending.is_some() {
             // It began to end while the append was under way: what was not started then is not started now.
             self.drop_unsent();

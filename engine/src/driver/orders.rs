@@ -1,22 +1,49 @@
 //! What operators ask of a run in memory: done at once, answered when it is durable.
 
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
 use super::Driver;
-use super::step::{Phase, Work};
+use super::ending::Ending;
+use super::step::{Phase, Work, reference};
 use crate::decision::{Decision, Doubt, Verdict};
+use crate::failure::{Code, Failure};
+use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
 use crate::place::SlotId;
+use crate::state::State;
 use crate::store::{Change, RunRow};
 
 /// Something that an operator asks of one run.
 #[derive(Clone, Debug)]
 pub(crate) enum RunOrder {
     Resolve(Decision),
+    /// Makes the next attempt of one step, or of every one, without waiting for its time.
+    SkipBackOff(Option<String>),
+    /// Ends the run at once: nothing settles, nothing is undone.
+    Terminate,
 }
 
 /// Why the run does not do it.
 pub(crate) type Refused = String;
+
+/// The failure of a run that was ended by force.
+pub(crate) fn terminated() -> Failure {
+    Failure::new(Code::Aborted, "an operator terminated the run")
+}
+
+/// The last fact of a run that was ended by force.
+pub(crate) fn ended_by_force(failure: &Failure) -> stored::Ended {
+    let result = Some(stored::ended::Result::Failure(store_failure(failure)));
+    stored::Ended { state: stored::EndState::Terminated.into(), result }
+}
+
+pub(crate) fn no_back_off(path: Option<&str>) -> Refused {
+    match path {
+        Some(path) => format!("{path} does not wait for its next attempt"),
+        None => "no step waits for its next attempt".to_owned(),
+    }
+}
 
 /// An order on its way to a run in memory.
 #[derive(Debug)]
@@ -45,6 +72,8 @@ impl Driver {
         for Ordered { order, change, answer } in self.handle.take_orders() {
             let done = match &order {
                 RunOrder::Resolve(decision) => self.resolve(decision, &change),
+                RunOrder::SkipBackOff(step) => self.skip_back_off(step.as_deref()),
+                RunOrder::Terminate => self.terminate(),
             };
             match done {
                 Ok(()) => {
@@ -54,6 +83,44 @@ impl Driver {
                 Err(refused) => drop(answer.send(Err(refused))),
             }
         }
+    }
+
+    fn skip_back_off(&mut self, path: Option<&str>) -> Result<(), Refused> {
+        let waiting: Vec<SlotId> = self
+            .steps
+            .iter()
+            .filter(|(_, step)| matches!((&step.work, &step.phase), (Work::Call(_), Phase::Until(_))))
+            .filter(|(_, step)| path.is_none_or(|path| step.place.to_string() == path))
+            .map(|(slot, _)| *slot)
+            .collect();
+        if waiting.is_empty() {
+            return Err(no_back_off(path));
+        }
+        for slot in waiting {
+            let Some(step) = self.steps.get(&slot) else { continue };
+            let (step, place) = reference(step);
+            self.timers.retain(|(_, timed)| *timed != slot);
+            self.learn(Kind::BackOffSkipped(stored::BackOffSkipped { step, place }));
+            self.again(slot);
+        }
+        Ok(())
+    }
+
+    fn terminate(&mut self) -> Result<(), Refused> {
+        if self.ending.as_ref().is_some_and(|ending| ending.concluded) {
+            return Err("it has ended".to_owned());
+        }
+        self.code = None;
+        self.parked = None;
+        self.steps.clear();
+        self.held.clear();
+        self.timers.clear();
+        self.flights = FuturesUnordered::new();
+        self.undoing.reload = false;
+        let failure = terminated();
+        self.learn(Kind::Ended(ended_by_force(&failure)));
+        self.ending = Some(Ending { state: State::Terminated, result: Err(failure), concluded: true });
+        Ok(())
     }
 
     /// The open step with this path.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::code::Code;
-use super::{CANCEL, Driver, Exit, Handle};
+use super::{CANCEL, Driver, Exit, Handle, PAUSE};
 use crate::context::Context;
 use crate::engine::{Shared, journal_of};
 use crate::history::{History, Open, Past, Replay};
@@ -77,12 +77,15 @@ impl Driver {
         })?;
         let (limits, depth, clock) = (Arc::clone(&shared.limits), history.created.depth, shared.clock.clone());
         let scope = Scope::new(row.id, limits, workflow.signals, depth, clock, past);
-        let cancelled = row.cancel_requested.is_some();
+        let (cancelled, paused) = (row.cancel_requested.is_some(), row.paused.is_some());
         let mut driver = Self::new(shared, handle, workflow, row, input, scope);
         driver.find_inbox(std::mem::take(&mut history.returned), unread);
         driver.restore(history);
         if cancelled {
             driver.handle.wish(CANCEL);
+        }
+        if paused {
+            driver.handle.wish(PAUSE);
         }
         Ok(Box::new(driver))
     }
@@ -263,6 +266,8 @@ fn row_of(run: &NewRun) -> RunRow {
         messages: 0,
         parent: run.parent.map(|parent| parent.run),
         cancel_requested: None,
+        paused: None,
+        pinned: false,
         owned: true,
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{Engine, EngineError};
-use crate::driver::{Ordered, RunOrder};
+use crate::driver::{self, Ordered, RunOrder};
 use crate::journal_v1 as stored;
 use crate::store::{Amend, Asked, Change, Command, Order, RunRow};
 
@@ -69,10 +69,18 @@ impl Engine {
         if row.owned {
             return Err(EngineError::Conflict(run));
         }
-        let facts = self.facts(&row).await?;
-        let amend = self.amendment(&row, facts, order, &change.asked)?;
+        let amend = match order {
+            // Works for a journal that cannot be read, too.
+            RunOrder::Terminate => self.termination(&row, self.facts(&row).await.ok())?,
+            order => self.amendment(&row, self.facts(&row).await?, order, &change.asked)?,
+        };
+        let family = amend.family.clone();
         let row = self.command(run, change.clone(), Order::Amend(Box::new(amend))).await?;
         self.shared.due.notify_one();
+        if let Some(family) = family {
+            family.cancels.iter().for_each(|child| self.shared.tell(*child, driver::CANCEL));
+            family.report.iter().for_each(|report| self.shared.tell(report.parent, driver::MESSAGE));
+        }
         Ok(row)
     }
 
@@ -86,6 +94,8 @@ impl Engine {
     ) -> Result<Amend, EngineError> {
         match order {
             RunOrder::Resolve(decision) => self.resolution(row, facts, decision, asked),
+            RunOrder::SkipBackOff(step) => self.no_pause(row, facts, step.as_deref()),
+            RunOrder::Terminate => self.termination(row, Some(facts)),
         }
     }
 

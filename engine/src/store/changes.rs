@@ -54,7 +54,7 @@ pub struct Command {
     pub order: Order,
 }
 
-/// What a command does. Every one but `Pin` and `Signal` bumps the run's control version.
+/// What a command does. Those that steer a run bump its control version.
 #[derive(Clone, Debug)]
 pub enum Order {
     /// Asks the run to end. One that nobody holds becomes due at once.
@@ -62,8 +62,56 @@ pub enum Order {
     /// Puts a message into the run's inbox. The run looks at it before it is given back, and becomes due where nobody
     /// holds it and it waits for the message.
     Signal(Signal),
+    /// Stops a run. Where nobody holds it, it is PAUSED at once.
+    Pause(Pause),
+    /// Lets a paused run go on.
+    Resume,
+    /// Keeps a run from retention, or no more.
+    Pin(bool),
+    /// Removes a run that has ended, its journal and its messages.
+    Delete,
     /// Adds facts to a run that nobody holds and moves its row, if both are what whoever asks has seen.
     Amend(Box<Amend>),
+}
+
+/// How a run is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Whether the run's deadline moves by the time that the pause takes.
+    pub stops_clock: bool,
+    /// When its deadline ends a run whose clock goes on.
+    pub wake_at: Timestamp,
+}
+
+/// A run that an operator stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paused {
+    pub at: Timestamp,
+    pub reason: String,
+    pub stops_clock: bool,
+}
+
+/// Which ended runs are removed at once: those of one workflow and end, the oldest first.
+#[derive(Clone, Debug)]
+pub struct Purge {
+    pub workflow: String,
+    pub state: super::State,
+    /// Only runs that ended before this.
+    pub ended_before: Timestamp,
+    /// Only runs with a larger id: where the last call stopped.
+    pub after: Option<Uuid>,
+    /// How many runs are looked at, at most,
+    pub runs: u32,
+    /// and after how many facts of those that are removed no more are.
+    pub facts: u64,
+}
+
+/// What a purge did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    pub runs: u32,
+    /// Where to go on; none where nothing more can be old enough.
+    pub next: Option<Uuid>,
 }
 
 /// Facts that are added from outside, and where they leave the run.
@@ -77,6 +125,8 @@ pub struct Amend {
     /// The move to it must be in the table of moves.
     pub status: Status,
     pub deadline: Timestamp,
+    /// What an end by force does to the run's children and its parent.
+    pub family: Option<Box<super::Family>>,
 }
 
 /// What is kept of a change, longer than its run.

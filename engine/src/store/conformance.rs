@@ -29,6 +29,7 @@ mod commands;
 mod families;
 mod messaging;
 mod reading;
+mod steering;
 mod ticking;
 
 /// Makes the stores that the tests work on.
@@ -140,6 +141,15 @@ sentences! {
         runs_are_listed_newest_first_in_pages
         runs_are_listed_by_workflow_and_state
         what_is_not_there_is_none
+    }
+    steering {
+        a_run_that_nobody_holds_is_paused_at_once
+        a_run_that_is_held_hears_of_a_pause_with_its_next_start
+        what_does_not_go_on_is_not_paused
+        only_an_ended_run_is_deleted_with_all_that_belongs_to_it
+        old_ends_are_purged_in_batches_and_pinned_runs_stay
+        young_ends_and_long_journals_wait_for_a_later_purge
+        old_audit_entries_are_dropped
     }
     ticking {
         a_tick_starts_its_run_once

@@ -15,10 +15,11 @@ use uuid::Uuid;
 
 use super::{
     Answer, Append, Appended, AuditEntry, Change, ClaimRuns, Claimed, Command, Created, JournalEntry, ListAudit,
-    ListRuns, Message as Received, NewRun, Order, RunRow, Schedule, ScheduleRow, Store, StoreError, Tick, Ticked,
+    ListRuns, Message as Received, NewRun, Order, Purge, Purged, RunRow, Schedule, ScheduleRow, Store, StoreError,
+    Tick, Ticked,
 };
 use crate::claim::Claim;
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 use database::{Database, Settings};
 use job::{Operation, job};
 use place::Place;
@@ -40,6 +41,7 @@ mod inline;
 mod job;
 mod migrations;
 mod place;
+mod purges;
 mod readers;
 mod reads;
 mod requests;
@@ -208,7 +210,7 @@ impl Store for Sqlite {
         let bytes = match &command.order {
             Order::Signal(signal) => signal.payload.len(),
             Order::Amend(amend) => amend.entry.len(),
-            Order::Cancel => 0,
+            _ => 0,
         };
         self.write(command, bytes, commands::command)
     }
@@ -236,6 +238,14 @@ impl Store for Sqlite {
 
     fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>> {
         self.read(filter, reads::list)
+    }
+
+    fn purge(&self, purge: Purge) -> Answer<Purged> {
+        self.write(purge, 0, purges::purge)
+    }
+
+    fn purge_audit(&self, before: Timestamp) -> Answer<u32> {
+        self.write(before, 0, purges::audit)
     }
 
     fn answered(&self, change: Change) -> Answer<Option<Uuid>> {

@@ -15,7 +15,8 @@ use crate::limits::Limits;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
     Answer, Append, Appended, Asked, AuditEntry, Change, ClaimRuns, Claimed, Command, Created, JournalEntry, ListAudit,
-    ListRuns, Message as Received, NewRun, RequestKey, RunRow, Schedule, ScheduleRow, Store, StoreError, Tick, Ticked,
+    ListRuns, Message as Received, NewRun, Purge, Purged, RequestKey, RunRow, Schedule, ScheduleRow, Store, StoreError,
+    Tick, Ticked,
 };
 use crate::time::{Clock, Timestamp};
 use crate::view::Detail;
@@ -292,6 +293,14 @@ impl Store for ProbedStore {
 
     fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>> {
         self.store.list(filter)
+    }
+
+    fn purge(&self, purge: Purge) -> Answer<Purged> {
+        self.write("before purge", "purged", |store| store.purge(purge))
+    }
+
+    fn purge_audit(&self, before: Timestamp) -> Answer<u32> {
+        self.store.purge_audit(before)
     }
 
     fn answered(&self, change: Change) -> Answer<Option<Uuid>> {

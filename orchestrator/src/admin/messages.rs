@@ -4,9 +4,9 @@ use bytes::Bytes;
 use clients::google::rpc;
 use clients::methods::MethodEntry;
 use clients::orchestrator::admin::v1::{
-    AuditEntry, PendingSignal, Run, RunState, Schedule, Signal, Step, Workflow, step,
+    AuditEntry, PendingSignal, RetriedStep, Run, RunState, Schedule, Signal, Step, Workflow, step,
 };
-use engine::engine::{Ended, next_nominal};
+use engine::engine::{Again, Ended, next_nominal};
 use engine::failure::Failure;
 use engine::rpc::Level;
 use engine::signal::SignalType;
@@ -49,6 +49,10 @@ pub(super) fn run(row: RunRow) -> Run {
         epoch: i64::try_from(row.epoch).unwrap_or(i64::MAX),
         parent_run_id: row.parent.map(|parent| parent.to_string()).unwrap_or_default(),
         cancel_reason: row.cancel_requested.unwrap_or_default(),
+        pause_time: row.paused.as_ref().map(|paused| time(paused.at)),
+        clock_stopped: row.paused.as_ref().is_some_and(|paused| paused.stops_clock),
+        pause_reason: row.paused.map(|paused| paused.reason).unwrap_or_default(),
+        pinned: row.pinned,
         ..Run::default()
     }
 }
@@ -68,6 +72,7 @@ pub(super) fn detailed(detail: Detail, types: Types<'_>, max_steps: usize) -> Ru
     run.output = payload(types.map(|types| types.output_type.as_str()), detail.output.as_ref());
     set_failure(&mut run, detail.failure.as_ref());
     run.steps_to_undo = detail.to_undo;
+    run.uncertain_steps = detail.uncertain;
     let mut budget = PAYLOAD_BUDGET;
     let signals = detail.inbox.iter().filter(|message| message.name != Message::CHILD_ENDED);
     run.pending_signals = signals.map(|message| pending_signal(message, types, &mut budget)).collect();
@@ -225,6 +230,17 @@ fn schedule(row: &ScheduleRow, now: Timestamp) -> Schedule {
         next_time: Some(time(next_nominal(row.schedule.interval, now))),
         last_time: row.high_water.map(time),
         last_run_id: row.last_run.map(|run| run.to_string()).unwrap_or_default(),
+    }
+}
+
+/// A step that a retry makes again.
+pub(super) fn retried(again: Again) -> RetriedStep {
+    RetriedStep {
+        path: again.path,
+        method: if again.level.is_some() { again.name } else { String::new() },
+        level: again.level.map(level).unwrap_or_default().to_owned(),
+        has_side_effects: again.level.is_some_and(Level::has_effects),
+        new_key: again.new_key,
     }
 }
 

@@ -8,6 +8,7 @@ use clients::orchestrator::admin::v1::start_run_request::InputForm;
 use clients::orchestrator::admin::v1::{RunState, RunView, StartRunRequest};
 use engine::state::State;
 use engine::store::{Asked, RequestKey};
+use engine::time::Timestamp;
 use prost::Message;
 use prost_reflect::MessageDescriptor;
 use sha2::{Digest, Sha256};
@@ -79,7 +80,7 @@ impl Violations {
         self.bounded("max_steps", asked, DEFAULT_STEPS, MAX_STEPS)
     }
 
-    fn bounded(&mut self, field: &str, asked: i32, default: u32, most: u32) -> u32 {
+    pub(super) fn bounded(&mut self, field: &str, asked: i32, default: u32, most: u32) -> u32 {
         match u32::try_from(asked) {
             Ok(0) => default,
             Ok(asked) => asked.min(most),
@@ -116,6 +117,16 @@ impl Violations {
             }
         }
         states
+    }
+
+    /// A time between the years 1 and 9999; none where the field is not set.
+    pub(super) fn time(&mut self, field: &str, value: Option<prost_types::Timestamp>) -> Option<Timestamp> {
+        let value = value?;
+        let known = jiff::Timestamp::new(value.seconds, value.nanos).ok();
+        if known.is_none() {
+            self.note(field, "expected a time between the years 1 and 9999");
+        }
+        known.map(|time| Timestamp::from_micros(time.as_microsecond()))
     }
 
     /// A duration between zero and `most`; none where the field is not set.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use clients::orchestrator::admin::v1::run_service_server::RunService;
 use clients::orchestrator::admin::v1::{
-    CancelRunRequest, GetRunRequest, ListRunsRequest, ListRunsResponse, ResolveStepRequest, RetryRunRequest, Run,
-    SignalRunRequest, StartRunRequest, WatchRunRequest,
+    CancelRunRequest, DeleteRunRequest, GetRunRequest, ListRunsRequest, ListRunsResponse, PauseRunRequest,
+    PinRunRequest, PreviewRetryRequest, PreviewRetryResponse, ResolveStepRequest, ResumeRunRequest, RetryRunRequest,
+    Run, SignalRunRequest, SkipBackOffRequest, StartRunRequest, TerminateRunRequest, UnpinRunRequest, WatchRunRequest,
 };
 use engine::engine::{Engine, EngineError, Start};
 use engine::store::{ListRuns, RunRow};
@@ -65,10 +66,31 @@ impl Runs {
         Box::pin(self.row(id)).await.map(messages::run)
     }
 
+    /// Does what an operator asks of one run, and answers with the run.
+    async fn steer<F>(&self, work: impl FnOnce(Engine) -> F) -> Result<Response<Run>, Status>
+    where
+        F: Future<Output = Result<RunRow, EngineError>> + Send + 'static,
+    {
+        let row = to_the_end(work(self.engine.clone())).await?;
+        Ok(Response::new(messages::run(row)))
+    }
+
     async fn row(&self, id: Uuid) -> Result<RunRow, Status> {
         let row = self.engine.store().run(id).await.map_err(|error| status::from_engine(EngineError::Store(error)))?;
         row.ok_or_else(|| status::from_engine(EngineError::NotFound(id)))
     }
+}
+
+/// Reads what every request to steer a run has: which run, who asks and why, and the rest of it.
+macro_rules! steering {
+    ($request:expr) => {{
+        let (metadata, _, mut request) = $request.into_parts();
+        let mut violations = Violations::default();
+        let run = violations.run_id(&request.run_id);
+        let request_id = std::mem::take(&mut request.request_id);
+        let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
+        violations.or((run, asked, request))?
+    }};
 }
 
 /// Runs to its end what a caller asked for, also where the caller goes away in the meantime.
@@ -149,15 +171,8 @@ impl RunService for Runs {
     }
 
     async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Result<Response<Run>, Status> {
-        let (metadata, _, mut request) = request.into_parts();
-        let mut violations = Violations::default();
-        let id = violations.run_id(&request.run_id);
-        let request_id = std::mem::take(&mut request.request_id);
-        let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
-        violations.or(())?;
-        let engine = self.engine.clone();
-        let row = to_the_end(async move { engine.cancel(id, asked).await }).await?;
-        Ok(Response::new(messages::run(row)))
+        let (run, asked, _) = steering!(request);
+        self.steer(|engine| async move { engine.cancel(run, asked).await }).await
     }
 
     async fn signal_run(&self, request: Request<SignalRunRequest>) -> Result<Response<Run>, Status> {
@@ -184,15 +199,64 @@ impl RunService for Runs {
     }
 
     async fn retry_run(&self, request: Request<RetryRunRequest>) -> Result<Response<Run>, Status> {
-        let (metadata, _, mut request) = request.into_parts();
+        let (run, asked, request) = steering!(request);
+        self.steer(|engine| async move {
+            match request.from_step.as_str() {
+                "" => engine.retry(run, asked).await,
+                step => engine.retry_from(run, step, asked).await,
+            }
+        })
+        .await
+    }
+
+    async fn preview_retry(
+        &self,
+        request: Request<PreviewRetryRequest>,
+    ) -> Result<Response<PreviewRetryResponse>, Status> {
+        let request = request.into_inner();
         let mut violations = Violations::default();
-        let id = violations.run_id(&request.run_id);
-        let request_id = std::mem::take(&mut request.request_id);
-        let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
+        let run = violations.run_id(&request.run_id);
         violations.or(())?;
+        let step = Some(request.from_step.as_str()).filter(|step| !step.is_empty());
+        let again = self.engine.preview_retry(run, step).await.map_err(status::from_engine)?;
+        Ok(Response::new(PreviewRetryResponse { steps: again.into_iter().map(messages::retried).collect() }))
+    }
+
+    async fn pause_run(&self, request: Request<PauseRunRequest>) -> Result<Response<Run>, Status> {
+        let (run, asked, request) = steering!(request);
+        self.steer(|engine| async move { engine.pause(run, request.stop_clock, asked).await }).await
+    }
+
+    async fn resume_run(&self, request: Request<ResumeRunRequest>) -> Result<Response<Run>, Status> {
+        let (run, asked, _) = steering!(request);
+        self.steer(|engine| async move { engine.resume(run, asked).await }).await
+    }
+
+    async fn skip_back_off(&self, request: Request<SkipBackOffRequest>) -> Result<Response<Run>, Status> {
+        let (run, asked, request) = steering!(request);
+        let step = Some(request.step).filter(|step| !step.is_empty());
+        self.steer(|engine| async move { engine.skip_back_off(run, step, asked).await }).await
+    }
+
+    async fn terminate_run(&self, request: Request<TerminateRunRequest>) -> Result<Response<Run>, Status> {
+        let (run, asked, _) = steering!(request);
+        self.steer(|engine| async move { engine.terminate(run, asked).await }).await
+    }
+
+    async fn delete_run(&self, request: Request<DeleteRunRequest>) -> Result<Response<()>, Status> {
+        let (run, asked, _) = steering!(request);
         let engine = self.engine.clone();
-        let row = to_the_end(async move { engine.retry(id, asked).await }).await?;
-        Ok(Response::new(messages::run(row)))
+        to_the_end(async move { engine.delete(run, asked).await }).await.map(Response::new)
+    }
+
+    async fn pin_run(&self, request: Request<PinRunRequest>) -> Result<Response<Run>, Status> {
+        let (run, asked, _) = steering!(request);
+        self.steer(|engine| async move { engine.pin(run, true, asked).await }).await
+    }
+
+    async fn unpin_run(&self, request: Request<UnpinRunRequest>) -> Result<Response<Run>, Status> {
+        let (run, asked, _) = steering!(request);
+        self.steer(|engine| async move { engine.pin(run, false, asked).await }).await
     }
 
     async fn resolve_step(&self, request: Request<ResolveStepRequest>) -> Result<Response<Run>, Status> {

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use clients::channel::{self, Direct};
 use clients::orchestrator::admin::v1::audit_service_client::AuditServiceClient;
+use clients::orchestrator::admin::v1::bulk_service_client::BulkServiceClient;
 use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
 use clients::orchestrator::admin::v1::service_service_client::ServiceServiceClient;
 use clients::orchestrator::admin::v1::workflow_service_client::WorkflowServiceClient;
@@ -44,6 +45,10 @@ impl Server {
 
     pub(super) fn workflows(&self) -> Result<WorkflowServiceClient<Connection>, CommandError> {
         Ok(WorkflowServiceClient::new(self.connect()?).max_decoding_message_size(MAX_ANSWER))
+    }
+
+    pub(super) fn bulk(&self) -> Result<BulkServiceClient<Connection>, CommandError> {
+        Ok(BulkServiceClient::new(self.connect()?).max_decoding_message_size(MAX_ANSWER))
     }
 
     pub(super) fn audit(&self) -> Result<AuditServiceClient<Connection>, CommandError> {

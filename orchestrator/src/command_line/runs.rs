@@ -6,6 +6,7 @@ use clients::orchestrator::admin::v1::{Run, RunState};
 use super::exit::CommandError;
 use super::{Exit, Terminal};
 
+mod bulk;
 mod cancel;
 mod input;
 mod list;
@@ -14,6 +15,7 @@ mod retry;
 mod show;
 mod signal;
 mod start;
+mod steer;
 mod watch;
 
 #[derive(Debug, Subcommand)]
@@ -32,6 +34,22 @@ pub(super) enum Runs {
     Signal(signal::SignalRun),
     /// Go on with a failed or blocked run from the step that failed.
     Retry(retry::RetryRun),
+    /// Stop a run: it starts nothing new, and what is in flight settles.
+    Pause(steer::Pause),
+    /// Let a paused run go on.
+    Resume(steer::Steer),
+    /// Make the next attempt of steps in back-off now.
+    SkipBackOff(steer::SkipBackOff),
+    /// End a run at once: nothing settles and nothing is undone.
+    Terminate(steer::Steer),
+    /// Remove a run that has ended.
+    Delete(steer::Steer),
+    /// Keep a run from retention.
+    Pin(steer::Steer),
+    /// Leave a run to retention again.
+    Unpin(steer::Steer),
+    /// Do one thing to every run that a filter finds; exits with 1 where it was not done to all of them.
+    Bulk(bulk::Bulk),
     /// Decide what became of a call that may or may not have happened; then the run goes on.
     Resolve(resolve::ResolveStep),
 }
@@ -46,6 +64,14 @@ impl Runs {
             Self::Cancel(cancel) => cancel.run(terminal).await.map(|()| Exit::Ok),
             Self::Signal(signal) => signal.run(terminal).await.map(|()| Exit::Ok),
             Self::Retry(retry) => retry.run(terminal).await.map(|()| Exit::Ok),
+            Self::Pause(pause) => pause.run(terminal).await.map(|()| Exit::Ok),
+            Self::Resume(steer) => steer.run(steer::Verb::Resume, terminal).await.map(|()| Exit::Ok),
+            Self::SkipBackOff(skip) => skip.run(terminal).await.map(|()| Exit::Ok),
+            Self::Terminate(steer) => steer.run(steer::Verb::Terminate, terminal).await.map(|()| Exit::Ok),
+            Self::Delete(steer) => steer.run(steer::Verb::Delete, terminal).await.map(|()| Exit::Ok),
+            Self::Pin(steer) => steer.run(steer::Verb::Pin, terminal).await.map(|()| Exit::Ok),
+            Self::Unpin(steer) => steer.run(steer::Verb::Unpin, terminal).await.map(|()| Exit::Ok),
+            Self::Bulk(bulk) => bulk.run(terminal).await,
             Self::Resolve(resolve) => resolve.run(terminal).await.map(|()| Exit::Ok),
         }
     }

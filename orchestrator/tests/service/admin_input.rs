@@ -165,7 +165,11 @@ async fn send(
     errors.extend(runs.watch_run(WatchRunRequest { run_id: run_id.clone(), view, max_steps: number }).await.err());
     let cancel = CancelRunRequest { run_id: run_id.clone(), request_id: request_id.clone(), reason: other.clone() };
     errors.extend(runs.cancel_run(cancel).await.err());
-    errors.extend(runs.retry_run(RetryRunRequest { run_id, request_id, reason: other.clone() }).await.err());
+    errors.extend(
+        runs.retry_run(RetryRunRequest { run_id, request_id, reason: other.clone(), from_step: other.clone() })
+            .await
+            .err(),
+    );
     errors.extend(workflows.get_workflow(GetWorkflowRequest { workflow: other.clone() }).await.err());
     let list = ListWorkflowsRequest { page_size: number, page_token: other };
     errors.extend(workflows.list_workflows(list).await.err());

@@ -9,4 +9,5 @@ mod process;
 mod runs;
 mod services;
 mod signals;
+mod steering;
 mod support;

@@ -105,6 +105,7 @@ async fn a_failed_run_names_its_error_and_step_and_can_be_retried() {
         run_id: run.run_id.clone(),
         request_id: Uuid::new_v4().to_string(),
         reason: String::from("once more"),
+        ..RetryRunRequest::default()
     };
     let retried = world.runs().await.retry_run(retry).await.unwrap().into_inner();
     assert_eq!(retried.run_id, run.run_id);

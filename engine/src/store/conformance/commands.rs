@@ -114,6 +114,7 @@ fn reopening() -> Amend {
         facts: 1,
         status: Status { wake_at: Some(now()), steps: 4, ..status(State::Pending) },
         deadline: now().after(90 * MINUTE),
+        family: None,
     }
 }
 

@@ -4,19 +4,35 @@ use rusqlite::params;
 
 use super::database::Database;
 use super::job::Fault;
-use super::{audit, inbox, requests, rows, runs};
+use super::{audit, family, inbox, purges, requests, rows, runs};
 use crate::state::State;
-use crate::store::{Amend, Command, Order, RunRow, StoreError};
+use crate::store::{Amend, Command, Order, Pause, RunRow, StoreError};
 
 pub(super) fn command(db: &mut Database, command: &Command) -> Result<RunRow, Fault> {
     if let Some(run) = requests::find(&db.connection, &command.change)? {
         return rows::get(&db.connection, run);
     }
     let row = rows::get(&db.connection, command.run)?;
+    if matches!(command.order, Order::Delete) {
+        if !row.status.state.is_end() {
+            return Err(StoreError::Precondition { run: row.id, state: row.status.state }.into());
+        }
+        // Before the run is gone: the entry names its workflow.
+        audit::keep(db, &command.change, command.run)?;
+        purges::remove(db, command.run)?;
+        return Ok(row);
+    }
     match &command.order {
         Order::Signal(signal) => inbox::signal(db, command, &row, signal)?,
         Order::Cancel => cancel(db, command, &row)?,
-        Order::Amend(amend) => self::amend(db, command, &row, amend)?,
+        Order::Pause(how) => pause(db, command, &row, *how)?,
+        Order::Resume => resume(db, command, &row)?,
+        Order::Pin(pinned) => pin(db, &row, *pinned)?,
+        Order::Delete => {}
+        Order::Amend(amend) => {
+            self::amend(db, command, &row, amend)?;
+            family::carry(db, amend.family.as_deref())?;
+        }
     }
     audit::keep(db, &command.change, command.run)?;
     rows::get(&db.connection, command.run)
@@ -35,7 +51,7 @@ fn cancel(db: &Database, command: &Command, row: &RunRow) -> Result<(), Fault> {
                              updated_at = ?3,
                              wake_at = CASE WHEN owner = ?4 THEN wake_at ELSE ?5 END,
                              due_at = CASE WHEN owner = ?4 THEN NULL ELSE ?5 END,
-                             owner = CASE WHEN owner = ?4 THEN owner END
+                             owner = CASE WHEN owner = ?4 THEN owner END, paused_at = NULL
              WHERE id = ?1",
         )?
         .execute(params![
@@ -45,6 +61,75 @@ fn cancel(db: &Database, command: &Command, row: &RunRow) -> Result<(), Fault> {
             db.owner.generation,
             command.now.as_micros(),
         ])?;
+    Ok(())
+}
+
+/// A run that is held stops by itself, and says so once nothing of it is under way.
+fn pause(db: &Database, command: &Command, row: &RunRow, how: Pause) -> Result<(), Fault> {
+    let state = row.status.state;
+    if row.paused.is_some() {
+        return Ok(());
+    }
+    if !state.may_become(State::Paused) || row.cancel_requested.is_some() {
+        return Err(StoreError::Precondition { run: row.id, state }.into());
+    }
+    let wake_at = (!how.stops_clock).then_some(how.wake_at);
+    let (state, wake_at, due_at) = match row.owned {
+        true => (state, row.status.wake_at, None),
+        false => (State::Paused, wake_at, wake_at),
+    };
+    db.connection
+        .prepare_cached(
+            "UPDATE runs SET paused_at = ?2, pause_reason = ?3, pause_stops_clock = ?4, control = control + 1,
+                             updated_at = ?5, state = ?6, wake_at = ?7, due_at = ?8,
+                             reason = CASE WHEN ?9 THEN reason ELSE '' END, owner = CASE WHEN ?9 THEN owner END
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            row.id.as_bytes(),
+            command.now.as_micros(),
+            command.change.asked.reason,
+            how.stops_clock,
+            db.now.as_micros(),
+            state as u8,
+            rows::micros(wake_at),
+            rows::micros(due_at),
+            row.owned,
+        ])?;
+    Ok(())
+}
+
+fn resume(db: &Database, command: &Command, row: &RunRow) -> Result<(), Fault> {
+    let state = row.status.state;
+    let Some(paused) = row.paused.as_ref().filter(|_| !state.is_end()) else {
+        return Err(StoreError::Precondition { run: row.id, state }.into());
+    };
+    let stood = if paused.stops_clock { command.now.since(paused.at) } else { std::time::Duration::ZERO };
+    // A run that is held hears of it when it is given back.
+    let due = (!row.owned).then_some(command.now.as_micros());
+    db.connection
+        .prepare_cached(
+            "UPDATE runs SET paused_at = NULL, control = control + 1, updated_at = ?2, deadline = ?3,
+                             state = CASE WHEN ?4 IS NULL THEN state ELSE ?5 END,
+                             wake_at = coalesce(?4, wake_at), due_at = ?4
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            row.id.as_bytes(),
+            db.now.as_micros(),
+            row.deadline.after(stood).as_micros(),
+            due,
+            State::Pending as u8,
+        ])?;
+    Ok(())
+}
+
+fn pin(db: &Database, row: &RunRow, pinned: bool) -> Result<(), Fault> {
+    db.connection.prepare_cached("UPDATE runs SET pinned = ?2, updated_at = ?3 WHERE id = ?1")?.execute(params![
+        row.id.as_bytes(),
+        pinned,
+        db.now.as_micros()
+    ])?;
     Ok(())
 }
 
@@ -66,6 +151,7 @@ fn amend(db: &Database, command: &Command, row: &RunRow, amend: &Amend) -> Resul
             "UPDATE runs SET state = ?2, reason = ?3, ending_as = ?4, wake_at = ?5, due_at = ?6, steps = ?7,
                              error_code = ?8, error_message = ?9, ended_at = ?10, deadline = ?11, sequence = ?12,
                              cancel_requested = CASE WHEN ?13 THEN NULL ELSE cancel_requested END,
+                             paused_at = CASE WHEN ?2 = 5 THEN paused_at END,
                              owner = NULL, control = control + 1, updated_at = ?14
              WHERE id = ?1",
         )?

@@ -7,13 +7,13 @@ use super::database::Database;
 use super::job::Fault;
 use super::{inbox, rows, runs};
 use crate::state::State;
-use crate::store::{Append, Message};
+use crate::store::{Family, Message};
 
 /// Why a run is asked to end whose parent ends.
 const REASON: &str = "its parent run ended";
 
-pub(super) fn carry(db: &mut Database, append: &Append) -> Result<(), Fault> {
-    let Some(family) = &append.family else { return Ok(()) };
+pub(super) fn carry(db: &mut Database, family: Option<&Family>) -> Result<(), Fault> {
+    let Some(family) = family else { return Ok(()) };
     for child in &family.children {
         runs::insert(db, child)?;
     }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::job::Fault;
 use crate::state::State;
-use crate::store::{Origin, RunRow, Status};
+use crate::store::{Origin, Paused, RunRow, Status};
 use crate::time::Timestamp;
 
 /// `SELECT` of whole rows in the order that [`row`] reads them; the argument goes on behind the tables.
@@ -17,7 +17,8 @@ macro_rules! select_runs {
                     runs.wake_at, runs.steps, runs.error_code, runs.error_message, runs.created_at,
                     runs.updated_at, runs.ended_at, runs.deadline, runs.schedule, runs.nominal, runs.epoch,
                     runs.sequence, runs.control, runs.cancel_requested, runs.messages, runs.awaits, runs.parent,
-                    runs.owner IS (SELECT generation FROM store)
+                    runs.owner IS (SELECT generation FROM store), runs.paused_at, runs.pause_reason,
+                    runs.pause_stops_clock, runs.pinned
              FROM runs CROSS JOIN workflows ON workflows.id = runs.workflow ",
             $rest
         )
@@ -46,6 +47,12 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         (Some(schedule), Some(nominal)) => Some(Origin { schedule, nominal }),
         _ => None,
     };
+    let paused = match (time(row, 24)?, row.get(25)?) {
+        (Some(at), Some(reason)) => {
+            Some(Paused { at, reason, stops_clock: row.get::<_, Option<bool>>(26)?.unwrap_or_default() })
+        }
+        _ => None,
+    };
     Ok(RunRow {
         id: uuid(row, 0)?,
         workflow: row.get(1)?,
@@ -68,6 +75,8 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         sequence: count(row, 17)?,
         control: count(row, 18)?,
         cancel_requested: row.get(19)?,
+        paused,
+        pinned: row.get(27)?,
         messages: count(row, 20)?,
         parent: row.get::<_, Option<[u8; 16]>>(22)?.map(Uuid::from_bytes),
         owned: row.get(23)?,

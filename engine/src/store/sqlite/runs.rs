@@ -87,7 +87,7 @@ pub(super) fn append(db: &mut Database, append: &Append) -> Result<Appended, Fau
         journal(db, append.run, sequence, epoch, &append.entry)?;
     }
     inbox::take(db, append)?;
-    family::carry(db, append)?;
+    family::carry(db, append.family.as_deref())?;
     for change in &append.changes {
         audit::keep(db, change, append.run)?;
     }

@@ -29,7 +29,7 @@ pub(in super::super) struct List {
 /// The states that can be asked for, as the API spells them.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "SCREAMING_SNAKE_CASE")]
-enum State {
+pub(super) enum State {
     Pending,
     Running,
     Waiting,

@@ -62,13 +62,24 @@ pub(super) fn facts_of(run: &Run) -> String {
         ("Deadline", if run.end_time.is_none() { time(run.deadline.as_ref()) } else { String::new() }),
         ("Goes on", time(run.wake_time.as_ref())),
         ("Cancelled", run.cancel_reason.clone()),
+        ("Paused", paused(run)),
+        ("Pinned", if run.pinned { String::from("yes") } else { String::new() }),
+        ("Expires", time(run.expire_time.as_ref())),
         ("Input", payload(run.input.as_ref())),
         ("Output", payload(run.output.as_ref())),
         ("Error", run.error.as_ref().map(error).unwrap_or_default()),
         ("at step", run.error_step.clone()),
         ("To undo", run.steps_to_undo.join(", ")),
+        ("Uncertain", run.uncertain_steps.join(", ")),
         ("Steps", run.step_count.to_string()),
     ])
+}
+
+fn paused(run: &Run) -> String {
+    let Some(at) = &run.pause_time else { return String::new() };
+    let clock = if run.clock_stopped { ", its clock stands" } else { "" };
+    let reason = if run.pause_reason.is_empty() { String::new() } else { format!(" ({})", run.pause_reason) };
+    format!("{}{clock}{reason}", time(Some(at)))
 }
 
 fn table_of(steps: &[Step]) -> String {

@@ -1,0 +1,37 @@
+//! How a run stops because an operator says so, and goes on: what is in flight settles first.
+
+use super::Driver;
+use crate::state::State;
+
+impl Driver {
+    /// Starts nothing new; the run is given back as PAUSED once nothing of it is under way.
+    pub(super) fn pause(&mut self) {
+        self.park(State::Paused, String::new());
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        matches!(self.parked, Some((State::Paused, _)))
+    }
+
+    /// Whether the deadline waits for the end of a pause.
+    pub(super) fn clock_stands(&self) -> bool {
+        self.is_paused() && self.row.paused.as_ref().is_some_and(|paused| paused.stops_clock)
+    }
+
+    /// An append was refused because of a pause, or of its end. Code was dropped by a pause, so a run whose pause ended
+    /// before it had stopped is given back and loaded anew.
+    pub(super) fn pause_or_resume(&mut self) {
+        if self.row.paused.is_some() {
+            if !self.is_paused() {
+                self.pause();
+            }
+            return;
+        }
+        let state = match self.row.status.state {
+            State::Paused => State::Pending,
+            state => state,
+        };
+        self.parked = Some((state, String::new()));
+        self.undoing.reload = true;
+    }
+}

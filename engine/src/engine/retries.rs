@@ -1,0 +1,140 @@
+//! How a run that failed or is blocked is taken up again: from the step that failed, or from an earlier one.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::decisions::going_on;
+use super::{Engine, EngineError};
+use crate::journal::{Buffer, Kind};
+use crate::journal_v1 as stored;
+use crate::rpc::Level;
+use crate::state::State;
+use crate::store::{Amend, Asked, Order, RunRow, Status};
+use crate::view::{self, Detail};
+
+/// A step that a retry makes again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Again {
+    pub path: String,
+    /// Method path of a call, or the name the author gave.
+    pub name: String,
+    /// None where the step is no call.
+    pub level: Option<Level>,
+    /// Whether it is made under another key, as another effect.
+    pub new_key: bool,
+}
+
+impl Engine {
+    /// Goes on with a failed run from the step that failed, or with a blocked one from where it stands.
+    ///
+    /// # Errors
+    /// Where the run is unknown, in another state, failed by its own code, or the store fails.
+    pub async fn retry(&self, run: Uuid, asked: Asked) -> Result<RunRow, EngineError> {
+        self.retry_at(run, None, asked).await
+    }
+
+    /// Goes on with a failed or blocked run from the step with this path: the step is made again, and so is everything
+    /// after it in its branch, and every branch that began after it (semantics.md S4).
+    ///
+    /// # Errors
+    /// As [`Engine::retry`]; where the run has no such step, and where a step before it was undone.
+    pub async fn retry_from(&self, run: Uuid, step: &str, asked: Asked) -> Result<RunRow, EngineError> {
+        self.retry_at(run, Some(step), asked).await
+    }
+
+    /// What a retry would make again, in the order in which it was made. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::retry`] and [`Engine::retry_from`].
+    pub async fn preview_retry(&self, run: Uuid, step: Option<&str>) -> Result<Vec<Again>, EngineError> {
+        let row = self.row(run).await?;
+        let mut facts = self.facts(&row).await?;
+        let reset = reset(&row, &facts, step, String::new())?;
+        let read = |facts| Detail::read(row.clone(), facts).map_err(|error| EngineError::Journal { run, error });
+        let before = read(facts.clone())?;
+        facts.push(stored::Fact { time_micros: 0, kind: Some(Kind::Reset(reset)) });
+        let after = read(facts)?;
+        let again = before.steps.into_iter().filter(|step| step.undoes.is_none()).filter_map(|step| {
+            let kept = after.steps.iter().find(|kept| (&kept.branch, kept.position) == (&step.branch, step.position));
+            let made_again = kept.is_none_or(|kept| kept.ended_at != step.ended_at || kept.state != step.state);
+            made_again.then(|| Again {
+                path: step.path(),
+                new_key: kept.is_none() && step.key.is_some(),
+                level: step.level,
+                name: step.name,
+            })
+        });
+        Ok(again.collect())
+    }
+
+    async fn retry_at(&self, run: Uuid, step: Option<&str>, asked: Asked) -> Result<RunRow, EngineError> {
+        self.check_asked(&asked)?;
+        let reason = asked.reason.clone();
+        let change = asked.to("RetryRun", step.map_or_else(String::new, |step| format!("from {step}")));
+        if let Some(row) = self.done_before(&change).await? {
+            return Ok(row);
+        }
+        let row = self.row(run).await?;
+        let facts = self.facts(&row).await?;
+        let reset = reset(&row, &facts, step, reason)?;
+        let now = self.shared.clock.now();
+        let span = self.shared.workflows.get(&row.workflow).map_or(Duration::from_secs(24 * 3_600), |w| w.deadline);
+        let mut buffer = Buffer::default();
+        buffer.push(now, Kind::Reset(reset));
+        let (entry, facts) = buffer.take();
+        let (epoch, sequence, control) = (row.epoch, row.sequence, row.control);
+        // A run whose undo failed goes on to end; every other one has all its time before it.
+        let (status, deadline) = match row.status.ending_as {
+            Some(_) => (going_on(&row.status, now), row.deadline),
+            None => (Status { error: None, ..going_on(&row.status, now) }, now.after(span)),
+        };
+        let amend = Amend { epoch, sequence, control, entry, facts, status, deadline, family: None };
+        let row = self.command(run, change, Order::Amend(Box::new(amend))).await?;
+        self.shared.due.notify_one();
+        Ok(row)
+    }
+}
+
+/// The fact that takes a run up again.
+fn reset(
+    row: &RunRow,
+    facts: &[stored::Fact],
+    step: Option<&str>,
+    reason: String,
+) -> Result<stored::Reset, EngineError> {
+    let refuse = |reason: &str| {
+        Err(EngineError::Precondition { run: row.id, state: row.status.state, reason: reason.to_owned() })
+    };
+    let keeps_ending = row.status.ending_as.is_some();
+    match (row.status.state, step) {
+        (State::Blocked, _) if row.owned => refuse("it is not given back yet; try again"),
+        (State::Blocked, None) => Ok(stored::Reset { reason, keeps_ending, ..stored::Reset::default() }),
+        (State::Blocked, Some(_)) if keeps_ending => refuse("it is undoing its steps; it goes on with that"),
+        (State::Failed | State::Blocked, Some(step)) => named(row, facts, step, reason),
+        (State::Failed, None) => match view::failed_step(facts.to_vec()) {
+            Some((place, refused)) => {
+                Ok(stored::Reset { place: Some(place), new_incarnation: refused, reason, keeps_ending: false })
+            }
+            None => refuse(
+                "it failed by its workflow's own decision, not at a step; retry it from a step, or start a new run",
+            ),
+        },
+        _ => refuse("only FAILED and BLOCKED runs are retried"),
+    }
+}
+
+fn named(row: &RunRow, facts: &[stored::Fact], path: &str, reason: String) -> Result<stored::Reset, EngineError> {
+    let run = row.id;
+    let refuse = |reason: String| Err(EngineError::Precondition { run, state: row.status.state, reason });
+    let detail = Detail::read(row.clone(), facts.to_vec()).map_err(|error| EngineError::Journal { run, error })?;
+    let at = detail.steps.iter().position(|step| step.path() == path && step.undoes.is_none());
+    let Some(at) = at else { return refuse(format!("it has no step {path}")) };
+    if let Some(undone) = detail.steps[..at].iter().find(|step| step.undone) {
+        return refuse(format!("{} was undone, so it goes on from there or earlier", undone.path()));
+    }
+    let step = &detail.steps[at];
+    let place = stored::Place { branch: step.branch.clone(), position: step.position, name: step.name.clone() };
+    // What may have happened is asked again under its key; what surely ended is made anew.
+    Ok(stored::Reset { place: Some(place), new_incarnation: !step.in_doubt, reason, keeps_ending: false })
+}

@@ -1,0 +1,156 @@
+//! How operators stop runs, hurry them, end them by force, keep them and remove them.
+
+use prost::Message as _;
+use uuid::Uuid;
+
+use super::{Engine, EngineError};
+use crate::driver::{self, RunOrder};
+use crate::history::{History, OpenKind};
+use crate::journal::Buffer;
+use crate::journal_v1 as stored;
+use crate::state::State;
+use crate::store::{Amend, Asked, Family, Order, Pause, Report, RunRow, Status};
+
+impl Engine {
+    /// Stops a run: after the answer it starts nothing new; what is in flight settles. With `stops_clock` its deadline
+    /// moves by the time that the pause takes.
+    ///
+    /// # Errors
+    /// Where the run is unknown, in a state that is not paused (it ended, ends, is blocked or needs a decision), or the
+    /// store fails.
+    pub async fn pause(&self, run: Uuid, stops_clock: bool, asked: Asked) -> Result<RunRow, EngineError> {
+        self.check_asked(&asked)?;
+        let row = self.row(run).await?;
+        let budget =
+            self.shared.workflows.get(&row.workflow).map_or(std::time::Duration::ZERO, |workflow| workflow.undo_budget);
+        let pause = Pause { stops_clock, wake_at: row.deadline.before(budget) };
+        let detail = if stops_clock { "its clock stands" } else { "its clock goes on" };
+        let row = self.command(run, asked.to("PauseRun", detail), Order::Pause(pause)).await?;
+        if let Some(handle) = self.shared.handle(run) {
+            handle.wish(driver::PAUSE);
+        }
+        Ok(row)
+    }
+
+    /// Lets a paused run go on.
+    ///
+    /// # Errors
+    /// Where the run is unknown or not paused, or the store fails.
+    pub async fn resume(&self, run: Uuid, asked: Asked) -> Result<RunRow, EngineError> {
+        self.check_asked(&asked)?;
+        let row = self.command(run, asked.to("ResumeRun", ""), Order::Resume).await?;
+        self.shared.due.notify_one();
+        Ok(row)
+    }
+
+    /// Makes the next attempt of a step now, or of every step that waits for one.
+    ///
+    /// # Errors
+    /// Where the run is unknown, no such step waits, or the store fails.
+    pub async fn skip_back_off(&self, run: Uuid, step: Option<String>, asked: Asked) -> Result<RunRow, EngineError> {
+        let detail = step.clone().unwrap_or_default();
+        self.order(run, RunOrder::SkipBackOff(step), asked.to("SkipBackOff", detail)).await
+    }
+
+    /// Ends a run at once as TERMINATED, whatever it does: nothing settles and nothing is undone. What is uncertain by
+    /// that, and what is not undone, is in its [`Detail`](crate::view::Detail).
+    ///
+    /// # Errors
+    /// Where the run is unknown or has ended, or the store fails.
+    pub async fn terminate(&self, run: Uuid, asked: Asked) -> Result<RunRow, EngineError> {
+        self.order(run, RunOrder::Terminate, asked.to("TerminateRun", "")).await
+    }
+
+    /// Keeps a run from retention, or no more.
+    ///
+    /// # Errors
+    /// Where the run is unknown, or the store fails.
+    pub async fn pin(&self, run: Uuid, pinned: bool, asked: Asked) -> Result<RunRow, EngineError> {
+        self.check_asked(&asked)?;
+        let action = if pinned { "PinRun" } else { "UnpinRun" };
+        self.command(run, asked.to(action, ""), Order::Pin(pinned)).await
+    }
+
+    /// Removes a run that has ended, with its journal. Its audit entries stay.
+    ///
+    /// # Errors
+    /// Where the run is unknown or has not ended, or the store fails.
+    pub async fn delete(&self, run: Uuid, asked: Asked) -> Result<(), EngineError> {
+        self.check_asked(&asked)?;
+        let change = asked.to("DeleteRun", "");
+        match self.command(run, change.clone(), Order::Delete).await {
+            Ok(_) => Ok(()),
+            // The same request removed it before.
+            Err(EngineError::NotFound(_)) if self.shared.store.answered(change).await?.is_some() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a hurry does to a run that nobody holds.
+    pub(super) fn no_pause(
+        &self,
+        row: &RunRow,
+        facts: Vec<stored::Fact>,
+        path: Option<&str>,
+    ) -> Result<Amend, EngineError> {
+        let (run, now) = (row.id, self.shared.clock.now());
+        let history = History::read(facts).map_err(|error| EngineError::Journal { run, error })?;
+        let mut buffer = Buffer::default();
+        for open in history.open.values() {
+            let waits = open.retry_at.is_some_and(|at| at > now) && !open.undecided(now);
+            if waits && path.is_none_or(|path| open.place.to_string() == path) {
+                let (step, place) = match open.kind {
+                    OpenKind::Effect { sequence, .. } => (sequence, None),
+                    _ => (0, Some(open.place.stored())),
+                };
+                buffer.push(now, stored::fact::Kind::BackOffSkipped(stored::BackOffSkipped { step, place }));
+            }
+        }
+        if buffer.is_empty() || row.status.state == State::Paused {
+            let reason = driver::no_back_off(path);
+            return Err(EngineError::Precondition { run, state: row.status.state, reason });
+        }
+        let status = Status { wake_at: Some(now), ..row.status.clone() };
+        Ok(amend(row, buffer, status))
+    }
+
+    /// What an end by force does to a run that nobody holds.
+    pub(super) fn termination(&self, row: &RunRow, facts: Option<Vec<stored::Fact>>) -> Result<Amend, EngineError> {
+        let (run, state) = (row.id, row.status.state);
+        if state.is_end() {
+            return Err(EngineError::Precondition { run, state, reason: "it has ended".to_owned() });
+        }
+        let failure = driver::terminated();
+        let mut buffer = Buffer::default();
+        let ended = driver::ended_by_force(&failure);
+        buffer.push(self.shared.clock.now(), stored::fact::Kind::Ended(ended.clone()));
+        let report = row.parent.map(|parent| {
+            let end = stored::ChildEnded { run: run.to_string(), ended: Some(ended) };
+            Report { parent, payload: end.encode_to_vec().into() }
+        });
+        // Of a journal that cannot be read nobody knows the children.
+        let history = facts.and_then(|facts| History::read(facts).ok());
+        let open = history.iter().flat_map(|history| history.open.values());
+        let cancels = open.filter_map(|open| match &open.kind {
+            OpenKind::Child { run, .. } => Some(*run),
+            _ => None,
+        });
+        let family = Family { children: Vec::new(), cancels: cancels.collect(), report };
+        let status = Status {
+            state: State::Terminated,
+            reason: String::new(),
+            ending_as: None,
+            wake_at: None,
+            awaits: Vec::new(),
+            steps: row.status.steps,
+            error: Some((failure.code() as i32, failure.message().to_owned())),
+        };
+        Ok(Amend { family: Some(Box::new(family)), ..amend(row, buffer, status) })
+    }
+}
+
+fn amend(row: &RunRow, mut buffer: Buffer, status: Status) -> Amend {
+    let (entry, facts) = buffer.take();
+    let (epoch, sequence, control, deadline) = (row.epoch, row.sequence, row.control, row.deadline);
+    Amend { epoch, sequence, control, entry, facts, status, deadline, family: None }
+}
