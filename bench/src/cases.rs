@@ -1,6 +1,7 @@
 //! The cases, each a file.
 
 pub(crate) mod engine;
+pub(crate) mod history;
 pub(crate) mod limits;
 pub(crate) mod runs;
 pub(crate) mod service;

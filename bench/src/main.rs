@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod cases;
 mod echo;
+mod filled;
 mod limits;
 mod load;
 mod orchestrator_role;
@@ -29,6 +30,9 @@ struct CommandLine {
     #[command(flatten)]
     how: How,
 }
+
+/// Runs that are over, where a case wants many.
+const ENDED_RUNS: usize = 1_000_000;
 
 /// How a case is measured.
 #[derive(Clone, Debug, Args)]
@@ -79,8 +83,17 @@ enum Command {
         #[arg(long, default_value_t = 10)]
         minutes: u64,
     },
-    /// Time to SERVING, and resident memory idle and with 10,000 runs in flight.
-    Service,
+    /// Time to SERVING and to the end; memory and processor time idle, and memory with 10,000 runs in flight.
+    Service {
+        /// Runs that are over in the store of one of the measurements.
+        #[arg(long, default_value_t = ENDED_RUNS)]
+        ended_runs: usize,
+    },
+    /// `chain`, and pages of runs, in a store with many runs that are over.
+    History {
+        #[arg(long, default_value_t = ENDED_RUNS)]
+        ended_runs: usize,
+    },
     /// Everything but the soak.
     All,
     /// A process that a case starts.
@@ -125,14 +138,16 @@ async fn run(command: Command, how: How) -> anyhow::Result<()> {
         Command::Limits => cases::limits::measure(&how, &mut report).await?,
         Command::SlowDisk => cases::slow_disk::measure(&how, &mut report).await?,
         Command::Soak { minutes } => cases::soak::measure(minutes, &how, &mut report).await?,
-        Command::Service => cases::service::measure(&how, &mut report).await?,
+        Command::Service { ended_runs } => cases::service::measure(ended_runs, &how, &mut report).await?,
+        Command::History { ended_runs } => cases::history::measure(ended_runs, &how, &mut report).await?,
         Command::All => {
             cases::limits::measure(&how, &mut report).await?;
             cases::engine::measure(&how, &mut report).await?;
             cases::runs::measure(cases::runs::Case::Chain, &how, &mut report).await?;
             cases::runs::measure(cases::runs::Case::Reads, &how, &mut report).await?;
             cases::slow_disk::measure(&how, &mut report).await?;
-            cases::service::measure(&how, &mut report).await?;
+            cases::service::measure(ENDED_RUNS, &how, &mut report).await?;
+            cases::history::measure(ENDED_RUNS, &how, &mut report).await?;
         }
     }
     report.end();

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -19,6 +20,9 @@ use tonic_health::pb::health_client::HealthClient;
 
 /// A process that does not start or end in this time never will.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The store in the folder of an orchestrator.
+pub(crate) const STORE: &str = "store.db";
 
 /// How often a process that starts is looked at.
 const LOOK: Duration = Duration::from_millis(1);
@@ -64,16 +68,21 @@ pub(crate) struct Orchestrator {
     pub(crate) admin: String,
     /// From the start of the process to the first SERVING.
     pub(crate) ready_in: Duration,
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl Orchestrator {
     pub(crate) async fn start(echo: &Echo, options: &Options) -> anyhow::Result<Self> {
         let folder = temporary(options.folder.as_deref())?;
+        Self::start_over(echo, options, Arc::new(folder)).await
+    }
+
+    /// The same over the store in this folder.
+    pub(crate) async fn start_over(echo: &Echo, options: &Options, folder: Arc<TempDir>) -> anyhow::Result<Self> {
         let (admin, health) = (free_port()?, free_port()?);
         let log = std::fs::File::create(folder.path().join("log"))?;
         let mut set = vec![
-            format!("store.path={}", folder.path().join("store.db").display()),
+            format!("store.path={}", folder.path().join(STORE).display()),
             format!("admin.listen={admin}"),
             format!("health.listen={health}"),
             format!("services.echo.address={}", echo.address),
@@ -134,11 +143,18 @@ impl Orchestrator {
     /// Lengths of the database and of its log.
     pub(crate) fn store_bytes(&self) -> (u64, u64) {
         let length = |name| std::fs::metadata(self.folder.path().join(name)).map_or(0, |file| file.len());
-        (length("store.db"), length("store.db-wal"))
+        (length(STORE), length("store.db-wal"))
     }
 
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         Usage::of(self.pid)
+    }
+
+    /// Kills the orchestrator as `kill -9` does; returns the folder with its store.
+    pub(crate) fn kill(mut self) -> anyhow::Result<Arc<TempDir>> {
+        kill_process(self.pid, Signal::KILL)?;
+        self.child.wait()?;
+        Ok(Arc::clone(&self.folder))
     }
 
     /// Drains the orchestrator; returns how often it waited for the disk, where that was counted.
@@ -149,7 +165,7 @@ impl Orchestrator {
             if Instant::now() > until {
                 bail!("the orchestrator does not end after {PATIENCE:?}");
             }
-            sleep(Duration::from_millis(10)).await;
+            sleep(LOOK).await;
         }
         Ok(std::fs::read_to_string(self.folder.path().join("syncs")).ok().map(|summary| syncs(&summary)))
     }
@@ -204,7 +220,8 @@ fn role(name: &str) -> Command {
     command
 }
 
-fn own_path() -> PathBuf {
+/// The path of this program.
+pub(crate) fn own_path() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| PathBuf::from("bench"))
 }
 

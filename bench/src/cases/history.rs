@@ -1,0 +1,84 @@
+//! `history`: what many runs that are over cost those that are not, and whoever looks for one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clients::channel::connect;
+use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use clients::orchestrator::admin::v1::{ListRunsRequest, RunState};
+
+use crate::How;
+use crate::cases::runs::Case;
+use crate::filled::fill;
+use crate::load::keep_in_flight;
+use crate::process::{Echo, Options, Orchestrator, STORE, temporary};
+use crate::report::{Figure, Report};
+use crate::sample::Sample;
+
+const IN_FLIGHT: usize = 256;
+
+/// Pages that are asked for in each way.
+const PAGES: usize = 200;
+
+pub(crate) async fn measure(ended_runs: usize, how: &How, report: &mut Report) -> anyhow::Result<()> {
+    let echo = Echo::start(Duration::ZERO)?;
+    let options = Options { folder: how.folder.clone(), ..Options::default() };
+    let filled = Arc::new(temporary(options.folder.as_deref())?);
+    fill(&filled.path().join(STORE), ended_runs).await?;
+
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    let (mut pages_without, mut pages_with) = (Vec::new(), Vec::new());
+    for _ in 0..how.rounds {
+        let empty = Arc::new(temporary(options.folder.as_deref())?);
+        let stores = [(empty, &mut without, &mut pages_without), (Arc::clone(&filled), &mut with, &mut pages_with)];
+        for (folder, runs, pages) in stores {
+            let orchestrator = Orchestrator::start_over(&echo, &options, folder).await?;
+            runs.push(keep_in_flight(&orchestrator, Case::Chain.workflow(), IN_FLIGHT, how.window()).await?);
+            pages.push(list(&orchestrator).await?);
+            orchestrator.stop().await?;
+        }
+    }
+    let (without, with) = (Sample::median(&without), Sample::median(&with));
+    let name = format!("runs, {IN_FLIGHT} in flight, {ended_runs} ended");
+    let rate = Figure::new("history", name, with.per_second, "runs/s").beside(without.per_second);
+    report.add(rate.at_least(0.9));
+    for (index, (name, _)) in filters().into_iter().enumerate() {
+        let p50 = |pages: &[Vec<Sample>]| {
+            Sample::median(&pages.iter().filter_map(|page| page.get(index).cloned()).collect::<Vec<_>>()).p50
+        };
+        let page = Figure::new("history", format!("page of 50, {name}, p50"), p50(&pages_with), "us");
+        report.add(page.beside(p50(&pages_without)));
+    }
+    Ok(())
+}
+
+fn filters() -> Vec<(&'static str, ListRunsRequest)> {
+    let states = |states: &[RunState]| ListRunsRequest {
+        states: states.iter().map(|state| i32::from(*state)).collect(),
+        ..ListRunsRequest::default()
+    };
+    let workflow = ListRunsRequest { workflow: Case::Chain.workflow().to_owned(), ..ListRunsRequest::default() };
+    vec![
+        ("all", ListRunsRequest::default()),
+        ("succeeded", states(&[RunState::Succeeded])),
+        ("failed or blocked", states(&[RunState::Failed, RunState::Blocked])),
+        ("of a workflow", workflow),
+    ]
+}
+
+/// The times of pages, by filter.
+async fn list(orchestrator: &Orchestrator) -> anyhow::Result<Vec<Sample>> {
+    let mut client = RunServiceClient::new(connect(&orchestrator.admin)?);
+    let mut samples = Vec::new();
+    for (_, request) in filters() {
+        let mut times = Vec::with_capacity(PAGES);
+        let begun = Instant::now();
+        for _ in 0..PAGES {
+            let asked = Instant::now();
+            client.list_runs(request.clone()).await?;
+            times.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
+        }
+        samples.push(Sample::of(times, begun.elapsed()));
+    }
+    Ok(samples)
+}
