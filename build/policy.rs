@@ -43,6 +43,33 @@ impl Policy {
         generated_here && !self.shared.contains(full_name(&method.input_proto_type))
     }
 
+    /// The value of `engine::rpc::Level` for what the contract says. A contract that says nothing promises nothing.
+    pub(crate) fn level(&self, service: &str, method: &Method) -> String {
+        let level = match method.options.idempotency_level() {
+            IdempotencyLevel::NoSideEffects => "NoSideEffects",
+            IdempotencyLevel::Idempotent => "Idempotent",
+            IdempotencyLevel::IdempotencyUnknown => match self.dedupe_horizon(service, &method.proto_name) {
+                Some(seconds) => return format!("Keyed {{ horizon: ::std::time::Duration::from_secs({seconds}) }}"),
+                None => "Unknown",
+            },
+        };
+        level.to_owned()
+    }
+
+    /// How many seconds the service remembers a key, where the contract says that it does (`options.proto`).
+    fn dedupe_horizon(&self, service: &str, method: &str) -> Option<u64> {
+        let option = self.pool.get_extension_by_name("orchestrator.options.v1.idempotency_key")?;
+        let service = self.pool.get_service_by_name(service)?;
+        let options = service.methods().find(|other| other.name() == method)?.options();
+        if !options.has_extension(&option) {
+            return None;
+        }
+        let key = options.get_extension(&option);
+        let horizon = key.as_message()?.get_field_by_name("dedupe_horizon")?.into_owned();
+        let seconds = horizon.as_message()?.get_field_by_name("seconds")?.as_i64()?;
+        u64::try_from(seconds).ok().filter(|seconds| *seconds > 0)
+    }
+
     pub(crate) fn has_message(&self, package: &str, name: &str) -> bool {
         self.pool.get_message_by_name(&format!("{package}.{name}")).is_some()
     }
@@ -68,15 +95,6 @@ impl Policy {
             Value::EnumNumber(UUID4) => Some(RequestId::Plain),
             _ => None,
         }
-    }
-}
-
-/// The variant of `engine::rpc::Level` for what the contract says. A contract that says nothing promises nothing.
-pub(crate) fn level(method: &Method) -> &'static str {
-    match method.options.idempotency_level() {
-        IdempotencyLevel::NoSideEffects => "NoSideEffects",
-        IdempotencyLevel::Idempotent => "Idempotent",
-        IdempotencyLevel::IdempotencyUnknown => "Unknown",
     }
 }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use prost_build::{Method, Module, Service, ServiceGenerator};
 
 use crate::collected::Collected;
-use crate::policy::{self, Policy, RequestId};
+use crate::policy::{Policy, RequestId};
 
 /// Wraps tonic's generator.
 pub(crate) struct Rpcs {
@@ -85,7 +85,7 @@ impl Rpcs {
         writeln!(code, "        service: {:?},", full_name(service))?;
         writeln!(code, "        name: {:?},", method.proto_name)?;
         writeln!(code, "        path: {path:?},")?;
-        writeln!(code, "        level: ::engine::rpc::Level::{},", policy::level(method))?;
+        writeln!(code, "        level: ::engine::rpc::Level::{},", self.policy.level(&full_name(service), method))?;
         writeln!(code, "        request_id: {:?},", request_id.map(|_| "request_id"))?;
         writeln!(code, "    }};")?;
         writeln!(code, "    fn into_request(self) -> Self::Request {{ {unwrap} }}")?;

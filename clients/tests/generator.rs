@@ -20,9 +20,10 @@ use generated::fixture::rooms::v1::FillRoomCall;
 use generated::fixture::secrets::v1::{Colour, Diary, diary};
 use generated::fixture::v1::{
     CloseShelfCall, CountShelvesCall, FollowCollected, FollowRequest, HttpShelfServiceOpenShelfCall, MoveRequest,
-    OpenShelfCall, ShakeShelfRequest, Shelf, ShelfAnswer, ShelfFeedServiceFollowCollected,
+    OpenShelfCall, PaintShelfRequest, ShakeShelfRequest, Shelf, ShelfAnswer, ShelfFeedServiceFollowCollected,
     ShelfFeedServiceWatchShelvesCall, ShelfFeedServiceWatchShelvesCollected, WatchShelvesCall, WatchShelvesCollected,
 };
+use generated::orchestrator::options::v1::IdempotencyKey;
 
 fn entry(path: &str) -> &'static MethodEntry {
     let mut all = generated::SERVICES.iter().copied().flatten();
@@ -66,6 +67,13 @@ fn a_method_that_says_nothing_promises_nothing() {
 }
 
 #[test]
+fn a_method_that_remembers_keys_says_for_how_long() {
+    let stated = IdempotencyKey { dedupe_horizon: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }) };
+    let horizon = stated.dedupe_horizon.unwrap().try_into().unwrap();
+    assert_eq!(method::<PaintShelfRequest>().level, Level::Keyed { horizon });
+}
+
+#[test]
 fn an_annotated_request_id_takes_the_key_where_it_is_empty() {
     assert_eq!(method::<ShakeShelfRequest>().request_id, Some("request_id"));
     let mut request = ShakeShelfRequest::default();
@@ -103,7 +111,7 @@ fn marked_fields_are_not_shown() {
 #[test]
 fn what_takes_a_stream_is_no_call() {
     let all: Vec<&str> = generated::SERVICES.iter().copied().flatten().map(|entry| entry.method.path).collect();
-    assert_eq!(all.len(), 10, "{all:?}");
+    assert_eq!(all.len(), 11, "{all:?}");
     assert!(!all.iter().any(|path| path.ends_with("/FillShelves") || path.ends_with("/Talk")));
 }
 

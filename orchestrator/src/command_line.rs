@@ -12,6 +12,7 @@ mod caller;
 mod config;
 mod configuration_flags;
 mod connection;
+mod contracts;
 mod exit;
 mod json;
 mod runs;
@@ -39,6 +40,9 @@ struct CommandLine {
 enum Verb {
     /// Serve until SIGTERM or SIGINT; a second signal ends at once.
     Serve(serve::Serve),
+    /// Look at the contracts of the services.
+    #[command(subcommand)]
+    Contracts(contracts::Contracts),
     /// Look at the configuration without serving.
     #[command(subcommand)]
     Config(config::Config),
@@ -77,6 +81,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, terminal: &mut Termina
     };
     let done = match command_line.verb {
         Verb::Serve(serve) => serve.run(),
+        Verb::Contracts(contracts) => on_one_thread(contracts.run(terminal)),
         Verb::Config(config) => config.run(terminal),
         Verb::Workflows(workflows) => on_one_thread(workflows.run(terminal)),
         Verb::Runs(runs) => on_one_thread(runs.run(terminal)),

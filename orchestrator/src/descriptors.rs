@@ -25,6 +25,11 @@ pub(crate) fn message(full_name: &str) -> Option<MessageDescriptor> {
     POOL.get_message_by_name(full_name)
 }
 
+/// The file with this name, as others import it.
+pub(crate) fn file(name: &str) -> Option<prost_reflect::FileDescriptor> {
+    POOL.get_file_by_name(name)
+}
+
 /// The service with this full name.
 pub(crate) fn service(full_name: &str) -> Option<ServiceDescriptor> {
     POOL.get_service_by_name(full_name)

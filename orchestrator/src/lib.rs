@@ -4,6 +4,7 @@ pub mod admin;
 pub mod background_services;
 pub mod command_line;
 pub mod configuration;
+mod contracts;
 mod descriptors;
 pub mod health;
 mod logs;

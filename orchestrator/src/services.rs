@@ -15,6 +15,8 @@ pub(crate) mod identity;
 
 /// Package of our own services, which we do not call.
 const OURS: &str = "orchestrator.";
+/// Packages of services that stand in for others: in the demo, and in benchmarks.
+const STAND_INS: [&str; 2] = ["demo.", "bench."];
 
 /// The key of `guras.users.v1.UserService` is `users`: what stands before the version.
 fn key(service: &str) -> Option<&str> {
@@ -29,6 +31,17 @@ pub(crate) fn methods_of(wanted: &str) -> impl Iterator<Item = &'static Method> 
 /// The keys of all services that the contracts know.
 pub(crate) fn keys() -> BTreeSet<&'static str> {
     methods::all().filter_map(|entry| key(entry.method.service)).collect()
+}
+
+/// The keys of the services that runs call in earnest.
+pub(crate) fn called_keys() -> BTreeSet<&'static str> {
+    let services = methods::all().map(|entry| entry.method.service);
+    services.filter(|service| !STAND_INS.iter().any(|package| service.starts_with(package))).filter_map(key).collect()
+}
+
+/// The full names of the services with this key.
+pub(crate) fn services_of(key: &str) -> BTreeSet<&'static str> {
+    methods_of(key).map(|method| method.service).collect()
 }
 
 /// The keys of the services of the domain, which the workflows are made for.

@@ -17,10 +17,12 @@ pub enum Exit {
     Usage = 2,
     /// The run that was waited for ended in another way than SUCCEEDED.
     RunFailed = 3,
-    /// The orchestrator could not be reached, or went away.
+    /// The orchestrator, or the server that was asked, could not be reached, or went away.
     Unreachable = 4,
     /// The time to wait is up and the run goes on.
     TimeIsUp = 5,
+    /// What was checked has something to correct.
+    Findings = 6,
 }
 
 /// Shown below the help.
@@ -30,8 +32,9 @@ Exit codes:
   1  not done
   2  arguments, input or configuration are wrong; nothing was done
   3  the run that was waited for did not succeed
-  4  the orchestrator could not be reached, or went away
+  4  the orchestrator, or the server that was asked, could not be reached, or went away
   5  the time to wait is up and the run goes on
+  6  what was checked has something to correct
   130, 143  ended by a second SIGINT or SIGTERM";
 
 impl From<Exit> for ExitCode {

@@ -7,7 +7,7 @@ use clients::channel::{Identity, IdentityConfig, IdentityMistake, Target, TlsCon
 use crate::configuration::{Service, Tls};
 
 /// What is configured for the service.
-pub(super) fn of(service: &Service) -> IdentityConfig {
+pub(crate) fn of(service: &Service) -> IdentityConfig {
     let Service { tls, token, token_file, allow_insecure_token, .. } = service;
     let token = match (token.reveal().is_empty(), named(token_file)) {
         (false, _) => Some(TokenSource::Inline(token.clone())),
