@@ -2,5 +2,6 @@
 //! point.
 
 mod analyze_emotions;
+mod erase;
 mod send_due;
 mod streams;

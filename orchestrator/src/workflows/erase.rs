@@ -1,0 +1,88 @@
+//! `users.erase`: deletes all that the services have of a user, and then the user.
+
+use std::time::Duration;
+
+use clients::guras::orchestration::users::v1::{EraseRequest, EraseResponse};
+use clients::guras::users::v1::DeleteUserRequest;
+use clients::guras::{audio, journal, meditation, notifications};
+use engine::steps::call::Call;
+use engine::{Code, Context, Failure, Retry, Rpc, Workflow};
+
+/// Has to finish: every call is tried for weeks. The services are asked at the same time, so one that is away keeps none
+/// of the others from deleting; the user goes last, when nothing of them is left that could not be found without.
+#[derive(Clone, Copy, Debug)]
+pub struct Erase;
+
+/// Where there is data of users, by the name that the run shows.
+const PLACES: [&str; 4] = ["journal", "meditation", "audio", "notifications"];
+
+/// What a service deleted; none where it knew nothing of the user and no earlier attempt can have been the reason.
+type Deleted = Option<i32>;
+
+impl Workflow for Erase {
+    const NAME: &'static str = "users.erase";
+    const DESCRIPTION: &'static str = "Deletes all data of a user at every service, and then the user.";
+    const DEADLINE: Duration = Duration::from_secs(60 * 24 * 3_600);
+    type Input = EraseRequest;
+    type Output = EraseResponse;
+
+    async fn run(&self, ctx: &Context, input: EraseRequest) -> Result<EraseResponse, Failure> {
+        let user_id = input.user_id;
+        if user_id.is_empty() {
+            return Err(Failure::new(Code::InvalidArgument, "user_id is empty, expected the id of a user"));
+        }
+        let user = user_id.clone();
+        let erased = ctx
+            .fan_out("service", PLACES, move |ctx, place| erase(ctx, place, user.clone()))
+            .key(|place| (*place).to_owned())
+            .await
+            .values()?;
+
+        let user = deleted(ctx.call(DeleteUserRequest { user_id: user_id.clone() }), |_| 1).await?;
+        let mut report = EraseResponse { user_id, user_deleted: user.is_some(), ..EraseResponse::default() };
+        for (place, deleted) in PLACES.into_iter().zip(erased) {
+            let Some(count) = deleted else {
+                report.unknown_to.push(place.to_owned());
+                continue;
+            };
+            match place {
+                "journal" => report.deleted_entries = count,
+                "meditation" => report.deleted_sessions = count,
+                "audio" => report.deleted_files = count,
+                _ => report.deleted_device_tokens = count,
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// One service.
+async fn erase(ctx: Context, place: &'static str, user_id: String) -> Result<Deleted, Failure> {
+    match place {
+        "journal" => {
+            let call = ctx.call(journal::v1::DeleteUserDataRequest { user_id });
+            deleted(call, |answer| answer.deleted_entries).await
+        }
+        "meditation" => {
+            let call = ctx.call(meditation::v1::DeleteUserDataRequest { user_id });
+            deleted(call, |answer| answer.deleted_sessions).await
+        }
+        "audio" => {
+            let call = ctx.call(audio::v1::DeleteUserFilesRequest { user_id });
+            deleted(call, |answer| answer.deleted_files).await
+        }
+        _ => {
+            let call = ctx.call(notifications::v1::DeleteUserDataRequest { user_id });
+            deleted(call, |answer| answer.deleted_device_tokens).await
+        }
+    }
+}
+
+/// Who is not there is deleted. After a lost answer that was us, and how much it was nobody knows.
+async fn deleted<R: Rpc>(call: Call<R>, count: impl Fn(R::Response) -> i32) -> Result<Deleted, Failure> {
+    match call.retry(Retry::patient()).await {
+        Ok(answer) => Ok(Some(count(answer))),
+        Err(failure) if failure.code() == Code::NotFound => Ok(failure.is_repeated().then_some(0)),
+        Err(failure) => Err(failure),
+    }
+}
