@@ -7,3 +7,4 @@ pub(crate) mod runs;
 pub(crate) mod service;
 pub(crate) mod slow_disk;
 pub(crate) mod soak;
+pub(crate) mod stack;

@@ -10,8 +10,8 @@ use clients::channel::{Direct, connect};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::load::BYTES;
-use crate::process::temporary;
-use crate::sample::Sample;
+use crate::process::{Usage, temporary};
+use crate::sample::{Sample, count};
 use crate::workflows::payload;
 
 /// Time before anything is counted.
@@ -21,25 +21,25 @@ const WARM_UP: Duration = Duration::from_millis(300);
 const ENTRY: [u8; 250] = [7; 250];
 
 /// A client that makes one call.
-trait Caller: Send + 'static {
-    fn call(&mut self) -> impl Future<Output = Result<(), tonic::Status>> + Send;
+pub(crate) trait Caller: Send + 'static {
+    fn call(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
 impl Caller for EchoServiceClient<Channel> {
-    async fn call(&mut self) -> Result<(), tonic::Status> {
-        self.write(write()).await.map(drop)
+    async fn call(&mut self) -> anyhow::Result<()> {
+        Ok(self.write(write()).await.map(drop)?)
     }
 }
 
 impl Caller for EchoServiceClient<Direct> {
-    async fn call(&mut self) -> Result<(), tonic::Status> {
-        self.write(write()).await.map(drop)
+    async fn call(&mut self) -> anyhow::Result<()> {
+        Ok(self.write(write()).await.map(drop)?)
     }
 }
 
 /// Unary calls of tonic's own client and server.
 pub(crate) async fn raw_calls(address: &str, in_flight: usize, window: Duration) -> anyhow::Result<Sample> {
-    let channel = Endpoint::from_shared(address.to_owned())?.tcp_nodelay(true).connect().await?;
+    let channel = raw_channel(address).await?;
     calls(in_flight, window, || EchoServiceClient::new(channel.clone())).await
 }
 
@@ -49,11 +49,21 @@ pub(crate) async fn own_calls(address: &str, in_flight: usize, window: Duration)
     calls(in_flight, window, || EchoServiceClient::new(channel.clone())).await
 }
 
-fn write() -> WriteRequest {
+/// A channel of tonic's own.
+pub(crate) async fn raw_channel(address: &str) -> anyhow::Result<Channel> {
+    Ok(Endpoint::from_shared(address.to_owned())?.tcp_nodelay(true).connect().await?)
+}
+
+pub(crate) fn write() -> WriteRequest {
     WriteRequest { payload: payload(BYTES) }
 }
 
-async fn calls<C: Caller>(in_flight: usize, window: Duration, client: impl Fn() -> C) -> anyhow::Result<Sample> {
+/// Keeps this many calls in flight. The sample has the CPU that this process took for one.
+pub(crate) async fn calls<C: Caller>(
+    in_flight: usize,
+    window: Duration,
+    client: impl Fn() -> C,
+) -> anyhow::Result<Sample> {
     let begin = Instant::now() + WARM_UP;
     let end = begin + window;
     let tasks: Vec<_> = (0..in_flight)
@@ -75,11 +85,18 @@ async fn calls<C: Caller>(in_flight: usize, window: Duration, client: impl Fn() 
             })
         })
         .collect();
+    tokio::time::sleep_until(begin.into()).await;
+    let before = Usage::own()?;
+    tokio::time::sleep_until(end.into()).await;
+    let after = Usage::own()?;
     let mut times = Vec::new();
     for task in tasks {
         times.append(&mut task.await??);
     }
-    Ok(Sample::of(times, window))
+    let made = count(times.len());
+    let mut sample = Sample::of(times, window);
+    sample.cpu = (after.cpu - before.cpu).as_secs_f64() / made;
+    Ok(sample)
 }
 
 /// Durable commits of a plain SQLite, each with this many rows. The sample counts commits.

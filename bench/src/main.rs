@@ -76,6 +76,8 @@ enum Command {
     Engine,
     /// What the machine allows: calls without an orchestrator, commits without an engine.
     Limits,
+    /// Calls through the whole client stack beside a bare tonic channel that sends the same metadata.
+    Stack,
     /// `chain` with commits that take 2 ms and 10 ms longer.
     SlowDisk,
     /// `chain` for long, with the tail of its times.
@@ -136,12 +138,14 @@ async fn run(command: Command, how: How) -> anyhow::Result<()> {
         Command::Reads => cases::runs::measure(cases::runs::Case::Reads, &how, &mut report).await?,
         Command::Engine => cases::engine::measure(&how, &mut report).await?,
         Command::Limits => cases::limits::measure(&how, &mut report).await?,
+        Command::Stack => cases::stack::measure(&how, &mut report).await?,
         Command::SlowDisk => cases::slow_disk::measure(&how, &mut report).await?,
         Command::Soak { minutes } => cases::soak::measure(minutes, &how, &mut report).await?,
         Command::Service { ended_runs } => cases::service::measure(ended_runs, &how, &mut report).await?,
         Command::History { ended_runs } => cases::history::measure(ended_runs, &how, &mut report).await?,
         Command::All => {
             cases::limits::measure(&how, &mut report).await?;
+            cases::stack::measure(&how, &mut report).await?;
             cases::engine::measure(&how, &mut report).await?;
             cases::runs::measure(cases::runs::Case::Chain, &how, &mut report).await?;
             cases::runs::measure(cases::runs::Case::Reads, &how, &mut report).await?;

@@ -190,6 +190,11 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    /// Of this process.
+    pub(crate) fn own() -> anyhow::Result<Self> {
+        Self::of(rustix::process::getpid())
+    }
+
     fn of(pid: Pid) -> anyhow::Result<Self> {
         let pid = pid.as_raw_nonzero();
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;

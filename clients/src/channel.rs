@@ -64,6 +64,17 @@ pub struct Stored(pub Bytes);
 #[derive(Clone, Debug)]
 pub struct Received(pub Bytes);
 
+/// The span of an attempt, as the service is told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Trace {
+    /// Id of the trace.
+    pub trace: u128,
+    /// Id of the span.
+    pub span: u64,
+    /// Whether the trace is recorded.
+    pub sampled: bool,
+}
+
 /// What one attempt is made under.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
@@ -73,6 +84,8 @@ pub struct Terms {
     pub max_response_bytes: usize,
     /// The most messages of a stream that are collected; none where the method answers with one.
     pub max_stream_messages: Option<usize>,
+    /// The span that the service is told of; without one it gets a span that nobody records, in the trace of the run.
+    pub trace: Option<Trace>,
     /// Attempts of the same call before this one, which the service is told.
     pub previous_attempts: u32,
     /// Whether the service is told which attempt of which step of which run this is.

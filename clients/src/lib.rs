@@ -11,6 +11,7 @@ pub mod codec;
 pub mod methods;
 pub mod policy;
 mod stack;
+pub mod telemetry;
 pub mod transport;
 
 mod generated;

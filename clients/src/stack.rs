@@ -12,6 +12,8 @@
 //!    another connection than the one before. [`course`] decides, [`throttle`] is the budget.
 //! 5. **Claim** is the innermost: it is asked right before each attempt, because a pause may outlive it (E3).
 //!
+//! An [`observer`] stands beside them all: it is told of a call and of each attempt when it begins and when it ends.
+//!
 //! What the layers add up to is one outcome: in doubt as soon as one attempt was, unless a later one is done.
 
 use std::fmt;
@@ -38,6 +40,7 @@ use course::Course;
 pub(crate) use gate::{Gate, GateConfig};
 pub use gate::{GateState, RateLimit, SeenError};
 use gate::{Pass, Queued};
+pub(crate) use observer::{Observer, observer};
 pub(crate) use throttle::Throttle;
 
 mod breaker;
@@ -45,6 +48,7 @@ mod bucket;
 mod course;
 mod fair;
 mod gate;
+mod observer;
 #[cfg(test)]
 mod proof;
 mod throttle;
@@ -58,6 +62,16 @@ pub(crate) struct Stack {
     /// Shared by all methods of the service, as is the budget.
     gate: Arc<Gate>,
     throttle: Option<Arc<Throttle>>,
+    observer: Observer,
+}
+
+/// Which attempt of a call one is.
+#[derive(Clone, Copy, Default)]
+struct Turn {
+    /// Attempts before it that the service is told of.
+    previous: u32,
+    /// The one before never left.
+    resent: bool,
 }
 
 /// What an attempt needs before it can be sent.
@@ -81,8 +95,9 @@ impl Stack {
         policy: EffectivePolicy,
         gate: Arc<Gate>,
         throttle: Option<Arc<Throttle>>,
+        observer: Observer,
     ) -> Self {
-        Self { entry, channel, policy, gate, throttle }
+        Self { entry, channel, policy, gate, throttle, observer }
     }
 
     pub(crate) fn service(&self) -> &str {
@@ -95,6 +110,7 @@ impl Stack {
 
     /// Waits for a place and a connection, for the latter at most so long.
     pub(crate) async fn reserve(self: Arc<Self>, run: Uuid, connect_within: Duration) -> Result<Wish, Unsent> {
+        let begun = Instant::now();
         let mut queued = self.gate.queue(run);
         loop {
             let pass = tokio::select! {
@@ -107,7 +123,7 @@ impl Stack {
             match self.connect(pass, Instant::now() + connect_within).await {
                 Ok(ready) => return Ok(Wish::Granted(ready)),
                 Err(_) if self.gate.is_down() => queued = self.gate.queue(run),
-                Err(unsent) => return Err(unsent),
+                Err(unsent) => return Err(self.not_made(begun, unsent)),
             }
         }
     }
@@ -120,23 +136,35 @@ impl Stack {
         run: Uuid,
         connect_within: Duration,
     ) -> Result<Ready, Unsent> {
+        let begun = Instant::now();
         loop {
             let pass = queued.await;
             match self.connect(pass, Instant::now() + connect_within).await {
                 Err(_) if self.gate.is_down() => queued = self.gate.queue(run),
-                connected => return connected,
+                connected => return connected.map_err(|unsent| self.not_made(begun, unsent)),
             }
         }
     }
 
     async fn connect(&self, pass: Pass, deadline: Instant) -> Result<Ready, Unsent> {
+        let begun = Instant::now();
         match self.channel.reserve(deadline, self.policy.wait_for_ready).await {
             Ok(connection) => Ok(Ready { connection, pass }),
             Err(unsent) => {
                 pass.not_connected(&unsent);
+                if let Some(watched) = &self.observer {
+                    watched.not_connected(begun, unsent.failure.code());
+                }
                 Err(unsent)
             }
         }
+    }
+
+    fn not_made(&self, begun: Instant, unsent: Unsent) -> Unsent {
+        if let Some(watched) = &self.observer {
+            watched.not_made(begun, unsent.failure.code());
+        }
+        unsent
     }
 
     /// The same where nothing need be waited for.
@@ -148,20 +176,26 @@ impl Stack {
 
     /// Makes the call: the first attempt over what was reserved, the others as the policy has it.
     pub(crate) async fn call(self: Arc<Self>, ready: Ready, attempt: Attempt) -> Outcome {
-        match self.exchange(ready, attempt.clone(), 0).await {
+        let mut watched = self.observer.as_ref().map(|observer| Box::new(observer.call(attempt.run)));
+        let outcome = match self.exchange(ready, attempt.clone(), Turn::default(), watched.as_deref()).await {
             Ok(answer) => self.succeeded(answer),
             // Kept apart, so that a call that succeeds at once does not carry the state of one that does not.
-            Err(verdict) => Box::pin(self.go_on(attempt, verdict)).await,
+            Err(verdict) => Box::pin(self.go_on(attempt, verdict, watched.as_deref_mut())).await,
+        };
+        if let Some(watched) = watched {
+            watched.ended(&outcome);
         }
+        outcome
     }
 
     /// What comes after a failed first attempt.
-    async fn go_on(&self, attempt: Attempt, mut verdict: Verdict) -> Outcome {
+    async fn go_on(&self, attempt: Attempt, mut verdict: Verdict, mut watched: Option<&mut observer::Call>) -> Outcome {
         let mut course = Course::new(self.policy.retry.as_ref(), self.policy.repeats);
         let mut in_doubt = false;
         loop {
             let left = attempt.deadline.saturating_duration_since(Instant::now());
             let jitter = rand::random_range(0.8..1.2);
+            let (before, ended) = (course.previous(), Instant::now());
             let Some(pause) = course.next(&verdict, self.throttle.as_deref(), left, jitter) else { break };
             // The engine waits for a service that is down, without attempts.
             if self.gate.is_down() {
@@ -176,7 +210,17 @@ impl Stack {
             if !pause.is_zero() {
                 sleep(pause).await;
             }
-            match self.once_more(&attempt, course.previous()).await {
+            let turn = Turn { previous: course.previous(), resent: course.previous() == before };
+            let ready = self.once_more(&attempt).await;
+            let withheld = ready.as_ref().is_err_and(|verdict| verdict.end == End::Withheld);
+            if let Some(watched) = watched.as_deref_mut().filter(|_| !withheld) {
+                watched.again(ended.elapsed(), turn.resent);
+            }
+            let exchanged = match ready {
+                Ok(ready) => self.exchange(ready, attempt.clone(), turn, watched.as_deref()).await,
+                Err(verdict) => Err(verdict),
+            };
+            match exchanged {
                 Ok(answer) => return self.succeeded(answer),
                 Err(failed) => verdict = failed,
             }
@@ -184,7 +228,8 @@ impl Stack {
         if in_doubt { doubted(verdict.outcome) } else { verdict.outcome }
     }
 
-    async fn once_more(&self, attempt: &Attempt, previous: u32) -> Result<Bytes, Verdict> {
+    /// What another attempt needs.
+    async fn once_more(&self, attempt: &Attempt) -> Result<Ready, Verdict> {
         // Without the claim not even a connection is worth having.
         if !attempt.claim.is_held() {
             let failure = Failure::new(Code::Aborted, "the claim on the run was lost between two attempts");
@@ -206,29 +251,47 @@ impl Stack {
             }
         };
         let ready = self.connect(pass, attempt.deadline).await;
-        let ready = ready.map_err(|unsent| Verdict::new(Outcome::NotSent(unsent), End::NotTaken))?;
-        self.exchange(ready, attempt.clone(), previous).await
+        ready.map_err(|unsent| Verdict::new(Outcome::NotSent(unsent), End::NotTaken))
     }
 
     /// One attempt.
-    async fn exchange(&self, ready: Ready, attempt: Attempt, previous_attempts: u32) -> Result<Bytes, Verdict> {
+    async fn exchange(
+        &self,
+        ready: Ready,
+        attempt: Attempt,
+        turn: Turn,
+        call: Option<&observer::Call>,
+    ) -> Result<Bytes, Verdict> {
+        let tried = call.map(|call| call.attempt(&attempt, turn.previous, turn.resent));
         let Ready { connection, mut pass } = ready;
         let EffectivePolicy { max_request_bytes, max_response_bytes, max_stream_messages, attempt_header, .. } =
             self.policy;
         let max_stream_messages = self.entry.collected.map(|_| max_stream_messages);
-        let terms =
-            Terms { max_request_bytes, max_response_bytes, max_stream_messages, previous_attempts, attempt_header };
+        let terms = Terms {
+            max_request_bytes,
+            max_response_bytes,
+            max_stream_messages,
+            trace: tried.as_ref().and_then(observer::Tried::trace),
+            previous_attempts: turn.previous,
+            attempt_header,
+        };
         let request = Request::new(attempt.request.clone());
         pass.begin();
         match (self.entry.call)(Seam::once(connection, attempt, terms), request).await {
             Ok(answer) => {
                 pass.ended(Sign::Well, None, None);
+                if let Some(tried) = tried {
+                    tried.answered(answer.len());
+                }
                 Ok(answer)
             }
             Err(status) => {
                 let verdict = verdict(&status);
                 let (sign, refused) = (Sign::of(&verdict), matches!(verdict.outcome, Outcome::Refused(_)));
                 pass.ended(sign, verdict.failure().filter(|_| !refused), verdict.retry_after);
+                if let Some(tried) = tried {
+                    tried.failed(&verdict);
+                }
                 Err(verdict)
             }
         }

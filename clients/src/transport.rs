@@ -15,7 +15,8 @@ use crate::channel::{
 };
 use crate::methods::{self, MethodEntry};
 use crate::policy::{EffectivePolicy, ServicePolicy, Throttling};
-use crate::stack::{Gate, GateConfig, Ready, Stack, Throttle, Wish};
+use crate::stack::{Gate, GateConfig, Ready, Stack, Throttle, Wish, observer};
+use crate::telemetry::Telemetry;
 
 pub use crate::stack::{BreakerConfig, BreakerState, GateState, RateLimit, SeenError};
 
@@ -142,6 +143,17 @@ impl Services {
     /// # Errors
     /// An address is none, or a prefix is there twice.
     pub fn new(configs: impl IntoIterator<Item = ServiceConfig>) -> Result<Self, ServicesError> {
+        Self::observed(configs, &Telemetry::default())
+    }
+
+    /// The same with measurements and spans of their calls.
+    ///
+    /// # Errors
+    /// As of [`Services::new`].
+    pub fn observed(
+        configs: impl IntoIterator<Item = ServiceConfig>,
+        telemetry: &Telemetry,
+    ) -> Result<Self, ServicesError> {
         let mut services: Vec<Service> = Vec::new();
         for ServiceConfig { name, prefixes, address, identity, channel, policy, call_timeout, rate, breaker } in configs
         {
@@ -171,7 +183,7 @@ impl Services {
         }
         let route = |entry: &'static MethodEntry| {
             let fitting = services.iter().filter_map(|service| Some((service.fit(entry.method.service)?, service)));
-            let stack = fitting.max_by_key(|(length, _)| *length)?.1.stack(entry);
+            let stack = fitting.max_by_key(|(length, _)| *length)?.1.stack(entry, telemetry);
             Some((entry.method.path, Arc::new(stack)))
         };
         let routes = methods::all().filter_map(route).collect();
@@ -222,9 +234,10 @@ impl Service {
         self.prefixes.iter().filter(|prefix| covers(prefix, service)).map(String::len).max()
     }
 
-    fn stack(&self, entry: &'static MethodEntry) -> Stack {
+    fn stack(&self, entry: &'static MethodEntry, telemetry: &Telemetry) -> Stack {
         let policy = EffectivePolicy::new(entry.method, &self.policy, self.channel.config(), self.call_timeout);
-        Stack::new(entry, self.channel.clone(), policy, Arc::clone(&self.gate), self.throttle.clone())
+        let observer = observer(telemetry, entry.method, &self.channel.target().to_string());
+        Stack::new(entry, self.channel.clone(), policy, Arc::clone(&self.gate), self.throttle.clone(), observer)
     }
 }
 

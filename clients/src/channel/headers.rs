@@ -11,6 +11,7 @@ use http::uri::{Authority, Scheme, Uri};
 use http::{Method, Request, Version};
 use tokio::time::Instant;
 
+use super::Trace;
 use super::fault::Fault;
 use super::identity::Identity;
 
@@ -62,7 +63,7 @@ pub(crate) fn authorize(headers: &mut HeaderMap, identity: &Identity) -> Result<
 
 /// Adds what an attempt says of itself: what it can read, how long it waits, which trace it belongs to, the key of an
 /// effect, and how often it was made before.
-pub(crate) fn describe(headers: &mut HeaderMap, attempt: &Attempt, previous: u32, now: Instant) {
+pub(crate) fn describe(headers: &mut HeaderMap, attempt: &Attempt, trace: Option<Trace>, previous: u32, now: Instant) {
     let mut values = BytesMut::with_capacity(VALUES);
     let mut insert = |name: HeaderName, values: &mut BytesMut| {
         // What is written here are visible characters.
@@ -79,14 +80,12 @@ pub(crate) fn describe(headers: &mut HeaderMap, attempt: &Attempt, previous: u32
     let _ = write!(values, "{amount}{unit}");
     insert(GRPC_TIMEOUT, &mut values);
 
-    // All steps of a run share a trace. All zeros would be no trace at all.
-    let trace = if attempt.run.is_nil() { rand::random_range(1..=u128::MAX) } else { attempt.run.as_u128() };
-    let span = rand::random_range(1..=u64::MAX);
+    let Trace { trace, span, sampled } = trace.unwrap_or_else(|| unrecorded(attempt));
     values.extend_from_slice(b"00-");
     put_hex(&mut values, &trace.to_be_bytes());
     values.extend_from_slice(b"-");
     put_hex(&mut values, &span.to_be_bytes());
-    values.extend_from_slice(b"-01");
+    values.extend_from_slice(if sampled { b"-01" } else { b"-00" });
     insert(TRACEPARENT, &mut values);
 
     if let Some(key) = attempt.key {
@@ -99,6 +98,12 @@ pub(crate) fn describe(headers: &mut HeaderMap, attempt: &Attempt, previous: u32
     if previous > 0 {
         headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(previous));
     }
+}
+
+/// All steps of a run share a trace. All zeros would be no trace at all.
+fn unrecorded(attempt: &Attempt) -> Trace {
+    let trace = if attempt.run.is_nil() { rand::random_range(1..=u128::MAX) } else { attempt.run.as_u128() };
+    Trace { trace, span: rand::random_range(1..=u64::MAX), sampled: true }
 }
 
 /// The most bytes of a branch's path that are told.
@@ -200,7 +205,7 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..2 {
             let mut headers = HeaderMap::new();
-            describe(&mut headers, &attempt, 0, Instant::now());
+            describe(&mut headers, &attempt, None, 0, Instant::now());
             assert!(!headers.contains_key(IDEMPOTENCY_KEY));
             seen.push(headers[TRACEPARENT].to_str().unwrap().to_owned());
         }
@@ -210,7 +215,7 @@ mod tests {
 
         attempt.key = Some("00000000-0000-4000-8000-000000000001".parse().unwrap());
         let mut headers = HeaderMap::new();
-        describe(&mut headers, &attempt, 0, Instant::now());
+        describe(&mut headers, &attempt, None, 0, Instant::now());
         assert_eq!(headers[IDEMPOTENCY_KEY], "00000000-0000-4000-8000-000000000001");
     }
 }

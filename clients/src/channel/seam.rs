@@ -25,6 +25,7 @@ use super::{Received, Stored, Terms, exchange, headers};
 /// The service that a generated client is built over for one call. It can be called once.
 pub struct Seam(Kind);
 
+#[expect(clippy::large_enum_variant, reason = "a seam lives for one call, which a box would cost an allocation")]
 enum Kind {
     Once(Option<(Reserved, Attempt, Terms)>),
     Other(BoxService<Request<Body>, Response<Body>, Status>),
@@ -101,7 +102,7 @@ async fn make(
     if attempt.deadline <= started {
         return Err(refused(Code::DeadlineExceeded, "the deadline had passed before the call".to_owned()));
     }
-    headers::describe(&mut parts.headers, &attempt, terms.previous_attempts, started);
+    headers::describe(&mut parts.headers, &attempt, terms.trace, terms.previous_attempts, started);
     if terms.attempt_header {
         headers::tell_attempt(&mut parts.headers, &attempt, started);
     }

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use clients::bench::echo::v1::{WriteRequest, WriteResponse};
 use clients::channel::ChannelConfig;
 use clients::policy::ServicePolicy;
-use clients::transport::{ServiceConfig, Services};
+use clients::transport::{BreakerConfig, ServiceConfig, Services};
 use engine::claim::Always;
 use engine::transport::{Attempt, Outcome, StepPlace, Transport};
 use prost::Message;
@@ -109,6 +109,7 @@ impl Peer {
             address: self.address.clone(),
             channel,
             policy: ServicePolicy::parse(policy).unwrap(),
+            breaker: BreakerConfig { enabled: false, ..BreakerConfig::default() },
             ..ServiceConfig::default()
         }])
         .unwrap()

@@ -12,6 +12,7 @@ mod health;
 mod identity;
 mod metadata;
 mod names;
+mod observed;
 mod outcomes;
 mod policies;
 mod retries;

@@ -48,7 +48,7 @@ async fn echo(delay: Duration) -> (SocketAddr, mpsc::UnboundedReceiver<MetadataM
     echo_after(0, delay).await
 }
 
-async fn echo_after(failures: u32, delay: Duration) -> (SocketAddr, mpsc::UnboundedReceiver<MetadataMap>) {
+pub async fn echo_after(failures: u32, delay: Duration) -> (SocketAddr, mpsc::UnboundedReceiver<MetadataMap>) {
     let (listener, address) = listen().await;
     let (seen, calls) = mpsc::unbounded_channel();
     let service = EchoServiceServer::new(Echo { seen, delay, failures: AtomicU32::new(failures) })
