@@ -3,13 +3,19 @@
 use engine::workflow::{NameTaken, Registry};
 
 mod analyze_emotions;
+mod devices;
 mod erase;
+mod onboard;
 mod paging;
 mod send_due;
+mod times;
+mod weekly_digests;
 
 pub use analyze_emotions::AnalyzeEmotions;
 pub use erase::Erase;
+pub use onboard::Onboard;
 pub use send_due::SendDue;
+pub use weekly_digests::{WeeklyDigest, WeeklyDigests};
 
 /// Every workflow that this orchestrator can run. Each run gets a value of its own.
 ///
@@ -20,5 +26,8 @@ pub fn registry() -> Result<Registry, NameTaken> {
     workflows.register(|| SendDue)?;
     workflows.register(|| AnalyzeEmotions)?;
     workflows.register(|| Erase)?;
+    workflows.register(|| WeeklyDigests)?;
+    workflows.register(|| WeeklyDigest)?;
+    workflows.register(|| Onboard)?;
     Ok(workflows)
 }

@@ -106,6 +106,9 @@ impl AiService for Ai {
                 });
                 serde_json::json!({ "recommendations": [recommendation] }).to_string()
             }
+            TextPurpose::WeeklyDigest => {
+                "You came back to yourself more than once this week. That is a start.".to_owned()
+            }
             TextPurpose::DailyGuidance | TextPurpose::Unspecified => {
                 "Begin with what is in front of you. The rest of the day will follow.".to_owned()
             }

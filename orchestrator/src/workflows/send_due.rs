@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use clients::guras::notifications::v1::{
-    DeviceToken, DueRecipient, ListDeviceTokensRequest, ListDueRecipientsRequest, MarkNotifiedRequest, PushOutcome,
-    RemoveDeviceTokenRequest, SendPushRequest,
-};
+use clients::guras::notifications::v1::{DueRecipient, ListDueRecipientsRequest, MarkNotifiedRequest};
 use clients::guras::orchestration::notifications::v1::{SendDueRequest, SendDueResponse};
-use clients::guras::teachers::v1::{PickTeachingRequest, Teaching};
+use clients::guras::teachers::v1::PickTeachingRequest;
 use engine::steps::fan_out::Outcome;
 use engine::time::Timestamp;
 use engine::{Context, Failure, Retry, Workflow};
 
+use super::devices::{Push, Reached, devices, push_to_all};
 use super::paging::{Page, bounded, count, read_all};
+use super::times::time;
 
 /// Finds who is due by asking the notification service, and notifies each on a branch of their own: one user who
 /// cannot be reached stops nobody else, and no user gets one slot twice, whatever crashes and whoever else runs.
@@ -21,7 +20,6 @@ pub struct SendDue;
 
 /// Users that are notified at once.
 const AT_ONCE: usize = 32;
-const MOST_DEVICES: usize = 100;
 
 /// What became of one user.
 enum Notified {
@@ -85,65 +83,20 @@ async fn notify(ctx: Context, recipient: DueRecipient, now: Timestamp) -> Result
     let pick = PickTeachingRequest { teacher_id: recipient.teacher_id.clone() };
     let teaching = ctx.call(pick).retry(Retry::brief()).await?.teaching.unwrap_or_default();
 
-    let (user, slot) = (recipient.user_id.clone(), recipient.slot.clone());
-    let pushed = ctx
-        .fan_out("device", devices, move |ctx, device| push(ctx, device, user.clone(), slot.clone(), teaching.clone()))
-        .secret_key(|device| device.token.clone())
-        .await;
-
-    let (mut pushes, mut removed) = (0, 0);
-    for (_, outcome) in pushed.iter() {
-        match outcome {
-            Outcome::Done(PushOutcome::Delivered) => pushes += 1,
-            Outcome::Done(_) => removed += 1,
-            Outcome::Failed(_) | Outcome::Duplicate => {}
-        }
-    }
+    let push = Push {
+        user_id: recipient.user_id.clone(),
+        name: recipient.slot.clone(),
+        slot: recipient.slot.clone(),
+        title: teaching.teacher_name,
+        body: teaching.text,
+        data: [("teacher_id".to_owned(), teaching.teacher_id)].into(),
+    };
+    // Where no device has it the slot stays open, and the next run finds the user again.
+    let Reached { pushes, removed } = push_to_all(&ctx, devices, push).await?;
     if pushes == 0 {
-        // The slot stays open; the next run finds the user again.
-        pushed.values()?;
         return Ok(Notified::NoDevice { removed });
     }
     let DueRecipient { user_id, slot, .. } = recipient;
     ctx.call(MarkNotifiedRequest { user_id, slot, notified_time: Some(time(now)) }).await?;
     Ok(Notified::Sent { pushes, removed })
-}
-
-async fn devices(ctx: &Context, user: &str) -> Result<Vec<DeviceToken>, Failure> {
-    let request = |page_token| ListDeviceTokensRequest { user_id: user.to_owned(), page_size: 0, page_token };
-    let page = |page: clients::guras::notifications::v1::ListDeviceTokensResponse| Page {
-        items: page.device_tokens,
-        next_token: page.next_page_token,
-    };
-    read_all(ctx, MOST_DEVICES, request, page).await
-}
-
-/// One device. A token that the push provider no longer knows is removed; the others still get theirs.
-async fn push(
-    ctx: Context,
-    device: DeviceToken,
-    user_id: String,
-    slot: String,
-    teaching: Teaching,
-) -> Result<PushOutcome, Failure> {
-    let token = device.token;
-    let request = SendPushRequest {
-        user_id: user_id.clone(),
-        token: token.clone(),
-        title: teaching.teacher_name,
-        body: teaching.text,
-        data: [("teacher_id".to_owned(), teaching.teacher_id)].into(),
-        slot: slot.clone(),
-    };
-    // The key leaves the run out: neither a second run nor a retry can push this slot to this device again.
-    let sent = ctx.call(request).once("push", [&user_id, &slot, &token]).retry(Retry::brief()).await?;
-    if sent.outcome() == PushOutcome::TokenUnregistered {
-        ctx.call(RemoveDeviceTokenRequest { user_id, token }).await?;
-    }
-    Ok(sent.outcome())
-}
-
-fn time(at: Timestamp) -> prost_types::Timestamp {
-    let (seconds, nanos) = at.parts();
-    prost_types::Timestamp { seconds, nanos }
 }

@@ -3,5 +3,7 @@
 
 mod analyze_emotions;
 mod erase;
+mod onboard;
 mod send_due;
 mod streams;
+mod weekly_digests;

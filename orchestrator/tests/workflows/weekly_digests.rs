@@ -1,0 +1,158 @@
+//! `digests.weekly`: a child run for each user, one text and one push per device, whatever fails beside it.
+
+use std::time::Duration;
+
+use clients::guras::ai::v1::{WriteTextRequest, WriteTextResponse};
+use clients::guras::emotions::v1::{BatchGetEmotionsRequest, BatchGetEmotionsResponse, Emotion};
+use clients::guras::journal::v1::{CountEmotionsRequest, CountEmotionsResponse, EmotionCount};
+use clients::guras::meditation::v1::{GetStatisticsRequest, GetStatisticsResponse};
+use clients::guras::notifications::v1::{
+    DeviceToken, GetPreferencesRequest, GetPreferencesResponse, ListDeviceTokensRequest, ListDeviceTokensResponse,
+    Preferences, PushOutcome, QuietHours, SendPushRequest, SendPushResponse,
+};
+use clients::guras::orchestration::digests::v1::{WeeklyRequest, WeeklyResponse};
+use clients::guras::users::v1::{ListUsersRequest, ListUsersResponse, User};
+use engine::store::{ListRuns, Store as _};
+use engine::testing::{Probe, Reply, Services, World, crash_everywhere};
+use engine::{Code, Failure, Limits, State};
+use orchestrator::workflows::{WeeklyDigest, WeeklyDigests};
+
+/// Two to a page. `cyd` wants nothing, `dan` has no device, `eve` did nothing.
+const USERS: [&str; 5] = ["ann", "bob", "cyd", "dan", "eve"];
+
+fn services() -> Services {
+    Services::new()
+        .on::<ListUsersRequest>(|request| {
+            let from: usize = request.page_token.parse().unwrap_or(0);
+            let user = |id: &&str| User { user_id: (*id).to_owned(), ..User::default() };
+            let next_page_token = if from + 2 < USERS.len() { (from + 2).to_string() } else { String::new() };
+            Ok(ListUsersResponse { users: USERS.iter().skip(from).take(2).map(user).collect(), next_page_token })
+        })
+        .on::<GetPreferencesRequest>(|request| {
+            if request.user_id == "cyd" {
+                return Err(Failure::new(Code::NotFound, "no preferences"));
+            }
+            // The world begins at midnight: the push waits until five past.
+            let quiet_hours = Some(QuietHours { start_minute: 23 * 60, end_minute: 4 });
+            let preferences = Some(Preferences { enabled: true, quiet_hours, ..Preferences::default() });
+            Ok(GetPreferencesResponse { preferences })
+        })
+        .on::<ListDeviceTokensRequest>(|request| {
+            let token = format!("{}'s phone", request.user_id);
+            let devices = vec![DeviceToken { token, ..DeviceToken::default() }];
+            let device_tokens = if request.user_id == "dan" { Vec::new() } else { devices };
+            Ok(ListDeviceTokensResponse { device_tokens, ..Default::default() })
+        })
+        .on::<CountEmotionsRequest>(|request| {
+            if request.user_id == "eve" {
+                return Ok(CountEmotionsResponse::default());
+            }
+            let counts = vec![EmotionCount { emotion_id: "joy".to_owned(), entries: 2 }];
+            Ok(CountEmotionsResponse { counts, entries: 3 })
+        })
+        .on::<GetStatisticsRequest>(|_| Ok(GetStatisticsResponse::default()))
+        .on::<BatchGetEmotionsRequest>(|_| {
+            Ok(BatchGetEmotionsResponse { emotions: vec![Emotion { name: "Joy".to_owned(), ..Emotion::default() }] })
+        })
+        .on::<WriteTextRequest>(|request| {
+            Ok(WriteTextResponse { text: format!("{}: {}", request.user_id, request.prompt) })
+        })
+        .on::<SendPushRequest>(|request| {
+            assert!(request.body.contains("Felt most often: Joy."), "{}", request.body);
+            Ok(SendPushResponse { outcome: PushOutcome::Delivered.into(), message_id: String::new() })
+        })
+}
+
+fn world_of(services: Services, probe: Probe) -> World {
+    let register = |registry: &mut engine::Registry| {
+        registry.register(|| WeeklyDigests)?;
+        registry.register(|| WeeklyDigest)
+    };
+    World::with(services, register, Limits::default(), probe)
+}
+
+fn everyone() -> WeeklyResponse {
+    WeeklyResponse { users: 5, sent: 2, skipped: 3, failed: 0 }
+}
+
+#[tokio::test(start_paused = true)]
+async fn everybody_with_a_week_to_tell_of_gets_one_digest_after_quiet_hours() {
+    let world = world_of(services(), Probe::counting());
+    let begun = tokio::time::Instant::now();
+    let run = world.start::<WeeklyDigests>(WeeklyRequest::default()).await.unwrap();
+    assert_eq!(world.result_of::<WeeklyDigests>(run).await, Ok(everyone()));
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(5 * 60) && took < Duration::from_secs(6 * 60), "{took:?}");
+    assert_eq!(world.services().effects_of::<WriteTextRequest>(), 2);
+    assert_eq!(world.services().effects_of::<SendPushRequest>(), 2);
+    let rows = world.store().list(ListRuns { limit: 100, ..ListRuns::default() }).await.unwrap();
+    assert_eq!(rows.iter().filter(|row| row.parent == Some(run)).count(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_week_is_told_once_however_often_it_is_triggered() {
+    let world = world_of(services(), Probe::counting());
+    let week_end_time = Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 0 });
+    let request = WeeklyRequest { week_end_time, ..WeeklyRequest::default() };
+    for _ in 0..2 {
+        world.run::<WeeklyDigests>(request).await.unwrap();
+    }
+    assert_eq!(world.services().effects_of::<SendPushRequest>(), 2, "one for every user, week and device");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_user_never_stops_the_others() {
+    let failing = services().on::<WriteTextRequest>(|request| match request.user_id.as_str() {
+        "ann" => Err(Failure::new(Code::FailedPrecondition, "no allowance left")),
+        _ => Ok(WriteTextResponse { text: request.prompt }),
+    });
+    let world = world_of(failing, Probe::counting());
+    let output = world.run::<WeeklyDigests>(WeeklyRequest::default()).await.unwrap();
+    assert_eq!((output.sent, output.failed, output.skipped), (1, 1, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_whose_answer_is_lost_is_not_written_twice_and_asks_for_a_decision() {
+    let world = world_of(services(), Probe::counting());
+    world.services().script::<WriteTextRequest>([Reply::ActAndBreak(Code::Unavailable)]);
+    let run = world.start::<WeeklyDigests>(WeeklyRequest::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(world.services().arrivals_of::<WriteTextRequest>(), 2);
+    let rows = world.store().list(ListRuns { limit: 100, ..ListRuns::default() }).await.unwrap();
+    let states: Vec<State> = rows.iter().filter(|row| row.parent == Some(run)).map(|row| row.status.state).collect();
+    assert_eq!(states.iter().filter(|state| **state == State::Succeeded).count(), 4, "{states:?}");
+    assert_eq!(states.iter().filter(|state| **state == State::NeedsDecision).count(), 1, "{states:?}");
+    assert_eq!(world.detail(run).await.row.status.state, State::Waiting);
+}
+
+/// A crash between the start of a text and its answer asks for a decision; that is tried above.
+#[tokio::test(start_paused = true)]
+async fn it_comes_to_the_same_end_wherever_its_replica_is_killed() {
+    // Nobody is written a text: their weeks are quiet, and all else goes on.
+    let quiet = |probe| {
+        let services = services().on::<CountEmotionsRequest>(|_| Ok(CountEmotionsResponse::default()));
+        world_of(services, probe)
+    };
+    let sweep = crash_everywhere::<WeeklyDigests>(quiet, WeeklyRequest::default()).await;
+    assert_eq!(sweep.holds(), &Ok(WeeklyResponse { sent: 0, skipped: 5, ..everyone() }));
+    assert!(sweep.points.len() > 60, "{} points", sweep.points.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_kill_writes_a_text_or_sends_a_push_twice() {
+    let whole = world_of(services(), Probe::counting());
+    whole.run::<WeeklyDigests>(WeeklyRequest::default()).await.unwrap();
+    let points = whole.probe().points().len();
+    for point in (0..points).step_by(7) {
+        let (probe, services) = (Probe::killing_at(point), services());
+        let first = world_of(services.clone(), probe.clone());
+        tokio::select! {
+            () = probe.death() => {}
+            run = first.run::<WeeklyDigests>(WeeklyRequest::default()) => drop(run),
+        }
+        let _second = first.crash(Probe::counting());
+        tokio::time::sleep(Duration::from_secs(1_000)).await;
+        let (texts, pushes) = (services.arrivals_of::<WriteTextRequest>(), services.effects_of::<SendPushRequest>());
+        assert!(texts <= 2 && pushes <= texts, "killed at point {point}: {texts} texts, {pushes} pushes");
+    }
+}
