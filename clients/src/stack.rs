@@ -32,7 +32,7 @@ use uuid::Uuid;
 
 use crate::channel::{Channel, End, Reserved, Seam, Terms, Verdict};
 use crate::methods::{MethodEntry, Undecodable};
-use crate::policy::EffectivePolicy;
+use crate::policy::{EffectivePolicy, Repeats};
 
 use breaker::Sign;
 pub use breaker::{BreakerConfig, BreakerState};
@@ -111,7 +111,7 @@ impl Stack {
     /// Waits for a place and a connection, for the latter at most so long.
     pub(crate) async fn reserve(self: Arc<Self>, run: Uuid, connect_within: Duration) -> Result<Wish, Unsent> {
         let begun = Instant::now();
-        let mut queued = self.gate.queue(run);
+        let mut queued = self.gate.queue(run, self.repeats());
         loop {
             let pass = tokio::select! {
                 biased;
@@ -122,7 +122,7 @@ impl Stack {
             };
             match self.connect(pass, Instant::now() + connect_within).await {
                 Ok(ready) => return Ok(Wish::Granted(ready)),
-                Err(_) if self.gate.is_down() => queued = self.gate.queue(run),
+                Err(_) if self.gate.is_down() => queued = self.gate.queue(run, self.repeats()),
                 Err(unsent) => return Err(self.not_made(begun, unsent)),
             }
         }
@@ -140,10 +140,15 @@ impl Stack {
         loop {
             let pass = queued.await;
             match self.connect(pass, Instant::now() + connect_within).await {
-                Err(_) if self.gate.is_down() => queued = self.gate.queue(run),
+                Err(_) if self.gate.is_down() => queued = self.gate.queue(run, self.repeats()),
                 connected => return connected.map_err(|unsent| self.not_made(begun, unsent)),
             }
         }
+    }
+
+    /// Whether a call may be made again whatever comes of it.
+    fn repeats(&self) -> bool {
+        self.policy.repeats == Repeats::All
     }
 
     async fn connect(&self, pass: Pass, deadline: Instant) -> Result<Ready, Unsent> {
@@ -241,7 +246,7 @@ impl Stack {
         };
         let pass = tokio::select! {
             biased;
-            pass = self.gate.queue(attempt.run) => pass,
+            pass = self.gate.queue(attempt.run, self.repeats()) => pass,
             Outage { service, error, .. } = self.gate.outage() => {
                 return withheld(Code::Unavailable, format!("{service} is down and not called: {error}"));
             }

@@ -234,7 +234,12 @@ fn hints(keeper: &Keeper, runs: Option<&Runs>) -> Vec<String> {
     let server = keeper.plan().server();
     let server = if server == "http://127.0.0.1:50052" { String::new() } else { format!(" --server {server}") };
     let cli = |command: &str| format!("cargo run --release -p orchestrator -- {command}{server}");
-    let mut hints = vec![cli("workflows list"), cli("runs start notifications.send-due --wait"), cli("runs list")];
+    let mut hints = vec![
+        cli("workflows list"),
+        cli("runs start notifications.send-due --wait"),
+        cli("runs list"),
+        cli("services list"),
+    ];
     hints.extend(keeper.pid().map(|pid| format!("kill -9 {pid}")));
     hints.extend(runs.and_then(|runs| runs.example.as_ref()).map(|run| cli(&format!("runs show {run}"))));
     hints

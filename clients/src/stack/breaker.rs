@@ -197,6 +197,11 @@ impl Breaker {
         matches!(self.phase, Phase::Closed)
     }
 
+    /// Whether the next attempt is one to find out how the service is.
+    pub(crate) fn probes(&self) -> bool {
+        matches!(self.phase, Phase::Untried { .. } | Phase::HalfOpen { .. })
+    }
+
     /// Whether one more attempt may begin beside those in flight, of which `limit` are allowed when all is well.
     pub(crate) fn room(&mut self, now: Instant, in_flight: usize, limit: usize) -> Room {
         if let Phase::Open { until } = self.phase {

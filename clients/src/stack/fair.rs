@@ -63,7 +63,22 @@ impl<T> FairQueue<T> {
 
     /// The first call of the run whose turn it is; the run's next turn comes after those of all others.
     pub(crate) fn pop(&mut self) -> Option<T> {
-        let (_, run) = self.turns.pop_first()?;
+        let turn = *self.turns.first_key_value()?.0;
+        self.pop_at(turn)
+    }
+
+    /// The same, where another run goes first if only its first call is one of these. Looks at every run.
+    pub(crate) fn pop_preferring(&mut self, preferred: impl Fn(&T) -> bool) -> Option<T> {
+        let first = |run: &Uuid| self.runs.get(run)?.calls.first_key_value();
+        let fits = |run: &Uuid| first(run).is_some_and(|(_, call)| preferred(call));
+        match self.turns.iter().find(|(_, run)| fits(run)).map(|(turn, _)| *turn) {
+            Some(turn) => self.pop_at(turn),
+            None => self.pop(),
+        }
+    }
+
+    fn pop_at(&mut self, turn: u64) -> Option<T> {
+        let run = self.turns.remove(&turn)?;
         let turn = self.number();
         let line = self.runs.get_mut(&run)?;
         let (_, call) = line.calls.pop_first()?;
@@ -130,6 +145,18 @@ mod tests {
         }
         queue.push(OTHER, "c1");
         assert_eq!(rest(&mut queue), ["a1", "b1", "c1", "a2", "b2", "a3"]);
+    }
+
+    #[test]
+    fn a_run_whose_call_is_preferred_goes_first_and_the_others_keep_their_turns() {
+        let mut queue = FairQueue::default();
+        for (run, call) in [(WIDE, "a1"), (NARROW, "b1"), (OTHER, "c1 preferred"), (OTHER, "c2")] {
+            queue.push(run, call);
+        }
+        let preferred = |call: &&str| call.ends_with("preferred");
+        assert_eq!(queue.pop_preferring(preferred), Some("c1 preferred"));
+        assert_eq!(queue.pop_preferring(preferred), Some("a1"));
+        assert_eq!(rest(&mut queue), ["b1", "c2"]);
     }
 
     #[test]

@@ -87,11 +87,18 @@ struct State {
     breaker: Breaker,
     bucket: Option<Bucket>,
     in_flight: usize,
-    queue: FairQueue<oneshot::Sender<Admitted>>,
+    queue: FairQueue<Waits>,
     window: Window,
     last_error: Option<SeenError>,
     /// Whether a task looks after those who wait for a time.
     attended: bool,
+}
+
+/// A call that waits.
+struct Waits {
+    admitted: oneshot::Sender<Admitted>,
+    /// Whether it may be made again whatever comes of it.
+    repeats: bool,
 }
 
 impl Gate {
@@ -125,11 +132,12 @@ impl Gate {
         Some(Pass::new(Arc::clone(self), admitted))
     }
 
-    /// A place, as soon as one is free and it is the run's turn.
-    pub(crate) fn queue(self: &Arc<Self>, run: Uuid) -> Queued {
+    /// A place, as soon as one is free and it is the run's turn. `repeats`: the call may be made again whatever comes of
+    /// it, so that it is a good one to find out how the service is.
+    pub(crate) fn queue(self: &Arc<Self>, run: Uuid, repeats: bool) -> Queued {
         let (sender, admitted) = oneshot::channel();
         let mut state = self.lock();
-        let place = state.queue.push(run, sender);
+        let place = state.queue.push(run, Waits { admitted: sender, repeats });
         self.attend(state);
         Queued { gate: Arc::clone(self), place, admitted, done: false }
     }
@@ -226,10 +234,12 @@ impl Gate {
                 Room::At(next) => return Some(next),
                 Room::WhenOneEnds => return None,
             }
-            let Some(waiting) = state.queue.pop() else { break };
+            let State { queue, breaker, .. } = &mut *state;
+            let next = if breaker.probes() { queue.pop_preferring(|waits| waits.repeats) } else { queue.pop() };
+            let Some(waits) = next else { break };
             let admitted = state.admit();
             // Whoever leaves takes itself out of the queue first, so there is somebody to take it.
-            if waiting.send(admitted).is_err() {
+            if waits.admitted.send(admitted).is_err() {
                 state.give_back(admitted, false);
             }
         }

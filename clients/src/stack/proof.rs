@@ -58,7 +58,7 @@ impl Transport for Gated {
     fn reserve(&self, path: &str, run: Uuid, connect_within: Duration) -> Reserving {
         let (gate, seen) = (Arc::clone(&self.gate), Arc::clone(&self.seen));
         let below = self.below.reserve(path, run, connect_within);
-        let mut queued = gate.queue(run);
+        let mut queued = gate.queue(run, true);
         async move {
             tokio::select! {
                 biased;

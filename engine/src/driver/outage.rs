@@ -34,7 +34,7 @@ impl Driver {
             return;
         }
         let Outage { service, since, error } = outage;
-        let since = now.before(Instant::now().saturating_duration_since(since));
+        let since = now.before(Instant::now().saturating_duration_since(since)).to_second();
         let lingers_until = now.after(self.shared.limits.linger);
         step.phase = Phase::Down(Down { service, since, error, lingers_until });
         self.timers.insert((lingers_until, slot));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use engine::failure::Code;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use tokio::time::{advance, timeout};
+use tokio::time::{advance, sleep, timeout};
 
 use super::*;
 
@@ -37,8 +37,8 @@ async fn a_run_with_one_call_passes_one_with_ten_thousand() {
     let gate = gate(2, None);
     let held = [gate.try_enter().unwrap(), gate.try_enter().unwrap()];
     assert!(gate.try_enter().is_none());
-    let mut wide: Vec<_> = (0..10_000).map(|_| gate.queue(WIDE)).collect();
-    let narrow = gate.queue(NARROW);
+    let mut wide: Vec<_> = (0..10_000).map(|_| gate.queue(WIDE, true)).collect();
+    let narrow = gate.queue(NARROW, true);
     let state = gate.state();
     assert_eq!((state.in_flight, state.waiting_calls, state.waiting_runs), (2, 10_001, 2));
     drop(held);
@@ -51,7 +51,7 @@ async fn a_run_with_one_call_passes_one_with_ten_thousand() {
 async fn nobody_goes_before_those_who_wait() {
     let gate = gate(1, None);
     let held = gate.try_enter().unwrap();
-    let waiting = gate.queue(WIDE);
+    let waiting = gate.queue(WIDE, true);
     drop(held);
     // The place is given, though not yet taken.
     assert!(gate.try_enter().is_none());
@@ -63,7 +63,7 @@ async fn nobody_goes_before_those_who_wait() {
 async fn a_wait_that_is_dropped_leaves_nothing_behind() {
     let gate = gate(1, None);
     let held = gate.try_enter().unwrap();
-    let (gone, next) = (gate.queue(WIDE), gate.queue(NARROW));
+    let (gone, next) = (gate.queue(WIDE, true), gate.queue(NARROW, true));
     drop(gone);
     assert_eq!((gate.state().waiting_calls, gate.state().waiting_runs), (1, 1));
     drop(held);
@@ -80,7 +80,7 @@ async fn a_service_that_takes_fewer_calls_is_given_fewer() {
     let breaker = BreakerConfig { enabled: false, ..BreakerConfig::default() };
     let config = GateConfig { max_in_flight: 100, rate: None, breaker };
     let gate = Gate::new("echo", config, move || capacity.load(Ordering::Relaxed));
-    let mut waiting: Vec<_> = (0..4).map(|_| gate.queue(WIDE)).collect();
+    let mut waiting: Vec<_> = (0..4).map(|_| gate.queue(WIDE, true)).collect();
     let mut passes: Vec<_> = waiting.iter_mut().filter_map(|queued| queued.now_or_never()).collect();
     assert_eq!(passes.len(), 2);
     // One that takes nothing for the moment gets one call, which then waits at its connection.
@@ -97,7 +97,7 @@ async fn calls_begin_at_the_rate_and_at_once_no_more_than_the_burst() {
     let calls = (0..55_u128).map(|number| {
         let gate = Arc::clone(&gate);
         async move {
-            answered(gate.queue(Uuid::from_u128(number % 7)).await);
+            answered(gate.queue(Uuid::from_u128(number % 7), true).await);
             begun.elapsed().as_millis()
         }
     });
@@ -124,7 +124,7 @@ async fn a_place_that_was_not_used_costs_nothing_of_the_rate() {
 async fn those_who_wait_are_told_when_the_service_is_found_down_and_let_in_when_it_is_back() {
     let gate = guarded();
     let probes: Vec<_> = (0..4).map(|_| gate.try_enter().unwrap()).collect();
-    let mut waiting = gate.queue(WIDE);
+    let mut waiting = gate.queue(WIDE, true);
     assert!((&mut waiting).now_or_never().is_none());
     let told = tokio::spawn({
         let gate = Arc::clone(&gate);
@@ -148,10 +148,26 @@ async fn those_who_wait_are_told_when_the_service_is_found_down_and_let_in_when_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_may_be_repeated_finds_out_whether_the_service_is_back_before_one_that_may_not() {
+    let gate = guarded();
+    let mut held: Vec<_> = (0..4).map(|_| gate.try_enter().unwrap()).collect();
+    let mut risky: Vec<_> = (0..4).map(|_| gate.queue(WIDE, false)).collect();
+    let mut safe = gate.queue(NARROW, true);
+    held.pop().unwrap().not_connected(&unsent());
+    held.clear();
+    sleep(10 * SECOND).await;
+    let safe = (&mut safe).now_or_never().unwrap();
+    let let_in: Vec<_> = risky.iter_mut().filter_map(|queued| queued.now_or_never()).collect();
+    assert_eq!((let_in.len(), gate.state().waiting_calls), (3, 1), "all four probes are made");
+    drop(let_in);
+    answered(safe);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wait_for_a_service_costs_no_task_once_nobody_waits() {
     let gate = guarded();
     gate.try_enter().unwrap().not_connected(&unsent());
-    drop(gate.queue(WIDE));
+    drop(gate.queue(WIDE, true));
     advance(10 * SECOND).await;
     tokio::task::yield_now().await;
     assert!(!gate.lock().attended);

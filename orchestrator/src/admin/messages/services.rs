@@ -83,10 +83,11 @@ pub(in super::super) fn method(policy: &EffectivePolicy) -> MethodPolicy {
         timeout: span(policy.timeout),
         max_timeout: policy.longest.and_then(span),
         wait_for_ready: policy.wait_for_ready,
-        max_request_bytes: bytes(policy.max_request_bytes),
-        max_response_bytes: bytes(policy.max_response_bytes),
+        max_request_bytes: number(policy.max_request_bytes),
+        max_response_bytes: number(policy.max_response_bytes),
         attempt_header: policy.attempt_header,
         retry_policy: policy.retry.as_ref().map(retry),
+        max_stream_messages: number(policy.max_stream_messages),
     }
 }
 
@@ -128,6 +129,6 @@ fn count(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-fn bytes(bytes: usize) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
+fn number(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
