@@ -247,6 +247,7 @@ impl History {
             let kind = fact.kind.ok_or(JournalError::UnknownKind { sequence })?;
             reader.fact(sequence, at, kind)?;
         }
+        reader.open_doubtful();
         let mut history = reader.history;
         history.past.replaying = !history.replay.is_empty();
         Ok(history)
@@ -443,6 +444,23 @@ impl Reader {
         self.history.undoables.get_mut(index)
     }
 
+    /// An end that takes steps back first settles those of which nobody knows whether they happened.
+    fn open_doubtful(&mut self) {
+        let ending = self.history.ending.as_ref().map(stored::Ending::ending_as);
+        let undoes = matches!(ending, Some(stored::EndState::Failed | stored::EndState::Cancelled));
+        if !undoes || self.history.ended.is_some() {
+            return;
+        }
+        for at in 0..self.history.undoables.len() {
+            let undoable = &mut self.history.undoables[at];
+            if undoable.became == Became::Doubtful {
+                undoable.became = Became::Open;
+                let undoable = undoable.clone();
+                self.open_again(&undoable);
+            }
+        }
+    }
+
     fn open_again(&mut self, undoable: &Undoable) {
         let kind = OpenKind::Effect {
             sequence: undoable.step,
@@ -453,7 +471,9 @@ impl Reader {
             started_at: undoable.started_at,
             deadline: undoable.deadline,
         };
-        self.open(&undoable.place, kind, undoable.attempts).in_doubt = true;
+        let open = self.open(&undoable.place, kind, undoable.attempts);
+        open.in_doubt = true;
+        open.forgiven = undoable.attempts;
     }
 
     fn started(&mut self, sequence: u64, at: Timestamp, mut started: stored::StepStarted) {

@@ -295,21 +295,16 @@ impl Scope {
     }
 
     /// Writes down a fact that has no result to wait for.
-    pub(crate) fn write(&self, place: &Place, kind: Kind) {
-        self.note(place, Intent::Fact(Box::new(kind)));
+    pub(crate) fn write(&self, kind: Kind) {
+        self.note(Intent::Fact(Box::new(kind)));
     }
 
     /// Asks for something that has no result to wait for.
     ///
-    /// While the journal is replayed every such fact is in it already, unless a retry made it forget some; a new one
-    /// means that the code changed.
-    fn note(&self, place: &Place, intent: Intent) {
+    /// While the journal is replayed such a fact is mostly in it already. It is not where calls settled and code was not
+    /// polled in between: the run was being stopped, or a retry took it up again. Then it comes after what is there.
+    fn note(&self, intent: Intent) {
         let mut inner = self.lock();
-        if inner.past.replaying && !inner.past.was_reset {
-            let code = place.to_string();
-            inner.fault.get_or_insert(Fault::Mismatch { journal: "a later fact".into(), code });
-            return;
-        }
         inner.intents.push(intent);
     }
 

@@ -109,7 +109,8 @@ pub fn path(branch: &str, name: &str, position: u32) -> String {
 impl Detail {
     pub(crate) fn read(row: RunRow, facts: Vec<stored::Fact>) -> Result<Self, JournalError> {
         let left_open = row.status.ending_as.is_some() || row.status.state == State::Terminated;
-        let (to_undo, uncertain) = if left_open { left(facts.clone())? } else { Default::default() };
+        let [to_undo, uncertain, undecided] =
+            if left_open { left(facts.clone(), row.updated_at)? } else { Default::default() };
         let (facts, _) = crate::reset::apply(number(facts))?;
         let mut detail = Self {
             row,
@@ -139,6 +140,9 @@ impl Detail {
             }
         }
         detail.steps = reader.steps;
+        for step in detail.steps.iter_mut().filter(|step| undecided.contains(&step.path())) {
+            (step.state, step.ended_at) = (StepState::NeedsDecision, None);
+        }
         if detail.row.status.state == State::NeedsDecision && !detail.row.owned {
             // Of an attempt that was cut off nobody wrote down how it ended.
             let cut_off = detail.steps.iter_mut().filter(|step| {
@@ -156,9 +160,9 @@ impl From<Detail> for Ended {
     }
 }
 
-/// Paths of the steps that a run has left to undo, the next one first, and of those of which, after its end, nobody knows
-/// whether they happened.
-fn left(facts: Vec<stored::Fact>) -> Result<(Vec<String>, Vec<String>), JournalError> {
+/// Paths of the steps that a run has left to undo, the next one first; of those of which, after its end, nobody knows
+/// whether they happened; and of those that an operator has to decide before they can be undone.
+fn left(facts: Vec<stored::Fact>, now: Timestamp) -> Result<[Vec<String>; 3], JournalError> {
     let history = History::read(facts)?;
     let terminated = history.ended.as_ref().is_some_and(|ended| ended.state() == stored::EndState::Terminated);
     let undoes = history
@@ -168,7 +172,9 @@ fn left(facts: Vec<stored::Fact>) -> Result<(Vec<String>, Vec<String>), JournalE
     let open = history.open.values().filter(|open| terminated && open.doubtful());
     let mut uncertain: Vec<String> = open.map(|open| open.place.to_string()).collect();
     uncertain.sort_unstable();
-    Ok((left.map(|undoable| undoable.place.to_string()).collect(), uncertain))
+    let undecided = history.open.values().filter(|open| !terminated && open.undecided(now));
+    let undecided = undecided.map(|open| open.place.to_string()).collect();
+    Ok([left.map(|undoable| undoable.place.to_string()).collect(), uncertain, undecided])
 }
 
 /// The step that a failed run failed at, and whether the service refused it (then it gets a new key).

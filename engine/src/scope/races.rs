@@ -59,8 +59,7 @@ impl Scope {
         let Some((_, reached)) = self.reach(branch, &place) else { return false };
         match reached {
             Reached::New => {
-                let at = place.clone();
-                self.note(&at, Intent::Raced { place, winner, losers, journaled: false });
+                self.note(Intent::Raced { place, winner, losers, journaled: false });
             }
             Reached::Journaled(past) if past.kind == (PastKind::Race { winner }) => {
                 self.lock().intents.push(Intent::Raced { place, winner, losers, journaled: true });

@@ -59,7 +59,7 @@ impl<'b, T> Branch<'b, T> {
         match reached {
             Reached::New => {
                 let begun = Branched { place: Some(place.stored()), path: (*self.path).into() };
-                self.scope.write(&place, Kind::Branched(begun));
+                self.scope.write(Kind::Branched(begun));
             }
             Reached::Journaled(past) if matches!(&past.kind, PastKind::Branch { path } if **path == *self.path) => {}
             Reached::Journaled(past) => {

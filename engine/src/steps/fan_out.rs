@@ -89,7 +89,7 @@ impl<I, F> FanOut<I, F, Keys> {
                     return None;
                 }
                 let stored = FannedOut { place: Some(place.stored()), width, duplicates: duplicates.clone() };
-                self.scope.write(&place, Kind::FannedOut(stored));
+                self.scope.write(Kind::FannedOut(stored));
             }
             Reached::Journaled(past) => {
                 let same = matches!(&past.kind, PastKind::FanOut { width: journaled, duplicates: known }

@@ -67,7 +67,7 @@ fn value<T: Message + Default>(scope: &Scope, branch: BranchId, place: &Place, m
         Reached::New => {
             let value = make();
             let recorded = Recorded { place: Some(place.stored()), value: value.encode_to_vec().into() };
-            scope.write(place, Kind::Recorded(recorded));
+            scope.write(Kind::Recorded(recorded));
             Some(value)
         }
         Reached::Journaled(past) => match past.kind {

@@ -338,3 +338,47 @@ async fn a_blocked_undo_cannot_be_cancelled_away() {
     let early = world.engine().retry(Uuid::from_u128(1), asked()).await.unwrap_err();
     assert!(matches!(early, EngineError::NotFound(_)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_keyed_step_in_doubt_beyond_its_horizon_is_decided_before_it_is_undone() {
+    use engine::decision::{Decision, Verdict};
+    use engine::{Level, Method, Rpc};
+
+    struct Pay(Put);
+    impl Rpc for Pay {
+        type Request = Put;
+        type Response = crate::common::Answer;
+        const METHOD: &'static Method =
+            &Method { level: Level::Keyed { horizon: Duration::from_secs(60) }, ..*Put::METHOD };
+
+        fn into_request(self) -> Put {
+            self.0
+        }
+    }
+    #[derive(Clone)]
+    struct Late;
+    impl Workflow for Late {
+        const NAME: &'static str = "test.late";
+        type Input = Input;
+        type Output = Output;
+
+        async fn run(&self, ctx: &Context, _: Input) -> Result<Output, Failure> {
+            let call = ctx.call(Pay(Put::of("pay", 1))).retry(Retry::never());
+            let _lost = call.undo(|_| Cancel::of("pay", 0)).await;
+            ctx.sleep("long", Duration::from_secs(600)).await?;
+            Err(Failure::new(Code::Aborted, "enough"))
+        }
+    }
+    let world = World::new(services(), |registry: &mut Registry| registry.register(|| Late));
+    world.services().script::<Put>([Reply::ActAndBreak(Code::Unavailable)]);
+    let run = world.start::<Late>(Input::of("", 0)).await.unwrap();
+    let detail = until(&world, run, &[State::NeedsDecision]).await;
+    assert_eq!((detail.steps[0].state, detail.to_undo), (StepState::NeedsDecision, vec!["Put#0".to_owned()]));
+    let world = world.crash(Probe::counting());
+    let happened = crate::common::Answer::of("pay", 2).encode_to_vec();
+    let verdict = Verdict::Happened(happened.into());
+    let decision = Decision { step: "Put#0".to_owned(), incarnation: 1, attempt: 1, verdict };
+    world.engine().resolve(run, decision, asked()).await.unwrap();
+    assert_eq!(world.end_of(run).await.row.status.state, State::Failed);
+    assert_eq!((world.services().arrivals_of::<Put>(), world.services().arrivals_of::<Cancel>()), (1, 1));
+}
