@@ -22,37 +22,44 @@ use super::status;
 ///
 /// `handed` becomes true when the last byte of the message is handed over; before that the peer has no request. Dropping
 /// the future resets the stream.
-pub(crate) async fn make(
+///
+/// Like `open`, a function that returns a block: an `async fn` keeps its arguments twice.
+#[expect(clippy::manual_async_fn, reason = "every call in flight holds this future, which is a quarter smaller so")]
+pub(crate) fn make(
     requests: SendRequest<Frame>,
     head: Request<()>,
     message: Frame,
     bounds: Bounds,
     claim: &dyn Claim,
     handed: &mut bool,
-) -> Result<Message, Fault> {
-    check(claim)?;
-    let (mut response, mut stream) = open(requests, head).await?;
-    let answer = match send(&mut stream, &mut response, message, true, Some(claim)).await? {
-        Sent::Whole => {
-            *handed = true;
-            poll_fn(|cx| Pin::new(&mut response).poll(cx)).await
-        }
-        Sent::Answered(answer) => answer,
-    };
-    receive(answer.map_err(|error| Fault::of_stream(&error, false))?, bounds).await
+) -> impl Future<Output = Result<Message, Fault>> + Send {
+    async move {
+        check(claim)?;
+        let (mut response, mut stream) = open(requests, head).await?;
+        let answer = match send(&mut stream, &mut response, message, true, Some(claim)).await? {
+            Sent::Whole => {
+                *handed = true;
+                poll_fn(|cx| Pin::new(&mut response).poll(cx)).await
+            }
+            Sent::Answered(answer) => answer,
+        };
+        receive(answer.map_err(|error| Fault::of_stream(&error, false))?, bounds).await
+    }
 }
 
 /// Opens a stream: when this returns, the peer may have seen the head of the request and nothing else.
-pub(crate) async fn open(
+pub(crate) fn open(
     mut requests: SendRequest<Frame>,
     head: Request<()>,
-) -> Result<(ResponseFuture, SendStream<Frame>), Fault> {
+) -> impl Future<Output = Result<(ResponseFuture, SendStream<Frame>), Fault>> + Send {
     let unsent = |error: h2::Error| Fault::not_taken(Code::Unavailable, format!("no stream could be opened: {error}"));
-    poll_fn(|cx| requests.poll_ready(cx)).await.map_err(unsent)?;
-    let (response, stream) = requests.send_request(head, false).map_err(unsent)?;
-    // Pending where the peer allows no more streams for the moment.
-    poll_fn(|cx| requests.poll_ready(cx)).await.map_err(unsent)?;
-    Ok((response, stream))
+    async move {
+        poll_fn(|cx| requests.poll_ready(cx)).await.map_err(unsent)?;
+        let (response, stream) = requests.send_request(head, false).map_err(unsent)?;
+        // Pending where the peer allows no more streams for the moment.
+        poll_fn(|cx| requests.poll_ready(cx)).await.map_err(unsent)?;
+        Ok((response, stream))
+    }
 }
 
 fn check(claim: &dyn Claim) -> Result<(), Fault> {

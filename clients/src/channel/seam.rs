@@ -1,13 +1,16 @@
 //! The seam: what a generated client stands on for one call, and what turns that call into an exchange.
 
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use engine::claim::Claim;
 use engine::failure::{Code, Failure};
 use engine::transport::{Attempt, Outcome};
 use futures_util::future::BoxFuture;
+use h2::client::SendRequest;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame as BodyFrame;
 use tokio::time::{Instant, timeout_at};
@@ -15,8 +18,10 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 use tower::util::BoxService;
+use uuid::Uuid;
 
 use super::answer::{Bounds, Message};
+use super::endpoint::Slot;
 use super::fault::Fault;
 use super::frame::{Frame, PREFIX};
 use super::reserve::Reserved;
@@ -68,70 +73,93 @@ impl Service<Request<Body>> for Seam {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         match &mut self.0 {
             Kind::Other(service) => service.call(request),
-            Kind::Once(call) => match call.take() {
-                Some((reserved, attempt, terms)) => Box::pin(make(reserved, attempt, terms, request)),
-                None => {
-                    let fault = Fault::withheld(Code::Internal, "the seam was called a second time");
-                    Box::pin(std::future::ready(Err(fault.verdict(false).into_status())))
+            Kind::Once(call) => {
+                let prepared = match call.take() {
+                    Some((reserved, attempt, terms)) => Prepared::new(reserved, attempt, terms, request),
+                    None => Err(Fault::withheld(Code::Internal, "the seam was called a second time")),
+                };
+                match prepared {
+                    Ok(prepared) => Box::pin(prepared.send()),
+                    Err(fault) => Box::pin(std::future::ready(Err(fault.verdict(false).into_status()))),
                 }
-            },
+            }
         }
     }
 }
 
-async fn make(
-    reserved: Reserved,
-    attempt: Attempt,
-    terms: Terms,
-    request: Request<Body>,
-) -> Result<Response<Body>, Status> {
-    let Reserved { requests, slot } = reserved;
-    let (mut parts, _) = request.into_parts();
-    let refused = |code, message: String| Fault::withheld(code, message).verdict(false).into_status();
+/// One attempt, ready to be sent: what is kept while it is under way, and no more.
+struct Prepared {
+    requests: SendRequest<Frame>,
+    slot: Slot,
+    head: Request<()>,
+    message: Frame,
+    bounds: Bounds,
+    claim: Arc<dyn Claim>,
+    run: Uuid,
+    number: u32,
+    started: Instant,
+    deadline: Instant,
+}
 
-    let Some(Stored(message)) = parts.extensions.remove::<Stored>() else {
-        return Err(refused(Code::Internal, "the request came without its stored bytes".to_owned()));
-    };
-    let (length, limit) = (message.len(), terms.max_request_bytes);
-    let Some(message) = Frame::of(message).filter(|_| length <= limit) else {
-        let message = format!("the request message has {length} bytes, more than the {limit} allowed");
-        return Err(refused(Code::ResourceExhausted, message));
-    };
-    let started = Instant::now();
-    // A timeout asks the future before it asks the clock, and an exchange is sent when it is first asked.
-    if attempt.deadline <= started {
-        return Err(refused(Code::DeadlineExceeded, "the deadline had passed before the call".to_owned()));
-    }
-    headers::describe(&mut parts.headers, &attempt, terms.trace, terms.previous_attempts, started);
-    if terms.attempt_header {
-        headers::tell_attempt(&mut parts.headers, &attempt, started);
-    }
-    let identity = slot.endpoint().identity();
-    headers::authorize(&mut parts.headers, identity).map_err(|fault| fault.verdict(false).into_status())?;
-    let Some(head) = headers::head(parts, identity.scheme(), slot.endpoint().authority()) else {
-        return Err(refused(Code::Internal, "the request came without a path".to_owned()));
-    };
-
-    let mut handed = false;
-    let bounds = Bounds { max_bytes: terms.max_response_bytes, max_messages: terms.max_stream_messages };
-    let exchange = exchange::make(requests, head, message, bounds, attempt.claim.as_ref(), &mut handed);
-    let ended = match timeout_at(attempt.deadline, exchange).await {
-        Ok(ended) => ended,
-        Err(_) => Err(Fault::given_up(Code::DeadlineExceeded, "no answer before the deadline")),
-    };
-    match ended {
-        Ok(answer) => {
-            drop(slot);
-            Ok(response(answer))
+impl Prepared {
+    /// Checks the attempt and makes the head of its request. What is refused here was withheld.
+    fn new(reserved: Reserved, attempt: Attempt, terms: Terms, request: Request<Body>) -> Result<Self, Fault> {
+        let Reserved { requests, slot } = reserved;
+        let (mut parts, _) = request.into_parts();
+        let Some(Stored(message)) = parts.extensions.remove::<Stored>() else {
+            return Err(Fault::withheld(Code::Internal, "the request came without its stored bytes"));
+        };
+        let (length, limit) = (message.len(), terms.max_request_bytes);
+        let Some(message) = Frame::of(message).filter(|_| length <= limit) else {
+            let message = format!("the request message has {length} bytes, more than the {limit} allowed");
+            return Err(Fault::withheld(Code::ResourceExhausted, message));
+        };
+        let started = Instant::now();
+        // A timeout asks the future before it asks the clock, and an exchange is sent when it is first asked.
+        if attempt.deadline <= started {
+            return Err(Fault::withheld(Code::DeadlineExceeded, "the deadline had passed before the call"));
         }
-        Err(fault) => {
-            let mut verdict = fault.verdict(handed);
-            verdict.outcome = at_the_deadline(verdict.outcome, started, attempt.deadline);
-            tracing::debug!(
-                service = slot.endpoint().service(), address = %slot.endpoint().peer(), run = %attempt.run,
-                attempt = attempt.number, %verdict, "call failed"
-            );
-            Err(verdict.into_status())
+        headers::describe(&mut parts.headers, &attempt, terms.trace, terms.previous_attempts, started);
+        if terms.attempt_header {
+            headers::tell_attempt(&mut parts.headers, &attempt, started);
+        }
+        let identity = slot.endpoint().identity();
+        headers::authorize(&mut parts.headers, identity)?;
+        let Some(head) = headers::head(parts, identity.scheme(), slot.endpoint().authority()) else {
+            return Err(Fault::withheld(Code::Internal, "the request came without a path"));
+        };
+        let bounds = Bounds { max_bytes: terms.max_response_bytes, max_messages: terms.max_stream_messages };
+        let Attempt { claim, run, number, deadline, .. } = attempt;
+        Ok(Self { requests, slot, head, message, bounds, claim, run, number, started, deadline })
+    }
+
+    /// Sends it and waits for the answer.
+    fn send(self) -> impl Future<Output = Result<Response<Body>, Status>> + Send {
+        let Self { requests, slot, head, message, bounds, claim, run, number, started, deadline } = self;
+        // A block, because a function keeps its arguments twice, and a run in flight keeps all of this.
+        async move {
+            let mut handed = false;
+            let ended = {
+                let exchange = pin!(exchange::make(requests, head, message, bounds, claim.as_ref(), &mut handed));
+                timeout_at(deadline, exchange).await
+            };
+            let late = |_| Err(Fault::given_up(Code::DeadlineExceeded, "no answer before the deadline"));
+            let ended = ended.unwrap_or_else(late);
+            match ended {
+                Ok(answer) => {
+                    drop(slot);
+                    Ok(response(answer))
+                }
+                Err(fault) => {
+                    let mut verdict = fault.verdict(handed);
+                    verdict.outcome = at_the_deadline(verdict.outcome, started, deadline);
+                    tracing::debug!(
+                        service = slot.endpoint().service(), address = %slot.endpoint().peer(), run = %run,
+                        attempt = number, %verdict, "call failed"
+                    );
+                    Err(verdict.into_status())
+                }
+            }
         }
     }
 }
