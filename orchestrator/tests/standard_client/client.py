@@ -58,6 +58,7 @@ def refused(code, call):
 
 
 AUDIT = "orchestrator.admin.v1.AuditService"
+BULK = "orchestrator.admin.v1.BulkService"
 RUNS = "orchestrator.admin.v1.RunService"
 SERVICES = "orchestrator.admin.v1.ServiceService"
 WORKFLOWS = "orchestrator.admin.v1.WorkflowService"
@@ -66,6 +67,7 @@ WORKFLOWS = "orchestrator.admin.v1.WorkflowService"
 def reflection_tells_the_services(channel, reflected):
     expected = {
         AUDIT,
+        BULK,
         RUNS,
         SERVICES,
         WORKFLOWS,
