@@ -88,7 +88,15 @@ def reflection_tells_the_services(channel, reflected):
 
 def workflows_are_listed_with_their_types(reflected):
     workflows = {w.workflow: w for w in reflected.call(WORKFLOWS, "ListWorkflows").workflows}
-    assert set(workflows) == {"notifications.send-due", "journals.analyze-emotions"}, set(workflows)
+    expected = {
+        "digests.weekly",
+        "digests.weekly-user",
+        "journals.analyze-emotions",
+        "notifications.send-due",
+        "users.erase",
+        "users.onboard",
+    }
+    assert set(workflows) == expected, set(workflows)
     found = workflows["notifications.send-due"]
     assert found.input_type == "guras.orchestration.notifications.v1.SendDueRequest", found
     assert found.schedules[0].interval.seconds == 1 and found.schedules[0].next_time.seconds > 0, found
