@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::hub::Hub;
 use crate::journal::{Buffer, JournalError};
 use crate::limits::Limits;
+use crate::retention::Retention;
 use crate::state::State;
 use crate::store::{Asked, Created, NewRun, Origin, RunRow, Status, Store, StoreError};
 use crate::time::{Clock, Timestamp};
@@ -28,6 +29,7 @@ mod decisions;
 mod drain;
 mod look;
 mod orders;
+mod retention;
 mod retries;
 mod schedules;
 mod signals;
@@ -46,6 +48,7 @@ pub struct Parts {
     pub workflows: Registry,
     pub clock: Clock,
     pub limits: Limits,
+    pub retention: Retention,
 }
 
 /// Durable runs over a store and a transport. Cheap to clone.
@@ -62,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) workflows: Registry,
     pub(crate) clock: Clock,
     pub(crate) limits: Arc<Limits>,
+    retention: Retention,
     pub(crate) hub: Hub,
     pub(crate) away: Away,
     /// Runs in memory.
@@ -154,7 +158,7 @@ impl Engine {
     /// An engine over these parts. It drives what it is asked to start; what waits in the store is driven once
     /// [`Engine::claim_runs`] is polled.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, transport, workflows, clock, limits } = parts;
+        let Parts { store, transport, workflows, clock, limits, retention } = parts;
         let claim = store.ownership();
         let shared = Shared {
             store,
@@ -163,6 +167,7 @@ impl Engine {
             workflows,
             clock,
             limits: Arc::new(limits),
+            retention,
             hub: Hub::default(),
             away: Away::default(),
             runs: Mutex::new(HashMap::new()),

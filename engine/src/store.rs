@@ -66,6 +66,9 @@ pub trait Store: Send + Sync + 'static {
     /// Runs by filter, newest first.
     fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>>;
 
+    /// Names of the workflows that runs are or were of, those that no replica knows any more too.
+    fn workflows(&self) -> Answer<Vec<String>>;
+
     /// Removes ended runs that are old enough and not pinned, some at a time.
     fn purge(&self, purge: Purge) -> Answer<Purged>;
 

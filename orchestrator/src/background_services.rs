@@ -16,6 +16,7 @@ use crate::health::Reporter;
 
 mod claim_runs;
 mod periodic;
+mod purge_runs;
 mod refresh_identities;
 mod report_health;
 mod report_services;
@@ -54,6 +55,7 @@ pub fn all(parts: Parts) -> Vec<Box<dyn BackgroundService>> {
     vec![
         Box::new(claim_runs::ClaimRuns::new(engine.clone())),
         Box::new(run_schedules::RunSchedules::new(engine.clone(), schedules)),
+        Box::new(purge_runs::PurgeRuns::new(engine.clone())),
         Box::new(refresh_identities::refresh_identities(Arc::clone(&services))),
         Box::new(report_services::report_services(services, reporter.clone(), health_interval)),
         Box::new(report_health::report_health(engine, reporter, health_interval)),

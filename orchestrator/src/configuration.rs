@@ -14,6 +14,7 @@ mod identity;
 mod load;
 mod mistakes;
 mod protection;
+mod retention;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use identity::Tls;
 pub use load::{Loaded, Sources, load};
 pub use mistakes::{Mistake, Mistakes};
 pub use protection::{Breaker, Rate};
+pub use retention::{Retention, Time, WorkflowRetention};
 pub use show::show;
 
 /// The whole configuration. Every key has a default; keys that are not here are refused.
@@ -38,6 +40,7 @@ pub struct Configuration {
     /// Domain services by key; the key of `guras.users.v1.UserService` is `users`.
     pub services: BTreeMap<String, Service>,
     pub schedules: Schedules,
+    pub retention: Retention,
 }
 
 /// The listener for probes.

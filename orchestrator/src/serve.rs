@@ -13,7 +13,7 @@ use engine::workflow::Registry;
 use tracing::{info, warn};
 
 use crate::background_services::{self, Supervisor};
-use crate::configuration::{Configuration, Loaded, Schedules};
+use crate::configuration::{Configuration, Loaded, Retention, Schedules};
 use crate::health::Reporter;
 use crate::{logs, services, workflows};
 
@@ -97,12 +97,14 @@ impl Running {
     pub fn start(assembly: Assembly) -> Result<Self, ServeError> {
         let Assembly { configuration, listeners, store, transport, services, workflows, clock } = assembly;
         let schedules = schedules(configuration.schedules, &workflows);
+        warn_of_unknown(&configuration.retention, &workflows);
         let engine = Engine::new(Parts {
             store,
             transport,
             workflows,
             clock: clock.clone(),
             limits: (&configuration.limits).into(),
+            retention: (&configuration.retention).into(),
         });
 
         let reporter = Arc::new(Reporter::default());
@@ -172,4 +174,13 @@ fn schedules(configured: Schedules, workflows: &Registry) -> Vec<Schedule> {
             Some(Schedule { name, workflow: schedule.workflow, interval: schedule.every })
         })
         .collect()
+}
+
+/// Says where retention names a workflow that is not there. It holds all the same, for runs of one that was.
+fn warn_of_unknown(retention: &Retention, workflows: &Registry) {
+    for (name, own) in &retention.workflows {
+        if workflows.get(&own.workflow).is_none() {
+            warn!(name, workflow = own.workflow, "retention names an unknown workflow");
+        }
+    }
 }

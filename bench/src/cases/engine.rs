@@ -9,7 +9,7 @@ use engine::engine::{Engine, Parts, Start};
 use engine::store::sqlite::{Sqlite, SqliteOptions};
 use engine::time::Clock;
 use engine::transport::{Attempt, Outcome, Reservation, Reserved, Reserving, Transport};
-use engine::{Limits, State};
+use engine::{Limits, Retention, State};
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use prost::Message;
 use uuid::Uuid;
@@ -51,6 +51,7 @@ async fn sample(in_flight: usize, how: &How) -> anyhow::Result<Sample> {
         workflows: workflows::registry()?,
         clock,
         limits: Limits::default(),
+        retention: Retention::default(),
     });
     let begin = Instant::now() + WARM_UP;
     let end = begin + how.window();

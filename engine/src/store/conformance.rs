@@ -140,6 +140,7 @@ sentences! {
         a_journal_is_read_in_pages
         runs_are_listed_newest_first_in_pages
         runs_are_listed_by_workflow_and_state
+        workflows_are_named_once_over_all_their_versions
         what_is_not_there_is_none
     }
     steering {

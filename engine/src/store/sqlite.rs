@@ -240,6 +240,10 @@ impl Store for Sqlite {
         self.read(filter, reads::list)
     }
 
+    fn workflows(&self) -> Answer<Vec<String>> {
+        self.read((), reads::workflow_names)
+    }
+
     fn purge(&self, purge: Purge) -> Answer<Purged> {
         self.write(purge, 0, purges::purge)
     }

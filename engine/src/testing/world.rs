@@ -12,6 +12,7 @@ use super::{Probe, Services};
 use crate::engine::{Ended, Engine, EngineError, Parts, Start};
 use crate::failure::Failure;
 use crate::limits::Limits;
+use crate::retention::Retention;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
     Answer, Append, Appended, Asked, AuditEntry, Change, ClaimRuns, Claimed, Command, Created, JournalEntry, ListAudit,
@@ -31,6 +32,7 @@ pub struct World {
     services: Services,
     register: Arc<Register>,
     limits: Limits,
+    retention: Retention,
     clock: Clock,
     probe: Probe,
     stop: CancellationToken,
@@ -62,13 +64,14 @@ impl World {
         let clock = Clock::following_tokio(Timestamp::from_micros(1_767_225_600_000_000));
         let store = Sqlite::in_memory(clock.clone());
         let store = Arc::new(store.unwrap_or_else(|error| fail(&format!("no store in memory: {error}"))));
-        Self::build(services, Arc::new(register), limits, clock, store, probe)
+        Self::build(services, Arc::new(register), limits, Retention::default(), clock, store, probe)
     }
 
     fn build(
         services: Services,
         register: Arc<Register>,
         limits: Limits,
+        retention: Retention,
         clock: Clock,
         store: Arc<Sqlite>,
         probe: Probe,
@@ -82,12 +85,13 @@ impl World {
             workflows,
             clock: clock.clone(),
             limits: limits.clone(),
+            retention: retention.clone(),
         });
         let stop = CancellationToken::new();
         let claims = engine.clone();
         let stopped = stop.clone();
         tokio::spawn(async move { claims.claim_runs(stopped).await });
-        Self { engine, store, services, register, limits, clock, probe, stop }
+        Self { engine, store, services, register, limits, retention, clock, probe, stop }
     }
 
     /// The replica is killed, and another one finds its store. Services live on.
@@ -95,7 +99,8 @@ impl World {
     pub fn crash(self, probe: Probe) -> Self {
         self.stop.cancel();
         let store = self.store.reopen_as_new_owner().unwrap_or_else(|error| fail(&error.to_string()));
-        Self::build(self.services, self.register, self.limits, self.clock, Arc::new(store), probe)
+        let store = Arc::new(store);
+        Self::build(self.services, self.register, self.limits, self.retention, self.clock, store, probe)
     }
 
     /// The same with other limits.
@@ -103,6 +108,16 @@ impl World {
     pub fn crash_and_limit(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self.crash(Probe::counting())
+    }
+
+    /// The same under another policy of what is kept, which the replica keeps from then on.
+    #[must_use]
+    pub fn crash_and_keep(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        let world = self.crash(Probe::counting());
+        let (purges, stopped) = (world.engine.clone(), world.stop.clone());
+        tokio::spawn(async move { purges.purge_runs(stopped).await });
+        world
     }
 
     /// The same with other code: what `register` adds now.
@@ -293,6 +308,10 @@ impl Store for ProbedStore {
 
     fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>> {
         self.store.list(filter)
+    }
+
+    fn workflows(&self) -> Answer<Vec<String>> {
+        self.store.workflows()
     }
 
     fn purge(&self, purge: Purge) -> Answer<Purged> {

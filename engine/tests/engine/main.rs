@@ -12,6 +12,7 @@ mod journals;
 mod operators;
 mod outages;
 mod races;
+mod retention;
 mod retries;
 mod runs;
 mod schedules;

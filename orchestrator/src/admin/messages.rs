@@ -6,6 +6,7 @@ use clients::methods::MethodEntry;
 use clients::orchestrator::admin::v1::{
     AuditEntry, PendingSignal, RetriedStep, Run, RunState, Schedule, Signal, Step, Workflow, step,
 };
+use engine::Retention;
 use engine::engine::{Again, Ended, next_nominal};
 use engine::failure::Failure;
 use engine::rpc::Level;
@@ -27,7 +28,8 @@ const PAYLOAD_BUDGET: usize = 2 << 20;
 pub(super) type Types<'a> = Option<&'a Definition>;
 
 /// A run as its row says.
-pub(super) fn run(row: RunRow) -> Run {
+pub(super) fn run(row: RunRow, retention: &Retention) -> Run {
+    let expire_time = retention.expiry(&row).map(time);
     let (schedule, nominal_time) =
         row.origin.map_or_else(Default::default, |origin| (origin.schedule, Some(time(origin.nominal))));
     Run {
@@ -53,21 +55,22 @@ pub(super) fn run(row: RunRow) -> Run {
         clock_stopped: row.paused.as_ref().is_some_and(|paused| paused.stops_clock),
         pause_reason: row.paused.map(|paused| paused.reason).unwrap_or_default(),
         pinned: row.pinned,
+        expire_time,
         ..Run::default()
     }
 }
 
 /// A run that has just ended: without its steps.
-pub(super) fn ended(ended: &Ended, types: Types<'_>) -> Run {
-    let mut run = run(ended.row.clone());
+pub(super) fn ended(ended: &Ended, types: Types<'_>, retention: &Retention) -> Run {
+    let mut run = run(ended.row.clone(), retention);
     run.output = payload(types.map(|types| types.output_type.as_str()), ended.output.as_ref());
     set_failure(&mut run, ended.failure.as_ref());
     run
 }
 
 /// A run with everything, and at most `max_steps` of its steps.
-pub(super) fn detailed(detail: Detail, types: Types<'_>, max_steps: usize) -> Run {
-    let mut run = run(detail.row);
+pub(super) fn detailed(detail: Detail, types: Types<'_>, retention: &Retention, max_steps: usize) -> Run {
+    let mut run = run(detail.row, retention);
     run.input = payload(Some(&detail.input_type), Some(&detail.input));
     run.output = payload(types.map(|types| types.output_type.as_str()), detail.output.as_ref());
     set_failure(&mut run, detail.failure.as_ref());

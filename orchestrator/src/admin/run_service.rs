@@ -60,10 +60,10 @@ impl Runs {
             && let Some(ended) = ended.map_err(status::from_engine)?
         {
             let types = self.engine.workflows().get(&ended.row.workflow);
-            return Ok(messages::ended(&ended, types.map(AsRef::as_ref)));
+            return Ok(messages::ended(&ended, types.map(AsRef::as_ref), self.engine.retention()));
         }
         // Boxed, because every call that waits would have room for it.
-        Box::pin(self.row(id)).await.map(messages::run)
+        Box::pin(self.row(id)).await.map(|row| self.shown(row))
     }
 
     /// Does what an operator asks of one run, and answers with the run.
@@ -72,7 +72,11 @@ impl Runs {
         F: Future<Output = Result<RunRow, EngineError>> + Send + 'static,
     {
         let row = to_the_end(work(self.engine.clone())).await?;
-        Ok(Response::new(messages::run(row)))
+        Ok(Response::new(self.shown(row)))
+    }
+
+    fn shown(&self, row: RunRow) -> Run {
+        messages::run(row, self.engine.retention())
     }
 
     async fn row(&self, id: Uuid) -> Result<RunRow, Status> {
@@ -119,7 +123,7 @@ impl RunService for Runs {
         let run = if wants_all {
             watch::detailed(&self.engine, id, max_steps).await?
         } else {
-            messages::run(self.row(id).await?)
+            self.shown(self.row(id).await?)
         };
         Ok(Response::new(run))
     }
@@ -152,7 +156,8 @@ impl RunService for Runs {
             Some(last) if !is_last => pages::token(last.id.as_bytes(), &arguments),
             _ => String::new(),
         };
-        Ok(Response::new(ListRunsResponse { runs: rows.into_iter().map(messages::run).collect(), next_page_token }))
+        let runs = rows.into_iter().map(|row| self.shown(row)).collect();
+        Ok(Response::new(ListRunsResponse { runs, next_page_token }))
     }
 
     type WatchRunStream = Pin<Box<dyn Stream<Item = Result<Run, Status>> + Send>>;
@@ -195,7 +200,7 @@ impl RunService for Runs {
         };
         let engine = self.engine.clone();
         let row = to_the_end(async move { engine.signal(id, &name, message, asked).await }).await?;
-        Ok(Response::new(messages::run(row)))
+        Ok(Response::new(self.shown(row)))
     }
 
     async fn retry_run(&self, request: Request<RetryRunRequest>) -> Result<Response<Run>, Status> {
@@ -270,6 +275,6 @@ impl RunService for Runs {
         let decision = resolution::decision(request, &run, Violations::default())?;
         let engine = self.engine.clone();
         let row = to_the_end(async move { engine.resolve(id, decision, asked).await }).await?;
-        Ok(Response::new(messages::run(row)))
+        Ok(Response::new(self.shown(row)))
     }
 }

@@ -1,5 +1,6 @@
 //! What the types of the configuration cannot say: ranges, names, and keys that must fit each other.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,15 +10,18 @@ use clients::policy::{PolicyMistake, ServicePolicy};
 use engine::rpc::{Level, Method};
 
 use super::duration::format;
-use super::{Admin, Breaker, Configuration, Limits, Rate, Service};
+use super::{Admin, Breaker, Configuration, Limits, Rate, Retention, Service, Time, WorkflowRetention};
 use crate::services;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
+/// About ten years.
+const LONGEST_KEPT: Duration = Duration::from_hours(24 * 3_650);
 
 /// Notes every mistake by its path; returns what is allowed but probably not meant.
 pub(super) fn check(configuration: &Configuration, note: &mut dyn FnMut(&str, String)) -> Vec<String> {
-    let Configuration { health, admin, store, log, drain, limits, services: configured, schedules } = configuration;
+    let Configuration { health, admin, store, log, drain, limits, services: configured, schedules, retention } =
+        configuration;
     let mut warnings = Vec::new();
 
     count("health.max_connections", health.max_connections, 1..=10_000, note);
@@ -76,6 +80,7 @@ pub(super) fn check(configuration: &Configuration, note: &mut dyn FnMut(&str, St
         }
         span(&format!("{path}.every"), schedule.every, SECOND..=24 * 366 * HOUR, note);
     }
+    check_retention(retention, note);
     warnings
 }
 
@@ -101,6 +106,35 @@ fn check_limits(limits: &Limits, note: &mut dyn FnMut(&str, String)) {
     count("limits.fan_out_width", limits.fan_out_width, 1..=1_000_000, note);
     count("limits.runs_in_flight", limits.runs_in_flight, 1..=1_000_000, note);
     span("limits.linger", limits.linger, Duration::ZERO..=HOUR, note);
+}
+
+fn check_retention(retention: &Retention, note: &mut dyn FnMut(&str, String)) {
+    let Retention { succeeded, failed, cancelled, terminated, audit, workflows } = retention;
+    let least = Duration::from_mins(1);
+    for (end, time) in
+        [("succeeded", succeeded), ("failed", failed), ("cancelled", cancelled), ("terminated", terminated)]
+    {
+        kept(&format!("retention.{end}"), *time, least, note);
+    }
+    kept("retention.audit", *audit, 24 * HOUR, note);
+    let mut named = BTreeMap::new();
+    for (name, own) in workflows {
+        let WorkflowRetention { workflow, succeeded, failed, cancelled, terminated } = own;
+        let path = format!("retention.workflows.{name}");
+        word(&path, name, note);
+        if workflow.is_empty() {
+            note(&format!("{path}.workflow"), String::from("expected the name of a workflow"));
+        } else if let Some(first) = named.insert(workflow, name) {
+            note(&format!("{path}.workflow"), format!("{workflow} is that of retention.workflows.{first} already"));
+        }
+        for (end, time) in
+            [("succeeded", succeeded), ("failed", failed), ("cancelled", cancelled), ("terminated", terminated)]
+        {
+            if let Some(time) = time {
+                kept(&format!("{path}.{end}"), *time, least, note);
+            }
+        }
+    }
 }
 
 fn check_service(key: &str, service: &Service, note: &mut dyn FnMut(&str, String)) {
@@ -191,6 +225,15 @@ fn word(path: &str, name: &str, note: &mut dyn FnMut(&str, String)) {
 fn count(path: &str, value: u32, range: RangeInclusive<u32>, note: &mut dyn FnMut(&str, String)) {
     if !range.contains(&value) {
         note(path, format!("{value} is out of range; expected {} to {}", range.start(), range.end()));
+    }
+}
+
+fn kept(path: &str, time: Time, least: Duration, note: &mut dyn FnMut(&str, String)) {
+    if let Time::For(time) = time
+        && !(least..=LONGEST_KEPT).contains(&time)
+    {
+        let (time, least, most) = (format(time), format(least), format(LONGEST_KEPT));
+        note(path, format!("{time} is out of range; expected {least} to {most} or forever"));
     }
 }
 

@@ -271,6 +271,49 @@ fn a_shutdown_gives_enough_time_to_what_a_service_config_asks_for() {
 }
 
 #[test]
+fn what_is_over_is_kept_for_a_time_or_for_ever() {
+    let loaded = from_flags(&["retention.succeeded=48h", "retention.audit=forever"]).unwrap();
+    let Retention { succeeded, failed, audit, .. } = loaded.configuration.retention;
+    assert_eq!((succeeded, audit), (Time::For(Duration::from_hours(48)), Time::Forever));
+    assert_eq!(failed, Retention::default().failed);
+    for bad in ["retention.succeeded=0s", "retention.failed=59s", "retention.terminated=87601h", "retention.audit=23h"]
+    {
+        let mistakes = from_flags(&[bad]).map(|_| ()).unwrap_err().to_string();
+        assert!(mistakes.contains(bad.split_once('=').unwrap().0) && mistakes.contains(" or forever"), "{mistakes}");
+    }
+    let mistakes = from_flags(&["retention.cancelled=ever"]).map(|_| ()).unwrap_err().to_string();
+    assert!(mistakes.contains("retention.cancelled: \"ever\" is no duration"), "{mistakes}");
+    assert!(mistakes.contains(", or `forever`"), "{mistakes}");
+}
+
+#[test]
+fn a_workflow_has_times_of_its_own_also_from_the_environment() {
+    let variable = |key: &str| format!("ORCHESTRATOR__RETENTION__WORKFLOWS__ERASE__{key}");
+    let variables = [(variable("WORKFLOW"), "users.erase"), (variable("SUCCEEDED"), "forever")];
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let loaded = from_environment(&variables).unwrap();
+    let erase = &loaded.configuration.retention.workflows["erase"];
+    assert_eq!((erase.workflow.as_str(), erase.succeeded, erase.failed), ("users.erase", Some(Time::Forever), None));
+    let shown = show(&loaded);
+    assert!(shown.contains("succeeded = \"forever\"  # the environment"), "{shown}");
+    assert_eq!(from_file(&shown).unwrap().configuration, loaded.configuration, "{shown}");
+}
+
+#[test]
+fn mistakes_in_the_times_of_a_workflow_are_told_by_their_keys() {
+    let of = |flags: &[&str]| {
+        let flags: Vec<String> = flags.iter().map(|flag| format!("retention.workflows.{flag}")).collect();
+        paths(from_flags(&flags.iter().map(String::as_str).collect::<Vec<_>>()))
+    };
+    assert_eq!(of(&["erase.failed=1h"]), ["retention.workflows.erase.workflow"]);
+    assert_eq!(of(&["erase.workflow=users.erase", "erase.failed=1s"]), ["retention.workflows.erase.failed"]);
+    assert_eq!(of(&["erase.workflow=users.erase", "erase.audit=48h"]), ["retention.workflows.erase.audit"]);
+    assert_eq!(of(&["a.workflow=users.erase", "b.workflow=users.erase"]), ["retention.workflows.b.workflow"]);
+    let quoted = "[retention.workflows.\"users.erase\"]\nworkflow = \"users.erase\"";
+    assert_eq!(paths(from_file(quoted)), ["retention.workflows.users.erase"]);
+}
+
+#[test]
 fn what_is_shown_loads_to_the_same_configuration() {
     let flags = ["services.users.address=http://127.0.0.1:6001", "log.filter=info,engine=debug", "drain.grace=90s"];
     let loaded = from_flags(&flags).unwrap();
@@ -292,7 +335,7 @@ proptest! {
 
     #[test]
     fn arbitrary_values_under_known_keys_never_panic(
-        section in prop::sample::select(vec!["health", "admin", "store", "log", "drain", "services", "schedules", "x"]),
+        section in prop::sample::select(vec!["health", "admin", "store", "log", "drain", "services", "schedules", "retention", "x"]),
         key in "listen|every|grace|users|send_due|reflection|\\PC{1,8}",
         value in "[0-9]{1,30}|-?[0-9.e]{1,9}|true|\"\\PC{0,9}\"|\\[[0-9,]{0,9}\\]|\\{ ?a ?= ?1 ?\\}|'90s'",
     ) {

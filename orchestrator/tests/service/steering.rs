@@ -55,9 +55,9 @@ async fn a_run_is_pinned_and_deleted_and_its_audit_trail_stays() {
     let run = world.greet().await.run_id;
     let (exit, out, _) = world.command(&["runs", "pin", &run]).await;
     assert_eq!(exit, Exit::Ok);
-    assert!(out.contains("Pinned     yes"), "{out}");
+    assert!(out.contains("Pinned     yes") && !out.contains("Expires"), "{out}");
     let (_, out, _) = world.command(&["runs", "unpin", &run]).await;
-    assert!(!out.contains("Pinned"), "{out}");
+    assert!(!out.contains("Pinned") && out.contains("Expires"), "{out}");
     let napping = napping(&world).await;
     assert_eq!(world.command(&["runs", "delete", &napping]).await.0, Exit::Failed);
     assert_eq!(world.command(&["runs", "delete", &run]).await.0, Exit::Ok);

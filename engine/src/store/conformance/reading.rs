@@ -88,6 +88,18 @@ pub(super) async fn runs_are_listed_by_workflow_and_state(stores: &dyn Stores) {
     }
 }
 
+pub(super) async fn workflows_are_named_once_over_all_their_versions(stores: &dyn Stores) {
+    let store = stores.empty().await;
+    assert_eq!(store.workflows().await, Ok(Vec::new()));
+    for workflow_version in 1..3 {
+        created(&*store, NewRun { workflow_version, ..running() }).await;
+    }
+    created(&*store, NewRun { workflow: OTHER.to_owned(), ..running() }).await;
+    let mut names = vec![WORKFLOW.to_owned(), OTHER.to_owned()];
+    names.sort();
+    assert_eq!(store.workflows().await, Ok(names));
+}
+
 pub(super) async fn what_is_not_there_is_none(stores: &dyn Stores) {
     let store = stores.empty().await;
     let id = Uuid::now_v7();

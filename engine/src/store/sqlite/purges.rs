@@ -9,8 +9,8 @@ use super::rows;
 use crate::store::{Purge, Purged};
 use crate::time::Timestamp;
 
-/// Audit entries that are dropped in one transaction.
-const ENTRIES: u32 = 1_000;
+/// At most so many audit entries are dropped in one transaction, so that none waits for it.
+const ENTRIES: u32 = 256;
 
 /// Removes a run with its journal and its messages.
 pub(super) fn remove(db: &Database, run: Uuid) -> rusqlite::Result<()> {

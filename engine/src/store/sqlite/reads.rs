@@ -1,4 +1,4 @@
-//! Reads beside the writer: one run, one page of a journal, one page of a list.
+//! Reads beside the writer: one run, one page of a journal, one page of a list, names.
 
 use bytes::Bytes;
 use rusqlite::{Connection, params};
@@ -56,6 +56,12 @@ pub(super) fn list(connection: &mut Connection, filter: &ListRuns) -> Result<Vec
         runs.extend(rows::find(&transaction, Uuid::from_bytes(id))?);
     }
     Ok(runs)
+}
+
+pub(super) fn workflow_names(connection: &mut Connection, (): &()) -> Result<Vec<String>, Fault> {
+    let mut statement = connection.prepare_cached("SELECT DISTINCT name FROM workflows ORDER BY name")?;
+    let found = statement.query_map([], |row| row.get(0))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
 fn workflows(connection: &Connection, name: Option<&str>) -> rusqlite::Result<Vec<i64>> {

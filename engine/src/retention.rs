@@ -1,0 +1,57 @@
+//! How long what is over is kept: the policy, and when a run expires by it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::state::State;
+use crate::store::RunRow;
+use crate::time::Timestamp;
+
+/// How long runs are kept once they have ended, and audit entries once they were made. By default everything stays.
+///
+/// Whatever is in the store is held to the policy that is in force, not to the one under which it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// For runs of workflows that have none of their own.
+    pub runs: Kept,
+    /// By the name of the workflow.
+    pub workflows: HashMap<String, Kept>,
+    pub audit: Option<Duration>,
+}
+
+/// How long runs are kept by the state in which they ended; none for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    pub succeeded: Option<Duration>,
+    pub failed: Option<Duration>,
+    pub cancelled: Option<Duration>,
+    pub terminated: Option<Duration>,
+}
+
+impl Kept {
+    /// The states in which a run can end.
+    pub(crate) const ENDS: [State; 4] = [State::Succeeded, State::Failed, State::Cancelled, State::Terminated];
+
+    const fn after(&self, end: State) -> Option<Duration> {
+        match end {
+            State::Succeeded => self.succeeded,
+            State::Failed => self.failed,
+            State::Cancelled => self.cancelled,
+            State::Terminated => self.terminated,
+            _ => None,
+        }
+    }
+}
+
+impl Retention {
+    /// How long runs of a workflow are kept that ended so; none for ever.
+    pub(crate) fn of(&self, workflow: &str, end: State) -> Option<Duration> {
+        self.workflows.get(workflow).unwrap_or(&self.runs).after(end)
+    }
+
+    /// When the run may be removed; none where it goes on, is pinned, or is kept for ever.
+    pub fn expiry(&self, row: &RunRow) -> Option<Timestamp> {
+        let ended_at = row.ended_at.filter(|_| !row.pinned)?;
+        Some(ended_at.after(self.of(&row.workflow, row.status.state)?))
+    }
+}
