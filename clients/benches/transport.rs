@@ -14,6 +14,7 @@ use clients::bench::echo::v1::{ReadRequest, ReadResponse, WriteRequest, WriteRes
 use clients::channel::connect;
 use clients::transport::{ServiceConfig, Services};
 use engine::claim::Always;
+use engine::rpc::Level;
 use engine::transport::{Attempt, Outcome, StepPlace, Transport};
 use prost::Message;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -140,6 +141,7 @@ async fn through_the_port(services: &Services) {
     };
     let attempt = Attempt {
         request: Bytes::from(write().encode_to_vec()),
+        level: Level::Idempotent,
         key: Some(id),
         deadline: tokio::time::Instant::now() + within,
         run: id,

@@ -115,14 +115,15 @@ impl ServicePolicy {
         fitting.max_by_key(|(name, _)| name.rank()).map(|(_, policy)| policy.clone()).unwrap_or_default()
     }
 
-    /// What is allowed and probably not meant, for the methods that the service has.
-    pub fn warnings(&self, methods: &[&'static Method]) -> Vec<String> {
-        let unknown = self.methods.iter().filter(|(name, _)| !methods.iter().any(|method| name.covers(method)));
+    /// What is allowed and probably not meant, for the methods that the service has and the levels of their calls.
+    pub fn warnings(&self, methods: &[(&'static Method, Level)]) -> Vec<String> {
+        let unknown = self.methods.iter().filter(|(name, _)| !methods.iter().any(|(method, _)| name.covers(method)));
         let unknown = unknown.map(|(name, _)| format!("{name} is no method of the service that we could call"));
-        let limited = methods.iter().filter(|method| self.of(method).retry.is_some()).filter_map(|method| {
-            let only = Repeats::of(method.level).limit()?;
-            Some(format!("the retryPolicy for {}/{} repeats {only}", method.service, method.name))
-        });
+        let limited =
+            methods.iter().filter(|(method, _)| self.of(method).retry.is_some()).filter_map(|(method, level)| {
+                let only = Repeats::of(*level).limit()?;
+                Some(format!("the retryPolicy for {}/{} repeats {only}", method.service, method.name))
+            });
         let first = matches!(self.balancing.policy, BalancingPolicy::PickFirst { .. });
         let unused = (first && self.balancing.health_check.is_some())
             .then(|| String::from("the healthCheckConfig is not used: pick_first asks for no health (gRFC A17)"));
@@ -184,7 +185,7 @@ impl Repeats {
         match self {
             Self::All => None,
             Self::Harmless => Some("only what was not sent or was refused: the engine keeps the horizon of the key"),
-            Self::Unsent => Some("only what was surely not sent: the contract does not say that it may be repeated"),
+            Self::Unsent => Some("only what was surely not sent: nothing says that it may be repeated"),
         }
     }
 }

@@ -195,7 +195,8 @@ impl Stack {
 
     /// What comes after a failed first attempt.
     async fn go_on(&self, attempt: Attempt, mut verdict: Verdict, mut watched: Option<&mut observer::Call>) -> Outcome {
-        let mut course = Course::new(self.policy.retry.as_ref(), self.policy.repeats);
+        // Not what the policy says today: the call was journaled as what it is.
+        let mut course = Course::new(self.policy.retry.as_ref(), Repeats::of(attempt.level));
         let mut in_doubt = false;
         loop {
             let left = attempt.deadline.saturating_duration_since(Instant::now());
@@ -207,7 +208,7 @@ impl Stack {
                 break;
             }
             // A read changes nothing, so it leaves nothing in doubt.
-            in_doubt |= self.entry.method.level.has_effects() && matches!(verdict.outcome, Outcome::Ambiguous { .. });
+            in_doubt |= attempt.level.has_effects() && matches!(verdict.outcome, Outcome::Ambiguous { .. });
             tracing::debug!(
                 method = self.entry.method.path, run = %attempt.run, attempt = attempt.number,
                 previous = course.previous(), ?pause, %verdict, "call is made again"
@@ -246,7 +247,7 @@ impl Stack {
         };
         let pass = tokio::select! {
             biased;
-            pass = self.gate.queue(attempt.run, self.repeats()) => pass,
+            pass = self.gate.queue(attempt.run, Repeats::of(attempt.level) == Repeats::All) => pass,
             Outage { service, error, .. } = self.gate.outage() => {
                 return withheld(Code::Unavailable, format!("{service} is down and not called: {error}"));
             }

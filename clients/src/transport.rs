@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::failure::{Code, Failure};
+use engine::rpc::Level;
 use engine::transport::{Attempt, CALL_TIMEOUT, Outcome, Reservation, Reserved, Reserving, Transport, Unsent};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
@@ -35,6 +36,8 @@ pub struct ServiceConfig {
     pub channel: ChannelConfig,
     /// What its owner asks of those who call it.
     pub policy: ServicePolicy,
+    /// How often calls of a method may be repeated, by its path, where its operator knows more than its contract says.
+    pub levels: HashMap<&'static str, Level>,
     /// Time for a call where neither its step nor the policy names one.
     pub call_timeout: Duration,
     /// How often it is called at most; as often as there are calls where nothing is said.
@@ -52,6 +55,7 @@ impl Default for ServiceConfig {
             identity: IdentityConfig::default(),
             channel: ChannelConfig::default(),
             policy: ServicePolicy::default(),
+            levels: HashMap::new(),
             call_timeout: CALL_TIMEOUT,
             rate: None,
             breaker: BreakerConfig::default(),
@@ -119,6 +123,8 @@ pub struct Services {
     services: Vec<Service>,
     /// Every method that a configured service answers, by its path.
     routes: HashMap<&'static str, Arc<Stack>>,
+    /// Levels that are not those of the contracts, by the path of the method.
+    levels: HashMap<&'static str, Level>,
 }
 
 #[derive(Debug)]
@@ -127,6 +133,7 @@ struct Service {
     prefixes: Vec<String>,
     channel: Channel,
     policy: ServicePolicy,
+    levels: HashMap<&'static str, Level>,
     call_timeout: Duration,
     gate: Arc<Gate>,
     throttle: Option<Arc<Throttle>>,
@@ -155,8 +162,19 @@ impl Services {
         telemetry: &Telemetry,
     ) -> Result<Self, ServicesError> {
         let mut services: Vec<Service> = Vec::new();
-        for ServiceConfig { name, prefixes, address, identity, channel, policy, call_timeout, rate, breaker } in configs
-        {
+        for config in configs {
+            let ServiceConfig {
+                name,
+                prefixes,
+                address,
+                identity,
+                channel,
+                policy,
+                levels,
+                call_timeout,
+                rate,
+                breaker,
+            } = config;
             for prefix in &prefixes {
                 if let Some(first) = services.iter().find(|service| service.prefixes.contains(prefix)) {
                     let (first, prefix) = (first.name.clone(), prefix.clone());
@@ -179,15 +197,18 @@ impl Services {
                 move || channel.capacity()
             });
             let throttle = policy.throttling.map(|settings| Arc::new(Throttle::new(settings)));
-            services.push(Service { name, prefixes, channel, policy, call_timeout, gate, throttle });
+            services.push(Service { name, prefixes, channel, policy, levels, call_timeout, gate, throttle });
         }
         let route = |entry: &'static MethodEntry| {
             let fitting = services.iter().filter_map(|service| Some((service.fit(entry.method.service)?, service)));
             let stack = fitting.max_by_key(|(length, _)| *length)?.1.stack(entry, telemetry);
             Some((entry.method.path, Arc::new(stack)))
         };
-        let routes = methods::all().filter_map(route).collect();
-        Ok(Self { services, routes })
+        let routes: HashMap<&'static str, Arc<Stack>> = methods::all().filter_map(route).collect();
+        let policies = routes.values().map(|stack| stack.policy());
+        let configured = policies.filter(|policy| policy.level_is_configured());
+        let levels = configured.map(|policy| (policy.method.path, policy.level)).collect();
+        Ok(Self { services, routes, levels })
     }
 
     /// How the services are doing, in the order of configuration.
@@ -235,7 +256,8 @@ impl Service {
     }
 
     fn stack(&self, entry: &'static MethodEntry, telemetry: &Telemetry) -> Stack {
-        let policy = EffectivePolicy::new(entry.method, &self.policy, self.channel.config(), self.call_timeout);
+        let level = self.levels.get(entry.method.path).copied().unwrap_or(entry.method.level);
+        let policy = EffectivePolicy::new(entry.method, level, &self.policy, self.channel.config(), self.call_timeout);
         let observer = observer(telemetry, entry.method, &self.channel.target().to_string());
         Stack::new(entry, self.channel.clone(), policy, Arc::clone(&self.gate), self.throttle.clone(), observer)
     }
@@ -261,6 +283,10 @@ impl Transport for Services {
         let stack = self.routes.get(path)?;
         let ready = stack.try_reserve()?;
         Some(Right::boxed(Arc::clone(stack), ready))
+    }
+
+    fn level(&self, path: &str, stated: Level) -> Level {
+        self.levels.get(path).copied().unwrap_or(stated)
     }
 
     fn call_timeout(&self, path: &str, said: Option<Duration>) -> Duration {

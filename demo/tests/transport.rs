@@ -32,6 +32,7 @@ async fn send(transport: &Services, path: &str, request: Bytes, key: Option<Uuid
     let deadline = tokio::time::Instant::now() + WITHIN;
     let attempt = Attempt {
         request,
+        level: clients::methods::find(path).unwrap().method.level,
         key,
         deadline,
         run: Uuid::nil(),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// How often a call may be repeated. Read from the method's contract, never guessed from its name.
+/// How often a call may be repeated. Said by the method's contract, or by the operator of a service whose contract says
+/// less; never guessed from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// `idempotency_level = NO_SIDE_EFFECTS`: repeated freely, nothing is recorded before it is sent.

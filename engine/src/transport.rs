@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::claim::Claim;
 use crate::failure::Failure;
+use crate::rpc::Level;
 
 /// Time for one attempt where nobody says anything about it.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,6 +29,12 @@ pub trait Transport: Send + Sync + 'static {
     /// step is silent.
     fn call_timeout(&self, _path: &str, said: Option<Duration>) -> Duration {
         said.unwrap_or(CALL_TIMEOUT)
+    }
+
+    /// How often a call of the method may be repeated. `stated` is what its contract says; a transport may know more, and
+    /// says so as long as it stands. Asked when a step is made: a step that was started keeps the level it was started with.
+    fn level(&self, _path: &str, stated: Level) -> Level {
+        stated
     }
 
     /// The reservation, where it can be had without waiting and without going before those who wait.
@@ -87,6 +94,8 @@ pub trait Reservation: Send {
 pub struct Attempt {
     /// The encoded request message, sent as it is.
     pub request: Bytes,
+    /// How often the call may be repeated, as it was journaled before it was sent.
+    pub level: Level,
     /// Idempotency key; only effects carry one.
     pub key: Option<Uuid>,
     /// Our deadline, over the whole call.

@@ -108,7 +108,8 @@ pub fn path(branch: &str, name: &str, position: u32) -> String {
 
 impl Detail {
     pub(crate) fn read(row: RunRow, facts: Vec<stored::Fact>) -> Result<Self, JournalError> {
-        let left_open = row.status.ending_as.is_some() || row.status.state == State::Terminated;
+        let state = row.status.state;
+        let left_open = row.status.ending_as.is_some() || matches!(state, State::Terminated | State::NeedsDecision);
         let [to_undo, uncertain, undecided] =
             if left_open { left(facts.clone(), row.updated_at)? } else { Default::default() };
         let (facts, _) = crate::reset::apply(number(facts))?;
@@ -141,7 +142,7 @@ impl Detail {
         }
         detail.steps = reader.steps;
         for step in detail.steps.iter_mut().filter(|step| undecided.contains(&step.path())) {
-            (step.state, step.ended_at) = (StepState::NeedsDecision, None);
+            (step.state, step.ended_at, step.next_attempt_at) = (StepState::NeedsDecision, None, None);
         }
         if detail.row.status.state == State::NeedsDecision && !detail.row.owned {
             // Of an attempt that was cut off nobody wrote down how it ended.

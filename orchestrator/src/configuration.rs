@@ -12,6 +12,7 @@ mod checks;
 mod duration;
 mod identity;
 mod load;
+mod methods;
 mod mistakes;
 mod protection;
 mod retention;
@@ -22,6 +23,7 @@ mod tests;
 pub(crate) use duration::{format as format_duration, parse as parse_duration};
 pub use identity::Tls;
 pub use load::{Loaded, Sources, load};
+pub use methods::{Method, MethodLevel};
 pub use mistakes::{Mistake, Mistakes};
 pub use protection::{Breaker, Rate};
 pub use retention::{Retention, Time, WorkflowRetention};
@@ -158,6 +160,8 @@ pub struct Service {
     pub attempt_header: bool,
     pub rate: Rate,
     pub breaker: Breaker,
+    /// What its contracts leave open, by method; the key of `WriteText` is `write_text`.
+    pub methods: BTreeMap<String, Method>,
 }
 
 /// Schedules by name.
@@ -260,6 +264,7 @@ impl Default for Service {
             attempt_header: false,
             rate: Rate::default(),
             breaker: Breaker::default(),
+            methods: BTreeMap::new(),
         }
     }
 }

@@ -6,4 +6,4 @@ mod stated;
 
 pub(crate) use compare::{Finding, Severity, compare};
 pub(crate) use reflection::{Reflection, ReflectionError};
-pub(crate) use stated::told;
+pub(crate) use stated::{strength, told};

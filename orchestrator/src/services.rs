@@ -12,6 +12,9 @@ use engine::rpc::Method;
 use crate::configuration::Service;
 
 pub(crate) mod identity;
+mod levels;
+
+pub(crate) use levels::{LevelMistake, Levels};
 
 /// Package of our own services, which we do not call.
 const OURS: &str = "orchestrator.";
@@ -112,6 +115,7 @@ pub(crate) fn transport(configured: &BTreeMap<String, Service>) -> Result<Servic
                 ..ChannelConfig::default()
             },
             policy,
+            levels: Levels::of(key, service).in_force,
             call_timeout: service.call_timeout,
             rate: service.rate.limit(),
             breaker: (&service.breaker).into(),

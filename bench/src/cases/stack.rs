@@ -80,6 +80,7 @@ impl Caller for Stack {
         };
         let attempt = Attempt {
             request: Bytes::from(write().encode_to_vec()),
+            level: WriteRequest::METHOD.level,
             key: Some(Uuid::from_u128(rand::random())),
             deadline: Instant::now() + TIMEOUT,
             run,

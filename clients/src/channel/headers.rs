@@ -155,6 +155,7 @@ mod tests {
 
     use bytes::Bytes;
     use engine::claim::Always;
+    use engine::rpc::Level;
     use engine::transport::StepPlace;
 
     use super::*;
@@ -173,6 +174,7 @@ mod tests {
     async fn an_attempt_can_be_told_with_its_place_and_its_end() {
         let attempt = Attempt {
             request: Bytes::new(),
+            level: Level::Unknown,
             key: None,
             deadline: Instant::now() + Duration::from_secs(5),
             run: "018f4c1e-0000-7000-8000-00000000002a".parse().unwrap(),
@@ -194,6 +196,7 @@ mod tests {
     async fn attempts_of_a_run_share_a_trace_and_no_span() {
         let mut attempt = Attempt {
             request: Bytes::new(),
+            level: Level::Unknown,
             key: None,
             deadline: Instant::now(),
             run: "018f4c1e-0000-7000-8000-00000000002a".parse().unwrap(),

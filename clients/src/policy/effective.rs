@@ -1,8 +1,9 @@
-//! What holds for the calls of one method, put together from its contract, the policy of its service and our configuration.
+//! What holds for the calls of one method, put together from its contract, the policy of its service and our
+//! configuration.
 
 use std::time::Duration;
 
-use engine::rpc::Method;
+use engine::rpc::{Level, Method};
 
 use super::{MethodPolicy, Repeats, RetryPolicy, ServicePolicy, Throttling};
 use crate::channel::ChannelConfig;
@@ -12,6 +13,8 @@ use crate::channel::ChannelConfig;
 pub struct EffectivePolicy {
     /// The contract.
     pub method: &'static Method,
+    /// How often a call may be repeated: what is configured, else what the contract says.
+    pub level: Level,
     /// Time for a call whose step names none.
     pub timeout: Duration,
     /// The longest that a call may take, whatever its step says; none where the policy is silent.
@@ -28,7 +31,7 @@ pub struct EffectivePolicy {
     pub attempt_header: bool,
     /// When and how often a failed call is made again at once.
     pub retry: Option<RetryPolicy>,
-    /// What the contract allows of that.
+    /// What the level allows of that.
     pub repeats: Repeats,
     /// When retries pause for the whole service.
     pub throttling: Option<Throttling>,
@@ -37,6 +40,7 @@ pub struct EffectivePolicy {
 impl EffectivePolicy {
     pub(crate) fn new(
         method: &'static Method,
+        level: Level,
         service: &ServicePolicy,
         channel: &ChannelConfig,
         call_timeout: Duration,
@@ -45,6 +49,7 @@ impl EffectivePolicy {
         let smaller = |said: Option<usize>, limit: usize| said.map_or(limit, |said| said.min(limit));
         Self {
             method,
+            level,
             timeout: timeout.unwrap_or(call_timeout),
             longest: timeout,
             wait_for_ready,
@@ -53,9 +58,14 @@ impl EffectivePolicy {
             max_stream_messages: channel.max_stream_messages,
             attempt_header: channel.attempt_header,
             retry,
-            repeats: Repeats::of(method.level),
+            repeats: Repeats::of(level),
             throttling: service.throttling,
         }
+    }
+
+    /// Whether the level is configured, and not the one of the contract.
+    pub fn level_is_configured(&self) -> bool {
+        self.level != self.method.level
     }
 
     /// Time for a call, all its attempts together: the smaller of what its step and what the policy says, and where

@@ -210,12 +210,16 @@ fn what_is_no_json_says_where() {
 #[test]
 fn a_retry_policy_that_goes_beyond_the_contract_is_told() {
     let policy = ServicePolicy::parse(FULL).unwrap();
-    let both = [method("a.S", "Get", Level::Idempotent), method("a.T", "Any", Level::NoSideEffects)];
+    let both = [("a.S", "Get", Level::Idempotent), ("a.T", "Any", Level::NoSideEffects)];
+    let both = both.map(|(service, name, level)| (method(service, name, level), level));
     assert_eq!(policy.warnings(&both), Vec::<String>::new());
-    let warnings = policy.warnings(&[method("a.S", "Get", Level::Unknown)]);
+    let unstated = method("a.S", "Get", Level::Unknown);
+    let warnings = policy.warnings(&[(unstated, Level::Unknown)]);
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].contains("a.T is no method"), "{warnings:?}");
     assert!(warnings[1].contains("a.S/Get repeats only what was surely not sent"), "{warnings:?}");
+    let configured = policy.warnings(&[(unstated, Level::Idempotent)]);
+    assert_eq!(configured, warnings[..1]);
 }
 
 #[test]

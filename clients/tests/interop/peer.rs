@@ -26,6 +26,7 @@ use clients::channel::ChannelConfig;
 use clients::policy::ServicePolicy;
 use clients::transport::{BreakerConfig, ServiceConfig, Services};
 use engine::claim::Always;
+use engine::rpc::Level;
 use engine::transport::{Attempt, Outcome, StepPlace, Transport};
 use prost::Message;
 use serde_json::Value;
@@ -139,6 +140,7 @@ pub async fn send(services: &Services, path: &str, payload: Bytes, attempt: Atte
 pub fn attempt(within: Duration) -> Attempt {
     Attempt {
         request: Bytes::new(),
+        level: Level::Idempotent,
         key: Some(format!("{:032x}", rand::random::<u128>()).parse().unwrap()),
         deadline: Instant::now() + within,
         run: "018f4c1e-0000-7000-8000-00000000002a".parse().unwrap(),

@@ -18,6 +18,7 @@ use std::time::Duration;
 use clients::channel::{IdentityConfig, Secret, TlsConfig, TokenSource};
 use clients::transport::{ServiceConfig, Services};
 use engine::claim::Always;
+use engine::rpc::Level;
 use engine::transport::{Attempt, Outcome, StepPlace, Transport};
 use tokio::time::Instant;
 use tracing_subscriber::filter::LevelFilter;
@@ -49,6 +50,7 @@ async fn call(services: &Services) -> Outcome {
     let reserved = services.reserve("/bench.echo.v1.EchoService/Write", run, within).await.unwrap();
     let attempt = Attempt {
         request: bytes::Bytes::new(),
+        level: Level::Idempotent,
         key: None,
         deadline: Instant::now() + within,
         run,

@@ -33,6 +33,7 @@ use clients::policy::ServicePolicy;
 use clients::transport::{BreakerConfig, ServiceConfig, Services};
 use engine::claim::Always;
 use engine::failure::{Code, Failure};
+use engine::rpc::Level;
 use engine::transport::{Attempt, Outcome, Reservation, StepPlace, Transport, Unsent};
 use prost::Message;
 use tokio::time::Instant;
@@ -89,6 +90,7 @@ async fn call_over(services: &Services, attempt: Attempt) -> Outcome {
 fn attempt(within: Duration) -> Attempt {
     Attempt {
         request: Bytes::from(WriteRequest { payload: Bytes::from_static(b"hello") }.encode_to_vec()),
+        level: Level::Idempotent,
         key: Some("3b241101-e2bb-4255-8caf-4136c566a962".parse().unwrap()),
         deadline: Instant::now() + within,
         run: RUN,

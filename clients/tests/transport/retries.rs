@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use clients::policy::Repeats;
 use clients::transport::{ServiceConfig, Services};
 use engine::claim::Claim;
 use engine::failure::Code;
+use engine::rpc::Level;
 use engine::transport::{Attempt, Outcome, Transport};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -116,7 +118,8 @@ async fn an_attempt_that_may_have_happened_leaves_the_call_in_doubt() {
     // A read has nothing that could have happened.
     let services = services_under(peer(script).await, RETRY);
     let reserved = reserve_for(&services, READ, LONG).await.unwrap();
-    assert_eq!(refused(reserved.send(attempt(LONG)).await).code(), Code::FailedPrecondition);
+    let read = Attempt { level: Level::NoSideEffects, ..attempt(LONG) };
+    assert_eq!(refused(reserved.send(read).await).code(), Code::FailedPrecondition);
 }
 
 #[tokio::test]
@@ -212,7 +215,11 @@ async fn what_never_left_goes_out_again_at_once_without_any_policy() {
 }
 
 fn texts(address: SocketAddr) -> Services {
-    Services::new([ServiceConfig {
+    Services::new([texts_config(address)]).unwrap()
+}
+
+fn texts_config(address: SocketAddr) -> ServiceConfig {
+    ServiceConfig {
         name: "ai".to_owned(),
         prefixes: vec!["guras.ai.v1".to_owned()],
         address: format!("http://{address}"),
@@ -220,15 +227,14 @@ fn texts(address: SocketAddr) -> Services {
         policy: clients::policy::ServicePolicy::parse(RETRY).unwrap(),
         breaker: without_breaker(),
         ..ServiceConfig::default()
-    }])
-    .unwrap()
+    }
 }
 
 #[tokio::test]
 async fn a_method_whose_contract_says_nothing_is_called_again_only_where_nothing_left() {
     let write_text = async |address| {
         let reserved = reserve_for(&texts(address), WRITE_TEXT, LONG).await.unwrap();
-        reserved.send(Attempt { request: Bytes::new(), ..attempt(LONG) }).await
+        reserved.send(Attempt { request: Bytes::new(), level: Level::Unknown, ..attempt(LONG) }).await
     };
     let (address, played) = play(async |mut wire| {
         let stream = wire.request().await;
@@ -249,6 +255,34 @@ async fn a_method_whose_contract_says_nothing_is_called_again_only_where_nothing
         wire.linger().await;
     });
     done(write_text(address.await).await);
+}
+
+#[tokio::test]
+async fn a_configured_level_holds_for_its_method_and_is_obeyed_as_it_was_journaled() {
+    let levels = [(WRITE_TEXT, Level::Idempotent)].into();
+    let services = |address| Services::new([ServiceConfig { levels, ..texts_config(address) }]).unwrap();
+    let address = peer(async |mut wire| {
+        let stream = wire.request().await;
+        wire.trailers(stream, &[OK, UNAVAILABLE]).await;
+        let stream = wire.request().await;
+        wire.answer(stream, b"").await;
+        let stream = wire.request().await;
+        wire.trailers(stream, &[OK, UNAVAILABLE]).await;
+        nothing_more(wire).await;
+    });
+    let services = services(address.await);
+    let policy = services.policy(WRITE_TEXT).unwrap();
+    assert_eq!((policy.repeats, policy.level_is_configured()), (Repeats::All, true));
+    assert_eq!(services.level(WRITE_TEXT, Level::Unknown), Level::Idempotent);
+    assert_eq!(services.level("/guras.ai.v1.AiService/AnalyzeText", Level::NoSideEffects), Level::NoSideEffects);
+
+    let write_text = async |level| {
+        let reserved = reserve_for(&services, WRITE_TEXT, LONG).await.unwrap();
+        reserved.send(Attempt { request: Bytes::new(), level, ..attempt(LONG) }).await
+    };
+    done(write_text(Level::Idempotent).await);
+    // It was started before the level was configured.
+    ambiguous(write_text(Level::Unknown).await);
 }
 
 /// Held until it was asked as often as one attempt asks.

@@ -177,7 +177,7 @@ impl Driver {
         let CallIntent { slot, place, method, request, hash, key, incarnation, options, undo, .. } = call;
         let begun_at = self.shared.clock.now();
         let work = CallWork {
-            level: method.level,
+            level: self.level(&place.name, method.level, undo.is_some()),
             request,
             hash,
             key,
@@ -201,6 +201,13 @@ impl Driver {
         };
         self.steps.insert(slot, Box::new(step));
         self.attempt(slot);
+    }
+
+    /// The level of a step that is made now. One that is undone, or undoes, must be in the journal before it is sent,
+    /// whatever the transport knows of its method.
+    pub(super) fn level(&self, path: &str, stated: Level, undo: bool) -> Level {
+        let level = self.shared.transport.level(path, stated);
+        if undo && !level.has_effects() { stated } else { level }
     }
 
     /// Goes on with a step that the journal has open. `call` is what code says of it, where code reached it.
@@ -227,7 +234,7 @@ impl Driver {
                 undoes,
             },
             (OpenKind::Call, Some(call)) => CallWork {
-                level: call.method.level,
+                level: self.level(&place.name, call.method.level, call.undo.is_some()),
                 request: call.request,
                 hash: call.hash,
                 key: call.key,
@@ -331,6 +338,7 @@ impl Driver {
         step.phase = Phase::Sending;
         let attempt = Attempt {
             request: call.request.clone(),
+            level: call.level,
             key: call.level.has_effects().then_some(call.key),
             deadline,
             run: self.row.id,

@@ -119,7 +119,7 @@ impl Driver {
     fn undo(&mut self, step: &Undoable, undo: stored::Undo) {
         let place = undo::place_of(&step.place, undo.method.clone());
         let work = CallWork {
-            level: Undoable::undo_level(&undo),
+            level: self.level(&undo.method, Undoable::undo_level(&undo), true),
             key: undo::key_of(self.row.id, &step.place, &undo.method, step.incarnation),
             hash: crate::identity::hash(&undo.request),
             request: undo.request,

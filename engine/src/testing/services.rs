@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::Probe;
 use crate::failure::{Code, Failure};
-use crate::rpc::Rpc;
+use crate::rpc::{Level, Rpc};
 use crate::transport::{Attempt, Outage, Outcome, Reservation, Reserved, Reserving, Transport, Unsent};
 
 /// What comes instead of the plain answer.
@@ -58,6 +58,7 @@ struct Inner {
     handlers: HashMap<&'static str, Arc<Handler>>,
     scripts: HashMap<&'static str, VecDeque<Reply>>,
     always: HashMap<&'static str, Reply>,
+    levels: HashMap<&'static str, Level>,
     answers: HashMap<Uuid, Result<Bytes, Failure>>,
     arrivals: Vec<Arrival>,
     effects: Vec<Arrival>,
@@ -107,6 +108,15 @@ impl Services {
         match reply {
             Some(reply) => inner.always.insert(R::METHOD.path, reply),
             None => inner.always.remove(R::METHOD.path),
+        };
+    }
+
+    /// What is known of how often calls of a method may be repeated, from now on; none for what its contract says.
+    pub fn level<R: Rpc>(&self, level: Option<Level>) {
+        let mut inner = self.lock();
+        match level {
+            Some(level) => inner.levels.insert(R::METHOD.path, level),
+            None => inner.levels.remove(R::METHOD.path),
         };
     }
 
@@ -248,6 +258,10 @@ impl Transport for Probed {
             });
             Ok(Reserved::Down(down, back))
         })
+    }
+
+    fn level(&self, path: &str, stated: Level) -> Level {
+        self.services.lock().levels.get(path).copied().unwrap_or(stated)
     }
 }
 

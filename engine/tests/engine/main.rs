@@ -9,6 +9,7 @@ mod decisions;
 mod failures;
 mod guards;
 mod journals;
+mod levels;
 mod operators;
 mod outages;
 mod races;

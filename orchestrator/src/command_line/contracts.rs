@@ -12,7 +12,8 @@ mod repeats;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Contracts {
-    /// Tell which methods are never repeated because nothing says that they may be; exits with 6 where there are any.
+    /// Tell which methods are never repeated because neither their contract nor the configuration says that they may be;
+    /// exits with 6 where there are any.
     Check(Check),
 }
 
@@ -22,7 +23,7 @@ pub(super) struct Check {
     /// asked with its TLS and token. Exits with 6 where calls would fail, lose something, or be repeated and must not.
     #[arg(long, value_name = "ADDRESS|SERVICE")]
     against: Option<String>,
-    /// List every method, with what its contract says.
+    /// List every method, with what its contract or the configuration says.
     #[arg(long, conflicts_with = "against")]
     all: bool,
     /// Tables for people, JSON for programs.
@@ -35,12 +36,10 @@ pub(super) struct Check {
 impl Contracts {
     pub(super) async fn run(self, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
         let Self::Check(Check { against, all, output, configuration }) = self;
+        let services = configuration.load()?.configuration.services;
         match against {
-            None => repeats::check(all, output, terminal),
-            Some(server) => {
-                let services = configuration.load()?.configuration.services;
-                against::check(&services, &server, output, terminal).await
-            }
+            None => repeats::check(&services, all, output, terminal),
+            Some(server) => against::check(&services, &server, output, terminal).await,
         }
     }
 }

@@ -145,7 +145,7 @@ fn methods_of(methods: &[MethodPolicy]) -> String {
         let longest = span(method.max_timeout);
         [
             method.method.clone(),
-            method.level.clone(),
+            level(method),
             method.repeats().as_str_name().to_owned(),
             if longest.is_empty() {
                 span(method.timeout)
@@ -160,6 +160,12 @@ fn methods_of(methods: &[MethodPolicy]) -> String {
     });
     let header = ["method", "level", "repeats", "timeout", "waits", "request bytes", "response bytes", "retry"];
     table(header, rows)
+}
+
+fn level(method: &MethodPolicy) -> String {
+    let horizon = method.dedupe_horizon.map(|horizon| format!(" {}", span(Some(horizon)))).unwrap_or_default();
+    let configured = if method.level_configured { " (configured)" } else { "" };
+    format!("{}{horizon}{configured}", method.level)
 }
 
 fn retry(policy: &RetryPolicy) -> String {

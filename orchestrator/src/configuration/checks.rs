@@ -11,7 +11,7 @@ use engine::rpc::{Level, Method};
 
 use super::duration::format;
 use super::{Admin, Breaker, Configuration, Limits, Rate, Retention, Service, Time, WorkflowRetention};
-use crate::services;
+use crate::services::{self, LevelMistake, Levels};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -49,8 +49,9 @@ pub(super) fn check(configuration: &Configuration, note: &mut dyn FnMut(&str, St
     check_limits(limits, note);
     for (key, service) in configured {
         check_service(key, service, note);
-        let policy = check_policy(key, service, note, &mut warnings);
-        if let Some((method, time)) = longest_of_unknown_level(key, service, &policy)
+        let levels = check_levels(key, service, note, &mut warnings);
+        let policy = check_policy(key, service, &levels, note, &mut warnings);
+        if let Some((method, time)) = longest_of_unknown_level(key, service, &levels, &policy)
             && time > drain.grace
         {
             note(
@@ -180,10 +181,33 @@ fn check_breaker(path: &str, breaker: &Breaker, note: &mut dyn FnMut(&str, Strin
     }
 }
 
+/// Reads what is configured of the methods of a service.
+fn check_levels(
+    key: &str,
+    service: &Service,
+    note: &mut dyn FnMut(&str, String),
+    warnings: &mut Vec<String>,
+) -> Levels {
+    if services::methods_of(key).next().is_none() {
+        return Levels::default();
+    }
+    for (name, method) in &service.methods {
+        let path = format!("services.{key}.methods.{name}.dedupe_horizon");
+        span(&path, method.dedupe_horizon, Duration::ZERO..=366 * 24 * HOUR, note);
+    }
+    let mut levels = Levels::of(key, service);
+    for LevelMistake { path, message } in std::mem::take(&mut levels.mistakes) {
+        note(&format!("services.{key}.{path}"), message);
+    }
+    warnings.extend(levels.warnings.drain(..).map(|warning| format!("services.{key}.{warning}")));
+    levels
+}
+
 /// Reads the policy of a service; one with mistakes counts as none.
 fn check_policy(
     key: &str,
     service: &Service,
+    levels: &Levels,
     note: &mut dyn FnMut(&str, String),
     warnings: &mut Vec<String>,
 ) -> ServicePolicy {
@@ -193,18 +217,20 @@ fn check_policy(
         }
         ServicePolicy::default()
     });
-    let methods: Vec<&'static Method> = services::methods_of(key).collect();
+    let methods: Vec<(&'static Method, Level)> =
+        services::methods_of(key).map(|method| (method, levels.level(method))).collect();
     warnings.extend(policy.warnings(&methods).into_iter().map(|warning| format!("services.{key}: {warning}")));
     policy
 }
 
-/// Of the methods whose contract does not say how often they may be called, the one whose call may take longest.
+/// Of the methods of which nothing says how often they may be called, the one whose call may take longest.
 fn longest_of_unknown_level(
     key: &str,
     service: &Service,
+    levels: &Levels,
     policy: &ServicePolicy,
 ) -> Option<(&'static Method, Duration)> {
-    let unknown = services::methods_of(key).filter(|method| method.level == Level::Unknown);
+    let unknown = services::methods_of(key).filter(|method| levels.level(method) == Level::Unknown);
     let timed = unknown.map(|method| (method, policy.of(method).timeout.unwrap_or(service.call_timeout)));
     timed.max_by_key(|(_, time)| *time)
 }

@@ -323,6 +323,59 @@ fn what_is_shown_loads_to_the_same_configuration() {
 }
 
 #[test]
+fn a_level_is_stated_for_a_method_by_any_layer() {
+    let text = "[services.ai.methods]\nwrite_text = { level = \"keyed\", dedupe_horizon = \"24h\" }\n";
+    let keyed = Method { level: MethodLevel::Keyed, dedupe_horizon: Duration::from_hours(24) };
+    let of = |loaded: Loaded| loaded.configuration.services["ai"].methods["write_text"].clone();
+    assert_eq!(of(from_file(text).unwrap()), keyed);
+    let environment = [
+        ("ORCHESTRATOR__SERVICES__AI__METHODS__WRITE_TEXT__LEVEL", "keyed"),
+        ("ORCHESTRATOR__SERVICES__AI__METHODS__WRITE_TEXT__DEDUPE_HORIZON", "24h"),
+    ];
+    assert_eq!(of(from_environment(&environment).unwrap()), keyed);
+    let file = file(text);
+    let taken_back = load(&Sources {
+        file: Some(file.path().to_owned()),
+        overrides: vec![
+            String::from("services.ai.methods.write_text.level=contract"),
+            String::from("services.ai.methods.write_text.dedupe_horizon=0s"),
+        ],
+        ..Sources::default()
+    });
+    assert_eq!(of(taken_back.unwrap()), Method::default());
+}
+
+#[test]
+fn mistakes_in_levels_are_told_with_their_paths() {
+    for (flag, path) in [
+        ("services.ai.methods.write_text.level=keyed", "services.ai.methods.write_text.dedupe_horizon"),
+        ("services.ai.methods.write_text.dedupe_horizon=1h", "services.ai.methods.write_text.dedupe_horizon"),
+        ("services.ai.methods.write_text.level=often", "services.ai.methods.write_text.level"),
+        ("services.ai.methods.write_text.horizon=1h", "services.ai.methods.write_text.horizon"),
+        ("services.ai.methods.write_book.level=idempotent", "services.ai.methods.write_book"),
+        ("services.users.methods.create_user.level=no_side_effects", "services.users.methods.create_user.level"),
+    ] {
+        assert_eq!(paths(from_flags(&[flag])), [path], "{flag}");
+    }
+    let unknown = from_flags(&["services.ai.methods.write_book.level=idempotent"]).unwrap_err().to_string();
+    assert!(unknown.contains("expected one of `analyze_text`, `write_text`"), "{unknown}");
+}
+
+#[test]
+fn a_level_that_the_contract_states_already_is_a_warning() {
+    let loaded = from_flags(&["services.users.methods.get_user.level=idempotent"]).unwrap();
+    let expected = "services.users.methods.get_user has no effect: the contract says NO_SIDE_EFFECTS already";
+    assert!(loaded.warnings.iter().any(|warning| warning == expected), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn a_call_that_may_be_asked_again_need_not_end_before_a_shutdown() {
+    let slow = ["services.ai.call_timeout=40s", "drain.grace=30s"];
+    let stated = [&slow[..], &["services.ai.methods.write_text.level=idempotent"]].concat();
+    assert!(from_flags(&stated).is_ok());
+}
+
+#[test]
 fn a_key_that_looks_like_a_list_index_makes_no_list() {
     assert_eq!(from_file("\"x[99999999999]\" = 1").map(|_| ()).unwrap_err().iter().count(), 1);
 }

@@ -53,6 +53,23 @@ async fn methods_that_say_nothing_are_listed() {
 }
 
 #[tokio::test]
+async fn a_method_that_the_configuration_states_is_no_finding() {
+    let configured = ["--set", "services.ai.methods.write_text.level=idempotent"];
+    let json = ["--set", configured[1], "--all", "--output", "json"];
+    let (_, out, talk) = check(&json).await;
+    assert!(talk.contains("of 1 methods the configuration says it, not their contracts"), "{talk}");
+    let all: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let rows = all["findings"].as_array().unwrap();
+    let configured_rows: Vec<_> = rows.iter().filter(|row| row["configured"] == true).collect();
+    let [row] = configured_rows.as_slice() else { panic!("{out}") };
+    assert_eq!((&row["method"], &row["level"]), (&"guras.ai.v1.AiService/WriteText".into(), &"IDEMPOTENT".into()));
+    let (_, out, _) = check(&configured).await;
+    assert!(!out.contains("guras.ai.v1.AiService/WriteText"), "{out}");
+    let (_, out, _) = check(&["--set", configured[1], "--all"]).await;
+    assert!(out.contains("IDEMPOTENT (configured)"), "{out}");
+}
+
+#[tokio::test]
 async fn a_server_with_our_contracts_has_no_errors_in_either_version_of_reflection() {
     for version in [Version::V1, Version::V1Alpha] {
         let address = served(contracts(), "guras.users.v1.UserService", version).await;

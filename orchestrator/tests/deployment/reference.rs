@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use orchestrator::configuration::{Configuration, Loaded, Mistakes, Service, Sources, load, show};
+use orchestrator::configuration::{Configuration, Loaded, Method, Mistakes, Service, Sources, load, show};
 use serde_json::Value;
 
 use crate::files::text;
 
-/// The name that stands for every service in the reference, and one that the contracts know.
+/// Names that stand for every service and every method in the reference, and such that the contracts know.
 const SERVICE: (&str, &str) = ("services.SERVICE.", "services.users.");
+const METHOD: (&str, &str) = (".methods.METHOD.", ".methods.get_user.");
 
 struct Row {
     default: String,
@@ -21,7 +22,7 @@ fn reference() -> BTreeMap<String, Row> {
     let rows = reference.lines().filter_map(|line| line.strip_prefix("| `")).map(|line| {
         let cells: Vec<&str> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
         let [key, default, _unit, allowed, _meaning, ""] = cells.as_slice() else { panic!("{line}") };
-        let key = key.replace(SERVICE.0, SERVICE.1);
+        let key = key.replace(SERVICE.0, SERVICE.1).replace(METHOD.0, METHOD.1);
         (key, Row { default: (*default).to_owned(), allowed: (*allowed).to_owned() })
     });
     rows.collect()
@@ -33,7 +34,7 @@ fn with_flag(flag: &str) -> Result<Loaded, Mistakes> {
 
 /// What `config show` prints where nothing is configured, by key.
 fn shown() -> BTreeMap<String, String> {
-    let loaded = with_flag("services.users.address=").unwrap();
+    let loaded = with_flag("services.users.methods.get_user.level=contract").unwrap();
     let mut section = String::new();
     let mut values = BTreeMap::new();
     for line in show(&loaded).lines() {
@@ -62,7 +63,8 @@ fn keys(value: &Value, path: &str, into: &mut Vec<String>) {
 #[test]
 fn every_key_is_in_the_reference_and_nothing_else() {
     let mut configuration = Configuration::default();
-    configuration.services.insert(String::from("users"), Service::default());
+    let methods = [(String::from("get_user"), Method::default())].into();
+    configuration.services.insert(String::from("users"), Service { methods, ..Service::default() });
     let mut all = Vec::new();
     keys(&serde_json::to_value(configuration).unwrap(), "", &mut all);
     all.sort();

@@ -8,6 +8,7 @@ use clients::orchestrator::admin::v1::service::{BreakerState, ConnectionState};
 use clients::orchestrator::admin::v1::{GetRunRequest, GetServiceRequest, ListServicesRequest, RunState, Service};
 use clients::policy::ServicePolicy;
 use clients::transport::{self, BreakerConfig, RateLimit, ServiceConfig};
+use engine::Level;
 use futures_util::StreamExt;
 use orchestrator::command_line::Exit;
 use serde_json::Value;
@@ -157,10 +158,26 @@ async fn the_policy_of_each_method_is_shown_and_what_is_unknown_is_not_found() {
     let write_text = &shown(&world, "ai").await.methods;
     assert!(write_text.iter().any(|method| method.level == "UNKNOWN" && method.repeats() == Repeats::Unsent));
 
+    assert!(write_text.iter().all(|method| !method.level_configured && method.dedupe_horizon.is_none()));
+
     let get = |name: &str| GetServiceRequest { service: name.to_owned() };
     let mut client = world.services().await;
     assert_eq!(client.get_service(get("journal")).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(client.get_service(get(&"x".repeat(201))).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_level_that_is_configured_is_shown_as_such() {
+    let day = Level::Keyed { horizon: Duration::from_hours(24) };
+    let levels = [("/guras.ai.v1.AiService/WriteText", day)].into();
+    let config = ServiceConfig { levels, ..config("ai", nowhere().await) };
+    let world = World::over(transport::Services::new([config]).unwrap()).await;
+    let ai = shown(&world, "ai").await;
+    let write_text = ai.methods.iter().find(|method| method.method.ends_with("/WriteText")).unwrap();
+    assert_eq!((write_text.level.as_str(), write_text.level_configured), ("KEYED", true));
+    assert_eq!((write_text.repeats(), write_text.dedupe_horizon.unwrap().seconds), (Repeats::Harmless, 86_400));
+    let (_, out, _) = world.command(&["services", "show", "ai"]).await;
+    assert!(out.contains("KEYED 24h (configured)") && !out.contains("NO_SIDE_EFFECTS (configured)"), "{out}");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use clients::orchestrator::admin::v1::service::{BreakerState as ShownBreaker, Co
 use clients::orchestrator::admin::v1::{self as admin, Endpoint, MethodPolicy, Service};
 use clients::policy::{EffectivePolicy, Repeats, RetryPolicy};
 use clients::transport::{BreakerState, RateLimit, ServiceState};
+use engine::rpc::Level;
 use engine::time::Timestamp;
 use tokio::time::Instant;
 
@@ -73,7 +74,7 @@ fn endpoint(state: EndpointState) -> Endpoint {
 pub(in super::super) fn method(policy: &EffectivePolicy) -> MethodPolicy {
     MethodPolicy {
         method: policy.method.path.to_owned(),
-        level: level(policy.method.level).to_owned(),
+        level: level(policy.level).to_owned(),
         repeats: match policy.repeats {
             Repeats::All => ShownRepeats::All,
             Repeats::Harmless => ShownRepeats::Harmless,
@@ -88,6 +89,11 @@ pub(in super::super) fn method(policy: &EffectivePolicy) -> MethodPolicy {
         attempt_header: policy.attempt_header,
         retry_policy: policy.retry.as_ref().map(retry),
         max_stream_messages: number(policy.max_stream_messages),
+        level_configured: policy.level_is_configured(),
+        dedupe_horizon: match policy.level {
+            Level::Keyed { horizon } => span(horizon),
+            Level::NoSideEffects | Level::Idempotent | Level::Unknown => None,
+        },
     }
 }
 

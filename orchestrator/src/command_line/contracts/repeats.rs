@@ -1,4 +1,6 @@
-//! Which methods may be repeated, as their contracts say it.
+//! Which methods may be repeated, as their contracts say it, or the configuration where they do not.
+
+use std::collections::BTreeMap;
 
 use engine::rpc::Level;
 use serde::Serialize;
@@ -7,37 +9,62 @@ use super::super::connection::Output;
 use super::super::exit::CommandError;
 use super::super::table::table;
 use super::super::{Exit, Terminal};
+use crate::configuration::Service;
 use crate::contracts::told;
-use crate::services;
+use crate::services::{self, Levels};
 
 /// Shown below the list, for people.
 const HOW: &str = "\
 A call of a method that says nothing is sent at most once for each owner of its run: where it breaks off, the run waits for
 a decision. Its contract can say more, where that is true:
   option idempotency_level = IDEMPOTENT;    // or NO_SIDE_EFFECTS
-  option (orchestrator.options.v1.idempotency_key) = {dedupe_horizon: {seconds: 86400}};";
+  option (orchestrator.options.v1.idempotency_key) = {dedupe_horizon: {seconds: 86400}};
+For a contract that you cannot change, the configuration can:
+  services.SERVICE.methods.METHOD = { level = \"keyed\", dedupe_horizon = \"24h\" }  # or idempotent, no_side_effects";
 
 #[derive(Debug, Serialize)]
 struct Row {
     /// `Service/Method`.
     method: String,
     level: String,
+    /// Whether the configuration says it, and not the contract.
+    configured: bool,
 }
 
-pub(super) fn check(all: bool, output: Output, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
-    let methods: Vec<_> = services::called_keys().into_iter().flat_map(services::methods_of).collect();
-    let unknown = methods.iter().filter(|method| method.level == Level::Unknown).count();
-    let shown = methods.into_iter().filter(|method| all || method.level == Level::Unknown);
+pub(super) fn check(
+    configured: &BTreeMap<String, Service>,
+    all: bool,
+    output: Output,
+    terminal: &mut Terminal<'_>,
+) -> Result<Exit, CommandError> {
+    let none = Service::default();
+    let rows = services::called_keys().into_iter().flat_map(|key| {
+        let levels = Levels::of(key, configured.get(key).unwrap_or(&none));
+        services::methods_of(key).map(move |method| (method, levels.level(method)))
+    });
+    let methods: Vec<_> = rows.collect();
+    let unknown = methods.iter().filter(|(_, level)| *level == Level::Unknown).count();
+    let of_configuration = methods.iter().filter(|(method, level)| *level != method.level).count();
+    let shown = methods.into_iter().filter(|(_, level)| all || *level == Level::Unknown);
     let rows = shown
-        .map(|method| Row { method: format!("{}/{}", method.service, method.name), level: told(method.level) })
+        .map(|(method, level)| Row {
+            method: format!("{}/{}", method.service, method.name),
+            level: told(level),
+            configured: level != method.level,
+        })
         .collect::<Vec<_>>();
     match output {
         Output::Json => terminal.line(&super::json(&rows)?)?,
         Output::Table if !rows.is_empty() => {
-            let rows = rows.into_iter().map(|Row { method, level }| [method, level]);
+            let rows = rows.into_iter().map(|Row { method, level, configured }| {
+                [method, if configured { format!("{level} (configured)") } else { level }]
+            });
             terminal.line(&table(["method", "level"], rows))?;
         }
         Output::Table => {}
+    }
+    if of_configuration > 0 {
+        terminal.talk(&format!("of {of_configuration} methods the configuration says it, not their contracts"));
     }
     if unknown == 0 {
         terminal.talk("every method says how often it may be repeated");
