@@ -18,7 +18,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use bytes::Bytes;
