@@ -88,7 +88,8 @@ async fn interrupted(echo: &Echo, options: &Options, how: &How, report: &mut Rep
     for _ in 0..how.rounds {
         let orchestrator = Orchestrator::start(echo, options).await?;
         let runs = begin(&orchestrator, LOAD)?;
-        tokio::time::sleep(CALL * 2).await;
+        // In the middle of a call, so that there is something to wait for.
+        tokio::time::sleep(CALL * 3 / 2).await;
         let told = Instant::now();
         orchestrator.stop().await?;
         ended.push(told.elapsed().as_secs_f64() * 1e3);
