@@ -42,6 +42,8 @@ pub(crate) use replay::created_fact;
 use step::OpenStep;
 use undoing::Undoing;
 
+mod attempt;
+mod begin;
 mod children;
 mod code;
 mod commit;
@@ -54,6 +56,7 @@ mod outage;
 mod pausing;
 mod races;
 mod replay;
+mod settle;
 mod step;
 mod undoing;
 

@@ -1,0 +1,194 @@
+//! The attempts of a call: reserved, sent, and what becomes of the step by each outcome.
+
+use std::sync::Arc;
+
+use rand::RngExt;
+use tokio::time::Instant;
+
+use super::Driver;
+use super::flight::{Flight, Landed, LandedKind};
+use super::step::{Phase, Work, reference};
+use crate::failure::{Code, Failure};
+use crate::journal::{Kind, store_failure, store_outcome};
+use crate::journal_v1 as stored;
+use crate::place::SlotId;
+use crate::time::Timestamp;
+use crate::transport::{Attempt, Outcome, Reservation, Reserved, StepPlace, Unsent};
+
+impl Driver {
+    /// Makes the next attempt now; where the run stops here, when it goes on.
+    pub(super) fn again(&mut self, slot: SlotId) {
+        if self.parked.is_none() {
+            return self.attempt(slot);
+        }
+        let now = self.shared.clock.now();
+        if let Some(step) = self.steps.get_mut(&slot) {
+            step.phase = Phase::Until(now);
+        }
+    }
+
+    /// Begins the next attempt of a call: reserves, and for a read sends at once.
+    pub(super) fn attempt(&mut self, slot: SlotId) {
+        let (draining, now) = (self.draining(), self.shared.clock.now());
+        let Some(step) = self.steps.get_mut(&slot) else { return };
+        if draining {
+            step.phase = Phase::Until(now);
+            return;
+        }
+        if step.undecided(now) {
+            // The service remembered the key when the attempt was planned, and does no more.
+            step.phase = Phase::Undecided;
+            return;
+        }
+        step.attempts += 1;
+        step.phase = Phase::Reserving;
+        let attempt = step.attempts;
+        let Work::Call(call) = &step.work else { return };
+        if let Some(reservation) = self.shared.transport.try_reserve(&step.place.name) {
+            return self.reserved(slot, reservation);
+        }
+        let timeout = self.shared.transport.call_timeout(&step.place.name, call.options.timeout);
+        let reserving = self.shared.transport.reserve(&step.place.name, self.row.id, timeout);
+        self.flights.push(Flight::reserving(slot, attempt, reserving));
+    }
+
+    fn reserved(&mut self, slot: SlotId, reservation: Box<dyn Reservation>) {
+        let Some(step) = self.steps.get_mut(&slot) else { return };
+        let Work::Call(call) = &step.work else { return };
+        match &step.phase {
+            Phase::Reserving => {}
+            Phase::Down(down) => drop(self.timers.remove(&(down.lingers_until, slot))),
+            _ => return,
+        }
+        if call.level.has_effects() {
+            step.phase = Phase::Ready(reservation);
+        } else {
+            let (deadline, _) = self.attempt_deadline(slot);
+            self.send(slot, reservation, deadline);
+        }
+    }
+
+    /// When an attempt that begins now must have its answer, on both clocks: the smaller of the step's time and
+    /// what the run has left.
+    pub(super) fn attempt_deadline(&self, slot: SlotId) -> (Instant, Timestamp) {
+        let step = self.steps.get(&slot);
+        let said = step.and_then(|step| match &step.work {
+            Work::Call(call) => call.options.timeout,
+            Work::Sleep { .. } | Work::Signal { .. } | Work::Child(_) => None,
+        });
+        let path = step.map_or("", |step| &*step.place.name);
+        let timeout = self.shared.transport.call_timeout(path, said);
+        let now = self.shared.clock.now();
+        let span = if self.ending.is_some() { timeout } else { timeout.min(self.row.deadline.since(now)) };
+        (Instant::now() + span, now.after(span))
+    }
+
+    pub(super) fn send(&mut self, slot: SlotId, reservation: Box<dyn Reservation>, deadline: Instant) {
+        let Some(step) = self.steps.get_mut(&slot) else { return };
+        let Work::Call(call) = &step.work else { return };
+        step.phase = Phase::Sending;
+        let attempt = Attempt {
+            request: call.request.clone(),
+            level: call.level,
+            key: call.level.has_effects().then_some(call.key),
+            deadline,
+            run: self.row.id,
+            step: StepPlace { branch: Arc::clone(&step.place.branch), position: step.place.position },
+            number: step.attempts,
+            epoch: self.row.epoch,
+            claim: Arc::clone(&self.shared.claim),
+        };
+        self.flights.push(Flight::sending(slot, step.attempts, reservation.send(attempt)));
+    }
+
+    pub(super) fn landed(&mut self, landed: Landed) {
+        let Landed { slot, attempt, kind } = landed;
+        if self.steps.get(&slot).is_none_or(|step| step.attempts != attempt) {
+            return;
+        }
+        match kind {
+            LandedKind::Reserved(Ok(Reserved::Ready(reservation))) => self.reserved(slot, reservation),
+            LandedKind::Reserved(Ok(Reserved::Down(outage, back))) => self.down(slot, outage, back),
+            LandedKind::Reserved(Err(unsent)) => self.tried(slot, Outcome::NotSent(unsent)),
+            LandedKind::Sent(outcome) => self.tried(slot, outcome),
+        }
+    }
+
+    /// An attempt has its outcome: the step settles, is tried again, or waits for a decision.
+    fn tried(&mut self, slot: SlotId, outcome: Outcome) {
+        let now = self.shared.clock.now();
+        let Some(step) = self.steps.get_mut(&slot) else { return };
+        let Work::Call(call) = &step.work else { return };
+        let kind = store_outcome(&outcome);
+        let (failure, retry_after) = match outcome {
+            Outcome::Done(response) => return self.done(slot, response),
+            Outcome::Refused(failure) => {
+                if failure.code() == Code::NotFound
+                    && let Some(from) = call.undoes.and_then(|step| self.nothing_there_from(step))
+                    && now < from
+                {
+                    return self.look_again(slot, &failure, from);
+                }
+                let Some(step) = self.steps.get(&slot) else { return };
+                let repeated = step.in_doubt && matches!(failure.code(), Code::NotFound | Code::AlreadyExists);
+                return self.settle(slot, Err(failure), kind, repeated);
+            }
+            Outcome::NotSent(Unsent { failure, retry_after }) => (failure, retry_after),
+            Outcome::Ambiguous { failure, retry_after } => {
+                step.in_doubt |= call.level.has_effects();
+                step.allowed = false;
+                (failure, retry_after)
+            }
+        };
+        let undecided = step.undecided(now);
+        let pause =
+            call.retry().pause_after(step.attempts.saturating_sub(step.forgiven), retry_after, rand::rng().random());
+        let in_doubt = step.in_doubt;
+        let retry_at = match pause {
+            _ if undecided => None,
+            Some(pause) => Some(now.after(pause)),
+            None => {
+                let known = if in_doubt { stored::Outcome::Ambiguous } else { kind };
+                return self.settle(slot, Err(failure), known, false);
+            }
+        };
+        let (attempt, name) = (step.attempts, step.place.name.clone());
+        match retry_at {
+            Some(at) => {
+                step.phase = Phase::Until(at);
+                self.timers.insert((at, slot));
+            }
+            None => step.phase = Phase::Undecided,
+        }
+        tracing::warn!(
+            run = %self.row.id, step = %step.place, attempt, code = %failure.code(), error = failure.message(),
+            undecided, method = %name, "attempt failed"
+        );
+        let (sequence, place) = reference(step);
+        self.learn(Kind::AttemptFailed(stored::AttemptFailed {
+            step: sequence,
+            place,
+            attempt,
+            outcome: kind.into(),
+            failure: Some(store_failure(&failure)),
+            retry_at_micros: retry_at.map_or(0, Timestamp::as_micros),
+        }));
+    }
+
+    /// What an undo found nothing of may still come: it is made again when that is out of the question.
+    fn look_again(&mut self, slot: SlotId, failure: &Failure, from: Timestamp) {
+        let Some(step) = self.steps.get_mut(&slot) else { return };
+        step.phase = Phase::Until(from);
+        let attempt = step.attempts;
+        let (sequence, place) = reference(step);
+        self.timers.insert((from, slot));
+        self.learn(Kind::AttemptFailed(stored::AttemptFailed {
+            step: sequence,
+            place,
+            attempt,
+            outcome: stored::Outcome::Refused.into(),
+            failure: Some(store_failure(failure)),
+            retry_at_micros: from.as_micros(),
+        }));
+    }
+}

@@ -1,0 +1,158 @@
+//! How steps begin: those that code asks for, and those that the journal has open.
+
+use std::sync::Arc;
+
+use super::Driver;
+use super::step::{CallWork, OpenStep, Phase, Work};
+use crate::history::{Open, OpenKind};
+use crate::journal::Kind;
+use crate::journal_v1 as stored;
+use crate::place::{Place, SlotId};
+use crate::rpc::Level;
+use crate::scope::{CallIntent, Intent};
+use crate::time::Timestamp;
+
+impl Driver {
+    /// Begins what code asked for.
+    pub(super) fn intend(&mut self, intent: Intent) {
+        match intent {
+            Intent::Fact(kind) => self.learn(*kind),
+            Intent::Raced { place, winner, losers, journaled } => {
+                let withdrawn = self.let_go(&losers);
+                if !journaled {
+                    self.learn(Kind::Raced(stored::Raced { place: Some(place.stored()), winner, withdrawn }));
+                }
+            }
+            // The journal had it settled, and code has the result, unless it came to an open step later than before
+            // a retry.
+            Intent::Call(call) if call.journaled => {
+                if let Some(open) = self.held.remove(&(Arc::clone(&call.place.branch), call.place.position)) {
+                    self.reopen(call.slot, open, Some(*call));
+                }
+            }
+            Intent::Sleep { slot, place, journaled: true, .. }
+            | Intent::Signal { slot, place, journaled: true, .. } => {
+                if let Some(open) = self.held.remove(&(Arc::clone(&place.branch), place.position)) {
+                    self.reopen(slot, open, None);
+                }
+            }
+            Intent::Child(child) if child.journaled => {
+                if let Some(open) = self.held.remove(&(Arc::clone(&child.place.branch), child.place.position)) {
+                    self.reopen(child.slot, open, None);
+                }
+            }
+            Intent::Call(call) => self.call(*call, 0),
+            Intent::Child(child) => self.bear(*child),
+            Intent::Signal { slot, place, type_name, within, .. } => self.wait_for(slot, place, type_name, within),
+            Intent::Sleep { slot, place, span, .. } => {
+                let until = self.shared.clock.now().after(span);
+                let sequence = self.next_sequence();
+                self.learn(Kind::SleepStarted(stored::SleepStarted {
+                    place: Some(place.stored()),
+                    until_micros: until.as_micros(),
+                }));
+                self.flush = true;
+                self.sleep_until(slot, place, sequence, until);
+            }
+        }
+    }
+
+    fn sleep_until(&mut self, slot: SlotId, place: Place, sequence: u64, until: Timestamp) {
+        let begun_at = self.shared.clock.now();
+        let step = OpenStep::waiting(place, Work::Sleep { sequence }, begun_at, Phase::Until(until));
+        self.steps.insert(slot, Box::new(step));
+        self.timers.insert((until, slot));
+    }
+
+    fn call(&mut self, call: CallIntent, attempts: u32) {
+        let CallIntent { slot, place, method, request, hash, key, incarnation, options, undo, .. } = call;
+        let begun_at = self.shared.clock.now();
+        let work = CallWork {
+            level: self.level(&place.name, method.level, undo.is_some()),
+            request,
+            hash,
+            key,
+            incarnation,
+            started: None,
+            deadline: begun_at,
+            options,
+            undo,
+            undoes: None,
+        };
+        let step = OpenStep {
+            place,
+            work: Work::Call(work),
+            begun_at,
+            attempts,
+            forgiven: 0,
+            in_doubt: false,
+            allowed: false,
+            let_go: false,
+            phase: Phase::Reserving,
+        };
+        self.steps.insert(slot, Box::new(step));
+        self.attempt(slot);
+    }
+
+    /// The level of a step that is made now. One that is undone, or undoes, must be in the journal before it is sent,
+    /// whatever the transport knows of its method.
+    pub(super) fn level(&self, path: &str, stated: Level, undo: bool) -> Level {
+        let level = self.shared.transport.level(path, stated);
+        if undo && !level.has_effects() { stated } else { level }
+    }
+
+    /// Goes on with a step that the journal has open. `call` is what code says of it, where code reached it.
+    pub(super) fn reopen(&mut self, slot: SlotId, open: Open, call: Option<CallIntent>) {
+        let now = self.shared.clock.now();
+        let (undecided, in_doubt, allowed) = (open.undecided(now), open.doubtful(), open.asked_again());
+        let said = self.ending_options(&open).unwrap_or_default();
+        let Open { place, kind, attempts, forgiven, retry_at, undoes, .. } = open;
+        let options = call.as_ref().map_or(said, |call| call.options);
+        let work = match (kind, call) {
+            (OpenKind::Sleep { sequence, until }, _) => return self.sleep_until(slot, place, sequence, until),
+            (OpenKind::Child { sequence, run }, _) => return self.wait_for_child(slot, place, sequence, run),
+            (OpenKind::Signal { sequence, until }, _) => return self.wait_on(slot, place, sequence, until),
+            (OpenKind::Effect { sequence, key, incarnation, level, request, started_at, deadline }, call) => CallWork {
+                level,
+                request,
+                hash: [0; 32],
+                key,
+                incarnation,
+                started: Some((sequence, started_at)),
+                deadline,
+                options,
+                undo: call.and_then(|call| call.undo).or_else(|| self.undo_said(&place)),
+                undoes,
+            },
+            (OpenKind::Call, Some(call)) => CallWork {
+                level: self.level(&place.name, call.method.level, call.undo.is_some()),
+                request: call.request,
+                hash: call.hash,
+                key: call.key,
+                incarnation: call.incarnation,
+                started: None,
+                deadline: now,
+                options,
+                undo: call.undo,
+                undoes: None,
+            },
+            // Never sent, and code does not ask for it any more.
+            (OpenKind::Call, None) => return,
+        };
+        let phase = match retry_at {
+            _ if undecided => Phase::Undecided,
+            Some(at) if at > now => Phase::Until(at),
+            _ => Phase::Reserving,
+        };
+        let again = matches!(phase, Phase::Reserving);
+        if let Phase::Until(at) = phase {
+            self.timers.insert((at, slot));
+        }
+        let work = Work::Call(work);
+        let step = OpenStep { place, work, begun_at: now, attempts, forgiven, in_doubt, allowed, let_go: false, phase };
+        self.steps.insert(slot, Box::new(step));
+        if again {
+            self.attempt(slot);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The end of a step: a fact, and a result for code.
+
+use bytes::Bytes;
+
+use super::Driver;
+use super::step::{OpenStep, Phase, Work, reference};
+use crate::failure::{Code, Failure};
+use crate::journal::{Kind, store_failure};
+use crate::journal_v1 as stored;
+use crate::place::SlotId;
+
+impl Driver {
+    pub(super) fn done(&mut self, slot: SlotId, response: Bytes) {
+        let limit = self.shared.limits.payload_bytes;
+        let result = if response.len() > limit {
+            let message = format!("the response has {} bytes, the limit payload_bytes is {limit}", response.len());
+            Err(Failure::new(Code::ResourceExhausted, message))
+        } else {
+            Ok(response)
+        };
+        self.settle(slot, result, stored::Outcome::Unspecified, false);
+    }
+
+    /// The end of a step: a fact, and its result for code.
+    pub(super) fn settle(
+        &mut self,
+        slot: SlotId,
+        result: Result<Bytes, Failure>,
+        outcome: stored::Outcome,
+        repeated: bool,
+    ) {
+        let Some(mut step) = self.steps.remove(&slot) else { return };
+        let (sequence, place) = reference(&step);
+        let undo = step.undo_made(result.as_ref().ok());
+        let (request_hash, durable) = match &step.work {
+            Work::Call(call) if call.started.is_none() => (Bytes::copy_from_slice(&call.hash), call.options.durable),
+            Work::Call(call) => (Bytes::new(), call.options.durable),
+            Work::Sleep { .. } | Work::Signal { .. } | Work::Child(_) => (Bytes::new(), false),
+        };
+        let result = result.map_err(|failure| failure.at(step.place.step_ref()).repeated_if(repeated));
+        let stored_result = match &result {
+            Ok(response) => stored::step_settled::Result::Response(response.clone()),
+            Err(failure) => {
+                tracing::warn!(
+                    run = %self.row.id, step = %step.place, attempt = step.attempts, code = %failure.code(),
+                    error = failure.message(), "step failed"
+                );
+                stored::step_settled::Result::Failure(store_failure(failure))
+            }
+        };
+        self.learn(Kind::StepSettled(stored::StepSettled {
+            step: sequence,
+            place,
+            attempts: step.attempts,
+            result: Some(stored_result),
+            repeated,
+            outcome: outcome.into(),
+            request_hash,
+            begun_micros: if sequence == 0 { step.begun_at.as_micros() } else { 0 },
+            message: 0,
+            undo: undo.clone(),
+            undone: step.is_undo()
+                && outcome == stored::Outcome::Refused
+                && result.as_ref().is_err_and(|failure| failure.code() == Code::NotFound),
+        }));
+        if let Work::Call(call) = &step.work
+            && self.undoing.any
+        {
+            self.settled_for_undo(call, &result, outcome, undo.as_ref(), step.in_doubt);
+        }
+        self.flush |= durable;
+        if self.code.is_some() {
+            self.scope.deliver(slot, result);
+        }
+        self.conclude();
+    }
+
+    /// A timer of this step is due.
+    pub(super) fn wake(&mut self, slot: SlotId) {
+        match self.steps.get(&slot).map(AsRef::as_ref) {
+            Some(OpenStep { phase: Phase::Until(_), work: Work::Sleep { .. }, .. }) => {
+                self.settle(slot, Ok(Bytes::new()), stored::Outcome::Unspecified, false);
+            }
+            // It may be given back now.
+            Some(OpenStep { work: Work::Child(_), .. }) => {}
+            Some(OpenStep { phase: Phase::Message(Some(until)), .. }) => {
+                let until = *until;
+                self.overdue(slot, until);
+            }
+            // A drain begins nothing; the run is given back and goes on elsewhere.
+            Some(OpenStep { phase: Phase::Until(_), .. }) if !self.draining() => self.attempt(slot),
+            _ => {}
+        }
+    }
+}
