@@ -4,16 +4,12 @@
 //! that was learned and everything that is about to start, and only then the starts are sent.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use uuid::Uuid;
@@ -34,6 +30,7 @@ use code::Code;
 use commit::Commit;
 use ending::Ending;
 use flight::Flight;
+pub(crate) use handle::{CANCEL, DRAIN, GIVE_UP, Handle, LOST, MESSAGE, PAUSE};
 use inbox::Inbox;
 pub(crate) use inbox::expired;
 use orders::Promised;
@@ -50,6 +47,7 @@ mod commit;
 mod ending;
 mod flight;
 mod give_back;
+mod handle;
 mod inbox;
 mod orders;
 mod outage;
@@ -57,70 +55,9 @@ mod pausing;
 mod races;
 mod replay;
 mod settle;
+mod status;
 mod step;
 mod undoing;
-
-/// How the engine reaches a run that is in memory.
-#[derive(Debug, Default)]
-pub(crate) struct Handle {
-    wishes: AtomicU8,
-    /// Whether there is a wish that the run has not looked at.
-    told: AtomicBool,
-    waker: AtomicWaker,
-    orders: Mutex<Vec<Ordered>>,
-}
-
-/// An operator asked the run to end.
-pub(crate) const CANCEL: u8 = 1;
-/// The replica goes: start nothing new, let what is in flight finish.
-pub(crate) const DRAIN: u8 = 2;
-/// The replica cannot wait any longer.
-pub(crate) const GIVE_UP: u8 = 4;
-/// The claim is lost: stop at once and write nothing.
-pub(crate) const LOST: u8 = 8;
-/// A message came.
-pub(crate) const MESSAGE: u8 = 32;
-/// An operator asked the run to stop.
-pub(crate) const PAUSE: u8 = 64;
-/// An operator asks for something that is answered once it is durable.
-const ORDERED: u8 = 16;
-
-impl Handle {
-    pub(crate) fn wish(&self, wish: u8) {
-        self.wishes.fetch_or(wish, Ordering::AcqRel);
-        self.told.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-
-    /// Has the run do what an operator asks. Where it leaves memory before that, the answer never comes.
-    pub(crate) fn order(&self, ordered: Ordered) {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(ordered);
-        self.wish(ORDERED);
-    }
-
-    fn take_orders(&self) -> Vec<Ordered> {
-        self.wishes.fetch_and(!ORDERED, Ordering::AcqRel);
-        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Ends once for each time that there is something new to look at. For one task.
-    async fn told(&self) {
-        poll_fn(|cx| {
-            self.waker.register(cx.waker());
-            if self.told.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-    }
-
-    /// Whether there is this wish; it is fulfilled now.
-    fn take_wish(&self, wish: u8) -> bool {
-        self.wishes(wish) && self.wishes.fetch_and(!wish, Ordering::AcqRel) & wish != 0
-    }
-
-    fn wishes(&self, wish: u8) -> bool {
-        self.wishes.load(Ordering::Acquire) & wish != 0
-    }
-}
 
 /// Who asked for a start, and is told whether it is durable.
 type Starter = oneshot::Sender<Result<crate::store::Created, StoreError>>;
@@ -375,7 +312,7 @@ impl Driver {
 
     /// Does what the engine or an operator wishes.
     fn obey(&mut self) {
-        if self.handle.wishes.load(Ordering::Acquire) == 0 {
+        if self.handle.wishes_nothing() {
             return;
         }
         if self.handle.wishes(CANCEL) && self.ending.is_none() {
@@ -387,7 +324,7 @@ impl Driver {
         if self.handle.wishes(PAUSE) && self.ending.is_none() && self.parked.is_none() && !self.undoing.reload {
             self.pause();
         }
-        if self.handle.wishes(ORDERED) {
+        if self.handle.wishes(handle::ORDERED) {
             self.take_orders();
         }
         if self.handle.wishes(DRAIN | GIVE_UP) {

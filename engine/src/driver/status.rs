@@ -1,0 +1,109 @@
+//! What a run's row says of it: state and reason, when it is due again, and whether it is given back.
+
+use super::Driver;
+use super::step::{OpenStep, Phase, backs_off, state_of};
+use crate::state::State;
+use crate::store::Status;
+use crate::time::Timestamp;
+
+impl Driver {
+    /// Nothing goes on but waiting for times or decisions.
+    pub(super) fn is_idle(&self) -> bool {
+        let waits = |step: &OpenStep| {
+            matches!(step.phase, Phase::Until(_) | Phase::Message(_) | Phase::Down(_) | Phase::Undecided)
+        };
+        let code_waits = self.parked.is_some() || self.draining() || self.undoing.reload || !self.steps.is_empty();
+        code_waits && self.steps.values().all(|step| waits(step))
+    }
+
+    /// Whether an idle run is given back to the store rather than kept in memory.
+    pub(super) fn gives_back(&self) -> bool {
+        if self.inbox.is_looking() {
+            return false;
+        }
+        if self.parked.is_some() || self.draining() || self.undoing.reload {
+            return true;
+        }
+        let linger = self.shared.clock.now().after(self.shared.limits.linger);
+        self.timers.first().is_none_or(|(at, _)| *at > linger)
+    }
+
+    /// Whether the row should say this of a run that waits.
+    pub(super) fn is_news(&self, status: &Status) -> bool {
+        let known = &self.row.status;
+        status.state != known.state || (status.reason != known.reason && self.service_down().is_some())
+    }
+
+    /// What the row says after the append.
+    pub(super) fn status(&self, idle: bool) -> Status {
+        let ending = self.ending.as_ref();
+        let (state, reason) = match (ending, &self.parked) {
+            (Some(ending), _) if ending.concluded => (ending.state, String::new()),
+            (_, Some((state, reason))) => (*state, reason.clone()),
+            (Some(_), None) if self.steps.values().any(|step| matches!(step.phase, Phase::Undecided)) => {
+                (State::NeedsDecision, self.undecided())
+            }
+            (Some(_), None) => (State::Ending, self.ending_reason()),
+            (None, None) if idle && self.draining() => (self.row.status.state, String::new()),
+            (None, None) if idle => match state_of(self.steps.values()) {
+                State::NeedsDecision => (State::NeedsDecision, self.undecided()),
+                State::BackingOff => (State::BackingOff, self.backing_off()),
+                state => (state, String::new()),
+            },
+            (None, None) => (State::Running, String::new()),
+        };
+        Status {
+            state,
+            reason,
+            ending_as: ending.filter(|ending| !ending.concluded).map(|ending| ending.state),
+            wake_at: self.wake_at(state),
+            awaits: if idle && self.parked.is_none() { self.awaited() } else { Vec::new() },
+            steps: self.scope.steps() + self.undoing.begun,
+            error: ending
+                .and_then(|ending| ending.result.as_ref().err())
+                .map(|failure| (failure.code() as i32, failure.message().to_owned())),
+        }
+    }
+
+    /// What a run that ends is not over for.
+    fn ending_reason(&self) -> String {
+        let children = || Some(self.children_left()).filter(|left| !left.is_empty());
+        self.service_down().or_else(children).unwrap_or_else(|| self.undoing_reason())
+    }
+
+    /// When a run that is given back is due again.
+    fn wake_at(&self, state: State) -> Option<Timestamp> {
+        if state.is_end() {
+            return None;
+        }
+        let step = self.timers.first().map(|(at, _)| *at);
+        let step = step.into_iter().chain(self.asks_again()).min();
+        match (&self.ending, &self.parked) {
+            // What an undo needs is an operator, whoever holds the run.
+            (Some(_), Some(_)) => None,
+            _ if self.draining() || self.undoing.reload => Some(self.shared.clock.now()),
+            (Some(_), None) => step,
+            (None, Some(_)) if self.clock_stands() => None,
+            (None, Some(_)) => Some(self.work_deadline()),
+            (None, None) => Some(step.map_or(self.work_deadline(), |at| at.min(self.work_deadline()))),
+        }
+    }
+
+    fn undecided(&self) -> String {
+        let undecided = self.steps.values().find(|step| matches!(step.phase, Phase::Undecided));
+        undecided.map_or_else(String::new, |step| {
+            format!(
+                "AMBIGUOUS_EFFECT: {} may or may not have happened, its contract does not allow to repeat it",
+                step.place
+            )
+        })
+    }
+
+    fn backing_off(&self) -> String {
+        if let Some(reason) = self.service_down() {
+            return reason;
+        }
+        let waiting = self.steps.values().find(|step| backs_off(step));
+        waiting.map_or_else(String::new, |step| format!("RETRYING: {} after attempt {}", step.place, step.attempts))
+    }
+}
