@@ -281,6 +281,10 @@ impl Default for Schedules {
         Self(BTreeMap::from([
             (String::from("send_due"), every("notifications.send-due", Duration::from_secs(60))),
             (String::from("analyze_emotions"), every("journals.analyze-emotions", Duration::from_secs(300))),
+            (
+                String::from("refresh_recommendations"),
+                every("meditations.refresh-recommendations", Duration::from_hours(24)),
+            ),
             (String::from("weekly_digests"), every("digests.weekly", Duration::from_hours(7 * 24))),
         ]))
     }

@@ -3,10 +3,12 @@
 use engine::workflow::{NameTaken, Registry};
 
 mod analyze_emotions;
+mod answers;
 mod devices;
 mod erase;
 mod onboard;
 mod paging;
+mod refresh_recommendations;
 mod send_due;
 mod times;
 mod weekly_digests;
@@ -14,6 +16,7 @@ mod weekly_digests;
 pub use analyze_emotions::AnalyzeEmotions;
 pub use erase::Erase;
 pub use onboard::Onboard;
+pub use refresh_recommendations::RefreshRecommendations;
 pub use send_due::SendDue;
 pub use weekly_digests::{WeeklyDigest, WeeklyDigests};
 
@@ -29,5 +32,6 @@ pub fn registry() -> Result<Registry, NameTaken> {
     workflows.register(|| WeeklyDigests)?;
     workflows.register(|| WeeklyDigest)?;
     workflows.register(|| Onboard)?;
+    workflows.register(|| RefreshRecommendations)?;
     Ok(workflows)
 }

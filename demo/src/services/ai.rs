@@ -61,15 +61,30 @@ fn find_labels(text: &str, labels: &[String], most: usize, dice: &mut StdRng) ->
 }
 
 fn word(manners: &AiManners, mut labels: Vec<String>, dice: &mut StdRng) -> String {
-    let mood = dice.random::<f64>();
-    if mood < manners.not_json {
-        return format!("I sense mostly {} in these lines, and something that I cannot name.", labels.join(" and "));
-    }
-    if mood < manners.not_json + manners.invented {
+    let prose = format!("I sense mostly {} in these lines, and something that I cannot name.", labels.join(" and "));
+    if dice.random_bool(manners.invented.clamp(0.0, 1.0)) {
         labels.push(INVENTED.to_owned());
     }
-    let json = serde_json::json!({ "labels": labels }).to_string();
-    if dice.random::<f64>() < manners.fenced { format!("```json\n{json}\n```") } else { json }
+    say(manners, &serde_json::json!({ "labels": labels }), prose, dice)
+}
+
+/// What was asked for as JSON: mostly that, at times in a code fence, at times in prose.
+fn say(manners: &AiManners, asked: &serde_json::Value, prose: String, dice: &mut StdRng) -> String {
+    let chance = |share: f64, dice: &mut StdRng| dice.random_bool(share.clamp(0.0, 1.0));
+    match chance(manners.not_json, dice) {
+        true => prose,
+        false if chance(manners.fenced, dice) => format!("```json\n{asked}\n```"),
+        false => asked.to_string(),
+    }
+}
+
+fn recommendations() -> serde_json::Value {
+    serde_json::json!({ "recommendations": [
+        { "title": "Evening breath", "theme": "calm", "difficulty": "easy", "minutes": 10,
+          "reason": "You finish what is short." },
+        { "title": "Loving kindness", "theme": "compassion", "difficulty": "medium", "minutes": 20,
+          "reason": "Your mood rises most with it." },
+    ]})
 }
 
 #[tonic::async_trait]
@@ -101,10 +116,8 @@ impl AiService for Ai {
             TextPurpose::JournalTitle => "A quiet turn".to_owned(),
             TextPurpose::Mood => "hopeful".to_owned(),
             TextPurpose::Recommendations => {
-                let recommendation = serde_json::json!({
-                    "title": "Evening breath", "theme": "calm", "minutes": 10, "reason": "You finish what is short.",
-                });
-                serde_json::json!({ "recommendations": [recommendation] }).to_string()
+                let prose = "Sit down, close your eyes and count ten breaths.".to_owned();
+                self.dice.with(|dice| say(&self.manners, &recommendations(), prose, dice))
             }
             TextPurpose::WeeklyDigest => {
                 "You came back to yourself more than once this week. That is a start.".to_owned()

@@ -12,6 +12,7 @@ use engine::steps::fan_out::Outcome;
 use engine::{Code, Context, Failure, Workflow};
 use serde::Deserialize;
 
+use super::answers::parse;
 use super::paging::{Page, bounded, count, read_all};
 
 /// Each entry goes its own way: an answer that cannot be read is counted, not a failure, and stops no other.
@@ -108,7 +109,7 @@ async fn analyse(ctx: Context, entry: EntrySummary, catalogue: Vec<Emotion>) -> 
     // A read, but a dear one: written down at once, so that a crash does not ask again.
     let answer = ctx.call(request).timeout(Duration::from_secs(60)).durable().await?.answer;
 
-    let Some(labels) = parse(&answer) else { return Ok(Analysed::Unparsable) };
+    let Some(Answer { labels }) = parse(&answer) else { return Ok(Analysed::Unparsable) };
     let emotion_ids = matching(&labels, &catalogue);
     if emotion_ids.is_empty() {
         return Ok(Analysed::Unmatched);
@@ -138,19 +139,6 @@ struct Answer {
     labels: Vec<String>,
 }
 
-/// The labels of an answer; none where it is not the JSON that was asked for.
-fn parse(answer: &str) -> Option<Vec<String>> {
-    let json = unfenced(answer.trim());
-    serde_json::from_str::<Answer>(json).ok().map(|answer| answer.labels)
-}
-
-/// The inside of a Markdown code fence; a text without one as it is.
-fn unfenced(text: &str) -> &str {
-    let Some(fenced) = text.strip_prefix("```") else { return text };
-    let inside = fenced.split_once('\n').map_or(fenced, |(_language, inside)| inside);
-    inside.trim_end().strip_suffix("```").unwrap_or(inside).trim()
-}
-
 /// Ids of the catalogue's emotions that the labels name, in the labels' order, none twice.
 fn matching(labels: &[String], catalogue: &[Emotion]) -> Vec<String> {
     let mut ids: Vec<String> = Vec::new();
@@ -172,24 +160,6 @@ fn matching(labels: &[String], catalogue: &[Emotion]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn answers_are_read_plain_and_in_a_fence_and_otherwise_not_at_all() {
-        let labels = Some(vec!["Joy".to_owned()]);
-        let cases = [
-            (r#"{"labels": ["Joy"]}"#, labels.clone()),
-            ("```json\n{\"labels\": [\"Joy\"]}\n```", labels.clone()),
-            ("```\n{\"labels\": [\"Joy\"]}\n```\n", labels.clone()),
-            ("  {\"labels\": [\"Joy\"], \"why\": \"sun\"} ", labels),
-            ("I feel that this is Joy.", None),
-            ("{\"labels\": \"Joy\"}", None),
-            ("```", None),
-            ("", None),
-        ];
-        for (answer, expected) in cases {
-            assert_eq!(parse(answer), expected, "{answer}");
-        }
-    }
 
     #[test]
     fn only_the_catalogue_counts_and_nothing_counts_twice() {

@@ -31,6 +31,31 @@ pub(super) async fn read_all<R: Rpc, T>(
     }
 }
 
+/// Reads pages from one on until the last one or until there are `limit` items, none of which is cut off: the token is
+/// that of the next one to read.
+///
+/// `request` makes the request for a page token and a page size; `page` takes the response apart.
+pub(super) async fn read_on<R: Rpc, T>(
+    ctx: &Context,
+    mut token: String,
+    limit: u16,
+    page_size: u16,
+    request: impl Fn(String, i32) -> R,
+    page: impl Fn(R::Response) -> Page<T>,
+) -> Result<Page<T>, Failure> {
+    let mut items = Vec::new();
+    loop {
+        let left = usize::from(limit).saturating_sub(items.len());
+        let size = usize::from(page_size).min(left);
+        let Page { items: more, next_token } = page(ctx.call(request(token, count(size))).await?);
+        items.extend(more);
+        if items.len() >= limit.into() || next_token.is_empty() {
+            return Ok(Page { items, next_token });
+        }
+        token = next_token;
+    }
+}
+
 /// A positive number of the input, or what stands for zero; never more than `most`.
 pub(super) fn bounded(value: i32, default: u16, most: u16) -> u16 {
     match value {

@@ -92,6 +92,7 @@ def workflows_are_listed_with_their_types(reflected):
         "digests.weekly",
         "digests.weekly-user",
         "journals.analyze-emotions",
+        "meditations.refresh-recommendations",
         "notifications.send-due",
         "users.erase",
         "users.onboard",

@@ -4,6 +4,7 @@
 mod analyze_emotions;
 mod erase;
 mod onboard;
+mod refresh_recommendations;
 mod send_due;
 mod streams;
 mod weekly_digests;

@@ -1,0 +1,222 @@
+//! `meditations.refresh-recommendations`: lets AI recommend meditations anew to everybody who meditated lately.
+
+use std::time::Duration;
+
+use clients::guras::ai::v1::{TextPurpose, WriteTextRequest};
+use clients::guras::meditation::v1::{
+    Difficulty, GetPatternsRequest, GetPatternsResponse, GetStatisticsRequest, GetStatisticsResponse, Recommendation,
+    SaveRecommendationsRequest,
+};
+use clients::guras::orchestration::meditations::v1::{RefreshRecommendationsRequest, RefreshRecommendationsResponse};
+use clients::guras::users::v1::{ListUsersRequest, ListUsersResponse, User};
+use engine::steps::fan_out::Outcome;
+use engine::{Context, Failure, Workflow};
+use serde::Deserialize;
+
+use super::answers::parse;
+use super::paging::{Page, bounded, count, read_on};
+use super::times::{DAY, into_day, time, timestamp};
+
+/// Looks at every user on a branch of their own. An answer of AI that is of no use is counted, not a failure, and what a
+/// user has is replaced only by something better.
+#[derive(Clone, Copy, Debug)]
+pub struct RefreshRecommendations;
+
+/// Users who are looked at at once; the AI service is slow and limits its callers.
+const AT_ONCE: usize = 16;
+/// Recommendations that a user gets at most.
+const MOST_RECOMMENDATIONS: usize = 5;
+/// The longest meditation that is recommended, in minutes.
+const LONGEST: i32 = 120;
+/// Characters of a title, a theme or a reason.
+const MOST_TEXT: usize = 500;
+
+/// What became of one user.
+enum Refreshed {
+    Saved,
+    Inactive,
+    Unusable,
+}
+
+impl Workflow for RefreshRecommendations {
+    const NAME: &'static str = "meditations.refresh-recommendations";
+    const DESCRIPTION: &'static str = "Lets AI recommend meditations anew to every user who meditated lately.";
+    const DEADLINE: Duration = Duration::from_hours(20);
+    type Input = RefreshRecommendationsRequest;
+    type Output = RefreshRecommendationsResponse;
+
+    async fn run(
+        &self,
+        ctx: &Context,
+        input: RefreshRecommendationsRequest,
+    ) -> Result<RefreshRecommendationsResponse, Failure> {
+        let now = ctx.now();
+        // From the day before on, so that no session is missed whenever today's run begins.
+        let since = input.since_time.map_or_else(|| now.before(into_day(now) + DAY), timestamp);
+        let (start_time, end_time) = (Some(time(since)), Some(time(now)));
+        let Page { items: users, next_token } = users(ctx, input).await?;
+        let found = users.len();
+        let refreshed = ctx
+            .fan_out("user", users, move |ctx, user| async move {
+                let user_id = user.user_id;
+                let lately = ctx.call(GetStatisticsRequest { user_id: user_id.clone(), start_time, end_time }).await?;
+                if lately.sessions == 0 {
+                    return Ok(Refreshed::Inactive);
+                }
+                refresh(&ctx, user_id, &lately).await
+            })
+            .key(|user| user.user_id.clone())
+            .limit(AT_ONCE)
+            .await;
+
+        let mut output = RefreshRecommendationsResponse { users: count(found), ..Default::default() };
+        output.next_page_token = next_token;
+        for (user, outcome) in refreshed.iter() {
+            match outcome {
+                Outcome::Done(Refreshed::Saved) => output.refreshed += 1,
+                Outcome::Done(Refreshed::Inactive) => output.inactive += 1,
+                Outcome::Done(Refreshed::Unusable) => {
+                    tracing::warn!(run = %ctx.run_id(), user, "nothing in the answer can be recommended");
+                    output.unusable += 1;
+                }
+                Outcome::Failed(_) => output.failed += 1,
+                // A user who is listed twice is looked at once.
+                Outcome::Duplicate => output.users -= 1,
+            }
+        }
+        Ok(output)
+    }
+}
+
+async fn users(ctx: &Context, input: RefreshRecommendationsRequest) -> Result<Page<User>, Failure> {
+    let limit = bounded(input.limit, 10_000, 10_000);
+    let page_size = bounded(input.page_size, 200, 1_000);
+    let request = |page_token, page_size| ListUsersRequest { page_size, page_token };
+    let page = |page: ListUsersResponse| Page { items: page.users, next_token: page.next_page_token };
+    read_on(ctx, input.page_token, limit, page_size, request, page).await
+}
+
+/// One user: what they like to AI, what can be used of its answer to the meditation service.
+async fn refresh(ctx: &Context, user_id: String, lately: &GetStatisticsResponse) -> Result<Refreshed, Failure> {
+    let patterns = ctx.call(GetPatternsRequest { user_id: user_id.clone() }).await?;
+    let request = WriteTextRequest {
+        user_id: user_id.clone(),
+        purpose: TextPurpose::Recommendations.into(),
+        prompt: prompt(&patterns, lately),
+        teacher_id: patterns.teacher_ids.first().cloned().unwrap_or_default(),
+    };
+    let text = ctx.call(request).timeout(Duration::from_secs(60)).await?.text;
+    let recommendations = usable(&text);
+    if recommendations.is_empty() {
+        return Ok(Refreshed::Unusable);
+    }
+    ctx.call(SaveRecommendationsRequest { request_id: String::new(), user_id, recommendations }).await?;
+    Ok(Refreshed::Saved)
+}
+
+fn prompt(patterns: &GetPatternsResponse, lately: &GetStatisticsResponse) -> String {
+    let mut lines = vec![
+        format!("Recommend up to {MOST_RECOMMENDATIONS} meditations to the user, each with a reason of one sentence."),
+        "Answer as JSON: {\"recommendations\": [{\"title\": \"...\", \"theme\": \"...\", \"difficulty\": \
+         \"easy|medium|hard\", \"minutes\": 10, \"reason\": \"...\"}]}"
+            .to_owned(),
+        format!(
+            "Meditations lately: {}, of which {} were finished; {} minutes in all.",
+            lately.sessions, lately.completed_sessions, lately.minutes
+        ),
+    ];
+    if !patterns.themes.is_empty() {
+        lines.push(format!("Themes that the user likes: {}.", patterns.themes.join(", ")));
+    }
+    if !patterns.best_hours.is_empty() {
+        let hours: Vec<String> = patterns.best_hours.iter().map(|hour| format!("{hour}:00")).collect();
+        lines.push(format!("Hours (UTC) at which they finish most: {}.", hours.join(", ")));
+    }
+    lines.join("\n")
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    recommendations: Vec<Recommended>,
+}
+
+#[derive(Deserialize)]
+struct Recommended {
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    theme: String,
+    #[serde(default)]
+    difficulty: String,
+    #[serde(default)]
+    minutes: i32,
+    #[serde(default)]
+    reason: String,
+}
+
+/// What can be recommended of an answer: what has a title and a length that somebody sits through.
+fn usable(answer: &str) -> Vec<Recommendation> {
+    let text = |text: &str| text.trim().chars().take(MOST_TEXT).collect::<String>();
+    let recommendations = parse::<Answer>(answer).map(|answer| answer.recommendations).unwrap_or_default();
+    let usable = recommendations.iter().map(|recommended| Recommendation {
+        title: text(&recommended.title),
+        theme: text(&recommended.theme),
+        difficulty: difficulty(&recommended.difficulty).into(),
+        minutes: recommended.minutes,
+        reason: text(&recommended.reason),
+    });
+    usable
+        .filter(|recommendation| !recommendation.title.is_empty() && (1..=LONGEST).contains(&recommendation.minutes))
+        .take(MOST_RECOMMENDATIONS)
+        .collect()
+}
+
+fn difficulty(word: &str) -> Difficulty {
+    match word.trim().to_ascii_lowercase().as_str() {
+        "easy" => Difficulty::Easy,
+        "medium" => Difficulty::Medium,
+        "hard" => Difficulty::Hard,
+        _ => Difficulty::Unspecified,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_has_a_title_and_a_sensible_length_is_recommended() {
+        let answer = r#"{"recommendations": [
+            {"title": " Evening breath ", "theme": "calm", "difficulty": "Easy", "minutes": 10, "reason": "Short."},
+            {"title": "Long walk", "minutes": 20, "difficulty": "who knows"},
+            {"title": "", "minutes": 10},
+            {"title": "No time", "minutes": 0},
+            {"title": "For ever", "minutes": 9999}
+        ]}"#;
+        let found: Vec<_> = usable(answer).into_iter().map(|one| (one.title.clone(), one.difficulty())).collect();
+        let expected = [("Evening breath", Difficulty::Easy), ("Long walk", Difficulty::Unspecified)];
+        assert_eq!(found, expected.map(|(title, difficulty)| (title.to_owned(), difficulty)));
+    }
+
+    #[test]
+    fn an_answer_of_another_form_has_nothing_to_recommend() {
+        for answer in ["Just breathe.", "{}", r#"{"recommendations": "breathe"}"#, r#"{"recommendations": []}"#] {
+            assert!(usable(answer).is_empty(), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_chatty_answer_is_cut() {
+        let one = format!(r#"{{"title": "{}", "minutes": 5}}"#, "é".repeat(2_000));
+        let found = usable(&format!(r#"{{"recommendations": [{}]}}"#, vec![one; 9].join(",")));
+        assert_eq!(found.len(), MOST_RECOMMENDATIONS);
+        assert_eq!(found[0].title.chars().count(), MOST_TEXT);
+    }
+
+    #[test]
+    fn a_prompt_says_what_there_is_and_nothing_else() {
+        let patterns = GetPatternsResponse { best_hours: vec![7, 21], ..GetPatternsResponse::default() };
+        let said = prompt(&patterns, &GetStatisticsResponse { sessions: 3, ..GetStatisticsResponse::default() });
+        assert!(said.contains("lately: 3") && said.contains("7:00, 21:00") && !said.contains("Themes"), "{said}");
+    }
+}

@@ -1,0 +1,130 @@
+//! `meditations.refresh-recommendations`: whoever meditated gets new recommendations, and one bad user stops nobody else.
+
+use clients::guras::ai::v1::{WriteTextRequest, WriteTextResponse};
+use clients::guras::meditation::v1::{
+    GetPatternsRequest, GetPatternsResponse, GetStatisticsRequest, GetStatisticsResponse, SaveRecommendationsRequest,
+    SaveRecommendationsResponse,
+};
+use clients::guras::orchestration::meditations::v1::{RefreshRecommendationsRequest, RefreshRecommendationsResponse};
+use clients::guras::users::v1::{ListUsersRequest, ListUsersResponse, User};
+use engine::testing::{Probe, Reply, Services, World, crash_everywhere};
+use engine::{Code, Failure, Limits, State};
+use orchestrator::workflows::RefreshRecommendations;
+
+/// What AI writes to a user; `dan` did not meditate.
+const TEXTS: [(&str, &str); 5] = [
+    ("ann", r#"{"recommendations": [{"title": "Breath", "minutes": 5, "difficulty": "easy"}]}"#),
+    ("bob", "```json\n{\"recommendations\": [{\"title\": \"Walk\", \"minutes\": 20}]}\n```"),
+    ("cyd", "Just breathe."),
+    ("dan", ""),
+    ("eve", r#"{"recommendations": [{"title": "Rest", "minutes": 10}]}"#),
+];
+
+/// Two users to a page, or fewer where fewer are asked for.
+fn services() -> Services {
+    Services::new()
+        .on::<ListUsersRequest>(|request| {
+            let from: usize = request.page_token.parse().unwrap_or(0);
+            let to = TEXTS.len().min(from + usize::try_from(request.page_size).map_or(2, |size| size.min(2)));
+            let user = |(id, _): &(&str, &str)| User { user_id: (*id).to_owned(), ..User::default() };
+            let next_page_token = if to < TEXTS.len() { to.to_string() } else { String::new() };
+            Ok(ListUsersResponse { users: TEXTS[from..to].iter().map(user).collect(), next_page_token })
+        })
+        .on::<GetStatisticsRequest>(|request| {
+            let seconds = |time: Option<prost_types::Timestamp>| time.map_or(0, |time| time.seconds);
+            assert_eq!(seconds(request.end_time) - seconds(request.start_time), 24 * 3_600);
+            let sessions = i32::from(request.user_id != "dan");
+            Ok(GetStatisticsResponse { sessions, ..GetStatisticsResponse::default() })
+        })
+        .on::<GetPatternsRequest>(|_| {
+            Ok(GetPatternsResponse { teacher_ids: vec!["rumi".to_owned()], ..GetPatternsResponse::default() })
+        })
+        .on::<WriteTextRequest>(|request| {
+            assert_eq!(request.teacher_id, "rumi");
+            let text = TEXTS.iter().find(|(id, _)| *id == request.user_id).map_or("", |(_, text)| text);
+            Ok(WriteTextResponse { text: text.to_owned() })
+        })
+        .on::<SaveRecommendationsRequest>(|request| {
+            assert_eq!(request.recommendations.len(), 1);
+            Ok(SaveRecommendationsResponse::default())
+        })
+}
+
+fn world_of(services: Services, probe: Probe) -> World {
+    World::with(services, |registry| registry.register(|| RefreshRecommendations), Limits::default(), probe)
+}
+
+fn everyone() -> RefreshRecommendationsResponse {
+    RefreshRecommendationsResponse { users: 5, refreshed: 3, inactive: 1, unusable: 1, ..Default::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn everybody_who_meditated_gets_what_can_be_used_of_the_answer() {
+    let world = world_of(services(), Probe::counting());
+    let request = RefreshRecommendationsRequest::default();
+    assert_eq!(world.run::<RefreshRecommendations>(request).await, Ok(everyone()));
+    assert_eq!(world.services().arrivals_of::<WriteTextRequest>(), 4, "nobody is written to who did not meditate");
+    assert_eq!(world.services().effects_of::<SaveRecommendationsRequest>(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_says_where_the_next_one_goes_on() {
+    let world = world_of(services(), Probe::counting());
+    let mut request = RefreshRecommendationsRequest { limit: 3, ..Default::default() };
+    let first = world.run::<RefreshRecommendations>(request.clone()).await.unwrap();
+    assert_eq!((first.users, first.next_page_token.as_str()), (3, "3"));
+    request.page_token = first.next_page_token;
+    let second = world.run::<RefreshRecommendations>(request).await.unwrap();
+    assert_eq!((second.users, second.next_page_token.as_str()), (2, ""));
+    assert_eq!(world.services().effects_of::<SaveRecommendationsRequest>(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_user_never_stops_the_others() {
+    let failing = services().on::<GetPatternsRequest>(|request| match request.user_id.as_str() {
+        "ann" => Err(Failure::new(Code::NotFound, "no such user")),
+        _ => Ok(GetPatternsResponse { teacher_ids: vec!["rumi".to_owned()], ..GetPatternsResponse::default() }),
+    });
+    let world = world_of(failing, Probe::counting());
+    let output = world.run::<RefreshRecommendations>(RefreshRecommendationsRequest::default()).await;
+    assert_eq!(output, Ok(RefreshRecommendationsResponse { refreshed: 2, failed: 1, ..everyone() }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_whose_answer_is_lost_is_not_written_twice_and_is_asked_about_when_all_else_is_done() {
+    let world = world_of(services(), Probe::counting());
+    world.services().script::<WriteTextRequest>([Reply::ActAndBreak(Code::Unavailable)]);
+    let run = world.start::<RefreshRecommendations>(RefreshRecommendationsRequest::default()).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(3_600)).await;
+    assert_eq!(world.detail(run).await.row.status.state, State::NeedsDecision);
+    assert_eq!(world.services().arrivals_of::<WriteTextRequest>(), 4);
+    assert_eq!(world.services().effects_of::<SaveRecommendationsRequest>(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_users_are_one_run() {
+    let wide = services()
+        .on::<ListUsersRequest>(|request| {
+            let from: usize = request.page_token.parse().unwrap_or(0);
+            let to = from + usize::try_from(request.page_size).unwrap();
+            let users = (from..to).map(|n| User { user_id: n.to_string(), ..User::default() }).collect();
+            Ok(ListUsersResponse { users, next_page_token: to.to_string() })
+        })
+        .on::<WriteTextRequest>(|_| Ok(WriteTextResponse { text: TEXTS[0].1.to_owned() }));
+    let world = world_of(wide, Probe::counting());
+    let request = RefreshRecommendationsRequest { limit: 1_000, ..Default::default() };
+    let output = world.run::<RefreshRecommendations>(request).await.unwrap();
+    assert_eq!((output.users, output.refreshed, output.next_page_token.as_str()), (1_000, 1_000, "1000"));
+    assert_eq!(world.services().effects_of::<SaveRecommendationsRequest>(), 1_000);
+}
+
+/// A crash between the start of a text and its answer asks for a decision; that is tried above.
+#[tokio::test(start_paused = true)]
+async fn it_comes_to_the_same_end_wherever_its_replica_is_killed() {
+    // Nobody meditated, so nobody is written a text.
+    let quiet =
+        |probe| world_of(services().on::<GetStatisticsRequest>(|_| Ok(GetStatisticsResponse::default())), probe);
+    let sweep = crash_everywhere::<RefreshRecommendations>(quiet, RefreshRecommendationsRequest::default()).await;
+    let expected = RefreshRecommendationsResponse { refreshed: 0, unusable: 0, inactive: 5, ..everyone() };
+    assert_eq!(sweep.holds(), &Ok(expected));
+}
