@@ -4,11 +4,14 @@
 //! workflow in it: no network, no files, no waiting.
 
 mod crash;
+mod journal;
 mod probe;
 mod services;
 mod world;
 
 pub use crash::{Sweep, crash_everywhere, crash_everywhere_while};
+pub use expect_test::{Expect, expect};
+pub use journal::{Journal, check};
 pub use probe::Probe;
 pub use services::{Arrival, Reply, Services};
 pub use world::World;

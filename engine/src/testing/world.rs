@@ -8,8 +8,8 @@ use prost::Message;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Probe, Services};
-use crate::engine::{Ended, Engine, EngineError, Parts, Start};
+use super::{Journal, Probe, Services};
+use crate::engine::{Ended, Engine, EngineError, Parts, Start, journal_of};
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::retention::Retention;
@@ -216,6 +216,18 @@ impl World {
     /// Where the run is unknown.
     pub async fn detail(&self, run: Uuid) -> Detail {
         self.engine.detail(run).await.unwrap_or_else(|error| fail(&error.to_string()))
+    }
+
+    /// The journal of a run, as far as it is durable.
+    ///
+    /// # Panics
+    /// Where the run is unknown or its journal cannot be read.
+    pub async fn journal(&self, run: Uuid) -> Journal {
+        match journal_of(&*self.store, run).await {
+            Ok(Ok(facts)) => Journal::read(facts),
+            Ok(Err(error)) => fail(&error.to_string()),
+            Err(error) => fail(&error.to_string()),
+        }
     }
 
     pub fn engine(&self) -> &Engine {

@@ -19,4 +19,5 @@ mod runs;
 mod schedules;
 mod signals;
 mod steering;
+mod testkit;
 mod undo;
