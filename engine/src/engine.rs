@@ -34,12 +34,14 @@ mod retries;
 mod schedules;
 mod signals;
 mod steering;
+mod stranded;
 
 use away::Away;
 pub use drain::Drained;
 pub(crate) use look::journal_of;
 pub use retries::Again;
 pub use schedules::next_nominal;
+pub use stranded::StrandedRuns;
 
 /// What an engine is made of.
 pub struct Parts {

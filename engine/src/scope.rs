@@ -128,14 +128,25 @@ pub(crate) enum Fault {
     Limit(Failure),
 }
 
+/// What a run is, as its code may ask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct About {
+    pub(crate) run: Uuid,
+    /// The version of the workflow that created the run, as its journal has it.
+    pub(crate) version: u32,
+    /// The signals that the workflow declares.
+    pub(crate) signals: &'static [SignalType],
+    /// How many runs are above this one.
+    pub(crate) depth: u32,
+}
+
 /// One run's shared state.
 #[derive(Debug)]
 pub(crate) struct Scope {
     pub(crate) run: Uuid,
+    pub(crate) version: u32,
     pub(crate) limits: Arc<Limits>,
-    /// The signals that the workflow declares.
     pub(crate) signals: &'static [SignalType],
-    /// How many runs are above this one.
     pub(crate) depth: u32,
     clock: Clock,
     inner: Mutex<Inner>,
@@ -182,14 +193,8 @@ pub(crate) enum Reached {
 }
 
 impl Scope {
-    pub(crate) fn new(
-        run: Uuid,
-        limits: Arc<Limits>,
-        signals: &'static [SignalType],
-        depth: u32,
-        clock: Clock,
-        mut past: Past,
-    ) -> Self {
+    pub(crate) fn new(about: About, limits: Arc<Limits>, clock: Clock, mut past: Past) -> Self {
+        let About { run, version, signals, depth } = about;
         let root: Arc<str> = "".into();
         let branch = Branch {
             path: Arc::clone(&root),
@@ -210,7 +215,7 @@ impl Scope {
             past,
             fault: None,
         };
-        Self { run, limits, signals, depth, clock, inner: Mutex::new(inner) }
+        Self { run, version, limits, signals, depth, clock, inner: Mutex::new(inner) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -69,6 +69,10 @@ pub trait Store: Send + Sync + 'static {
     /// Names of the workflows that runs are or were of, those that no replica knows any more too.
     fn workflows(&self) -> Answer<Vec<String>>;
 
+    /// Runs that have not ended and are of none of these workflows up to these versions, counted, by name and version: those that
+    /// [`Store::claim`] leaves alone.
+    fn unclaimable(&self, workflows: Vec<(String, u32)>) -> Answer<Vec<Unclaimable>>;
+
     /// Removes ended runs that are old enough and not pinned, some at a time.
     fn purge(&self, purge: Purge) -> Answer<Purged>;
 
@@ -233,6 +237,14 @@ pub struct Claimed {
     pub runs: Vec<RunRow>,
     /// When the next run becomes due; none where none waits. In the past where the limit cut the claim short.
     pub next_due: Option<Timestamp>,
+}
+
+/// Runs of one workflow and version that are not claimed by who does not know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unclaimable {
+    pub workflow: String,
+    pub version: u32,
+    pub runs: u64,
 }
 
 /// A schedule as configured.

@@ -18,7 +18,9 @@ use crate::signal::SignalType;
 pub trait Workflow: Send + Sync + 'static {
     /// Name in the admin API and in the store, for example `notifications.send-due`. Forever.
     const NAME: &'static str;
-    /// Raised when the code changes in a way that older replicas cannot run.
+    /// Raised by one where the code changes in a way that does not fit the journals of runs in flight; what changed is
+    /// then asked for by [`Context::since`]. A run has the version that created it, and replicas of an older version
+    /// leave it alone. 1 at first, never less.
     const VERSION: u32 = 1;
     /// One sentence for people.
     const DESCRIPTION: &'static str = "";
@@ -51,6 +53,18 @@ pub struct Registry {
 #[error("workflow {0} is registered twice")]
 pub struct NameTaken(pub &'static str);
 
+/// Why a run is left alone: the code that it needs is not here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MissingCode {
+    #[error("UNKNOWN_WORKFLOW: {0} is not known here; the run goes on by itself where a release that knows it runs")]
+    Unknown(String),
+    #[error(
+        "NEWER_VERSION: version {version} of {workflow} created the run, and version {known} is known here; the run goes \
+         on by itself where a release that knows it runs"
+    )]
+    Newer { workflow: String, version: u32, known: u32 },
+}
+
 impl Registry {
     /// An empty registry.
     pub fn new() -> Self {
@@ -63,6 +77,7 @@ impl Registry {
     /// # Errors
     /// Where the name is taken.
     pub fn register<W: Workflow>(&mut self, make: impl Fn() -> W + Send + Sync + 'static) -> Result<(), NameTaken> {
+        const { assert!(W::VERSION > 0, "the first version of a workflow is 1") };
         let definition = Definition {
             name: W::NAME,
             version: W::VERSION,
@@ -93,6 +108,17 @@ impl Registry {
         self.definitions.get(name)
     }
 
+    /// What is missing for runs that this version of a workflow created; none where they can go on (semantics.md O3).
+    pub fn misses(&self, workflow: &str, version: u32) -> Option<MissingCode> {
+        match self.get(workflow) {
+            None => Some(MissingCode::Unknown(workflow.to_owned())),
+            Some(known) if known.version < version => {
+                Some(MissingCode::Newer { workflow: workflow.to_owned(), version, known: known.version })
+            }
+            Some(_) => None,
+        }
+    }
+
     /// All workflows, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Definition>> {
         self.definitions.values()
@@ -104,6 +130,7 @@ type Begin = dyn Fn(Context, Bytes) -> BoxFuture<'static, Result<Bytes, Failure>
 /// A registered workflow.
 pub struct Definition {
     pub name: &'static str,
+    /// The version that runs are created in, and the newest that can go on.
     pub version: u32,
     pub description: &'static str,
     /// Full name of the input message.

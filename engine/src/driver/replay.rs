@@ -13,7 +13,7 @@ use crate::engine::{Shared, journal_of};
 use crate::history::{History, Open, Past, Replay};
 use crate::journal::{JournalError, Kind};
 use crate::journal_v1 as stored;
-use crate::scope::{CallIntent, Fault, Intent, Scope};
+use crate::scope::{About, CallIntent, Fault, Intent, Scope};
 use crate::state::State;
 use crate::store::{Created, NewRun, RunRow, StoreError};
 use crate::workflow::Definition;
@@ -30,8 +30,13 @@ impl Driver {
     ) -> Self {
         let row = row_of(&run);
         let past = Past::none(run.created_at);
-        let depth = run.parent.map_or(0, |parent| parent.depth);
-        let scope = Scope::new(run.id, Arc::clone(&shared.limits), workflow.signals, depth, shared.clock.clone(), past);
+        let about = About {
+            run: run.id,
+            version: run.workflow_version,
+            signals: workflow.signals,
+            depth: run.parent.map_or(0, |parent| parent.depth),
+        };
+        let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), past);
         let mut driver = Self::new(shared, handle, workflow, row, input, scope);
         driver.learn(created_fact(&run, &driver.workflow, driver.input.clone()));
         driver.create = Some((run, started));
@@ -75,8 +80,10 @@ impl Driver {
             tracing::warn!(run = %row.id, %error, "inbox not read");
             Exit::Lost
         })?;
-        let (limits, depth, clock) = (Arc::clone(&shared.limits), history.created.depth, shared.clock.clone());
-        let scope = Scope::new(row.id, limits, workflow.signals, depth, clock, past);
+        let created = &history.created;
+        let (version, depth) = (created.workflow_version, created.depth);
+        let about = About { run: row.id, version, signals: workflow.signals, depth };
+        let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), past);
         let (cancelled, paused) = (row.cancel_requested.is_some(), row.paused.is_some());
         let mut driver = Self::new(shared, handle, workflow, row, input, scope);
         driver.find_inbox(std::mem::take(&mut history.returned), unread);
@@ -104,8 +111,8 @@ impl Driver {
         error: &JournalError,
     ) -> Self {
         tracing::error!(run = %row.id, %error, "journal cannot be read");
-        let (limits, clock) = (Arc::clone(&shared.limits), shared.clock.clone());
-        let scope = Scope::new(row.id, limits, workflow.signals, 0, clock, Past::default());
+        let about = About { run: row.id, version: row.workflow_version, signals: workflow.signals, depth: 0 };
+        let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), Past::default());
         let mut driver = Self::new(shared, handle, workflow, row, Bytes::new(), scope);
         // Nothing ends a run whose open steps are not known; not even its deadline.
         driver.row.deadline = crate::time::Timestamp::from_micros(i64::MAX);

@@ -25,6 +25,8 @@ impl Engine {
     /// Where the store fails for good; a failure that may pass is logged and tried again.
     pub async fn claim_runs(&self, stop: CancellationToken) -> Result<(), StoreError> {
         let mut losses = self.shared.store.losses();
+        let engine = self.clone();
+        tokio::spawn(async move { engine.tell_stranded().await });
         loop {
             self.shared.bump();
             // First, or a claim could find runs again that are still in memory under the claim that was lost.
@@ -56,8 +58,7 @@ impl Engine {
             return Ok(LONGEST);
         }
         let now = self.shared.clock.now();
-        let workflows = self.shared.workflows.iter().map(|w| (w.name.to_owned(), w.version)).collect();
-        let claimed = self.shared.store.claim(ClaimRuns { workflows, now, limit: room }).await?;
+        let claimed = self.shared.store.claim(ClaimRuns { workflows: self.known(), now, limit: room }).await?;
         for row in claimed.runs {
             let Some(workflow) = self.shared.workflows.get(&row.workflow) else { continue };
             let id = row.id;

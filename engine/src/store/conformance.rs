@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     Amend, Append, Appended, Asked, Change, ClaimRuns, Claimed, Command, Created, Family, ListAudit, Message, NewRun,
-    Order, Parent, Report, RequestKey, RunRow, Signal, Status, Store, StoreError,
+    Order, Parent, Report, RequestKey, RunRow, Signal, Status, Store, StoreError, Unclaimable,
 };
 use crate::state::State;
 use crate::time::{Clock, Timestamp};

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{
     Answer, Append, Appended, AuditEntry, Change, ClaimRuns, Claimed, Command, Created, JournalEntry, ListAudit,
     ListRuns, Message as Received, NewRun, Order, Purge, Purged, RunRow, Schedule, ScheduleRow, Store, StoreError,
-    Tick, Ticked,
+    Tick, Ticked, Unclaimable,
 };
 use crate::claim::Claim;
 use crate::time::{Clock, Timestamp};
@@ -242,6 +242,10 @@ impl Store for Sqlite {
 
     fn workflows(&self) -> Answer<Vec<String>> {
         self.read((), reads::workflow_names)
+    }
+
+    fn unclaimable(&self, workflows: Vec<(String, u32)>) -> Answer<Vec<Unclaimable>> {
+        self.read(reads::Known(workflows), reads::unclaimable)
     }
 
     fn purge(&self, purge: Purge) -> Answer<Purged> {

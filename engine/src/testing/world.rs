@@ -17,7 +17,7 @@ use crate::store::sqlite::Sqlite;
 use crate::store::{
     Answer, Append, Appended, Asked, AuditEntry, Change, ClaimRuns, Claimed, Command, Created, JournalEntry, ListAudit,
     ListRuns, Message as Received, NewRun, Purge, Purged, RequestKey, RunRow, Schedule, ScheduleRow, Store, StoreError,
-    Tick, Ticked,
+    Tick, Ticked, Unclaimable,
 };
 use crate::time::{Clock, Timestamp};
 use crate::view::Detail;
@@ -324,6 +324,10 @@ impl Store for ProbedStore {
 
     fn workflows(&self) -> Answer<Vec<String>> {
         self.store.workflows()
+    }
+
+    fn unclaimable(&self, workflows: Vec<(String, u32)>) -> Answer<Vec<Unclaimable>> {
+        self.store.unclaimable(workflows)
     }
 
     fn purge(&self, purge: Purge) -> Answer<Purged> {

@@ -21,3 +21,4 @@ mod signals;
 mod steering;
 mod testkit;
 mod undo;
+mod versions;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use clients::google::rpc;
 use clients::orchestrator::admin::v1::bulk_service_server::BulkService;
 use clients::orchestrator::admin::v1::{BulkAction, SteerRunsRequest, SteerRunsResponse};
-use engine::Retention;
 use engine::decision::{Decision, Verdict};
 use engine::engine::{Engine, EngineError};
 use engine::failure::{Code, Failure};
@@ -136,7 +135,8 @@ async fn steer(
             if row.created_at < wish.created_after || steered == wish.most {
                 return Ok(());
             }
-            if !row.status.reason.starts_with(&wish.reason_prefix) {
+            let stranded = engine.stranded(&row);
+            if !stranded.as_ref().unwrap_or(&row.status.reason).starts_with(&wish.reason_prefix) {
                 continue;
             }
             steered += 1;
@@ -146,19 +146,19 @@ async fn steer(
                 ticks.tick().await;
                 one(engine, &wish, &row).await
             };
-            if answers.send(Ok(answer(row, engine.retention(), done))).await.is_err() {
+            if answers.send(Ok(answer(row, engine, done))).await.is_err() {
                 return Ok(());
             }
         }
     }
 }
 
-fn answer(row: RunRow, retention: &Retention, done: Result<(), EngineError>) -> SteerRunsResponse {
+fn answer(row: RunRow, engine: &Engine, done: Result<(), EngineError>) -> SteerRunsResponse {
     let error = done.err().map(|error| {
         let status = status::from_engine(error);
         rpc::Status { code: status.code().into(), message: status.message().to_owned(), details: Vec::new() }
     });
-    let run = messages::run(row, retention);
+    let run = messages::run(row, engine);
     SteerRunsResponse { run_id: run.run_id, workflow: run.workflow, state: run.state, error }
 }
 

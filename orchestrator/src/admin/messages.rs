@@ -4,10 +4,9 @@ use bytes::Bytes;
 use clients::google::rpc;
 use clients::methods::MethodEntry;
 use clients::orchestrator::admin::v1::{
-    AuditEntry, PendingSignal, RetriedStep, Run, RunState, Schedule, Signal, Step, Workflow, step,
+    self, AuditEntry, PendingSignal, RetriedStep, Run, RunState, Schedule, Signal, Step, Workflow, step,
 };
-use engine::Retention;
-use engine::engine::{Again, Ended, next_nominal};
+use engine::engine::{Again, Ended, Engine, StrandedRuns, next_nominal};
 use engine::failure::Failure;
 use engine::rpc::Level;
 use engine::signal::SignalType;
@@ -27,9 +26,10 @@ const PAYLOAD_BUDGET: usize = 2 << 20;
 /// The messages that a workflow takes and gives, by full name; none where this replica does not know the workflow.
 pub(super) type Types<'a> = Option<&'a Definition>;
 
-/// A run as its row says.
-pub(super) fn run(row: RunRow, retention: &Retention) -> Run {
-    let expire_time = retention.expiry(&row).map(time);
+/// A run as its row says, and as this engine can go on with it.
+pub(super) fn run(row: RunRow, engine: &Engine) -> Run {
+    let expire_time = engine.retention().expiry(&row).map(time);
+    let stranded = engine.stranded(&row);
     let (schedule, nominal_time) =
         row.origin.map_or_else(Default::default, |origin| (origin.schedule, Some(time(origin.nominal))));
     Run {
@@ -37,7 +37,7 @@ pub(super) fn run(row: RunRow, retention: &Retention) -> Run {
         workflow: row.workflow,
         workflow_version: signed(row.workflow_version),
         state: run_state(row.status.state).into(),
-        reason: row.status.reason,
+        reason: stranded.unwrap_or(row.status.reason),
         ending_as: row.status.ending_as.map_or(RunState::Unspecified, run_state).into(),
         create_time: Some(time(row.created_at)),
         update_time: Some(time(row.updated_at)),
@@ -61,16 +61,16 @@ pub(super) fn run(row: RunRow, retention: &Retention) -> Run {
 }
 
 /// A run that has just ended: without its steps.
-pub(super) fn ended(ended: &Ended, types: Types<'_>, retention: &Retention) -> Run {
-    let mut run = run(ended.row.clone(), retention);
+pub(super) fn ended(ended: &Ended, types: Types<'_>, engine: &Engine) -> Run {
+    let mut run = run(ended.row.clone(), engine);
     run.output = payload(types.map(|types| types.output_type.as_str()), ended.output.as_ref());
     set_failure(&mut run, ended.failure.as_ref());
     run
 }
 
 /// A run with everything, and at most `max_steps` of its steps.
-pub(super) fn detailed(detail: Detail, types: Types<'_>, retention: &Retention, max_steps: usize) -> Run {
-    let mut run = run(detail.row, retention);
+pub(super) fn detailed(detail: Detail, types: Types<'_>, engine: &Engine, max_steps: usize) -> Run {
+    let mut run = run(detail.row, engine);
     run.input = payload(Some(&detail.input_type), Some(&detail.input));
     run.output = payload(types.map(|types| types.output_type.as_str()), detail.output.as_ref());
     set_failure(&mut run, detail.failure.as_ref());
@@ -204,6 +204,16 @@ pub(super) fn workflow(definition: &Definition, schedules: &[ScheduleRow], now: 
             .map(|row| schedule(row, now))
             .collect(),
         default_deadline: prost_types::Duration::try_from(definition.deadline).ok(),
+    }
+}
+
+/// Runs that nobody goes on with here.
+pub(super) fn stranded_runs(stranded: StrandedRuns) -> v1::StrandedRuns {
+    v1::StrandedRuns {
+        workflow: stranded.workflow,
+        workflow_version: signed(stranded.version),
+        run_count: i64::try_from(stranded.runs).unwrap_or(i64::MAX),
+        reason: stranded.reason,
     }
 }
 

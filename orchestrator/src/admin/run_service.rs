@@ -60,7 +60,7 @@ impl Runs {
             && let Some(ended) = ended.map_err(status::from_engine)?
         {
             let types = self.engine.workflows().get(&ended.row.workflow);
-            return Ok(messages::ended(&ended, types.map(AsRef::as_ref), self.engine.retention()));
+            return Ok(messages::ended(&ended, types.map(AsRef::as_ref), &self.engine));
         }
         // Boxed, because every call that waits would have room for it.
         Box::pin(self.row(id)).await.map(|row| self.shown(row))
@@ -76,7 +76,7 @@ impl Runs {
     }
 
     fn shown(&self, row: RunRow) -> Run {
-        messages::run(row, self.engine.retention())
+        messages::run(row, &self.engine)
     }
 
     async fn row(&self, id: Uuid) -> Result<RunRow, Status> {

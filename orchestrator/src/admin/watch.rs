@@ -31,7 +31,7 @@ pub(super) struct Look {
 pub(super) async fn detailed(engine: &Engine, run: Uuid, max_steps: usize) -> Result<Run, Status> {
     let detail = engine.detail(run).await.map_err(status::from_engine)?;
     let types = engine.workflows().get(&detail.row.workflow).cloned();
-    Ok(messages::detailed(detail, types.as_deref(), engine.retention(), max_steps))
+    Ok(messages::detailed(detail, types.as_deref(), engine, max_steps))
 }
 
 async fn look_at(engine: &Engine, look: Look) -> Result<Run, Status> {
@@ -39,8 +39,7 @@ async fn look_at(engine: &Engine, look: Look) -> Result<Run, Status> {
         return detailed(engine, look.run, max_steps).await;
     }
     let row = engine.store().run(look.run).await.map_err(|error| status::from_engine(EngineError::Store(error)))?;
-    row.map(|row| messages::run(row, engine.retention()))
-        .ok_or_else(|| status::from_engine(EngineError::NotFound(look.run)))
+    row.map(|row| messages::run(row, engine)).ok_or_else(|| status::from_engine(EngineError::NotFound(look.run)))
 }
 
 /// The durable states of a run, each at most once. Ends after the run's end; UNAVAILABLE when `closing` is cancelled.

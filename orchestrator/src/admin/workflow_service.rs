@@ -41,6 +41,8 @@ impl WorkflowService for Workflows {
         });
         let after = violations.or(after)?.unwrap_or_default();
 
+        let stranded = if after.is_empty() { self.engine.stranded_runs().await } else { Ok(Vec::new()) };
+        let stranded = stranded.map_err(status::from_engine)?;
         let schedules = self.schedules().await?;
         let now = self.clock.now();
         let definitions = self.engine.workflows().iter().filter(|known| known.name.as_bytes() > after.as_slice());
@@ -52,7 +54,8 @@ impl WorkflowService for Workflows {
             Some(last) if !is_last => pages::token(last.workflow.as_bytes(), b"workflows"),
             _ => String::new(),
         };
-        Ok(Response::new(ListWorkflowsResponse { workflows, next_page_token }))
+        let stranded_runs = stranded.into_iter().map(messages::stranded_runs).collect();
+        Ok(Response::new(ListWorkflowsResponse { workflows, next_page_token, stranded_runs }))
     }
 
     async fn get_workflow(&self, request: Request<GetWorkflowRequest>) -> Result<Response<Workflow>, Status> {

@@ -1,7 +1,9 @@
 //! `orchestrator workflows`.
 
 use clap::{Args, Subcommand};
-use clients::orchestrator::admin::v1::{GetWorkflowRequest, ListWorkflowsRequest, ListWorkflowsResponse, Workflow};
+use clients::orchestrator::admin::v1::{
+    GetWorkflowRequest, ListWorkflowsRequest, ListWorkflowsResponse, StrandedRuns, Workflow,
+};
 
 use super::connection::{Output, Server};
 use super::exit::CommandError;
@@ -47,6 +49,7 @@ impl List {
             let request = ListWorkflowsRequest { page_size: 1_000, page_token: all.next_page_token };
             let page = client.list_workflows(request).await?.into_inner();
             all.workflows.extend(page.workflows);
+            all.stranded_runs.extend(page.stranded_runs);
             all.next_page_token = page.next_page_token;
             if all.next_page_token.is_empty() {
                 break;
@@ -61,15 +64,29 @@ impl List {
                     let every = workflow.schedules.iter().map(|schedule| span(schedule.interval));
                     [
                         workflow.workflow.clone(),
+                        workflow.version.to_string(),
                         every.collect::<Vec<_>>().join(", "),
                         time(next.as_ref()),
                         workflow.description.clone(),
                     ]
                 });
-                terminal.line(&table(["workflow", "every", "next", "description"], rows))
+                terminal.line(&table(["workflow", "version", "every", "next", "description"], rows))?;
+                if !all.stranded_runs.is_empty() {
+                    terminal.line(&format!("\n{}", stranded(&all.stranded_runs)))?;
+                }
+                Ok(())
             }
         }
     }
+}
+
+/// Runs that nobody goes on with.
+fn stranded(runs: &[StrandedRuns]) -> String {
+    let rows = runs.iter().map(|stranded| {
+        let StrandedRuns { workflow, workflow_version, run_count, reason } = stranded;
+        [workflow.clone(), workflow_version.to_string(), run_count.to_string(), reason.clone()]
+    });
+    table(["workflow without its code", "version", "runs", "reason"], rows)
 }
 
 impl Show {

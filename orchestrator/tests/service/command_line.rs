@@ -17,7 +17,7 @@ async fn workflows_list_is_a_table_and_show_has_an_example() {
     let (exit, out, talk) = world.command(&["workflows", "list"]).await;
     assert_eq!((exit, talk.as_str()), (Exit::Ok, ""));
     let lines: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["WORKFLOW", "EVERY", "NEXT", "DESCRIPTION"]);
+    assert_eq!(lines[0], ["WORKFLOW", "VERSION", "EVERY", "NEXT", "DESCRIPTION"]);
     assert_eq!(lines[1].first(), Some(&"test.greet"));
     assert!(lines[1].ends_with(&["Greets", "a", "user."]), "{out}");
     let (exit, out, _) = world.command(&["workflows", "show", "test.greet"]).await;
@@ -46,6 +46,27 @@ async fn a_started_run_is_waited_for_shown_and_listed() {
     assert!(out.lines().nth(1).unwrap().starts_with(id), "{out}");
     let (exit, out, _) = world.command(&["runs", "list", "--state", "FAILED"]).await;
     assert_eq!((exit, out.lines().count()), (Exit::Ok, 1));
+}
+
+#[tokio::test]
+async fn a_run_whose_code_is_not_here_says_so_wherever_it_is_shown() {
+    let world = World::start(Services::good()).await;
+    let id = world.leave("test.nap", 2).await;
+    let (exit, out, _) = world.command(&["runs", "list"]).await;
+    assert_eq!(exit, Exit::Ok);
+    assert!(out.contains("NEWER_VERSION: version 2 of test.nap created the run"), "{out}");
+    let (_, out, _) = world.command(&["runs", "show", &id]).await;
+    assert!(out.contains("Workflow   test.nap (version 2)"), "{out}");
+    assert!(out.contains("State      PENDING (NEWER_VERSION: "), "{out}");
+    let (_, out, _) = world.command(&["workflows", "list"]).await;
+    let stranded = out.lines().last().unwrap().split_whitespace().collect::<Vec<_>>();
+    assert_eq!(stranded[..4], ["test.nap", "2", "1", "NEWER_VERSION:"], "{out}");
+    let all =
+        ["runs", "bulk", "terminate", "--reason-prefix", "NEWER_VERSION", "--state", "PENDING", "--reason", "old"];
+    let (exit, out, talk) = world.command(&all).await;
+    assert_eq!(exit, Exit::Ok, "{out}{talk}");
+    let (_, out, _) = world.command(&["runs", "list", "--state", "TERMINATED"]).await;
+    assert!(out.contains(&id) && !out.contains("NEWER_VERSION"), "{out}");
 }
 
 #[tokio::test]

@@ -13,9 +13,10 @@ use clients::orchestrator::admin::v1::workflow_service_client::WorkflowServiceCl
 use clients::orchestrator::admin::v1::{GetRunRequest, Run, StartRunRequest};
 use clients::transport;
 use engine::store::sqlite::Sqlite;
+use engine::store::{NewRun, Status};
 use engine::time::Clock;
 use engine::transport::{Attempt, Outcome, Reservation, Reserved, Reserving, Transport};
-use engine::{Code, Context, Failure, Level, Method, Registry, Rpc, SignalType, Workflow};
+use engine::{Code, Context, Failure, Level, Method, Registry, Rpc, SignalType, State, Workflow};
 use futures_util::future::BoxFuture;
 use orchestrator::command_line::{self, Exit, Terminal};
 use orchestrator::configuration::{Configuration, Schedule, Schedules};
@@ -235,6 +236,36 @@ impl World {
     /// Starts a run and waits for its end.
     pub(crate) async fn greet(&self) -> Run {
         self.runs().await.start_run(start("test.greet", 10)).await.unwrap().into_inner()
+    }
+
+    /// A run that another release left, of this workflow and version.
+    pub(crate) async fn leave(&self, workflow: &str, version: u32) -> String {
+        let (id, now) = (Uuid::now_v7(), Clock::system().now());
+        let status = Status {
+            state: State::Pending,
+            reason: String::new(),
+            ending_as: None,
+            wake_at: Some(now),
+            awaits: Vec::new(),
+            steps: 0,
+            error: None,
+        };
+        let run = NewRun {
+            id,
+            workflow: workflow.to_owned(),
+            workflow_version: version,
+            created_at: now,
+            deadline: now.after(Duration::from_secs(3_600)),
+            origin: None,
+            change: None,
+            parent: None,
+            claimed: false,
+            entry: Bytes::new(),
+            facts: 0,
+            status,
+        };
+        self.running.engine().store().create(run).await.unwrap();
+        id.to_string()
     }
 
     /// A run with its steps.

@@ -71,6 +71,9 @@ pub(super) async fn unknown_workflows_and_newer_versions_are_left_alone(stores: 
     assert!(claimed.runs.iter().map(|run| run.id).eq([older]));
     assert_eq!(claimed.next_due, None);
     assert!(store.claim(wish(Vec::new())).await.unwrap().runs.is_empty());
+    let left = |workflow: &str, version| Unclaimable { workflow: workflow.to_owned(), version, runs: 1 };
+    let unclaimable = store.unclaimable(vec![(WORKFLOW.to_owned(), 2)]).await.unwrap();
+    assert_eq!(unclaimable, [left(WORKFLOW, 3), left(OTHER, 1)]);
     let both = vec![(WORKFLOW.to_owned(), 3), (OTHER.to_owned(), 1)];
     let claimed = store.claim(wish(both)).await.unwrap();
     assert!(claimed.runs.iter().map(|run| run.id).eq([unknown, newer]));

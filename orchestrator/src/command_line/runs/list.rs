@@ -80,6 +80,7 @@ impl List {
             [
                 run.run_id.clone(),
                 run.workflow.clone(),
+                run.workflow_version.to_string(),
                 run.state().as_str_name().to_owned(),
                 time(run.create_time.as_ref()),
                 between(run.create_time.as_ref(), run.end_time.as_ref()),
@@ -87,7 +88,7 @@ impl List {
                 if run.reason.is_empty() { error } else { run.reason.clone() },
             ]
         });
-        terminal.line(&table(["run", "workflow", "state", "created", "took", "steps", "reason"], rows))?;
+        terminal.line(&table(["run", "workflow", "version", "state", "created", "took", "steps", "reason"], rows))?;
         if !page.next_page_token.is_empty() {
             terminal.talk(&format!("more with --page-token {}", page.next_page_token));
         }
