@@ -35,6 +35,7 @@ use inbox::Inbox;
 pub(crate) use inbox::expired;
 use orders::Promised;
 pub(crate) use orders::{Ordered, RunOrder, ended_by_force, no_back_off, terminated};
+pub(crate) use rehearsal::{Misfit, rehearse};
 pub(crate) use replay::created_fact;
 use step::OpenStep;
 use undoing::Undoing;
@@ -53,6 +54,7 @@ mod orders;
 mod outage;
 mod pausing;
 mod races;
+mod rehearsal;
 mod replay;
 mod settle;
 mod status;
@@ -278,19 +280,7 @@ impl Driver {
     fn block(&mut self, fault: Fault) {
         let reason = match fault {
             Fault::Limit(failure) if self.ending.is_none() => return self.end(State::Failed, Err(failure)),
-            Fault::Limit(failure) => format!("LIMIT: {}", failure.message()),
-            Fault::Mismatch { journal, code } => {
-                format!("JOURNAL_MISMATCH: the journal has {journal}, the code has {code}")
-            }
-            Fault::Undeclared { signal } => {
-                format!("SIGNAL_UNDECLARED: the workflow waits for {signal}, its SIGNALS do not have it")
-            }
-            Fault::UnknownChild { child, workflow } => {
-                format!("UNKNOWN_WORKFLOW: {child} is a run of {workflow}, which is not registered here")
-            }
-            Fault::UseBranch { step } => {
-                format!("USE_A_BRANCH: {step} was built while another step of its branch was in flight")
-            }
+            fault => fault.to_string(),
         };
         tracing::error!(run = %self.id(), workflow = self.workflow.name, reason, "run blocked");
         self.park(State::Blocked, reason);

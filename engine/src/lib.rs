@@ -30,6 +30,7 @@ pub mod testing;
 pub mod time;
 pub mod transport;
 mod undo;
+pub mod upgrade;
 pub mod view;
 pub mod workflow;
 

@@ -113,18 +113,23 @@ pub(crate) struct CallOptions {
     pub(crate) durable: bool,
 }
 
-/// Why code cannot go on, although no step failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why code cannot go on, although no step failed; as the reason of a blocked run has it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
     /// The journal and the code say different things (semantics.md F3, F5).
+    #[error("JOURNAL_MISMATCH: the journal has {journal}, the code has {code}")]
     Mismatch { journal: String, code: String },
     /// A step was built while another of its branch was in flight (semantics.md F4).
+    #[error("USE_A_BRANCH: {step} was built while another step of its branch was in flight")]
     UseBranch { step: String },
     /// A wait for a signal that the workflow does not declare.
+    #[error("SIGNAL_UNDECLARED: the workflow waits for {signal}, its SIGNALS do not have it")]
     Undeclared { signal: String },
     /// A child run of a workflow that is not registered.
+    #[error("UNKNOWN_WORKFLOW: {child} is a run of {workflow}, which is not registered here")]
     UnknownChild { child: String, workflow: &'static str },
     /// A stated limit.
+    #[error("LIMIT: {}", .0.message())]
     Limit(Failure),
 }
 

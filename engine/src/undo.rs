@@ -165,6 +165,13 @@ impl Undoable {
         !self.undone && self.became != Became::Nothing
     }
 
+    /// Whether code has to say again what takes the step back: it is made from a response that may still come, or that
+    /// an operator gave.
+    pub(crate) fn needs_code(&self) -> bool {
+        let open = matches!(self.became, Became::Open | Became::Doubtful);
+        self.by_response && self.undo.is_none() && (open || self.response.is_some())
+    }
+
     pub(crate) fn undo_level(undo: &stored::Undo) -> Level {
         load_level(undo.level(), undo.dedupe_horizon_seconds)
     }

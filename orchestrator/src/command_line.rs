@@ -21,6 +21,7 @@ mod services;
 mod store;
 mod table;
 mod terminal;
+mod upgrade;
 mod workflows;
 
 pub use exit::Exit;
@@ -61,6 +62,9 @@ enum Verb {
     /// Back up the files of a store.
     #[command(subcommand)]
     Store(store::Store),
+    /// Find out what this program can go on with, before it is rolled out.
+    #[command(subcommand)]
+    Upgrade(upgrade::Upgrade),
 }
 
 /// Does what the arguments of this process say.
@@ -88,6 +92,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, terminal: &mut Termina
         Verb::Audit(audit) => on_one_thread(audit.run(terminal)),
         Verb::Services(services) => on_one_thread(services.run(terminal)),
         Verb::Store(store) => store.run(terminal),
+        Verb::Upgrade(upgrade) => upgrade.run(terminal),
     };
     match done {
         Ok(exit) => exit,

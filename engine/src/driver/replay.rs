@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::code::Code;
+use super::code::{Code, Finished};
 use super::{CANCEL, Driver, Exit, Handle, PAUSE};
 use crate::context::Context;
 use crate::engine::{Shared, journal_of};
@@ -140,7 +140,7 @@ impl Driver {
             return;
         }
         let mut code = self.fresh_code();
-        let finished = match self.replay(&mut code, replay) {
+        let finished = match bring(&self.scope, &mut code, replay) {
             Ok(finished) => finished,
             Err(fault) => {
                 self.reopen_unreached(open);
@@ -153,42 +153,6 @@ impl Driver {
         match finished {
             Some(result) => self.finished(result),
             None => self.code = Some(code),
-        }
-    }
-
-    /// Brings every fact to code, one poll each.
-    pub(super) fn replay(
-        &mut self,
-        code: &mut Code,
-        replay: Vec<Replay>,
-    ) -> Result<Option<super::code::Finished>, Fault> {
-        let mut finished = code.rerun();
-        for fact in replay {
-            if let Some(fault) = self.scope.fault() {
-                return Err(fault);
-            }
-            let (place, result) = match fact {
-                Replay::Reached(place) => (place, None),
-                Replay::Settled(place, result) => (place, Some(result)),
-            };
-            let Some(slot) = self.scope.slot_of(&place.branch, place.position) else {
-                if self.scope.keep(&place, &result) {
-                    continue;
-                }
-                let journal = place.to_string();
-                let code = if finished.is_some() { "ended before it" } else { "not reached it" };
-                return Err(Fault::Mismatch { journal, code: code.to_owned() });
-            };
-            if let Some(result) = result {
-                self.scope.deliver(slot, result);
-                if finished.is_none() {
-                    finished = code.rerun();
-                }
-            }
-        }
-        match self.scope.fault() {
-            Some(fault) => Err(fault),
-            None => Ok(finished),
         }
     }
 
@@ -235,6 +199,38 @@ impl Driver {
             let slot = self.own_slot();
             self.reopen(slot, step, None);
         }
+    }
+}
+
+/// Brings every fact to code, one poll each.
+pub(super) fn bring(scope: &Scope, code: &mut Code, replay: Vec<Replay>) -> Result<Option<Finished>, Fault> {
+    let mut finished = code.rerun();
+    for fact in replay {
+        if let Some(fault) = scope.fault() {
+            return Err(fault);
+        }
+        let (place, result) = match fact {
+            Replay::Reached(place) => (place, None),
+            Replay::Settled(place, result) => (place, Some(result)),
+        };
+        let Some(slot) = scope.slot_of(&place.branch, place.position) else {
+            if scope.keep(&place, &result) {
+                continue;
+            }
+            let journal = place.to_string();
+            let code = if finished.is_some() { "ended before it" } else { "not reached it" };
+            return Err(Fault::Mismatch { journal, code: code.to_owned() });
+        };
+        if let Some(result) = result {
+            scope.deliver(slot, result);
+            if finished.is_none() {
+                finished = code.rerun();
+            }
+        }
+    }
+    match scope.fault() {
+        Some(fault) => Err(fault),
+        None => Ok(finished),
     }
 }
 

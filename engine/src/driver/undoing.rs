@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Driver;
+use super::replay::bring;
 use super::step::{CallWork, OpenStep, Phase, Work};
 use crate::decision::MARGIN;
 use crate::failure::{Code, Failure};
@@ -219,15 +220,11 @@ impl Driver {
 
     /// Has the undos that are made from a response, where one may still come: code has to say them again.
     pub(super) fn find_undos(&mut self, replay: Vec<Replay>) -> Result<(), Fault> {
-        let wanted = |undoable: &Undoable| {
-            let open = matches!(undoable.became, Became::Open | Became::Doubtful);
-            undoable.by_response && undoable.undo.is_none() && (open || undoable.response.is_some())
-        };
-        if !self.undoing.plan.iter().flatten().any(wanted) {
+        if !self.undoing.plan.iter().flatten().any(Undoable::needs_code) {
             return Ok(());
         }
         let mut code = self.fresh_code();
-        self.replay(&mut code, replay)?;
+        bring(&self.scope, &mut code, replay)?;
         let mut intents = Vec::new();
         self.scope.take_intents(&mut intents);
         for intent in intents {

@@ -39,6 +39,7 @@ mod inbox;
 #[cfg(any(test, feature = "testing"))]
 mod inline;
 mod job;
+mod look;
 mod migrations;
 mod place;
 mod purges;
@@ -55,6 +56,7 @@ mod writer;
 pub use backup::backup;
 #[cfg(any(test, feature = "testing"))]
 pub use faults::CommitFault;
+pub(crate) use look::{InFlight, Look};
 
 /// How a store behaves, beside where it lies.
 #[derive(Clone, Debug, Default)]

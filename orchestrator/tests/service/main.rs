@@ -11,3 +11,4 @@ mod services;
 mod signals;
 mod steering;
 mod support;
+mod upgrade;

@@ -6,8 +6,7 @@ use std::path::Path;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::migrations;
-use super::place::{PATIENCE, private, unusable};
+use super::place::{private, unusable, visit};
 use crate::store::StoreError;
 
 /// Copies the store into a new file, as it was at one moment, and returns the size of the copy. The store may be open in
@@ -18,26 +17,13 @@ use crate::store::StoreError;
 /// [`StoreError::Unusable`] where one of the two files cannot be used, where the store is not ours or damaged, and where
 /// the copy is there already. Nothing is written to the store, and a copy that did not succeed is removed.
 pub fn backup(store: &Path, copy: &Path) -> Result<u64, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let source = Connection::open_with_flags(store, flags).map_err(|error| unusable(store, &error))?;
-    check(&source).map_err(|error| match error {
-        StoreError::Unusable(why) => unusable(store, &why),
-        other => other,
-    })?;
+    let source = visit(store)?;
     private().create_new(true).open(copy).map_err(|error| unusable(copy, &error))?;
     let written = write(&source, copy);
     if written.is_err() {
         let _ = std::fs::remove_file(copy);
     }
     written
-}
-
-fn check(source: &Connection) -> Result<(), StoreError> {
-    let failed = |error: rusqlite::Error| StoreError::Unusable(error.to_string());
-    source.busy_timeout(PATIENCE).map_err(failed)?;
-    let application = migrations::pragma(source, "application_id").map_err(failed)?;
-    let version = migrations::pragma(source, "user_version").map_err(failed)?;
-    migrations::check(application, version)
 }
 
 fn write(source: &Connection, copy: &Path) -> Result<u64, StoreError> {

@@ -98,6 +98,21 @@ impl Place {
     }
 }
 
+/// A connection to a store that another process may own: it reads, takes no lock of ours, and makes nothing.
+pub(super) fn visit(path: &Path) -> Result<Connection, StoreError> {
+    let failed = |error: rusqlite::Error| unusable(path, &error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(PATIENCE).map_err(failed)?;
+    let application = migrations::pragma(&connection, "application_id").map_err(failed)?;
+    let version = migrations::pragma(&connection, "user_version").map_err(failed)?;
+    migrations::check(application, version).map_err(|error| match error {
+        StoreError::Unusable(why) => unusable(path, &why),
+        other => other,
+    })?;
+    Ok(connection)
+}
+
 /// Moves the whole log into the database and cuts it; says whether that was possible. Waits for nobody: who reads
 /// meanwhile is another program, and it may read for long.
 pub(super) fn empty_log(connection: &Connection) -> rusqlite::Result<bool> {

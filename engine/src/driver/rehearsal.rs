@@ -1,0 +1,67 @@
+//! Tries whether code can go on with a run: its journal is replayed in memory, and nothing is sent or written.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::code::{Code, Finished};
+use super::replay::bring;
+use crate::context::Context;
+use crate::history::History;
+use crate::journal::JournalError;
+use crate::journal_v1 as stored;
+use crate::limits::Limits;
+use crate::scope::{About, Fault, Intent, Scope};
+use crate::time::Clock;
+use crate::undo::Undoable;
+use crate::workflow::Registry;
+
+/// Why code cannot go on with a run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Misfit {
+    #[error("JOURNAL_UNREADABLE: {0}")]
+    Unreadable(#[from] JournalError),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    #[error("PANICKED: {0}")]
+    Panicked(String),
+}
+
+/// Replays a run whose workflow is registered, as far as its code is needed for it to go on.
+pub(crate) fn rehearse(
+    workflows: &Registry,
+    run: Uuid,
+    facts: Vec<stored::Fact>,
+    limits: &Arc<Limits>,
+    clock: &Clock,
+) -> Result<(), Misfit> {
+    let mut history = History::read(facts)?;
+    let ends = history.ended.is_some() || history.ending.is_some();
+    let undoes = history.ending.is_some() && history.undoables.iter().any(Undoable::needs_code);
+    let Some(workflow) = workflows.get(&history.created.workflow).filter(|_| !ends || undoes) else { return Ok(()) };
+    let input = history.created.input.take().unwrap_or_default().value;
+    let (version, depth) = (history.created.workflow_version, history.created.depth);
+    let about = About { run, version, signals: workflow.signals, depth };
+    let scope = Arc::new(Scope::new(about, Arc::clone(limits), clock.clone(), history.past));
+    let mut code = Code::new(workflow.begin(Context::root(Arc::clone(&scope)), input));
+    let finished = bring(&scope, &mut code, history.replay)?;
+    match finished {
+        Some(Finished::Panicked(message)) => return Err(Misfit::Panicked(message)),
+        Some(Finished::Returned(_)) => {
+            if let Some(journal) = scope.unreached() {
+                return Err(Fault::Mismatch { journal, code: "ended before it".to_owned() }.into());
+            }
+        }
+        None => {}
+    }
+    let mut intents = Vec::new();
+    scope.take_intents(&mut intents);
+    for intent in intents {
+        if let Intent::Child(child) = intent
+            && workflows.get(child.workflow).is_none()
+        {
+            return Err(Fault::UnknownChild { child: child.place.to_string(), workflow: child.workflow }.into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Which runs in flight other code can go on with: told before it is rolled out, from the file of a store that may be in
+//! use. Every journal is replayed in memory; nothing is sent, and nothing is written.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::driver::{Misfit, rehearse};
+use crate::journal::{JournalError, decode_entry};
+use crate::journal_v1 as stored;
+use crate::limits::Limits;
+use crate::state::State;
+use crate::store::StoreError;
+use crate::store::sqlite::{InFlight, Look};
+use crate::time::Clock;
+use crate::workflow::{MissingCode, Registry};
+
+/// Runs that are looked up at once.
+const PAGE: u32 = 512;
+
+/// The runs in flight of one store, checked one after the other in the order of their ids. Needs memory for one journal.
+pub struct Upgrade<'w> {
+    look: Look,
+    workflows: &'w Registry,
+    limits: Arc<Limits>,
+    clock: Clock,
+    page: VecDeque<Uuid>,
+    last: Option<Uuid>,
+    over: bool,
+}
+
+/// One run, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    pub run: Uuid,
+    pub workflow: String,
+    /// The version that created it.
+    pub version: u32,
+    pub state: State,
+    /// Why the code that is asked for cannot go on with it.
+    pub obstacle: Option<Obstacle>,
+}
+
+impl Checked {
+    /// Whether the run stands still already, so that the obstacle makes it no worse.
+    pub fn stands_still(&self) -> bool {
+        self.state == State::Blocked
+    }
+}
+
+/// Why code cannot go on with a run. Shown as the reason that the run would have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// The run would wait for a release that has its code.
+    #[error(transparent)]
+    MissingCode(#[from] MissingCode),
+    /// The run would be BLOCKED with this reason.
+    #[error("{0}")]
+    Blocked(String),
+}
+
+impl<'w> Upgrade<'w> {
+    /// Looks at the store in this file, for these workflows and limits. Another process may have it open.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] where the file is no store, is damaged, or was made by a newer release.
+    pub fn check(store: &Path, workflows: &'w Registry, limits: Limits) -> Result<Self, StoreError> {
+        let (look, limits, clock) = (Look::at(store)?, Arc::new(limits), Clock::system());
+        Ok(Self { look, workflows, limits, clock, page: VecDeque::new(), last: None, over: false })
+    }
+
+    /// How many runs are in flight now.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn runs(&mut self) -> Result<u64, StoreError> {
+        self.look.count()
+    }
+
+    fn next_run(&mut self) -> Result<Option<Checked>, StoreError> {
+        loop {
+            if self.page.is_empty() && !self.over {
+                self.page = self.look.ids(self.last, PAGE)?.into();
+                self.over = self.page.len() < PAGE as usize;
+            }
+            let Some(run) = self.page.pop_front() else { return Ok(None) };
+            self.last = Some(run);
+            // It may have ended since the page was read.
+            if let Some(found) = self.look.run(run)? {
+                return Ok(Some(self.checked(found)));
+            }
+        }
+    }
+
+    fn checked(&self, found: InFlight) -> Checked {
+        let InFlight { run, workflow, version, state, sequence, entries } = found;
+        let obstacle = match self.workflows.misses(&workflow, version) {
+            Some(missing) => Some(missing.into()),
+            None => self.rehearsed(run, sequence, entries).err().map(|misfit| Obstacle::Blocked(misfit.to_string())),
+        };
+        Checked { run, workflow, version, state, obstacle }
+    }
+
+    fn rehearsed(&self, run: Uuid, expected: u64, entries: Vec<(u64, bytes::Bytes)>) -> Result<(), Misfit> {
+        let mut facts: Vec<stored::Fact> = Vec::new();
+        for (sequence, entry) in entries {
+            facts.extend(decode_entry(sequence, entry)?);
+        }
+        let found = facts.len() as u64;
+        if found != expected {
+            return Err(JournalError::Length { found, expected }.into());
+        }
+        rehearse(self.workflows, run, facts, &self.limits, &self.clock)
+    }
+}
+
+impl Iterator for Upgrade<'_> {
+    type Item = Result<Checked, StoreError>;
+
+    /// The next run; nothing more after an error.
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.next_run().transpose()?;
+        if next.is_err() {
+            self.page.clear();
+            self.over = true;
+        }
+        Some(next)
+    }
+}
