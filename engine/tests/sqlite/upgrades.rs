@@ -68,7 +68,7 @@ async fn asleep<const VERSION: u32>(path: &Path) -> (Uuid, Engine) {
     let run = engine.start(start).await.unwrap().id;
     let claims = engine.clone();
     tokio::spawn(async move { claims.claim_runs(CancellationToken::new()).await });
-    while engine.store().run(run).await.unwrap().unwrap().status.state != State::Waiting {
+    while engine.in_flight() > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     (run, engine)
