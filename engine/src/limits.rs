@@ -23,6 +23,8 @@ pub struct Limits {
     pub inbox_messages: u32,
     /// A run that waits no longer than this stays in memory; otherwise it is given back until it is due.
     pub linger: Duration,
+    /// The store is asked for runs that are due at least this often, also where nothing says that there are some.
+    pub claim_interval: Duration,
     /// Facts of reads are written behind for at most this long,
     pub write_behind: Duration,
     /// and for at most this many bytes.
@@ -41,6 +43,7 @@ impl Default for Limits {
             child_depth: 8,
             inbox_messages: 1_000,
             linger: Duration::from_secs(5),
+            claim_interval: Duration::from_secs(5),
             write_behind: Duration::from_millis(500),
             write_behind_bytes: 64 << 10,
         }

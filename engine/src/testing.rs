@@ -4,8 +4,10 @@
 //! workflow in it: no network, no files, no waiting.
 
 mod crash;
+mod cut;
 mod journal;
 mod probe;
+mod replay;
 mod services;
 mod world;
 
@@ -13,5 +15,6 @@ pub use crash::{Sweep, crash_everywhere, crash_everywhere_while};
 pub use expect_test::{Expect, expect};
 pub use journal::{Journal, check};
 pub use probe::Probe;
+pub use replay::{replay_everywhere, replay_everywhere_while};
 pub use services::{Arrival, Reply, Services};
 pub use world::World;

@@ -13,9 +13,7 @@ use crate::workflow::Definition;
 
 /// Runs claimed at once.
 const BATCH: u32 = 512;
-/// The loop looks at least this often, whatever it was told.
-const LONGEST: Duration = Duration::from_secs(5);
-/// And no sooner than this after a failure.
+/// The loop looks no sooner than this after a failure.
 const AFTER_FAILURE: Duration = Duration::from_millis(250);
 
 impl Engine {
@@ -53,9 +51,10 @@ impl Engine {
 
     /// One claim; says how long there is nothing to do.
     async fn claim_once(&self) -> Result<Duration, StoreError> {
+        let longest = self.shared.limits.claim_interval;
         let room = u32::try_from(self.shared.room()).unwrap_or(u32::MAX).min(BATCH);
         if room == 0 || self.is_draining() {
-            return Ok(LONGEST);
+            return Ok(longest);
         }
         let now = self.shared.clock.now();
         let claimed = self.shared.store.claim(ClaimRuns { workflows: self.known(), now, limit: room }).await?;
@@ -68,7 +67,7 @@ impl Engine {
             }
         }
         let now = self.shared.clock.now();
-        Ok(claimed.next_due.map_or(LONGEST, |due| due.since(now)).min(LONGEST))
+        Ok(claimed.next_due.map_or(longest, |due| due.since(now)).min(longest))
     }
 
     /// A run that was claimed anew is still in memory under an outdated claim: that one goes first.

@@ -1,7 +1,12 @@
 //! How a replica goes: nothing new, what is in flight finishes or is given up, everything is given back.
 
+#[cfg(feature = "testing")]
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+#[cfg(feature = "testing")]
+use uuid::Uuid;
 
 use super::Engine;
 use crate::driver::{DRAIN, GIVE_UP};
@@ -33,6 +38,17 @@ impl Engine {
             tracing::error!(runs = self.in_flight(), "runs not given back in time");
         }
         Drained { settled: at_first.saturating_sub(given_up), given_up }
+    }
+
+    /// Gives a single run back, as a drain gives back all of them; a claim finds it at once.
+    #[cfg(feature = "testing")]
+    pub(crate) fn gives_back(&self) -> impl Fn(Uuid) + Send + Sync + 'static {
+        let shared = Arc::downgrade(&self.shared);
+        move |run| {
+            if let Some(handle) = shared.upgrade().and_then(|shared| shared.handle(run)) {
+                handle.wish(DRAIN);
+            }
+        }
     }
 
     fn wish_all(&self, wish: u8) -> usize {

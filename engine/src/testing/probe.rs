@@ -1,10 +1,15 @@
-//! Points at which a replica can be killed: before and after every write, send, response and acknowledgement.
+//! Points at which a replica can be killed: before and after every write, send, response and acknowledgement; and what
+//! else is done to its runs.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::cut::Cut;
 
 /// Counts the points that a replica passes, and kills it at one of them.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +24,21 @@ struct Inner {
     killed: AtomicBool,
     notify: Notify,
     names: Mutex<Vec<&'static str>>,
+    /// Whether runs lose their memory after every step,
+    forgets: bool,
+    /// how often they did,
+    forgotten: AtomicUsize,
+    /// and what makes one of them do it.
+    forget: OnceLock<Forget>,
+    cut: Mutex<Option<Cut>>,
+}
+
+struct Forget(Box<dyn Fn(Uuid) + Send + Sync>);
+
+impl fmt::Debug for Forget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Forget")
+    }
 }
 
 impl Probe {
@@ -36,6 +56,49 @@ impl Probe {
     /// Kills at the point with this number, where one is given.
     pub fn slow(delay: Duration, fatal: Option<usize>) -> Self {
         Self(Arc::new(Inner { fatal, delay, ..Inner::default() }))
+    }
+
+    /// A probe of a replica whose runs lose their memory whenever a step has settled or waits.
+    pub fn forgetting() -> Self {
+        Self(Arc::new(Inner { forgets: true, ..Inner::default() }))
+    }
+
+    /// How often a run was made to lose its memory.
+    pub fn forgotten(&self) -> usize {
+        self.0.forgotten.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn forgets(&self) -> bool {
+        self.0.forgets
+    }
+
+    /// Says how a run of the replica is made to lose its memory.
+    pub(crate) fn forget_by(&self, forget: impl Fn(Uuid) + Send + Sync + 'static) {
+        // A probe belongs to one replica.
+        let _first = self.0.forget.set(Forget(Box::new(forget)));
+    }
+
+    /// A step of this run has its outcome.
+    pub(crate) fn stepped(&self, run: Uuid) {
+        if let Some(Forget(forget)) = self.0.forget.get().filter(|_| self.0.forgets) {
+            self.0.forgotten.fetch_add(1, Ordering::SeqCst);
+            forget(run);
+        }
+    }
+
+    /// Kills right after the write that has this step settled, which is cut after it.
+    pub(crate) fn kill_after(&self, cut: Cut) {
+        *self.0.cut.lock().unwrap_or_else(PoisonError::into_inner) = Some(cut);
+    }
+
+    /// Cuts a write, where it is to be. Whether the replica dies after it.
+    pub(crate) fn cuts(&self, write: impl FnOnce(&mut Cut) -> bool) -> bool {
+        !self.is_dead() && self.0.cut.lock().unwrap_or_else(PoisonError::into_inner).as_mut().is_some_and(write)
+    }
+
+    /// The run whose writes were cut.
+    pub(crate) fn cut_run(&self) -> Option<Uuid> {
+        self.0.cut.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Cut::run)
     }
 
     /// Kills now.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use prost::Message;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -29,6 +29,9 @@ pub enum Reply {
     BreakFirst(Code),
     /// The service acts and answers after this long.
     Slow(Duration),
+    /// The service acts and answers, and then its connection breaks: of all else that it was asked at the time nobody can
+    /// know.
+    AnswerAndBreak,
     /// The service never answers and never acts.
     Hang,
 }
@@ -56,6 +59,10 @@ pub struct Services(Arc<Mutex<Inner>>);
 #[derive(Default)]
 struct Inner {
     handlers: HashMap<&'static str, Arc<Handler>>,
+    /// How a key is encoded in the request field that takes it, where a method has one.
+    request_ids: HashMap<&'static str, fn(Uuid) -> Vec<u8>>,
+    /// By service, told when its connection breaks.
+    connections: HashMap<String, Arc<Notify>>,
     scripts: HashMap<&'static str, VecDeque<Reply>>,
     always: HashMap<&'static str, Reply>,
     levels: HashMap<&'static str, Level>,
@@ -86,8 +93,25 @@ impl Services {
                 .map_err(|error| Failure::new(Code::InvalidArgument, error.to_string()))?;
             answer(request).map(|response| response.encode_to_vec().into())
         };
-        self.lock().handlers.insert(R::METHOD.path, Arc::new(handler));
+        let mut inner = self.lock();
+        inner.handlers.insert(R::METHOD.path, Arc::new(handler));
+        if R::METHOD.request_id.is_some() {
+            inner.request_ids.insert(R::METHOD.path, request_id::<R>);
+        }
+        drop(inner);
         self
+    }
+
+    /// A method that grants everything, with an empty answer.
+    #[must_use]
+    pub fn grants<R: Rpc<Request: Default>>(self) -> Self {
+        self.on::<R>(|_| Ok(R::Response::default()))
+    }
+
+    /// A method that refuses everything with this code.
+    #[must_use]
+    pub fn refuses<R: Rpc<Request: Default>>(self, code: Code) -> Self {
+        self.on::<R>(move |_| Err(Failure::new(code, "refused")))
     }
 
     /// Puts a transport of the test's own between every replica and the services.
@@ -151,12 +175,13 @@ impl Services {
         self.lock().effects.iter().filter(|arrival| arrival.method == R::METHOD.path).count()
     }
 
-    /// For every effect, by method and request: the keys under which it arrived and how often it was applied.
+    /// For every effect, by method and request as code made it: the keys under which it arrived and how often it was
+    /// applied.
     pub fn identities(&self) -> BTreeMap<(&'static str, Bytes), Identity> {
         let inner = self.lock();
         let mut identities: BTreeMap<_, Identity> = BTreeMap::new();
         for arrival in inner.arrivals.iter().filter(|arrival| arrival.key.is_some()) {
-            let identity = identities.entry((arrival.method, arrival.request.clone())).or_default();
+            let identity = identities.entry((arrival.method, inner.as_made(arrival))).or_default();
             identity.arrivals += 1;
             if let Some(key) = arrival.key
                 && !identity.keys.contains(&key)
@@ -165,7 +190,7 @@ impl Services {
             }
         }
         for effect in &inner.effects {
-            if let Some(identity) = identities.get_mut(&(effect.method, effect.request.clone())) {
+            if let Some(identity) = identities.get_mut(&(effect.method, inner.as_made(effect))) {
                 identity.applied += 1;
             }
         }
@@ -186,6 +211,12 @@ impl Services {
         let mut inner = self.lock();
         let scripted = inner.scripts.get_mut(method).and_then(VecDeque::pop_front);
         scripted.or_else(|| inner.always.get(method).cloned())
+    }
+
+    /// The connection of the service that has this method.
+    fn connection(&self, method: &str) -> Arc<Notify> {
+        let service = method.rsplit_once('/').map_or(method, |(service, _)| service);
+        Arc::clone(self.lock().connections.entry(service.to_owned()).or_default())
     }
 
     /// The service acts, once for every key.
@@ -214,6 +245,27 @@ impl Services {
         }
         answer
     }
+}
+
+impl Inner {
+    /// The request without the key that the engine filled into it.
+    fn as_made(&self, arrival: &Arrival) -> Bytes {
+        let (Some(key), Some(field)) = (arrival.key, self.request_ids.get(arrival.method)) else {
+            return arrival.request.clone();
+        };
+        let field = field(key);
+        let place = arrival.request.windows(field.len()).position(|bytes| bytes == field);
+        place.map_or_else(
+            || arrival.request.clone(),
+            |place| [&arrival.request[..place], &arrival.request[place + field.len()..]].concat().into(),
+        )
+    }
+}
+
+fn request_id<R: Rpc<Request: Default>>(key: Uuid) -> Vec<u8> {
+    let mut request = R::Request::default();
+    R::fill_request_id(&mut request, &key.to_string());
+    request.encode_to_vec()
 }
 
 /// How one effect arrived.
@@ -278,12 +330,16 @@ impl Reservation for Right {
                 request: attempt.request.clone(),
                 at: Instant::now(),
             };
-            let answering = answer(&services, arrival);
-            let outcome = match tokio::time::timeout_at(attempt.deadline, answering).await {
-                Ok(outcome) => outcome,
-                Err(_) => ambiguous(Code::DeadlineExceeded),
+            let connection = services.connection(method);
+            let broken = connection.notified();
+            let outcome = tokio::select! {
+                biased;
+                outcome = answer(&services, arrival) => outcome,
+                () = broken => ambiguous(Code::Unavailable),
+                () = tokio::time::sleep_until(attempt.deadline) => ambiguous(Code::DeadlineExceeded),
             };
             probe.pass("before response").await;
+            probe.stepped(attempt.run);
             outcome
         })
     }
@@ -304,6 +360,12 @@ async fn answer(services: &Services, arrival: Arrival) -> Outcome {
         Some(Reply::ActAndBreak(code)) => {
             let _lost = services.act(arrival);
             ambiguous(code)
+        }
+        Some(Reply::AnswerAndBreak) => {
+            let connection = services.connection(arrival.method);
+            let answer = plain(services.act(arrival));
+            connection.notify_waiters();
+            answer
         }
         Some(Reply::BreakFirst(code)) => ambiguous(code),
         Some(Reply::Hang) => std::future::pending().await,

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
+use super::cut::Cut;
 use super::{Journal, Probe, Services};
 use crate::engine::{Ended, Engine, EngineError, Parts, Start, journal_of};
 use crate::failure::Failure;
@@ -35,7 +36,8 @@ pub struct World {
     retention: Retention,
     clock: Clock,
     probe: Probe,
-    stop: CancellationToken,
+    /// Ends the loops of the replica when it goes.
+    stop: DropGuard,
 }
 
 /// The longest that a test waits for a run, in virtual time.
@@ -84,23 +86,47 @@ impl World {
             transport: services.seen_by(probe.clone()),
             workflows,
             clock: clock.clone(),
-            limits: limits.clone(),
+            limits: own(&limits, &probe),
             retention: retention.clone(),
         });
+        probe.forget_by(engine.gives_back());
         let stop = CancellationToken::new();
         let claims = engine.clone();
         let stopped = stop.clone();
         tokio::spawn(async move { claims.claim_runs(stopped).await });
-        Self { engine, store, services, register, limits, retention, clock, probe, stop }
+        Self { engine, store, services, register, limits, retention, clock, probe, stop: stop.drop_guard() }
     }
 
     /// The replica is killed, and another one finds its store. Services live on.
     #[must_use]
     pub fn crash(self, probe: Probe) -> Self {
-        self.stop.cancel();
+        drop(self.stop);
         let store = self.store.reopen_as_new_owner().unwrap_or_else(|error| fail(&error.to_string()));
         let store = Arc::new(store);
         Self::build(self.services, self.register, self.limits, self.retention, self.clock, store, probe)
+    }
+
+    /// Starts a run and kills the replica right after this step of it has settled: what comes later in the journal was
+    /// not written, and what would have been sent later was not sent. Another replica takes the run over.
+    ///
+    /// The step is named by its path, as journals and views have it, such as `recipient[u1]/SendPush#1`.
+    ///
+    /// # Panics
+    /// Where the run ends or stops without such a step; the message has its journal.
+    #[must_use]
+    pub async fn start_as_if_crashed_after<W: Workflow>(self, input: W::Input, step: &str) -> (Self, Uuid) {
+        self.probe.kill_after(Cut::after(W::NAME, step));
+        let started = async {
+            let run = self.start::<W>(input).await.unwrap_or_else(|error| fail(&error.to_string()));
+            let waited = self.engine.ended(run, PATIENCE).await;
+            waited.map(|_| run).unwrap_or_else(|error| fail(&error.to_string()))
+        };
+        tokio::select! {
+            () = self.probe.death() => {}
+            run = started => fail(&format!("no step {step} in the journal of the run:\n{}", self.journal(run).await)),
+        }
+        let Some(run) = self.probe.cut_run() else { fail("the replica was killed before the run was created") };
+        (self.crash(Probe::counting()), run)
     }
 
     /// The same with other limits.
@@ -115,7 +141,7 @@ impl World {
     pub fn crash_and_keep(mut self, retention: Retention) -> Self {
         self.retention = retention;
         let world = self.crash(Probe::counting());
-        let (purges, stopped) = (world.engine.clone(), world.stop.clone());
+        let (purges, stopped) = (world.engine.clone(), world.stop.token().clone());
         tokio::spawn(async move { purges.purge_runs(stopped).await });
         world
     }
@@ -252,6 +278,13 @@ impl World {
     }
 }
 
+/// The limits that a replica of a test has: where weeks go by in an instant, the store is not asked every few seconds of
+/// them, and a run that forgets waits for nothing in memory.
+fn own(limits: &Limits, probe: &Probe) -> Limits {
+    let linger = if probe.forgets() { Duration::ZERO } else { limits.linger };
+    Limits { linger, claim_interval: limits.claim_interval.max(Duration::from_secs(60)), ..limits.clone() }
+}
+
 #[expect(clippy::panic, reason = "a test cannot go on in a world that does not stand")]
 fn fail(message: &str) -> ! {
     panic!("{message}")
@@ -269,11 +302,15 @@ impl ProbedStore {
         before: &'static str,
         after: &'static str,
         write: impl FnOnce(&Sqlite) -> Answer<T> + Send + 'static,
+        last: bool,
     ) -> Answer<T> {
         let (store, probe) = (Arc::clone(&self.store), self.probe.clone());
         Box::pin(async move {
             probe.pass(before).await;
             let answer = write(&store).await;
+            if last {
+                probe.kill();
+            }
             probe.pass(after).await;
             answer
         })
@@ -281,12 +318,14 @@ impl ProbedStore {
 }
 
 impl Store for ProbedStore {
-    fn create(&self, run: NewRun) -> Answer<Created> {
-        self.write("before create", "created", |store| store.create(run))
+    fn create(&self, mut run: NewRun) -> Answer<Created> {
+        let last = self.probe.cuts(|cut| cut.creation(&mut run));
+        self.write("before create", "created", move |store| store.create(run), last)
     }
 
-    fn append(&self, append: Append) -> Answer<Appended> {
-        self.write("before append", "appended", |store| store.append(append))
+    fn append(&self, mut append: Append) -> Answer<Appended> {
+        let last = self.probe.cuts(|cut| cut.append(&mut append));
+        self.write("before append", "appended", move |store| store.append(append), last)
     }
 
     fn claim(&self, claim: ClaimRuns) -> Answer<Claimed> {
@@ -295,7 +334,7 @@ impl Store for ProbedStore {
     }
 
     fn command(&self, command: Command) -> Answer<RunRow> {
-        self.write("before command", "commanded", |store| store.command(command))
+        self.write("before command", "commanded", |store| store.command(command), false)
     }
 
     fn declare_schedules(&self, schedules: Vec<Schedule>) -> Answer<Vec<ScheduleRow>> {
@@ -303,7 +342,7 @@ impl Store for ProbedStore {
     }
 
     fn tick(&self, tick: Tick) -> Answer<Ticked> {
-        self.write("before tick", "ticked", |store| store.tick(tick))
+        self.write("before tick", "ticked", |store| store.tick(tick), false)
     }
 
     fn inbox(&self, run: Uuid, after: u64) -> Answer<Vec<Received>> {
@@ -331,7 +370,7 @@ impl Store for ProbedStore {
     }
 
     fn purge(&self, purge: Purge) -> Answer<Purged> {
-        self.write("before purge", "purged", |store| store.purge(purge))
+        self.write("before purge", "purged", |store| store.purge(purge), false)
     }
 
     fn purge_audit(&self, before: Timestamp) -> Answer<u32> {

@@ -1,0 +1,130 @@
+//! Ends what a replica writes right after the step that a test names: the journal is then what a crash there leaves, a
+//! prefix (semantics.md F1).
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use prost::Message;
+use uuid::Uuid;
+
+use crate::journal::{Kind, decode_entry};
+use crate::journal_v1 as stored;
+use crate::state::State;
+use crate::store::{Append, NewRun, Status};
+use crate::view::path;
+
+/// Where the journal of the first run of a workflow ends.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    workflow: &'static str,
+    /// The path of the last step that the journal has settled.
+    step: String,
+    run: Option<Uuid>,
+    /// Paths of steps by the number of their start.
+    started: HashMap<u64, String>,
+    ending_as: Option<State>,
+}
+
+impl Cut {
+    pub(crate) fn after(workflow: &'static str, step: &str) -> Self {
+        Self { workflow, step: step.to_owned(), run: None, started: HashMap::new(), ending_as: None }
+    }
+
+    /// The run whose journal ends here, once it was created.
+    pub(crate) fn run(&self) -> Option<Uuid> {
+        self.run
+    }
+
+    /// Cuts what a run is created with. Whether the step is in it.
+    pub(crate) fn creation(&mut self, new: &mut NewRun) -> bool {
+        if self.run.is_some() || new.workflow != self.workflow {
+            return false;
+        }
+        self.run = Some(new.id);
+        let Some(kept) = self.kept(0, &new.entry) else { return false };
+        (new.entry, new.facts) = entry(kept);
+        self.left(&mut new.status);
+        true
+    }
+
+    /// Cuts an append. Whether the step is in it.
+    pub(crate) fn append(&mut self, append: &mut Append) -> bool {
+        if self.run != Some(append.run) {
+            return false;
+        }
+        let Some(kept) = self.kept(append.sequence, &append.entry) else { return false };
+        let received = |message: &u64| {
+            kept.iter().any(|fact| matches!(&fact.kind, Some(Kind::StepSettled(end)) if end.message == *message))
+        };
+        append.takes.retain(received);
+        if let Some(family) = &mut append.family {
+            family.children.retain(|child| {
+                let id = child.id.to_string();
+                kept.iter().any(|fact| matches!(&fact.kind, Some(Kind::ChildStarted(child)) if child.run == id))
+            });
+            family.cancels.clear();
+            family.report = None;
+        }
+        (append.entry, append.facts) = entry(kept);
+        self.left(&mut append.status);
+        (append.control, append.messages, append.release) = (None, None, false);
+        append.changes.clear();
+        true
+    }
+
+    /// The facts of an entry up to the end of the step; none where it does not end here.
+    fn kept(&mut self, before: u64, entry: &Bytes) -> Option<Vec<stored::Fact>> {
+        let mut facts = decode_entry(before, entry.clone()).ok()?;
+        for (index, fact) in facts.iter().enumerate() {
+            if self.settles(before + index as u64 + 1, fact) {
+                facts.truncate(index + 1);
+                return Some(facts);
+            }
+        }
+        None
+    }
+
+    /// Whether this is the last fact of the step.
+    fn settles(&mut self, sequence: u64, fact: &stored::Fact) -> bool {
+        let of = |place: &Option<stored::Place>| {
+            place.as_ref().map_or_else(String::new, |place| path(&place.branch, &place.name, place.position))
+        };
+        let settled = match &fact.kind {
+            Some(Kind::StepStarted(stored::StepStarted { place, .. }))
+            | Some(Kind::SleepStarted(stored::SleepStarted { place, .. }))
+            | Some(Kind::SignalAwaited(stored::SignalAwaited { place, .. }))
+            | Some(Kind::ChildStarted(stored::ChildStarted { place, .. })) => {
+                self.started.insert(sequence, of(place));
+                return false;
+            }
+            Some(Kind::StepSettled(end)) => self.started.get(&end.step).cloned().unwrap_or_else(|| of(&end.place)),
+            Some(Kind::Recorded(stored::Recorded { place, .. }))
+            | Some(Kind::FannedOut(stored::FannedOut { place, .. }))
+            | Some(Kind::Branched(stored::Branched { place, .. }))
+            | Some(Kind::Raced(stored::Raced { place, .. })) => of(place),
+            Some(Kind::Ending(ending)) => {
+                self.ending_as = Some(match ending.ending_as() {
+                    stored::EndState::Succeeded => State::Succeeded,
+                    stored::EndState::Cancelled => State::Cancelled,
+                    _ => State::Failed,
+                });
+                return false;
+            }
+            _ => return false,
+        };
+        settled == self.step
+    }
+
+    /// What the row says of a run whose owner died in the middle.
+    fn left(&self, status: &mut Status) {
+        status.state = if self.ending_as.is_some() { State::Ending } else { State::Running };
+        status.ending_as = self.ending_as;
+        (status.reason, status.wake_at) = (String::new(), None);
+        status.awaits.clear();
+    }
+}
+
+fn entry(facts: Vec<stored::Fact>) -> (Bytes, u64) {
+    let count = facts.len() as u64;
+    (stored::Entry { facts }.encode_to_vec().into(), count)
+}

@@ -1,0 +1,42 @@
+//! Runs a workflow that loses its memory after every step, and looks at what came of it.
+
+use uuid::Uuid;
+
+use super::crash::{REQUEST, Sweep, compare, finish};
+use super::{Probe, World};
+use crate::workflow::Workflow;
+
+/// Runs `W` as it is, and then so that its memory is dropped whenever a step has settled or waits: code comes to each
+/// step by a replay of all those before it. What code does otherwise then is a difference: its journal does not fit, its
+/// result or an effect is another one. `world` makes a new world with its services each time.
+pub async fn replay_everywhere<W>(world: impl Fn(Probe) -> World, input: W::Input) -> Sweep<W::Output>
+where
+    W: Workflow,
+    W::Input: Clone,
+    W::Output: PartialEq + std::fmt::Debug,
+{
+    replay_everywhere_while::<W>(world, input, async |_, _| ()).await
+}
+
+/// The same while somebody does something with the run, such as sending it signals.
+pub async fn replay_everywhere_while<W>(
+    world: impl Fn(Probe) -> World,
+    input: W::Input,
+    act: impl AsyncFn(&World, Uuid),
+) -> Sweep<W::Output>
+where
+    W: Workflow,
+    W::Input: Clone,
+    W::Output: PartialEq + std::fmt::Debug,
+{
+    let (result, effects) = finish::<W>(&world(Probe::counting()), input.clone(), REQUEST, &act).await;
+    let forgetting = world(Probe::forgetting());
+    let (after, seen) = finish::<W>(&forgetting, input, REQUEST, &act).await;
+    let points = vec!["memory dropped"; forgetting.probe().forgotten()];
+    let mut differences = Vec::new();
+    if after != result {
+        differences.push((points.len(), format!("ended as {after:?}")));
+    }
+    differences.extend(compare(&effects, &seen).map(|difference| (points.len(), difference)));
+    Sweep { result, points, differences }
+}
