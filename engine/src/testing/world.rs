@@ -14,6 +14,7 @@ use crate::engine::{Ended, Engine, EngineError, Parts, Start, journal_of};
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::retention::Retention;
+use crate::state::State;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
     Answer, Append, Appended, Asked, AuditEntry, Change, ClaimRuns, Claimed, Command, Created, JournalEntry, ListAudit,
@@ -42,6 +43,7 @@ pub struct World {
 
 /// The longest that a test waits for a run, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(40 * 24 * 3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 impl World {
     /// A world with these services, whose replica can run what `register` adds.
@@ -233,6 +235,28 @@ impl World {
             Ok(Some(ended)) => ended,
             Ok(None) => fail(&format!("run {run} never ended")),
             Err(error) => fail(&error.to_string()),
+        }
+    }
+
+    /// A run once it is in this state, within a day.
+    ///
+    /// # Panics
+    /// Where it is not; the message has its journal.
+    pub async fn until(&self, run: Uuid, state: State) -> Detail {
+        let (mut left, mut pause) = (DAY, Duration::from_millis(10));
+        loop {
+            let detail = self.detail(run).await;
+            let status = &detail.row.status;
+            if status.state == state {
+                return detail;
+            }
+            if left.is_zero() || status.state.is_end() {
+                let (found, journal) = (status.state, self.journal(run).await);
+                fail(&format!("run is {found} ({}), not {state}:\n{journal}", status.reason));
+            }
+            tokio::time::sleep(pause).await;
+            left = left.saturating_sub(pause);
+            pause = (pause * 2).min(Duration::from_secs(1));
         }
     }
 

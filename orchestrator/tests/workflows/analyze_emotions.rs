@@ -7,8 +7,9 @@ use clients::guras::journal::v1::{
     ListEntriesWithoutEmotionsResponse, SaveEntryEmotionsRequest, SaveEntryEmotionsResponse,
 };
 use clients::guras::orchestration::journals::v1::{AnalyzeEmotionsRequest, AnalyzeEmotionsResponse};
-use engine::testing::{Probe, Reply, Services, World, crash_everywhere};
-use engine::{Code, Failure, Limits};
+use engine::store::Asked;
+use engine::testing::{Probe, Reply, Services, World, check, crash_everywhere, expect, replay_everywhere};
+use engine::{Code, Failure, Limits, State};
 use orchestrator::workflows::AnalyzeEmotions;
 
 /// Entries, by what AI answers to them.
@@ -113,4 +114,76 @@ async fn an_ai_service_that_is_unavailable_for_a_while_is_asked_again() {
 async fn it_comes_to_the_same_end_wherever_its_replica_is_killed() {
     let sweep = crash_everywhere::<AnalyzeEmotions>(world, AnalyzeEmotionsRequest::default()).await;
     assert_eq!(sweep.holds(), &Ok(counted()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_does_the_same_when_it_is_replayed_after_every_step() {
+    let sweep = replay_everywhere::<AnalyzeEmotions>(world, AnalyzeEmotionsRequest::default()).await;
+    assert_eq!(sweep.holds(), &Ok(counted()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn emotions_whose_answer_is_lost_are_saved_once() {
+    let world = world(Probe::counting());
+    world.services().script::<SaveEntryEmotionsRequest>([Reply::ActAndBreak(Code::Unavailable), Reply::AnswerAndBreak]);
+    assert_eq!(world.run::<AnalyzeEmotions>(AnalyzeEmotionsRequest::default()).await, Ok(counted()));
+    assert_eq!(world.services().effects_of::<SaveEntryEmotionsRequest>(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_catalogue_nothing_is_analysed_and_a_retry_goes_on() {
+    let world = world(Probe::counting());
+    world.services().script::<ListEmotionsRequest>([Reply::Refuse(Code::PermissionDenied)]);
+    let run = world.start::<AnalyzeEmotions>(AnalyzeEmotionsRequest::default()).await.unwrap();
+    world.until(run, State::Failed).await;
+    assert_eq!(world.services().arrivals_of::<AnalyzeTextRequest>(), 0);
+    world.engine().retry(run, Asked::new("test", "allowed by now")).await.unwrap();
+    assert_eq!(world.result_of::<AnalyzeEmotions>(run).await, Ok(counted()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dear_answer_is_not_asked_for_again_after_a_crash() {
+    let world = world(Probe::counting());
+    let (world, run) = world
+        .start_as_if_crashed_after::<AnalyzeEmotions>(AnalyzeEmotionsRequest::default(), "entry[plain]/AnalyzeText#1")
+        .await;
+    assert_eq!(world.result_of::<AnalyzeEmotions>(run).await, Ok(counted()));
+    let plain = |arrival: &&engine::testing::Arrival| arrival.request.windows(5).any(|bytes| bytes == b"plain");
+    let arrivals = world.services().arrivals();
+    let asked = arrivals.iter().filter(|arrival| arrival.method.ends_with("/AnalyzeText"));
+    assert_eq!(asked.filter(plain).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_journal_tells_what_became_of_every_entry() {
+    let world = world(Probe::counting());
+    let run = world.start::<AnalyzeEmotions>(AnalyzeEmotionsRequest::default()).await.unwrap();
+    world.end_of(run).await;
+    check(
+        &world.journal(run).await,
+        &expect![[r#"
+        created journals.analyze-emotions
+        ListEntriesWithoutEmotions#0 done
+        ListEmotions#1 done
+        entry#2 fans out over 6
+        entry[plain]/GetEntry#0 done
+        entry[fenced]/GetEntry#0 done
+        entry[prose]/GetEntry#0 done
+        entry[stranger]/GetEntry#0 done
+        entry[gone]/GetEntry#0 failed REFUSED, NOT_FOUND: entry gone
+        entry[late]/GetEntry#0 done
+        entry[plain]/AnalyzeText#1 done
+        entry[fenced]/AnalyzeText#1 done
+        entry[prose]/AnalyzeText#1 done
+        entry[stranger]/AnalyzeText#1 done
+        entry[late]/AnalyzeText#1 done
+        entry[plain]/SaveEntryEmotions#2 started IDEMPOTENT
+        entry[fenced]/SaveEntryEmotions#2 started IDEMPOTENT
+        entry[late]/SaveEntryEmotions#2 started IDEMPOTENT
+        entry[plain]/SaveEntryEmotions#2 done
+        entry[fenced]/SaveEntryEmotions#2 done
+        entry[late]/SaveEntryEmotions#2 failed REFUSED, NOT_FOUND: deleted a moment ago
+        ended SUCCEEDED
+    "#]],
+    );
 }

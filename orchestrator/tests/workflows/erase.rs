@@ -6,7 +6,7 @@ use clients::guras::orchestration::users::v1::{EraseRequest, EraseResponse};
 use clients::guras::users::v1::{DeleteUserRequest, DeleteUserResponse};
 use clients::guras::{audio, journal, meditation, notifications};
 use engine::store::Asked;
-use engine::testing::{Probe, Reply, Services, World, crash_everywhere};
+use engine::testing::{Probe, Reply, Services, World, check, crash_everywhere, expect, replay_everywhere};
 use engine::{Code, Failure, Limits, State};
 use orchestrator::workflows::Erase;
 
@@ -117,4 +117,38 @@ async fn it_comes_to_the_same_end_wherever_its_replica_is_killed() {
     let sweep = crash_everywhere::<Erase>(make, ann()).await;
     assert_eq!(sweep.holds(), &Ok(report()));
     assert!(sweep.points.len() > 15, "{} points", sweep.points.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_does_the_same_when_it_is_replayed_after_every_step() {
+    let sweep = replay_everywhere::<Erase>(world, ann()).await;
+    assert_eq!(sweep.holds(), &Ok(report()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_journal_tells_what_was_deleted_where() {
+    let world = world(Probe::counting());
+    world.services().script::<audio::v1::DeleteUserFilesRequest>([Reply::ActAndBreak(Code::Unavailable)]);
+    let run = world.start::<Erase>(ann()).await.unwrap();
+    world.end_of(run).await;
+    check(
+        &world.journal(run).await,
+        &expect![[r#"
+        created users.erase
+        service#0 fans out over 4
+        service[journal]/DeleteUserData#0 started IDEMPOTENT
+        service[meditation]/DeleteUserData#0 started IDEMPOTENT
+        service[audio]/DeleteUserFiles#0 started IDEMPOTENT
+        service[notifications]/DeleteUserData#0 started IDEMPOTENT
+        service[journal]/DeleteUserData#0 done
+        service[meditation]/DeleteUserData#0 done
+        service[audio]/DeleteUserFiles#0 attempt 1 AMBIGUOUS, UNAVAILABLE: scripted: answer lost; again
+        service[notifications]/DeleteUserData#0 done
+        service[audio]/DeleteUserFiles#0 attempt 2
+        service[audio]/DeleteUserFiles#0 done, attempt 2
+        DeleteUser#1 started IDEMPOTENT
+        DeleteUser#1 done
+        ended SUCCEEDED
+    "#]],
+    );
 }

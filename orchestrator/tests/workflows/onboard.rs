@@ -13,7 +13,7 @@ use clients::guras::notifications::v1::{
 };
 use clients::guras::orchestration::users::v1::{OnboardOutcome, OnboardRequest, OnboardResponse, SettledIn};
 use clients::guras::users::v1::{GetUserRequest, GetUserResponse, User};
-use engine::testing::{Probe, Reply, Services, World, crash_everywhere_while};
+use engine::testing::{Probe, Reply, Services, World, check, crash_everywhere_while, expect, replay_everywhere_while};
 use engine::{Code, Failure, Limits, State};
 use orchestrator::workflows::Onboard;
 use prost::Message;
@@ -58,17 +58,11 @@ fn settled() -> SettledIn {
     SettledIn { by: "first-entry".to_owned() }
 }
 
-async fn waiting(world: &World, run: Uuid) {
-    while world.detail(run).await.row.status.state != State::Waiting {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_user_who_settles_in_is_not_asked() {
     let world = world_of(services(), Probe::counting());
     let run = world.start::<Onboard>(ann()).await.unwrap();
-    waiting(&world, run).await;
+    world.until(run, State::Waiting).await;
     assert_eq!(world.engine().in_flight(), 0, "three days cost no memory");
     tokio::time::sleep(DAY).await;
     world.signal(run, "settled-in", &settled(), None).await.unwrap();
@@ -141,7 +135,7 @@ async fn a_welcome_that_fails_takes_everything_back() {
 async fn a_check_in_that_fails_takes_nothing_back() {
     let world = world_of(services(), Probe::counting());
     let run = world.start::<Onboard>(ann()).await.unwrap();
-    waiting(&world, run).await;
+    world.until(run, State::Waiting).await;
     world.services().always::<SendPushRequest>(Some(Reply::Refuse(Code::FailedPrecondition)));
     assert_eq!(world.result_of::<Onboard>(run).await, Ok(ended(OnboardOutcome::OutOfReach, "")));
     assert_eq!(world.services().effects_of::<PutPreferencesRequest>(), 1);
@@ -149,16 +143,69 @@ async fn a_check_in_that_fails_takes_nothing_back() {
 
 #[tokio::test(start_paused = true)]
 async fn it_comes_to_the_same_end_wherever_its_replica_is_killed() {
-    // With recommendations there: those that it saves carry an id of the run, and each world has another run.
-    let make = |probe| {
-        let known = services().on::<ListRecommendationsRequest>(|_| {
-            let recommendations = vec![Recommendation::default()];
-            Ok(ListRecommendationsResponse { recommendations, ..Default::default() })
-        });
-        world_of(known, probe)
-    };
+    let make = |probe| world_of(services(), probe);
     let sweep = crash_everywhere_while::<Onboard>(make, ann(), settle_soon).await;
     assert_eq!(sweep.holds(), &Ok(ended(OnboardOutcome::SettledIn, "first-entry")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_does_the_same_when_it_is_replayed_after_every_step() {
+    let make = |probe| world_of(services(), probe);
+    let sweep = replay_everywhere_while::<Onboard>(make, ann(), settle_soon).await;
+    assert_eq!(sweep.holds(), &Ok(ended(OnboardOutcome::SettledIn, "first-entry")));
+    let sweep = replay_everywhere_while::<Onboard>(make, ann(), async |_, _| ()).await;
+    assert_eq!(sweep.holds(), &Ok(ended(OnboardOutcome::CheckedIn, "")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_welcome_that_fails_takes_the_same_back_wherever_its_replica_is_killed() {
+    let make = |probe| world_of(services().refuses::<SendPushRequest>(Code::FailedPrecondition), probe);
+    for sweep in [
+        crash_everywhere_while::<Onboard>(make, ann(), async |_, _| ()).await,
+        replay_everywhere_while::<Onboard>(make, ann(), async |_, _| ()).await,
+    ] {
+        assert_eq!(sweep.holds().as_ref().map_err(Failure::code), Err(Code::FailedPrecondition));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_journal_of_a_welcome_that_fails_tells_what_is_taken_back() {
+    let world = world_of(services().refuses::<SendPushRequest>(Code::FailedPrecondition), Probe::counting());
+    let run = world.start::<Onboard>(ann()).await.unwrap();
+    world.end_of(run).await;
+    check(
+        &world.journal(run).await,
+        &expect![[r#"
+        created users.onboard
+        GetUser#0 done
+        GetPreferences#1 failed REFUSED, NOT_FOUND: no preferences
+        PutPreferences#2 started IDEMPOTENT, undone by PutPreferences
+        PutPreferences#2 done
+        ListRecommendations#3 done
+        SaveRecommendations#4 started IDEMPOTENT, undone by SaveRecommendations
+        SaveRecommendations#4 done
+        ListDeviceTokens#5 done
+        device#6 fans out over 2
+        device[sha:f55ff16f66f43360266b95db]/SendPush#0 started IDEMPOTENT
+        device[sha:28a3a5e81d1e89f0efc70b63]/SendPush#0 started IDEMPOTENT
+        device[sha:f55ff16f66f43360266b95db]/SendPush#0 failed REFUSED, FAILED_PRECONDITION: refused
+        device[sha:28a3a5e81d1e89f0efc70b63]/SendPush#0 failed REFUSED, FAILED_PRECONDITION: refused
+        ending as FAILED: FAILED_PRECONDITION: refused
+        ~undo/SaveRecommendations#4 started IDEMPOTENT, takes back SaveRecommendations#4
+        ~undo/SaveRecommendations#4 done
+        ~undo/PutPreferences#2 started IDEMPOTENT, takes back PutPreferences#2
+        ~undo/PutPreferences#2 done
+        ended FAILED: FAILED_PRECONDITION: refused
+    "#]],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_who_settles_in_while_nobody_runs_is_not_asked() {
+    let world = world_of(services(), Probe::counting());
+    let (world, run) = world.start_as_if_crashed_after::<Onboard>(ann(), "device#6").await;
+    world.signal(run, "settled-in", &settled(), None).await.unwrap();
+    assert_eq!(world.result_of::<Onboard>(run).await, Ok(ended(OnboardOutcome::SettledIn, "first-entry")));
 }
 
 async fn settle_soon(world: &World, run: Uuid) {

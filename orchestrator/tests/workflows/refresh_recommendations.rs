@@ -7,7 +7,7 @@ use clients::guras::meditation::v1::{
 };
 use clients::guras::orchestration::meditations::v1::{RefreshRecommendationsRequest, RefreshRecommendationsResponse};
 use clients::guras::users::v1::{ListUsersRequest, ListUsersResponse, User};
-use engine::testing::{Probe, Reply, Services, World, crash_everywhere};
+use engine::testing::{Probe, Reply, Services, World, check, crash_everywhere, expect, replay_everywhere};
 use engine::{Code, Failure, Limits, State};
 use orchestrator::workflows::RefreshRecommendations;
 
@@ -95,8 +95,7 @@ async fn a_text_whose_answer_is_lost_is_not_written_twice_and_is_asked_about_whe
     let world = world_of(services(), Probe::counting());
     world.services().script::<WriteTextRequest>([Reply::ActAndBreak(Code::Unavailable)]);
     let run = world.start::<RefreshRecommendations>(RefreshRecommendationsRequest::default()).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_secs(3_600)).await;
-    assert_eq!(world.detail(run).await.row.status.state, State::NeedsDecision);
+    world.until(run, State::NeedsDecision).await;
     assert_eq!(world.services().arrivals_of::<WriteTextRequest>(), 4);
     assert_eq!(world.services().effects_of::<SaveRecommendationsRequest>(), 2);
 }
@@ -127,4 +126,51 @@ async fn it_comes_to_the_same_end_wherever_its_replica_is_killed() {
     let sweep = crash_everywhere::<RefreshRecommendations>(quiet, RefreshRecommendationsRequest::default()).await;
     let expected = RefreshRecommendationsResponse { refreshed: 0, unusable: 0, inactive: 5, ..everyone() };
     assert_eq!(sweep.holds(), &Ok(expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_does_the_same_when_it_is_replayed_after_every_step() {
+    let make = |probe| world_of(services(), probe);
+    let sweep = replay_everywhere::<RefreshRecommendations>(make, RefreshRecommendationsRequest::default()).await;
+    assert_eq!(sweep.holds(), &Ok(everyone()));
+}
+
+fn only_ann() -> RefreshRecommendationsRequest {
+    RefreshRecommendationsRequest { limit: 1, ..Default::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_journal_of_one_user_tells_how_they_came_by_their_recommendations() {
+    let world = world_of(services(), Probe::counting());
+    let run = world.start::<RefreshRecommendations>(only_ann()).await.unwrap();
+    world.end_of(run).await;
+    check(
+        &world.journal(run).await,
+        &expect![[r#"
+        created meditations.refresh-recommendations
+        now#0 recorded
+        ListUsers#1 done
+        user#2 fans out over 1
+        user[ann]/GetStatistics#0 done
+        user[ann]/GetPatterns#1 done
+        user[ann]/WriteText#2 started UNKNOWN
+        user[ann]/WriteText#2 done
+        user[ann]/SaveRecommendations#3 started IDEMPOTENT
+        user[ann]/SaveRecommendations#3 done
+        ended SUCCEEDED
+    "#]],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_after_any_step_writes_one_text_and_saves_it_once() {
+    let steps = ["GetStatistics#0", "GetPatterns#1", "WriteText#2", "SaveRecommendations#3"];
+    for step in steps.map(|step| format!("user[ann]/{step}")) {
+        let world = world_of(services(), Probe::counting());
+        let (world, run) = world.start_as_if_crashed_after::<RefreshRecommendations>(only_ann(), &step).await;
+        let refreshed = world.result_of::<RefreshRecommendations>(run).await.map(|output| output.refreshed);
+        let services = world.services();
+        let effects = (services.arrivals_of::<WriteTextRequest>(), services.effects_of::<SaveRecommendationsRequest>());
+        assert_eq!((refreshed, effects), (Ok(1), (1, 1)), "after {step}");
+    }
 }

@@ -10,7 +10,7 @@ use clients::guras::notifications::v1::{
 };
 use clients::guras::orchestration::notifications::v1::{SendDueRequest, SendDueResponse};
 use clients::guras::teachers::v1::{PickTeachingRequest, PickTeachingResponse, Teaching};
-use engine::testing::{Probe, Reply, Services, World, crash_everywhere};
+use engine::testing::{Probe, Reply, Services, World, check, crash_everywhere, expect, replay_everywhere};
 use engine::{Code, Failure, Limits};
 use orchestrator::workflows::SendDue;
 
@@ -149,4 +149,62 @@ async fn a_kill_never_pushes_twice_even_if_the_quote_changes() {
         tokio::time::sleep(std::time::Duration::from_secs(60)).await;
         assert_eq!(services.effects_of::<SendPushRequest>(), 6, "killed at point {point}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_does_the_same_when_it_is_replayed_after_every_step() {
+    let make = |probe| world_of(quiet_services(), probe);
+    let sweep = replay_everywhere::<SendDue>(make, SendDueRequest::default()).await;
+    assert_eq!(sweep.holds(), &Ok(everyone()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_breaks_between_pushes_pushes_once() {
+    let world = world_of(services(), Probe::counting());
+    world.services().script::<SendPushRequest>([Reply::Hang, Reply::Hang, Reply::AnswerAndBreak]);
+    assert_eq!(world.run::<SendDue>(SendDueRequest::default()).await, Ok(everyone()));
+    assert_eq!(world.services().effects_of::<SendPushRequest>(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_teachings_nobody_is_pushed_to_and_all_stay_due() {
+    let world = world_of(services().refuses::<PickTeachingRequest>(Code::NotFound), Probe::counting());
+    let output = world.run::<SendDue>(SendDueRequest::default()).await;
+    assert_eq!(output, Ok(SendDueResponse { due: 5, skipped: 1, failed: 4, ..SendDueResponse::default() }));
+    let services = world.services();
+    let told = (services.arrivals_of::<SendPushRequest>(), services.arrivals_of::<MarkNotifiedRequest>());
+    assert_eq!(told, (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_journal_of_two_users_tells_what_they_were_sent() {
+    let world = world_of(services(), Probe::counting());
+    let run = world.start::<SendDue>(SendDueRequest { limit: 2, page_size: 2 }).await.unwrap();
+    world.end_of(run).await;
+    check(
+        &world.journal(run).await,
+        &expect![[r#"
+        created notifications.send-due
+        now#0 recorded
+        ListDueRecipients#1 done
+        recipient#2 fans out over 2
+        recipient[ann]/ListDeviceTokens#0 done
+        recipient[bob]/ListDeviceTokens#0 done
+        recipient[ann]/PickTeaching#1 done
+        recipient[ann]/device#2 fans out over 2
+        recipient[bob]/PickTeaching#1 done
+        recipient[bob]/device#2 fans out over 1
+        recipient[ann]/device[sha:f55ff16f66f43360266b95db]/SendPush#0 started IDEMPOTENT
+        recipient[ann]/device[sha:2c3a4249d77070058649dbd8]/SendPush#0 started IDEMPOTENT
+        recipient[bob]/device[sha:7dc96f776c8423e57a278548]/SendPush#0 started IDEMPOTENT
+        recipient[ann]/device[sha:f55ff16f66f43360266b95db]/SendPush#0 done
+        recipient[ann]/device[sha:2c3a4249d77070058649dbd8]/SendPush#0 done
+        recipient[bob]/device[sha:7dc96f776c8423e57a278548]/SendPush#0 done
+        recipient[ann]/MarkNotified#3 started IDEMPOTENT
+        recipient[bob]/MarkNotified#3 started IDEMPOTENT
+        recipient[ann]/MarkNotified#3 done
+        recipient[bob]/MarkNotified#3 done
+        ended SUCCEEDED
+    "#]],
+    );
 }

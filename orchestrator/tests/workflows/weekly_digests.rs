@@ -10,12 +10,15 @@ use clients::guras::notifications::v1::{
     DeviceToken, GetPreferencesRequest, GetPreferencesResponse, ListDeviceTokensRequest, ListDeviceTokensResponse,
     Preferences, PushOutcome, QuietHours, SendPushRequest, SendPushResponse,
 };
-use clients::guras::orchestration::digests::v1::{WeeklyRequest, WeeklyResponse};
+use clients::guras::orchestration::digests::v1::{WeeklyOutcome, WeeklyRequest, WeeklyResponse, WeeklyUserRequest};
 use clients::guras::users::v1::{ListUsersRequest, ListUsersResponse, User};
-use engine::store::{ListRuns, Store as _};
-use engine::testing::{Probe, Reply, Services, World, crash_everywhere};
+use engine::decision::{Decision, Verdict};
+use engine::store::{Asked, ListRuns, Store as _};
+use engine::testing::{Probe, Reply, Services, World, check, crash_everywhere, expect, replay_everywhere};
+use engine::view::StepState;
 use engine::{Code, Failure, Limits, State};
 use orchestrator::workflows::{WeeklyDigest, WeeklyDigests};
+use prost::Message;
 
 /// Two to a page. `cyd` wants nothing, `dan` has no device, `eve` did nothing.
 const USERS: [&str; 5] = ["ann", "bob", "cyd", "dan", "eve"];
@@ -155,4 +158,75 @@ async fn no_kill_writes_a_text_or_sends_a_push_twice() {
         let (texts, pushes) = (services.arrivals_of::<WriteTextRequest>(), services.effects_of::<SendPushRequest>());
         assert!(texts <= 2 && pushes <= texts, "killed at point {point}: {texts} texts, {pushes} pushes");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_does_the_same_when_it_is_replayed_after_every_step() {
+    let make = |probe| world_of(services(), probe);
+    let sweep = replay_everywhere::<WeeklyDigests>(make, WeeklyRequest::default()).await;
+    assert_eq!(sweep.holds(), &Ok(everyone()));
+}
+
+fn anns_week() -> WeeklyUserRequest {
+    WeeklyUserRequest { user_id: "ann".to_owned(), ..WeeklyUserRequest::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_journal_of_a_user_tells_how_they_came_by_their_digest() {
+    let world = world_of(services(), Probe::counting());
+    let run = world.start::<WeeklyDigest>(anns_week()).await.unwrap();
+    world.end_of(run).await;
+    check(
+        &world.journal(run).await,
+        &expect![[r#"
+        created digests.weekly-user
+        GetPreferences#0 done
+        ListDeviceTokens#1 done
+        CountEmotions#2 done
+        GetStatistics#3 done
+        BatchGetEmotions#4 done
+        WriteText#5 started UNKNOWN
+        WriteText#5 done
+        now#6 recorded
+        quiet hours#7 sleeps for 5m
+        quiet hours#7 woke
+        device#8 fans out over 1
+        device[sha:4525d5af35c4aa66fd1dc9b0]/SendPush#0 started IDEMPOTENT
+        device[sha:4525d5af35c4aa66fd1dc9b0]/SendPush#0 done
+        ended SUCCEEDED
+    "#]],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_whose_devices_all_refuse_has_no_digest() {
+    let world = world_of(services().refuses::<SendPushRequest>(Code::InvalidArgument), Probe::counting());
+    let output = world.run::<WeeklyDigests>(WeeklyRequest::default()).await;
+    assert_eq!(output, Ok(WeeklyResponse { sent: 0, failed: 2, ..everyone() }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_text_that_an_operator_has_found_is_pushed() {
+    let world = world_of(services(), Probe::counting());
+    world.services().script::<WriteTextRequest>([Reply::ActAndBreak(Code::Unavailable)]);
+    let run = world.start::<WeeklyDigest>(anns_week()).await.unwrap();
+    let steps = world.until(run, State::NeedsDecision).await.steps;
+    let step = steps.iter().find(|step| step.state == StepState::NeedsDecision).unwrap();
+    let text = WriteTextResponse { text: "Felt most often: Joy. Says the ledger.".to_owned() };
+    let verdict = Verdict::Happened(text.encode_to_vec().into());
+    let decision = Decision { step: step.path(), incarnation: step.incarnation, attempt: step.attempts, verdict };
+    world.engine().resolve(run, decision, Asked::new("test", "found it")).await.unwrap();
+    let ended = world.result_of::<WeeklyDigest>(run).await.unwrap();
+    assert_eq!((ended.outcome(), ended.pushes), (WeeklyOutcome::Sent, 1));
+    assert_eq!(world.services().arrivals_of::<WriteTextRequest>(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_before_the_quiet_hours_pushes_once_and_after_them() {
+    let world = world_of(services(), Probe::counting());
+    let begun = tokio::time::Instant::now();
+    let (world, run) = world.start_as_if_crashed_after::<WeeklyDigest>(anns_week(), "WriteText#5").await;
+    let pushes = world.result_of::<WeeklyDigest>(run).await.map(|ended| ended.pushes);
+    assert_eq!((pushes, world.services().arrivals_of::<SendPushRequest>()), (Ok(1), 1));
+    assert!(begun.elapsed() >= Duration::from_secs(5 * 60));
 }
