@@ -150,13 +150,19 @@ fn append_entry(
     writeln!(entries, "    ::clients::methods::MethodEntry {{")?;
     writeln!(entries, "        method: <{call} as ::engine::rpc::Rpc>::METHOD,")?;
     writeln!(entries, "        collected: {:?},", collected.map(in_package))?;
-    writeln!(entries, "        call: |seam, request| ::std::boxed::Box::pin(async move {{")?;
-    writeln!(entries, "            let request = ::clients::methods::typed::<{call}>(request)?;")?;
+    writeln!(entries, "        call: |seam, request| {{")?;
+    // Outside of the future, which would keep room for what this takes until the answer is there.
+    writeln!(entries, "            let request = match ::clients::methods::typed::<{call}>(request) {{")?;
+    writeln!(entries, "                Ok(request) => request,")?;
+    writeln!(entries, "                Err(status) => return ::clients::methods::refused(status),")?;
+    writeln!(entries, "            }};")?;
     writeln!(entries, "            let mut client = {client}::{}Client::new(seam)", service.name)?;
     // The channel bounds what it receives, and says so as its own outcome.
     writeln!(entries, "                .max_decoding_message_size(usize::MAX);")?;
-    writeln!(entries, "            ::clients::methods::{received}(client.{}(request).await?)", method.name)?;
-    writeln!(entries, "        }}),")?;
+    writeln!(entries, "            ::std::boxed::Box::pin(async move {{")?;
+    writeln!(entries, "                ::clients::methods::{received}(client.{}(request).await?)", method.name)?;
+    writeln!(entries, "            }})")?;
+    writeln!(entries, "        }},")?;
     writeln!(entries, "    }},")
 }
 

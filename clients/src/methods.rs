@@ -76,6 +76,12 @@ where
     Ok(Request::from_parts(metadata, extensions, message))
 }
 
+/// The end of a call that is not made. For generated code.
+#[must_use]
+pub fn refused(status: Status) -> BoxFuture<'static, Result<Bytes, Status>> {
+    Box::pin(std::future::ready(Err(status)))
+}
+
 /// The bytes of an answer, as the seam left them in its extensions. For generated code.
 ///
 /// # Errors

@@ -179,17 +179,22 @@ impl Stack {
     }
 
     /// Makes the call: the first attempt over what was reserved, the others as the policy has it.
-    pub(crate) async fn call(self: Arc<Self>, ready: Ready, attempt: Attempt) -> Outcome {
-        let mut watched = self.observer.as_ref().map(|observer| Box::new(observer.call(attempt.run)));
-        let outcome = match self.exchange(ready, attempt.clone(), Turn::default(), watched.as_deref()).await {
-            Ok(answer) => self.succeeded(answer),
-            // Kept apart, so that a call that succeeds at once does not carry the state of one that does not.
-            Err(verdict) => Box::pin(self.go_on(attempt, verdict, watched.as_deref_mut())).await,
-        };
-        if let Some(watched) = watched {
-            watched.ended(&outcome);
+    ///
+    /// Like `exchange`, a function that returns a block: an `async fn` keeps its arguments twice.
+    #[expect(clippy::manual_async_fn, reason = "every call in flight holds this future, which is much smaller so")]
+    pub(crate) fn call(self: Arc<Self>, ready: Ready, attempt: Attempt) -> impl Future<Output = Outcome> + Send {
+        async move {
+            let mut watched = self.observer.as_ref().map(|observer| Box::new(observer.call(attempt.run)));
+            let outcome = match self.exchange(ready, attempt.clone(), Turn::default(), watched.as_deref()).await {
+                Ok(answer) => self.succeeded(answer),
+                // Kept apart, so that a call that succeeds at once does not carry the state of one that does not.
+                Err(verdict) => Box::pin(self.go_on(attempt, verdict, watched.as_deref_mut())).await,
+            };
+            if let Some(watched) = watched {
+                watched.ended(&outcome);
+            }
+            outcome
         }
-        outcome
     }
 
     /// What comes after a failed first attempt.
@@ -259,15 +264,15 @@ impl Stack {
         ready.map_err(|unsent| Verdict::new(Outcome::NotSent(unsent), End::NotTaken))
     }
 
-    /// One attempt.
-    async fn exchange(
+    /// One attempt, which begins now.
+    fn exchange(
         &self,
         ready: Ready,
         attempt: Attempt,
         turn: Turn,
         call: Option<&observer::Call>,
-    ) -> Result<Bytes, Verdict> {
-        let tried = call.map(|call| call.attempt(&attempt, turn.previous, turn.resent));
+    ) -> impl Future<Output = Result<Bytes, Verdict>> + Send + use<> {
+        let tried = call.map(|call| Box::new(call.attempt(&attempt, turn.previous, turn.resent)));
         let Ready { connection, mut pass } = ready;
         let EffectivePolicy { max_request_bytes, max_response_bytes, max_stream_messages, attempt_header, .. } =
             self.policy;
@@ -276,28 +281,31 @@ impl Stack {
             max_request_bytes,
             max_response_bytes,
             max_stream_messages,
-            trace: tried.as_ref().and_then(observer::Tried::trace),
+            trace: tried.as_ref().and_then(|tried| tried.trace()),
             previous_attempts: turn.previous,
             attempt_header,
         };
         let request = Request::new(attempt.request.clone());
         pass.begin();
-        match (self.entry.call)(Seam::once(connection, attempt, terms), request).await {
-            Ok(answer) => {
-                pass.ended(Sign::Well, None, None);
-                if let Some(tried) = tried {
-                    tried.answered(answer.len());
+        let answer = (self.entry.call)(Seam::once(connection, attempt, terms), request);
+        async move {
+            match answer.await {
+                Ok(answer) => {
+                    pass.ended(Sign::Well, None, None);
+                    if let Some(tried) = tried {
+                        tried.answered(answer.len());
+                    }
+                    Ok(answer)
                 }
-                Ok(answer)
-            }
-            Err(status) => {
-                let verdict = verdict(&status);
-                let (sign, refused) = (Sign::of(&verdict), matches!(verdict.outcome, Outcome::Refused(_)));
-                pass.ended(sign, verdict.failure().filter(|_| !refused), verdict.retry_after);
-                if let Some(tried) = tried {
-                    tried.failed(&verdict);
+                Err(status) => {
+                    let verdict = verdict(&status);
+                    let (sign, refused) = (Sign::of(&verdict), matches!(verdict.outcome, Outcome::Refused(_)));
+                    pass.ended(sign, verdict.failure().filter(|_| !refused), verdict.retry_after);
+                    if let Some(tried) = tried {
+                        tried.failed(&verdict);
+                    }
+                    Err(verdict)
                 }
-                Err(verdict)
             }
         }
     }

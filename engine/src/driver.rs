@@ -19,7 +19,7 @@ use crate::failure::{Code as StatusCode, Failure};
 use crate::history::Open;
 use crate::journal::Buffer;
 use crate::place::SlotId;
-use crate::scope::{Fault, Intent, Scope};
+use crate::scope::{Fault, Scope};
 use crate::state::State;
 use crate::store::{NewRun, RunRow, StoreError};
 use crate::time::Timestamp;
@@ -101,7 +101,8 @@ pub(crate) struct Driver {
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
     buffer: Buffer,
     create: Option<(Box<NewRun>, Starter)>,
-    commit: Option<Commit>,
+    /// Boxed, because most runs in memory wait for something else.
+    commit: Option<Box<Commit>>,
     /// What operators asked for and the next append does.
     promised: Vec<Promised>,
     inbox: Inbox,
@@ -113,7 +114,6 @@ pub(crate) struct Driver {
     undoing: Undoing,
     /// The run cannot go on by itself: what its state will be, and why.
     parked: Option<(State, String)>,
-    intents: Vec<Intent>,
 }
 
 impl Driver {
@@ -149,7 +149,6 @@ impl Driver {
             ending: None,
             undoing: Undoing::default(),
             parked: None,
-            intents: Vec::new(),
         }
     }
 
@@ -157,27 +156,24 @@ impl Driver {
         self.row.id
     }
 
-    /// Drives the run until it ends, waits for long, or is lost.
-    pub(crate) async fn drive(
+    /// The driver of a run that begins or goes on.
+    pub(crate) async fn of(
         shared: Arc<Shared>,
         handle: Arc<Handle>,
         workflow: Arc<Definition>,
         beginning: Beginning,
-    ) -> Exit {
+    ) -> Result<Box<Self>, Exit> {
         // Boxed, because a future has room for everything that it ever moves, and each run in memory has this one.
-        let driver = match beginning {
+        match beginning {
             Beginning::New { run, started, input } => {
-                Box::new(Self::begin(shared, handle, workflow, run, started, input))
+                Ok(Box::new(Self::begin(shared, handle, workflow, run, started, input)))
             }
-            Beginning::Claimed(row) => match Box::pin(Self::load(shared, handle, workflow, *row)).await {
-                Ok(driver) => driver,
-                Err(exit) => return exit,
-            },
-        };
-        driver.turns().await
+            Beginning::Claimed(row) => Box::pin(Self::load(shared, handle, workflow, *row)).await,
+        }
     }
 
-    async fn turns(mut self: Box<Self>) -> Exit {
+    /// Drives the run until it ends, waits for long, or is lost.
+    pub(crate) async fn drive(mut self: Box<Self>) -> Exit {
         // A cancel that came while nobody held the run goes before what became due meanwhile.
         self.obey();
         self.receive();
@@ -220,23 +216,20 @@ impl Driver {
             if finished.is_some() {
                 self.code = None;
             }
-            self.scope.take_intents(&mut self.intents);
+            let intents = self.scope.take_intents();
             if let Some(fault) = self.scope.fault() {
-                self.intents.clear();
                 self.fault(fault);
                 return;
             }
-            if self.intents.is_empty() && finished.is_none() {
+            if intents.is_empty() && finished.is_none() {
                 return;
             }
-            let mut intents = std::mem::take(&mut self.intents);
-            for intent in intents.drain(..) {
+            for intent in intents {
                 // Nobody waits for a step any more that code came to in its last poll.
                 if finished.is_none() || !intent.is_waited_for() {
                     self.intend(intent);
                 }
             }
-            self.intents = intents;
             if let Some(result) = finished {
                 self.finished(result);
             }

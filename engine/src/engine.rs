@@ -301,10 +301,12 @@ impl Shared {
 
     fn spawn(self: &Arc<Self>, run: Uuid, handle: Arc<Handle>, workflow: Arc<Definition>, beginning: Beginning) {
         let place = InMemory { shared: Arc::clone(self), run };
-        let drive = Driver::drive(Arc::clone(self), handle, workflow, beginning);
         tokio::spawn(async move {
             let shared = Arc::clone(&place.shared);
-            let exit = drive.await;
+            let exit = match Driver::of(Arc::clone(&shared), handle, workflow, beginning).await {
+                Ok(driver) => driver.drive().await,
+                Err(exit) => exit,
+            };
             drop(place);
             if let Exit::Ended(ended) = exit {
                 shared.hub.ended(*ended);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use prost::Message;
 
 use crate::failure::{Code, Detail, Failure, StepRef};
@@ -18,13 +18,20 @@ pub(crate) use stored::fact::Kind;
 /// Entries are lists of one repeated field, so two buffers in a row are an entry as well.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
     facts: u64,
 }
+
+/// Room for the end of one step and the start of the next. It is asked for once for each entry and goes with it: most
+/// runs in memory wait for an answer and have learned nothing.
+const ROOM: usize = 512;
 
 impl Buffer {
     pub(crate) fn push(&mut self, time: Timestamp, kind: Kind) {
         let fact = stored::Fact { time_micros: time.as_micros(), kind: Some(kind) };
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(ROOM);
+        }
         prost::encoding::message::encode(1, &fact, &mut self.bytes);
         self.facts += 1;
     }
@@ -43,7 +50,7 @@ impl Buffer {
 
     /// Takes everything out: the encoded entry and its number of facts.
     pub(crate) fn take(&mut self) -> (Bytes, u64) {
-        (self.bytes.split().freeze(), std::mem::take(&mut self.facts))
+        (std::mem::take(&mut self.bytes).into(), std::mem::take(&mut self.facts))
     }
 
     /// Facts that speak of a step whose number is higher than `last` speak of one that many lower: starts that
@@ -65,16 +72,12 @@ impl Buffer {
                 *step = step.saturating_sub(lower);
             }
         }
-        self.bytes.clear();
-        self.bytes.extend_from_slice(&entry.encode_to_vec());
+        self.bytes = entry.encode_to_vec();
     }
 
     /// Puts facts back in front of what has come since.
     pub(crate) fn restore(&mut self, entry: &[u8], facts: u64) {
-        let mut bytes = BytesMut::with_capacity(entry.len() + self.bytes.len());
-        bytes.extend_from_slice(entry);
-        bytes.extend_from_slice(&self.bytes);
-        self.bytes = bytes;
+        self.bytes.splice(..0, entry.iter().copied());
         self.facts += facts;
     }
 }

@@ -1,7 +1,7 @@
 //! What an operator's retry forgets (semantics.md S4): the end of the failed step, and everything that came of it.
 //! What went on beside it, other items of the same fan-outs above all, keeps its results.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::journal::{JournalError, Kind};
@@ -9,11 +9,11 @@ use crate::journal_v1 as stored;
 use crate::undo;
 
 type Numbered = (u64, stored::Fact);
-type Incarnations = HashMap<(Arc<str>, u32), u32>;
+type Incarnations = BTreeMap<(Arc<str>, u32), u32>;
 
 /// Applies every reset to the facts before it; also says how often each step was reset, counted from 1.
 pub(crate) fn apply(facts: Vec<Numbered>) -> Result<(Vec<Numbered>, Incarnations), JournalError> {
-    let mut incarnations = HashMap::new();
+    let mut incarnations = BTreeMap::new();
     if !facts.iter().any(|(_, fact)| matches!(fact.kind, Some(Kind::Reset(_)))) {
         return Ok((facts, incarnations));
     }

@@ -3,7 +3,7 @@
 //! Only the run's own task touches a scope; the lock is for the compiler and never contended.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -180,7 +180,7 @@ struct Branch {
     in_flight: u32,
     /// Names of the branches and fan-outs that leave it.
     leaving: Vec<&'static str>,
-    past: HashMap<u32, PastStep>,
+    past: BTreeMap<u32, PastStep>,
 }
 
 #[derive(Debug)]
@@ -368,8 +368,8 @@ impl Scope {
     }
 
     /// Takes what code has asked for since the last call, in order.
-    pub(crate) fn take_intents(&self, into: &mut Vec<Intent>) {
-        std::mem::swap(&mut self.lock().intents, into);
+    pub(crate) fn take_intents(&self) -> Vec<Intent> {
+        std::mem::take(&mut self.lock().intents)
     }
 
     /// Hands a step its result; wakes only the future that waits for it.

@@ -10,6 +10,7 @@ use engine::failure::Code;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::header::{CONTENT_TYPE, HeaderMap};
+use http::response::Parts;
 use http::{Request, Response, StatusCode};
 
 use super::answer::{Answer, Bounds, Message};
@@ -18,23 +19,36 @@ use super::fault::Fault;
 use super::frame::Frame;
 use super::status;
 
+/// A request that has not left. It is boxed while it waits to: a call keeps the room for it until it has its answer.
+pub(crate) struct Outgoing {
+    pub(crate) requests: SendRequest<Frame>,
+    pub(crate) head: Request<()>,
+    pub(crate) message: Frame,
+}
+
+impl Outgoing {
+    /// Frees the box now, and not where its owner ends.
+    fn unboxed(self: Box<Self>) -> Self {
+        *self
+    }
+}
+
 /// Sends the message and waits for the whole answer.
 ///
 /// `handed` becomes true when the last byte of the message is handed over; before that the peer has no request. Dropping
 /// the future resets the stream.
 ///
 /// Like `open`, a function that returns a block: an `async fn` keeps its arguments twice.
-#[expect(clippy::manual_async_fn, reason = "every call in flight holds this future, which is a quarter smaller so")]
+#[expect(clippy::manual_async_fn, reason = "every call in flight holds this future, which is smaller so")]
 pub(crate) fn make(
-    requests: SendRequest<Frame>,
-    head: Request<()>,
-    message: Frame,
+    request: Box<Outgoing>,
     bounds: Bounds,
     claim: &dyn Claim,
     handed: &mut bool,
 ) -> impl Future<Output = Result<Message, Fault>> + Send {
     async move {
         check(claim)?;
+        let Outgoing { requests, head, message } = request.unboxed();
         let (mut response, mut stream) = open(requests, head).await?;
         let answer = match send(&mut stream, &mut response, message, true, Some(claim)).await? {
             Sent::Whole => {
@@ -121,12 +135,42 @@ pub(crate) async fn send(
     }
 }
 
-async fn receive(response: Response<RecvStream>, bounds: Bounds) -> Result<Message, Fault> {
+/// Reads the rest of an answer whose head is there.
+fn receive(response: Response<RecvStream>, bounds: Bounds) -> impl Future<Output = Result<Message, Fault>> + Send {
     let (head, mut body) = response.into_parts();
-    let mut answer = Answer::within(bounds, Encoding::of(&head.headers));
+    let begun = begun(&head, Answer::within(bounds, Encoding::of(&head.headers)));
+    async move {
+        let mut answer = match begun? {
+            Begun::More(answer) => answer,
+            Begun::Whole(message) => return Ok(message),
+        };
+        while let Some(chunk) = poll_fn(|cx| body.poll_data(cx)).await {
+            let chunk = chunk.map_err(|error| Fault::of_stream(&error, true))?;
+            let length = chunk.len();
+            if !answer.push(chunk)? {
+                // What a complete answer took is given back with the stream.
+                let _ = body.flow_control().release_capacity(length);
+            }
+        }
+        let trailers = body.trailers().await.map_err(|error| Fault::of_stream(&error, true))?;
+        match trailers.as_ref().and_then(status::read) {
+            None => Err(Fault::inferred(Code::Unknown, "the response ended without a grpc-status")),
+            Some(stated) if stated.code != Code::Ok => Err(Fault::stated(stated, true)),
+            Some(_) => answer.finish(),
+        }
+    }
+}
+
+enum Begun {
+    More(Answer),
+    Whole(Message),
+}
+
+/// What the head of an answer says.
+fn begun(head: &Parts, answer: Answer) -> Result<Begun, Fault> {
     match status::read(&head.headers) {
         // A stream may be empty, which a single message may not.
-        Some(stated) if stated.code == Code::Ok => return answer.finish(),
+        Some(stated) if stated.code == Code::Ok => return answer.finish().map(Begun::Whole),
         Some(stated) => return Err(Fault::stated(stated, false)),
         None => {}
     }
@@ -134,21 +178,7 @@ async fn receive(response: Response<RecvStream>, bounds: Bounds) -> Result<Messa
         return Err(Fault::of_http(head.status));
     }
     check_content_type(&head.headers)?;
-
-    while let Some(chunk) = poll_fn(|cx| body.poll_data(cx)).await {
-        let chunk = chunk.map_err(|error| Fault::of_stream(&error, true))?;
-        let length = chunk.len();
-        if !answer.push(chunk)? {
-            // What a complete answer took is given back with the stream.
-            let _ = body.flow_control().release_capacity(length);
-        }
-    }
-    let trailers = body.trailers().await.map_err(|error| Fault::of_stream(&error, true))?;
-    match trailers.as_ref().and_then(status::read) {
-        None => Err(Fault::inferred(Code::Unknown, "the response ended without a grpc-status")),
-        Some(stated) if stated.code != Code::Ok => Err(Fault::stated(stated, true)),
-        Some(_) => answer.finish(),
-    }
+    Ok(Begun::More(answer))
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Fault> {

@@ -10,7 +10,6 @@ use engine::claim::Claim;
 use engine::failure::{Code, Failure};
 use engine::transport::{Attempt, Outcome};
 use futures_util::future::BoxFuture;
-use h2::client::SendRequest;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame as BodyFrame;
 use tokio::time::{Instant, timeout_at};
@@ -22,6 +21,7 @@ use uuid::Uuid;
 
 use super::answer::{Bounds, Message};
 use super::endpoint::Slot;
+use super::exchange::Outgoing;
 use super::fault::Fault;
 use super::frame::{Frame, PREFIX};
 use super::reserve::Reserved;
@@ -30,9 +30,9 @@ use super::{Received, Stored, Terms, exchange, headers};
 /// The service that a generated client is built over for one call. It can be called once.
 pub struct Seam(Kind);
 
-#[expect(clippy::large_enum_variant, reason = "a seam lives for one call, which a box would cost an allocation")]
 enum Kind {
-    Once(Option<(Reserved, Attempt, Terms)>),
+    /// Boxed, because the client keeps its seam until the answer is there.
+    Once(Option<Box<(Reserved, Attempt, Terms)>>),
     Other(BoxService<Request<Body>, Response<Body>, Status>),
 }
 
@@ -48,7 +48,7 @@ impl Seam {
 
     /// A seam that makes this attempt over what was reserved. Of the attempt, the request comes as [`Stored`].
     pub fn once(reserved: Reserved, attempt: Attempt, terms: Terms) -> Self {
-        Self(Kind::Once(Some((reserved, attempt, terms))))
+        Self(Kind::Once(Some(Box::new((reserved, attempt, terms)))))
     }
 }
 
@@ -75,7 +75,10 @@ impl Service<Request<Body>> for Seam {
             Kind::Other(service) => service.call(request),
             Kind::Once(call) => {
                 let prepared = match call.take() {
-                    Some((reserved, attempt, terms)) => Prepared::new(reserved, attempt, terms, request),
+                    Some(call) => {
+                        let (reserved, attempt, terms) = *call;
+                        Prepared::new(reserved, attempt, terms, request)
+                    }
                     None => Err(Fault::withheld(Code::Internal, "the seam was called a second time")),
                 };
                 match prepared {
@@ -89,10 +92,8 @@ impl Service<Request<Body>> for Seam {
 
 /// One attempt, ready to be sent: what is kept while it is under way, and no more.
 struct Prepared {
-    requests: SendRequest<Frame>,
+    request: Box<Outgoing>,
     slot: Slot,
-    head: Request<()>,
-    message: Frame,
     bounds: Bounds,
     claim: Arc<dyn Claim>,
     run: Uuid,
@@ -130,17 +131,18 @@ impl Prepared {
         };
         let bounds = Bounds { max_bytes: terms.max_response_bytes, max_messages: terms.max_stream_messages };
         let Attempt { claim, run, number, deadline, .. } = attempt;
-        Ok(Self { requests, slot, head, message, bounds, claim, run, number, started, deadline })
+        let request = Box::new(Outgoing { requests, head, message });
+        Ok(Self { request, slot, bounds, claim, run, number, started, deadline })
     }
 
     /// Sends it and waits for the answer.
     fn send(self) -> impl Future<Output = Result<Response<Body>, Status>> + Send {
-        let Self { requests, slot, head, message, bounds, claim, run, number, started, deadline } = self;
+        let Self { request, slot, bounds, claim, run, number, started, deadline } = self;
         // A block, because a function keeps its arguments twice, and a run in flight keeps all of this.
         async move {
             let mut handed = false;
             let ended = {
-                let exchange = pin!(exchange::make(requests, head, message, bounds, claim.as_ref(), &mut handed));
+                let exchange = pin!(exchange::make(request, bounds, claim.as_ref(), &mut handed));
                 timeout_at(deadline, exchange).await
             };
             let late = |_| Err(Fault::given_up(Code::DeadlineExceeded, "no answer before the deadline"));

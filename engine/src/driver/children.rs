@@ -1,6 +1,6 @@
 //! Child runs: created in their parent's append, over when their end lies in its inbox, asked to end with it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -30,7 +30,7 @@ pub(crate) struct ChildWork {
 #[derive(Default)]
 pub(super) struct Children {
     /// Steps of those that go on, by run.
-    slots: HashMap<Uuid, SlotId>,
+    slots: BTreeMap<Uuid, SlotId>,
     /// Ends that came and that no step has received.
     ends: Vec<(u64, stored::ChildEnded)>,
     /// Whether those that go on were asked to end with the run.

@@ -51,7 +51,7 @@ pub(super) enum Answered {
 }
 
 /// The answer of the append under way; never, where there is none.
-pub(super) async fn answer(commit: &mut Option<Commit>) -> Answered {
+pub(super) async fn answer(commit: &mut Option<Box<Commit>>) -> Answered {
     match commit.as_mut().map(|commit| &mut commit.answer) {
         Some(Pending::Create(answer, _)) => Answered::Created(answer.await),
         Some(Pending::Append(answer)) => Answered::Appended(answer.await),
@@ -146,7 +146,7 @@ impl Driver {
             status,
             release: release || ended,
         };
-        self.commit = Some(Commit { answer, carries });
+        self.commit = Some(Box::new(Commit { answer, carries }));
     }
 
     /// Writes the starts of everything that is ready to be sent.
@@ -182,7 +182,7 @@ impl Driver {
 
     /// The append was answered. Says so where the run leaves memory.
     pub(super) fn committed(&mut self, answered: Answered) -> Option<Exit> {
-        let Commit { answer, carries: mut commit } = self.commit.take()?;
+        let Commit { answer, carries: mut commit } = *self.commit.take()?;
         let appended = match (answered, answer) {
             (Answered::Created(answer), Pending::Create(_, started)) => {
                 let new = matches!(answer, Ok(Created::New));

@@ -54,9 +54,7 @@ pub(crate) fn rehearse(
         }
         None => {}
     }
-    let mut intents = Vec::new();
-    scope.take_intents(&mut intents);
-    for intent in intents {
+    for intent in scope.take_intents() {
         if let Intent::Child(child) = intent
             && workflows.get(child.workflow).is_none()
         {

@@ -158,9 +158,7 @@ impl Driver {
 
     /// Goes on with what is open, and begins what code asked for beyond the journal.
     fn resume(&mut self, mut open: HashMap<(Arc<str>, u32), Open>) {
-        let mut intents = Vec::new();
-        self.scope.take_intents(&mut intents);
-        for intent in intents {
+        for intent in self.scope.take_intents() {
             match intent {
                 Intent::Call(call) => match open.remove(&key(&call)) {
                     Some(step) => self.reopen(call.slot, step, Some(*call)),

@@ -1,7 +1,7 @@
 //! How a run that fails or is cancelled takes its steps back, one after the other, the last one first (semantics.md U1 to
 //! U3). What is left to undo is read from the journal, never from memory: a run that begins to undo is loaded anew.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -38,7 +38,7 @@ pub(super) struct Undoing {
     /// Undos that were begun since the run was loaded.
     pub(super) begun: u32,
     /// Undos that are made from a response which may still come, as code said them.
-    said: HashMap<(Arc<str>, u32), Box<Undo>>,
+    said: BTreeMap<(Arc<str>, u32), Box<Undo>>,
 }
 
 impl Driver {
@@ -225,9 +225,7 @@ impl Driver {
         }
         let mut code = self.fresh_code();
         bring(&self.scope, &mut code, replay)?;
-        let mut intents = Vec::new();
-        self.scope.take_intents(&mut intents);
-        for intent in intents {
+        for intent in self.scope.take_intents() {
             if let Intent::Call(call) = intent
                 && let Some(undo) = call.undo
             {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{Ended, Engine, EngineError, Start, Started};
@@ -17,13 +16,37 @@ use crate::view::Detail;
 const PAGE: u32 = 512;
 
 impl Engine {
-    /// Waits until a run has ended, at most this long. None when the time is up.
+    /// Waits until a run has ended, at most this long. None when the time is up. An end after this call is not missed,
+    /// also where the future is first polled later.
     ///
     /// # Errors
     /// Where the run is unknown or the store fails.
-    pub async fn ended(&self, run: Uuid, within: Duration) -> Result<Option<Arc<Ended>>, EngineError> {
-        let waiting = self.expect_end(run);
-        self.ended_after(run, waiting, within).await
+    pub fn ended(
+        &self,
+        run: Uuid,
+        within: Duration,
+    ) -> impl Future<Output = Result<Option<Arc<Ended>>, EngineError>> + Send {
+        // Registered first, looked second: an end in between is seen by one of the two.
+        let waiting = self.shared.hub.wait_for_end(run);
+        // A block, because a function keeps its arguments twice, and whoever waits keeps all of this.
+        async move {
+            if !self.shared.is_in_memory(run) {
+                // Boxed, because it is rare and every wait would have room for it.
+                match Box::pin(self.ended_in_store(run)).await {
+                    Ok(None) => {}
+                    known => {
+                        drop(waiting);
+                        self.shared.hub.tidy(run);
+                        return known;
+                    }
+                }
+            }
+            if let Ok(Ok(ended)) = tokio::time::timeout(within, waiting).await {
+                return Ok(Some(ended));
+            }
+            self.shared.hub.tidy(run);
+            Ok(None)
+        }
     }
 
     /// Starts a run and waits for its end, at most this long.
@@ -40,36 +63,13 @@ impl Engine {
         Ok((started, ended))
     }
 
-    fn expect_end(&self, run: Uuid) -> oneshot::Receiver<Arc<Ended>> {
-        self.shared.hub.wait_for_end(run)
-    }
-
-    async fn ended_after(
-        &self,
-        run: Uuid,
-        waiting: oneshot::Receiver<Arc<Ended>>,
-        within: Duration,
-    ) -> Result<Option<Arc<Ended>>, EngineError> {
-        // Registered first, looked second: an end in between is seen by one of the two.
-        if !self.shared.is_in_memory(run) {
-            let row = self.shared.store.run(run).await?.ok_or(EngineError::NotFound(run));
-            match row {
-                Ok(row) if !row.status.state.is_end() => {}
-                other => {
-                    drop(waiting);
-                    self.shared.hub.tidy(run);
-                    other?;
-                    // Boxed, because it is rare and every wait would have room for it.
-                    let detail = Box::pin(self.detail(run)).await;
-                    return detail.map(|detail| Some(Arc::new(detail.into())));
-                }
-            }
+    /// The run, where it has ended.
+    async fn ended_in_store(&self, run: Uuid) -> Result<Option<Arc<Ended>>, EngineError> {
+        let row = self.shared.store.run(run).await?.ok_or(EngineError::NotFound(run))?;
+        if !row.status.state.is_end() {
+            return Ok(None);
         }
-        if let Ok(Ok(ended)) = tokio::time::timeout(within, waiting).await {
-            return Ok(Some(ended));
-        }
-        self.shared.hub.tidy(run);
-        Ok(None)
+        self.detail(run).await.map(|detail| Some(Arc::new(detail.into())))
     }
 
     /// Watches a run's durable progress.

@@ -1,6 +1,6 @@
 //! The steps that code must come to again, and what each of them was.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use crate::time::Timestamp;
 /// Journaled steps that code has not reached yet, by branch and position.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
-    pub(super) branches: HashMap<Arc<str>, HashMap<u32, PastStep>>,
+    pub(super) branches: HashMap<Arc<str>, BTreeMap<u32, PastStep>>,
     slots: HashMap<(Arc<str>, u32), SlotId>,
-    pub(super) incarnations: HashMap<(Arc<str>, u32), u32>,
+    pub(super) incarnations: BTreeMap<(Arc<str>, u32), u32>,
     pub(crate) replaying: bool,
     /// Whether an operator's retry made the journal forget steps: code may come to new ones while it is replayed.
     pub(crate) was_reset: bool,
     /// Results of steps that code has not reached yet, although it had before a retry.
-    results: HashMap<(Arc<str>, u32), Result<Bytes, Failure>>,
+    results: BTreeMap<(Arc<str>, u32), Result<Bytes, Failure>>,
     pub(crate) steps: u32,
     pub(crate) latest: Timestamp,
 }
@@ -68,7 +68,7 @@ impl Past {
         Self { latest: now, ..Self::default() }
     }
 
-    pub(crate) fn take_branch(&mut self, path: &str) -> HashMap<u32, PastStep> {
+    pub(crate) fn take_branch(&mut self, path: &str) -> BTreeMap<u32, PastStep> {
         self.branches.remove(path).unwrap_or_default()
     }
 

@@ -1,6 +1,6 @@
 //! `orchestrator.admin.v1.RunService`.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +15,6 @@ use engine::store::{ListRuns, RunRow};
 use futures_util::Stream;
 use prost::Message;
 use tokio_util::sync::CancellationToken;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -35,7 +34,8 @@ impl Runs {
     }
 
     /// Starts the run. Says which one it is, and how long its end is waited for.
-    async fn begin(&self, metadata: &MetadataMap, request: StartRunRequest) -> Result<(Uuid, Duration), Status> {
+    async fn begin(&self, request: Request<StartRunRequest>) -> Result<(Uuid, Duration), Status> {
+        let (metadata, _, request) = request.into_parts();
         let mut violations = Violations::default();
         violations.workflow_name(&request.workflow);
         if request.workflow.is_empty() {
@@ -45,7 +45,7 @@ impl Runs {
         let definition = self.engine.workflows().get(&request.workflow);
         let definition = definition.ok_or_else(|| status::unknown_workflow(&request.workflow))?;
         let requests::Start { workflow, input, asked, deadline, wait } =
-            requests::start(metadata, request, &definition.input_type)?;
+            requests::start(&metadata, request, &definition.input_type)?;
 
         // A start goes on by itself where the caller goes away in the meantime.
         let started = self.engine.start(Start { workflow, input, asked: Some(asked), deadline }).await;
@@ -55,12 +55,15 @@ impl Runs {
 
     /// The run once it ended; as it is when the time is up, or when this process goes.
     async fn ended_within(&self, id: Uuid, wait: Duration) -> Result<Run, Status> {
-        if !wait.is_zero()
-            && let Some(ended) = self.closing.run_until_cancelled(self.engine.ended(id, wait)).await
-            && let Some(ended) = ended.map_err(status::from_engine)?
-        {
-            let types = self.engine.workflows().get(&ended.row.workflow);
-            return Ok(messages::ended(&ended, types.map(AsRef::as_ref), &self.engine));
+        if !wait.is_zero() {
+            // Pinned here, because what it is handed to would keep it twice.
+            let ended = pin!(self.engine.ended(id, wait));
+            if let Some(ended) = self.closing.run_until_cancelled(ended).await
+                && let Some(ended) = ended.map_err(status::from_engine)?
+            {
+                let types = self.engine.workflows().get(&ended.row.workflow);
+                return Ok(messages::ended(&ended, types.map(AsRef::as_ref), &self.engine));
+            }
         }
         // Boxed, because every call that waits would have room for it.
         Box::pin(self.row(id)).await.map(|row| self.shown(row))
@@ -108,8 +111,7 @@ async fn to_the_end<T: Send + 'static>(
 impl RunService for Runs {
     async fn start_run(&self, request: Request<StartRunRequest>) -> Result<Response<Run>, Status> {
         // Boxed, because a call that waits would hold the room that its start took.
-        let (metadata, _, request) = request.into_parts();
-        let (run, wait) = Box::pin(self.begin(&metadata, request)).await?;
+        let (run, wait) = Box::pin(self.begin(request)).await?;
         self.ended_within(run, wait).await.map(Response::new)
     }
 
