@@ -5,8 +5,8 @@ use std::time::Duration;
 /// How a step is tried again after an attempt that the contract allows to repeat.
 ///
 /// Attempts are spaced `first · factor^(n−1)`, at most `cap`, spread by `jitter`; a service that names a time to
-/// come back is given it. What stops the tries: the number of attempts, the run's deadline, or an outcome that
-/// the contract does not allow to repeat.
+/// come back is given it. What stops the tries: the number of attempts, the time for all of them ([`Retry::within`]),
+/// the run's deadline, or an outcome that the contract does not allow to repeat.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Retry {
     attempts: u32,
@@ -14,6 +14,7 @@ pub struct Retry {
     factor: f64,
     cap: Duration,
     jitter: f64,
+    total: Option<Duration>,
 }
 
 /// A policy that contradicts itself.
@@ -32,12 +33,26 @@ pub enum RetryError {
 impl Retry {
     /// Ten attempts over about a minute and a half: 200 ms, doubled up to 30 s, ±20 %.
     pub const fn standard() -> Self {
-        Self { attempts: 10, first: Duration::from_millis(200), factor: 2.0, cap: Duration::from_secs(30), jitter: 0.2 }
+        Self {
+            attempts: 10,
+            first: Duration::from_millis(200),
+            factor: 2.0,
+            cap: Duration::from_secs(30),
+            jitter: 0.2,
+            total: None,
+        }
     }
 
     /// Four attempts within two seconds, for steps of which others should not wait long.
     pub const fn brief() -> Self {
-        Self { attempts: 4, first: Duration::from_millis(200), factor: 2.0, cap: Duration::from_secs(2), jitter: 0.2 }
+        Self {
+            attempts: 4,
+            first: Duration::from_millis(200),
+            factor: 2.0,
+            cap: Duration::from_secs(2),
+            jitter: 0.2,
+            total: None,
+        }
     }
 
     /// Until the run's deadline: 1 s, doubled up to one hour, ±20 %.
@@ -48,17 +63,25 @@ impl Retry {
             factor: 2.0,
             cap: Duration::from_secs(3_600),
             jitter: 0.2,
+            total: None,
         }
     }
 
     /// Thirty attempts over about two hours: 1 s, doubled up to 5 min, ±20 %. What undos have where nothing is said.
     pub const fn stubborn() -> Self {
-        Self { attempts: 30, first: Duration::from_secs(1), factor: 2.0, cap: Duration::from_secs(300), jitter: 0.2 }
+        Self {
+            attempts: 30,
+            first: Duration::from_secs(1),
+            factor: 2.0,
+            cap: Duration::from_secs(300),
+            jitter: 0.2,
+            total: None,
+        }
     }
 
     /// One attempt.
     pub const fn never() -> Self {
-        Self { attempts: 1, first: Duration::ZERO, factor: 1.0, cap: Duration::ZERO, jitter: 0.0 }
+        Self { attempts: 1, first: Duration::ZERO, factor: 1.0, cap: Duration::ZERO, jitter: 0.0, total: None }
     }
 
     /// A policy of one's own.
@@ -84,7 +107,21 @@ impl Retry {
         if cap < first {
             return Err(RetryError::Cap { first, cap });
         }
-        Ok(Self { attempts, first, factor, cap, jitter })
+        Ok(Self { attempts, first, factor, cap, jitter, total: None })
+    }
+
+    /// The same, and all attempts together have this time, counted from the first: no attempt begins later, and none is
+    /// waited for longer. It goes on over restarts, and while the service is down between two attempts; an operator's
+    /// retry of the run begins it anew.
+    #[must_use]
+    pub const fn within(mut self, total: Duration) -> Self {
+        self.total = Some(total);
+        self
+    }
+
+    /// The time for all attempts together, where one is said.
+    pub(crate) const fn total(&self) -> Option<Duration> {
+        self.total
     }
 
     /// Attempts, first, factor, cap and jitter, as [`Retry::try_new`] takes them.

@@ -63,14 +63,19 @@ impl Policy {
             cap_micros: micros(cap),
             jitter,
             timeout_micros: self.timeout.map_or(0, micros),
+            total_micros: self.retry.total().map_or(0, micros),
         }
     }
 
     pub(crate) fn load(stored: stored::UndoPolicy) -> Self {
         let (first, cap) = (Duration::from_micros(stored.first_micros), Duration::from_micros(stored.cap_micros));
         let retry = Retry::try_new(stored.attempts, first, stored.factor, cap, stored.jitter);
+        let retry = retry.unwrap_or(Self::default().retry);
         Self {
-            retry: retry.unwrap_or(Self::default().retry),
+            retry: match stored.total_micros {
+                0 => retry,
+                total => retry.within(Duration::from_micros(total)),
+            },
             timeout: (stored.timeout_micros != 0).then(|| Duration::from_micros(stored.timeout_micros)),
         }
     }

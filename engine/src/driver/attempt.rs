@@ -1,6 +1,7 @@
 //! The attempts of a call: reserved, sent, and what becomes of the step by each outcome.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::RngExt;
 use tokio::time::Instant;
@@ -40,6 +41,9 @@ impl Driver {
             step.phase = Phase::Undecided;
             return;
         }
+        if step.deadline().is_some_and(|at| at <= now) {
+            return self.out_of_time(slot);
+        }
         step.attempts += 1;
         step.phase = Phase::Reserving;
         let attempt = step.attempts;
@@ -53,13 +57,22 @@ impl Driver {
     }
 
     fn reserved(&mut self, slot: SlotId, reservation: Box<dyn Reservation>) {
+        let now = self.shared.clock.now();
         let Some(step) = self.steps.get_mut(&slot) else { return };
-        let Work::Call(call) = &step.work else { return };
         match &step.phase {
             Phase::Reserving => {}
-            Phase::Down(down) => drop(self.timers.remove(&(down.lingers_until, slot))),
+            Phase::Down(down) => {
+                self.timers.remove(&(down.lingers_until, slot));
+                if step.attempts == 1 {
+                    step.begun_at = now;
+                }
+                if step.deadline().is_some_and(|at| at <= now) {
+                    return self.out_of_time(slot);
+                }
+            }
             _ => return,
         }
+        let Work::Call(call) = &step.work else { return };
         if call.level.has_effects() {
             step.phase = Phase::Ready(reservation);
         } else {
@@ -68,8 +81,8 @@ impl Driver {
         }
     }
 
-    /// When an attempt that begins now must have its answer, on both clocks: the smaller of the step's time and
-    /// what the run has left.
+    /// When an attempt that begins now must have its answer, on both clocks: the smallest of the attempt's time and
+    /// what the step and the run have left.
     pub(super) fn attempt_deadline(&self, slot: SlotId) -> (Instant, Timestamp) {
         let step = self.steps.get(&slot);
         let said = step.and_then(|step| match &step.work {
@@ -79,6 +92,8 @@ impl Driver {
         let path = step.map_or("", |step| &*step.place.name);
         let timeout = self.shared.transport.call_timeout(path, said);
         let now = self.shared.clock.now();
+        let left = step.and_then(|step| step.deadline()).map_or(Duration::MAX, |at| at.since(now));
+        let timeout = timeout.min(left);
         let span = if self.ending.is_some() { timeout } else { timeout.min(self.row.deadline.since(now)) };
         (Instant::now() + span, now.after(span))
     }
@@ -143,6 +158,8 @@ impl Driver {
         let undecided = step.undecided(now);
         let pause =
             call.retry().pause_after(step.attempts.saturating_sub(step.forgiven), retry_after, rand::rng().random());
+        // An attempt that could only begin too late is not waited for.
+        let pause = pause.filter(|pause| step.deadline().is_none_or(|at| now.after(*pause) < at));
         let in_doubt = step.in_doubt;
         let retry_at = match pause {
             _ if undecided => None,
@@ -173,6 +190,14 @@ impl Driver {
             failure: Some(store_failure(&failure)),
             retry_at_micros: retry_at.map_or(0, Timestamp::as_micros),
         }));
+    }
+
+    /// The step has waited for its next attempt for longer than all its attempts may take.
+    fn out_of_time(&mut self, slot: SlotId) {
+        let Some(step) = self.steps.get(&slot) else { return };
+        let message = format!("the time for all attempts of the step is up, after {} of them", step.attempts);
+        let known = if step.in_doubt { stored::Outcome::Ambiguous } else { stored::Outcome::NotSent };
+        self.settle(slot, Err(Failure::new(Code::DeadlineExceeded, message)), known, false);
     }
 
     /// What an undo found nothing of may still come: it is made again when that is out of the question.

@@ -106,7 +106,7 @@ impl Driver {
         let now = self.shared.clock.now();
         let (undecided, in_doubt, allowed) = (open.undecided(now), open.doubtful(), open.asked_again());
         let said = self.ending_options(&open).unwrap_or_default();
-        let Open { place, kind, attempts, forgiven, retry_at, undoes, .. } = open;
+        let Open { place, kind, begun_at, attempts, forgiven, retry_at, undoes, .. } = open;
         let options = call.as_ref().map_or(said, |call| call.options);
         let work = match (kind, call) {
             (OpenKind::Sleep { sequence, until }, _) => return self.sleep_until(slot, place, sequence, until),
@@ -144,12 +144,16 @@ impl Driver {
             Some(at) if at > now => Phase::Until(at),
             _ => Phase::Reserving,
         };
-        let again = matches!(phase, Phase::Reserving);
-        if let Phase::Until(at) = phase {
+        let work = Work::Call(work);
+        let mut step = OpenStep { place, work, begun_at, attempts, forgiven, in_doubt, allowed, let_go: false, phase };
+        if matches!(step.phase, Phase::Reserving) && step.deadline().is_some_and(|at| at <= now) {
+            // It ends when it is due: code may not be there yet to be told.
+            step.phase = Phase::Until(now);
+        }
+        let again = matches!(step.phase, Phase::Reserving);
+        if let Phase::Until(at) = step.phase {
             self.timers.insert((at, slot));
         }
-        let work = Work::Call(work);
-        let step = OpenStep { place, work, begun_at: now, attempts, forgiven, in_doubt, allowed, let_go: false, phase };
         self.steps.insert(slot, Box::new(step));
         if again {
             self.attempt(slot);

@@ -98,6 +98,12 @@ impl OpenStep {
         }
     }
 
+    /// When the time for all attempts is up, where one is said.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        let Work::Call(call) = &self.work else { return None };
+        call.retry().total().map(|total| self.begun_at.after(total))
+    }
+
     /// Whether an attempt may have had its effect, and nobody allows another.
     pub(super) fn undecided(&self, now: Timestamp) -> bool {
         let Work::Call(call) = &self.work else { return false };

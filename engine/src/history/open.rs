@@ -13,6 +13,8 @@ use crate::time::Timestamp;
 pub(crate) struct Open {
     pub(crate) place: Place,
     pub(crate) kind: OpenKind,
+    /// When it began, or when an operator had it begin anew.
+    pub(crate) begun_at: Timestamp,
     /// Attempts that were begun.
     pub(crate) attempts: u32,
     /// Those of them that an operator's retry forgave.

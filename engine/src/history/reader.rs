@@ -17,6 +17,8 @@ use crate::undo::{Became, Policy, Undoable};
 
 /// A journal, as far as it was read.
 pub(super) struct Reader {
+    /// When the fact was learned that is being read.
+    at: Timestamp,
     /// One allocation for each branch path.
     names: HashMap<String, Arc<str>>,
     /// Place of a started step, by the sequence number of its start.
@@ -33,6 +35,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(history: History) -> Self {
         Self {
+            at: history.past.latest,
             names: HashMap::new(),
             places: HashMap::new(),
             undoables: HashMap::new(),
@@ -83,9 +86,11 @@ impl Reader {
     }
 
     fn open(&mut self, place: &Place, kind: OpenKind, attempts: u32) -> &mut Open {
+        let begun_at = self.at;
         self.history.open.entry((Arc::clone(&place.branch), place.position)).or_insert_with(|| Open {
             place: place.clone(),
             kind,
+            begun_at,
             attempts,
             forgiven: 0,
             in_doubt: false,
@@ -99,6 +104,7 @@ impl Reader {
 
     /// Takes in the next fact.
     pub(super) fn fact(&mut self, sequence: u64, at: Timestamp, kind: Kind) -> Result<(), JournalError> {
+        self.at = at;
         self.history.past.latest = self.history.past.latest.max(at);
         match kind {
             Kind::Created(_) => return Err(JournalError::NoBeginning),
@@ -179,7 +185,7 @@ impl Reader {
                     open.in_doubt = true;
                     open.cut_off = false;
                     open.allowed = true;
-                    open.forgiven = open.attempts;
+                    (open.forgiven, open.begun_at) = (open.attempts, at);
                 }
             }
             Kind::BackOffSkipped(skipped) => {
@@ -194,7 +200,7 @@ impl Reader {
             Kind::Reset(reset) => {
                 self.history.past.was_reset |= reset.place.is_some_and(|place| !place.name.is_empty());
                 for open in self.history.open.values_mut() {
-                    open.forgiven = open.attempts;
+                    (open.forgiven, open.begun_at) = (open.attempts, at);
                 }
             }
         }
@@ -255,7 +261,8 @@ impl Reader {
             deadline: Timestamp::from_micros(started.attempt_deadline_micros),
         };
         // Attempts that were never sent may stand before the start.
-        let attempts = self.history.open.remove(&(Arc::clone(&place.branch), place.position)).map_or(0, |o| o.attempts);
+        let unsent = self.history.open.remove(&(Arc::clone(&place.branch), place.position));
+        let (attempts, begun_at) = unsent.map_or((0, at), |open| (open.attempts, open.begun_at));
         if (started.undo.is_some() || started.undo_by_response)
             && let OpenKind::Effect { key, request, deadline, .. } = &kind
         {
@@ -281,6 +288,7 @@ impl Reader {
         let undoes = (started.undoes != 0).then_some(started.undoes);
         self.undos.extend(undoes.map(|step| (sequence, step)));
         let open = self.open(&place, kind, attempts + 1);
+        open.begun_at = begun_at;
         open.cut_off = true;
         open.undoes = undoes;
     }

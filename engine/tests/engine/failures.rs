@@ -8,6 +8,8 @@ use engine::{Code, Context, Failure, Limits, Retry, Rpc, State, Workflow};
 
 use crate::common::{Charge, Input, Look, Output, Put, services, until};
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// One call of the level that its input names.
 #[derive(Clone)]
 struct One;
@@ -22,6 +24,7 @@ impl Workflow for One {
         let answer = match input.text.as_str() {
             "look" => ctx.call(Look::of("one", input.number)).await?,
             "put" => ctx.call(Put::of("one", input.number)).timeout(Duration::from_secs(2)).await?,
+            "bounded" => ctx.call(Put::of("one", input.number)).retry(Retry::patient().within(MINUTE)).await?,
             "patient" => ctx.call(Put::of("one", input.number)).retry(Retry::patient()).await?,
             _ => ctx.call(Charge::of("one", input.number)).await?,
         };
@@ -80,6 +83,50 @@ async fn attempts_end_with_the_policy_and_the_last_error_is_the_failure() {
     let failure = world.result_of::<One>(run).await.unwrap_err();
     assert_eq!(failure.code(), Code::Unavailable);
     assert_eq!(world.detail(run).await.steps[0].attempts, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_attempts_together_have_the_time_of_the_step_also_over_a_crash() {
+    for crash in [false, true] {
+        let world = world();
+        world.services().always::<Put>(Some(Reply::BreakFirst(Code::Unavailable)));
+        let begun = tokio::time::Instant::now();
+        let run = world.start::<One>(Input::of("bounded", 1)).await.unwrap();
+        tokio::time::sleep(MINUTE / 2).await;
+        let world = if crash { world.crash(Probe::counting()) } else { world };
+        let failure = world.result_of::<One>(run).await.unwrap_err();
+        assert_eq!(failure.code(), Code::Unavailable);
+        let took = begun.elapsed();
+        assert!(MINUTE / 4 < took && took <= MINUTE, "{took:?}");
+        // 0, 1, 3, 7, 15 and 31 seconds after the first, more or less, and perhaps just in time another.
+        let attempts = world.detail(run).await.steps[0].attempts;
+        assert!((6..=7).contains(&attempts), "{attempts} attempts");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_is_waited_for_no_longer_than_the_step_has_time() {
+    let world = world();
+    world.services().always::<Put>(Some(Reply::Hang));
+    let begun = tokio::time::Instant::now();
+    let failure = world.run::<One>(Input::of("bounded", 1)).await.unwrap_err();
+    assert_eq!(failure.code(), Code::DeadlineExceeded);
+    assert!(begun.elapsed() <= MINUTE + Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_comes_back_too_late_for_the_step_is_not_asked() {
+    let world = world();
+    world.services().script::<Put>([Reply::NotSent]);
+    let run = world.start::<One>(Input::of("bounded", 1)).await.unwrap();
+    until(&world, run, &[State::BackingOff]).await;
+    world.services().take_down("gone");
+    tokio::time::sleep(2 * MINUTE).await;
+    world.services().bring_back();
+    let failure = world.result_of::<One>(run).await.unwrap_err();
+    assert_eq!(failure.code(), Code::DeadlineExceeded);
+    assert_eq!(failure.message(), "the time for all attempts of the step is up, after 1 of them");
+    assert_eq!(world.services().arrivals().len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
