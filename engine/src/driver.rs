@@ -3,7 +3,7 @@
 //! The loop has one order: code runs until it waits, what it asked for is prepared, one append carries everything
 //! that was learned and everything that is about to start, and only then the starts are sent.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -95,7 +95,7 @@ pub(crate) struct Driver {
     /// Boxed, because a map makes room for eleven at a time and most runs have one.
     steps: BTreeMap<SlotId, Box<OpenStep>>,
     /// Steps that the journal has open and code comes to later than it did before a retry.
-    held: HashMap<(Arc<str>, u32), Open>,
+    held: BTreeMap<(Arc<str>, u32), Open>,
     flights: FuturesUnordered<Flight>,
     timers: BTreeSet<(Timestamp, SlotId)>,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -134,7 +134,7 @@ impl Driver {
             scope: Arc::new(scope),
             code: None,
             steps: BTreeMap::new(),
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             flights: FuturesUnordered::new(),
             timers: BTreeSet::new(),
             timer: None,

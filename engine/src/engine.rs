@@ -9,10 +9,12 @@ use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
+use crate::chance::Chance;
 use crate::claim::Claim;
 use crate::driver::{self, Beginning, Driver, Exit, Handle};
 use crate::failure::Failure;
 use crate::hub::Hub;
+use crate::identity;
 use crate::journal::{Buffer, JournalError};
 use crate::limits::Limits;
 use crate::retention::Retention;
@@ -49,6 +51,7 @@ pub struct Parts {
     pub transport: Arc<dyn Transport>,
     pub workflows: Registry,
     pub clock: Clock,
+    pub chance: Chance,
     pub limits: Limits,
     pub retention: Retention,
 }
@@ -66,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) claim: Arc<dyn Claim>,
     pub(crate) workflows: Registry,
     pub(crate) clock: Clock,
+    pub(crate) chance: Chance,
     pub(crate) limits: Arc<Limits>,
     retention: Retention,
     pub(crate) hub: Hub,
@@ -160,7 +164,7 @@ impl Engine {
     /// An engine over these parts. It drives what it is asked to start; what waits in the store is driven once
     /// [`Engine::claim_runs`] is polled.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, transport, workflows, clock, limits, retention } = parts;
+        let Parts { store, transport, workflows, clock, chance, limits, retention } = parts;
         let claim = store.ownership();
         let shared = Shared {
             store,
@@ -168,6 +172,7 @@ impl Engine {
             claim,
             workflows,
             clock,
+            chance,
             limits: Arc::new(limits),
             retention,
             hub: Hub::default(),
@@ -204,7 +209,7 @@ impl Engine {
         })?;
         let now = shared.clock.now();
         let deadline = now.after(start.deadline.unwrap_or(workflow.deadline));
-        let mut run = new_run(workflow, run_id(now), now, deadline, None);
+        let mut run = new_run(workflow, identity::run(&shared.chance, now), now, deadline, None);
         run.change = start.asked.map(|asked| asked.to("StartRun", ""));
         let id = run.id;
         let created = match shared.admit(id) {
@@ -256,6 +261,13 @@ impl Engine {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Handle>>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every run in memory, in the order of their ids.
+    fn handles(&self) -> Vec<Arc<Handle>> {
+        let mut handles: Vec<_> = self.lock().iter().map(|(run, handle)| (*run, Arc::clone(handle))).collect();
+        handles.sort_unstable_by_key(|(run, _)| *run);
+        handles.into_iter().map(|(_, handle)| handle).collect()
     }
 
     fn handle(&self, run: Uuid) -> Option<Arc<Handle>> {
@@ -339,12 +351,6 @@ impl Drop for InMemory {
         self.shared.left.notify_waiters();
         self.shared.due.notify_one();
     }
-}
-
-fn run_id(now: Timestamp) -> Uuid {
-    let (seconds, nanos) = now.parts();
-    let time = uuid::Timestamp::from_unix(uuid::NoContext, u64::try_from(seconds).unwrap_or(0), nanos.unsigned_abs());
-    Uuid::new_v7(time)
 }
 
 pub(crate) fn new_run(

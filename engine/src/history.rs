@@ -1,6 +1,6 @@
 //! What a journal says: the steps that code must reach again, in order, and what is still open.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,7 +31,7 @@ pub(crate) struct History {
     /// Steps by place, for the scope.
     pub(crate) past: Past,
     /// Steps that have not settled, by place.
-    pub(crate) open: HashMap<(Arc<str>, u32), Open>,
+    pub(crate) open: BTreeMap<(Arc<str>, u32), Open>,
     /// Messages whose receipt a retry made the journal forget: they may be received again.
     pub(crate) returned: Vec<Message>,
     /// Started steps that have an undo, in the order of their starts.
@@ -81,7 +81,7 @@ impl History {
             created,
             replay: Vec::new(),
             past: Past::default(),
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             returned: Vec::new(),
             undoables: Vec::new(),
             ending: None,

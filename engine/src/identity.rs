@@ -3,7 +3,13 @@
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
 
+use crate::chance::Chance;
 use crate::time::Timestamp;
+
+/// The id of a new run: a version 7 UUID, so that ids sort by the time of their start.
+pub(crate) fn run(chance: &Chance, at: Timestamp) -> Uuid {
+    v7(&chance.bytes(), at)
+}
 
 /// SHA-256 of an encoded request.
 pub(crate) fn hash(bytes: &[u8]) -> [u8; 32] {
@@ -80,8 +86,12 @@ fn shaped_as_v7(hasher: Sha256, at: Timestamp) -> Uuid {
     let digest: [u8; 32] = hasher.finalize().into();
     let mut random = [0; 10];
     random.copy_from_slice(&digest[..10]);
+    v7(&random, at)
+}
+
+fn v7(random: &[u8; 10], at: Timestamp) -> Uuid {
     let millis = u64::try_from(at.as_micros() / 1_000).unwrap_or(0);
-    Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    Builder::from_unix_timestamp_millis(millis, random).into_uuid()
 }
 
 fn shaped_as_v4(hasher: Sha256) -> Uuid {

@@ -4,6 +4,7 @@
 //! [`transport::Transport`]. The rules it keeps are numbered in the project's semantics document (F1, E1, …) and
 //! cited where they are kept.
 
+pub mod chance;
 pub mod claim;
 pub mod context;
 pub mod decision;
@@ -34,6 +35,7 @@ pub mod upgrade;
 pub mod view;
 pub mod workflow;
 
+pub use chance::Chance;
 pub use context::Context;
 pub use engine::Engine;
 pub use failure::{Code, Failure};

@@ -58,8 +58,24 @@ pub const MOVES: &[(State, &[State])] = &[
     (Running, &[Waiting, BackingOff, Paused, Blocked, NeedsDecision, Ending, Succeeded, Failed, Cancelled, Terminated]),
     (Waiting, &[Running, BackingOff, Paused, Blocked, NeedsDecision, Ending, Succeeded, Failed, Cancelled, Terminated]),
     (BackingOff, &[Running, Waiting, Paused, Blocked, NeedsDecision, Ending, Succeeded, Failed, Cancelled, Terminated]),
-    (Paused, &[Pending, Running, Waiting, BackingOff, Ending, Cancelled, Terminated]),
-    (Blocked, &[Pending, Running, NeedsDecision, Ending, Failed, Cancelled, Terminated]),
+    // A pause ends when the run is cancelled, or its deadline passes.
+    (
+        Paused,
+        &[
+            Pending,
+            Running,
+            Waiting,
+            BackingOff,
+            Blocked,
+            NeedsDecision,
+            Ending,
+            Succeeded,
+            Failed,
+            Cancelled,
+            Terminated,
+        ],
+    ),
+    (Blocked, &[Pending, Running, NeedsDecision, Ending, Succeeded, Failed, Cancelled, Terminated]),
     (
         NeedsDecision,
         &[Pending, Running, Waiting, BackingOff, Blocked, Ending, Succeeded, Failed, Cancelled, Terminated],

@@ -7,6 +7,7 @@ mod crash;
 mod cut;
 mod journal;
 mod probe;
+mod probed_store;
 mod replay;
 mod services;
 mod world;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clients::transport::Services;
+use engine::Chance;
 use engine::engine::{Drained, Engine, Parts};
 use engine::store::{Schedule, Store};
 use engine::time::Clock;
@@ -103,6 +104,7 @@ impl Running {
             transport,
             workflows,
             clock: clock.clone(),
+            chance: Chance::system(),
             limits: (&configuration.limits).into(),
             retention: (&configuration.retention).into(),
         });

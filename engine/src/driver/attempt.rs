@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::RngExt;
 use tokio::time::Instant;
 
 use super::Driver;
@@ -156,8 +155,8 @@ impl Driver {
             }
         };
         let undecided = step.undecided(now);
-        let pause =
-            call.retry().pause_after(step.attempts.saturating_sub(step.forgiven), retry_after, rand::rng().random());
+        let counted = step.attempts.saturating_sub(step.forgiven);
+        let pause = call.retry().pause_after(counted, retry_after, self.shared.chance.share());
         // An attempt that could only begin too late is not waited for.
         let pause = pause.filter(|pause| step.deadline().is_none_or(|at| now.after(*pause) < at));
         let in_doubt = step.in_doubt;

@@ -282,6 +282,11 @@ impl Driver {
             }
         }
         self.drop_let_go();
+        if self.parked.is_some() {
+            // It stopped while the append was under way: what was not started then is not started now.
+            self.drop_unsent();
+            self.drop_unborn();
+        }
         if dropped > 0 {
             self.buffer.renumber(last_learned, dropped);
         }

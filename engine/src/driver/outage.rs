@@ -57,7 +57,7 @@ impl Driver {
         let since = self.steps.values().filter_map(|step| down(step)).map(|down| down.since).max()?;
         let now = self.shared.clock.now();
         let pause = (now.since(since) / 2).clamp(SOONEST, LATEST);
-        Some(now.after(pause.mul_f64(rand::random_range(0.5..1.5))))
+        Some(now.after(pause.mul_f64(0.5 + self.shared.chance.share())))
     }
 
     /// The run leaves memory; that it waits for a service is still counted.

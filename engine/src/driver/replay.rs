@@ -1,6 +1,6 @@
 //! How a run begins: new, or from its journal, fact by fact in their order (semantics.md F2, F3).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -157,7 +157,7 @@ impl Driver {
     }
 
     /// Goes on with what is open, and begins what code asked for beyond the journal.
-    fn resume(&mut self, mut open: HashMap<(Arc<str>, u32), Open>) {
+    fn resume(&mut self, mut open: BTreeMap<(Arc<str>, u32), Open>) {
         for intent in self.scope.take_intents() {
             match intent {
                 Intent::Call(call) => match open.remove(&key(&call)) {
@@ -191,7 +191,7 @@ impl Driver {
     }
 
     /// Steps that the journal has open and code did not reach: they settle all the same.
-    fn reopen_unreached(&mut self, open: HashMap<(Arc<str>, u32), Open>) {
+    fn reopen_unreached(&mut self, open: BTreeMap<(Arc<str>, u32), Open>) {
         for step in open.into_values() {
             // Code has no slot for them.
             let slot = self.own_slot();

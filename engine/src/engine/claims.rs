@@ -41,6 +41,7 @@ impl Engine {
                 }
             };
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return Ok(()),
                 () = self.shared.due.notified() => {}
                 () = tokio::time::sleep(pause) => {}
@@ -92,7 +93,7 @@ impl Engine {
 
     /// Every claim is lost: nothing in memory may write any more.
     fn drop_all(&self) {
-        let handles: Vec<_> = self.shared.lock().values().map(Arc::clone).collect();
+        let handles = self.shared.handles();
         tracing::error!(runs = handles.len(), "claims lost, runs dropped from memory");
         for handle in handles {
             handle.wish(driver::LOST);

@@ -52,7 +52,7 @@ impl Engine {
     }
 
     fn wish_all(&self, wish: u8) -> usize {
-        let handles: Vec<_> = self.shared.lock().values().map(std::sync::Arc::clone).collect();
+        let handles = self.shared.handles();
         handles.iter().for_each(|handle| handle.wish(wish));
         handles.len()
     }

@@ -114,13 +114,8 @@ impl Reader {
                 let deadline = Timestamp::from_micros(attempt.attempt_deadline_micros);
                 if let Some(undoable) = self.undoable(attempt.step) {
                     (undoable.attempts, undoable.deadline) = (attempt.attempt, deadline);
-                    if undoable.became == Became::Doubtful {
-                        // It is settled after all, before it is undone.
-                        undoable.became = Became::Open;
-                        let undoable = undoable.clone();
-                        self.open_again(&undoable);
-                    }
                 }
+                self.settle_after_all(attempt.step);
                 let open = self.open(&place, OpenKind::Call, 0);
                 // Whatever comes of this attempt, nobody knows what came of the one before.
                 open.in_doubt |= open.cut_off;
@@ -181,6 +176,7 @@ impl Reader {
                 let place = self.spoken_of(sequence, decided.step, None)?;
                 self.decided = (!decided.ask_again).then_some(decided.step);
                 if decided.ask_again {
+                    self.settle_after_all(decided.step);
                     let open = self.open(&place, OpenKind::Call, 0);
                     open.in_doubt = true;
                     open.cut_off = false;
@@ -226,6 +222,15 @@ impl Reader {
                 let undoable = undoable.clone();
                 self.open_again(&undoable);
             }
+        }
+    }
+
+    /// A step that ended in doubt is asked again, before it is undone.
+    fn settle_after_all(&mut self, step: u64) {
+        if let Some(undoable) = self.undoable(step).filter(|undoable| undoable.became == Became::Doubtful) {
+            undoable.became = Became::Open;
+            let undoable = undoable.clone();
+            self.open_again(&undoable);
         }
     }
 

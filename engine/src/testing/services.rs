@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Probe;
+use crate::decision::MARGIN;
 use crate::failure::{Code, Failure};
 use crate::rpc::{Level, Rpc};
 use crate::transport::{Attempt, Outage, Outcome, Reservation, Reserved, Reserving, Transport, Unsent};
@@ -25,6 +26,9 @@ pub enum Reply {
     Refuse(Code),
     /// The service acts, and its answer is lost.
     ActAndBreak(Code),
+    /// The connection breaks, and the service acts this much later all the same; within the time that an attempt may
+    /// be under way.
+    ActLater(Code, Duration),
     /// The connection breaks before the service acts; the caller cannot know.
     BreakFirst(Code),
     /// The service acts and answers after this long.
@@ -66,7 +70,7 @@ struct Inner {
     scripts: HashMap<&'static str, VecDeque<Reply>>,
     always: HashMap<&'static str, Reply>,
     levels: HashMap<&'static str, Level>,
-    answers: HashMap<Uuid, Result<Bytes, Failure>>,
+    answers: HashMap<Uuid, Bytes>,
     arrivals: Vec<Arrival>,
     effects: Vec<Arrival>,
     outage: watch::Sender<Option<Outage>>,
@@ -88,10 +92,19 @@ impl Services {
         self,
         answer: impl Fn(R::Request) -> Result<R::Response, Failure> + Send + Sync + 'static,
     ) -> Self {
+        self.on_arrival::<R>(move |_, request| answer(request))
+    }
+
+    /// The same for a service that looks at how the request came, such as under which key.
+    #[must_use]
+    pub fn on_arrival<R: Rpc<Request: Default>>(
+        self,
+        answer: impl Fn(&Arrival, R::Request) -> Result<R::Response, Failure> + Send + Sync + 'static,
+    ) -> Self {
         let handler = move |arrival: &Arrival| {
             let request = R::Request::decode(arrival.request.clone())
                 .map_err(|error| Failure::new(Code::InvalidArgument, error.to_string()))?;
-            answer(request).map(|response| response.encode_to_vec().into())
+            answer(arrival, request).map(|response| response.encode_to_vec().into())
         };
         let mut inner = self.lock();
         inner.handlers.insert(R::METHOD.path, Arc::new(handler));
@@ -133,6 +146,13 @@ impl Services {
             Some(reply) => inner.always.insert(R::METHOD.path, reply),
             None => inner.always.remove(R::METHOD.path),
         };
+    }
+
+    /// Every method answers plainly from now on, whatever was said before.
+    pub fn calm(&self) {
+        let mut inner = self.lock();
+        inner.scripts.clear();
+        inner.always.clear();
     }
 
     /// What is known of how often calls of a method may be repeated, from now on; none for what its contract says.
@@ -228,7 +248,7 @@ impl Services {
             if let Some(key) = arrival.key
                 && let Some(known) = inner.answers.get(&key)
             {
-                return known.clone();
+                return Ok(known.clone());
             }
             inner.handlers.get(arrival.method).map(Arc::clone)
         };
@@ -236,12 +256,11 @@ impl Services {
             return Err(Failure::new(Code::Unimplemented, format!("{} has no handler", arrival.method)));
         };
         let answer = handler(&arrival);
-        let mut inner = self.lock();
-        if let Some(key) = arrival.key {
-            inner.answers.insert(key, answer.clone());
-            if answer.is_ok() {
-                inner.effects.push(arrival);
-            }
+        // Of what it refused, a service did nothing and remembers nothing.
+        if let (Some(key), Ok(response)) = (arrival.key, &answer) {
+            let mut inner = self.lock();
+            inner.answers.insert(key, response.clone());
+            inner.effects.push(arrival);
         }
         answer
     }
@@ -334,7 +353,7 @@ impl Reservation for Right {
             let broken = connection.notified();
             let outcome = tokio::select! {
                 biased;
-                outcome = answer(&services, arrival) => outcome,
+                outcome = answer(&services, arrival, attempt.deadline) => outcome,
                 () = broken => ambiguous(Code::Unavailable),
                 () = tokio::time::sleep_until(attempt.deadline) => ambiguous(Code::DeadlineExceeded),
             };
@@ -345,7 +364,7 @@ impl Reservation for Right {
     }
 }
 
-async fn answer(services: &Services, arrival: Arrival) -> Outcome {
+async fn answer(services: &Services, arrival: Arrival, deadline: Instant) -> Outcome {
     match services.next_reply(arrival.method) {
         None => plain(services.act(arrival)),
         Some(Reply::Slow(span)) => {
@@ -359,6 +378,14 @@ async fn answer(services: &Services, arrival: Arrival) -> Outcome {
         Some(Reply::Refuse(code)) => Outcome::Refused(Failure::new(code, "scripted: refused")),
         Some(Reply::ActAndBreak(code)) => {
             let _lost = services.act(arrival);
+            ambiguous(code)
+        }
+        Some(Reply::ActLater(code, span)) => {
+            let (services, at) = (services.clone(), (Instant::now() + span).min(deadline + MARGIN));
+            tokio::spawn(async move {
+                tokio::time::sleep_until(at).await;
+                drop(services.act(arrival));
+            });
             ambiguous(code)
         }
         Some(Reply::AnswerAndBreak) => {

@@ -9,18 +9,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use super::cut::Cut;
+use super::probed_store::ProbedStore;
 use super::{Journal, Probe, Services};
+use crate::chance::Chance;
 use crate::engine::{Ended, Engine, EngineError, Parts, Start, journal_of};
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::retention::Retention;
 use crate::state::State;
 use crate::store::sqlite::Sqlite;
-use crate::store::{
-    Answer, Append, Appended, Asked, AuditEntry, Change, ClaimRuns, Claimed, Command, Created, JournalEntry, ListAudit,
-    ListRuns, Message as Received, NewRun, Purge, Purged, RequestKey, RunRow, Schedule, ScheduleRow, Store, StoreError,
-    Tick, Ticked, Unclaimable,
-};
+use crate::store::{Asked, RequestKey, RunRow};
 use crate::time::{Clock, Timestamp};
 use crate::view::Detail;
 use crate::workflow::{NameTaken, Registry, Workflow};
@@ -31,14 +29,20 @@ type Register = dyn Fn(&mut Registry) -> Result<(), NameTaken> + Send + Sync;
 pub struct World {
     engine: Engine,
     store: Arc<Sqlite>,
+    outside: Outside,
+    probe: Probe,
+    /// Ends the loops of the replica when it goes.
+    stop: DropGuard,
+}
+
+/// What one replica leaves to the next, beside the store.
+struct Outside {
     services: Services,
     register: Arc<Register>,
     limits: Limits,
     retention: Retention,
     clock: Clock,
-    probe: Probe,
-    /// Ends the loops of the replica when it goes.
-    stop: DropGuard,
+    chance: Chance,
 }
 
 /// The longest that a test waits for a run, in virtual time.
@@ -66,37 +70,33 @@ impl World {
     ) -> Self {
         // 2026-01-01, so that times in tests look like times.
         let clock = Clock::following_tokio(Timestamp::from_micros(1_767_225_600_000_000));
+        // What a test saw comes again when it runs again.
+        let chance = Chance::seeded(0);
         let store = Sqlite::in_memory(clock.clone());
         let store = Arc::new(store.unwrap_or_else(|error| fail(&format!("no store in memory: {error}"))));
-        Self::build(services, Arc::new(register), limits, Retention::default(), clock, store, probe)
+        let (register, retention) = (Arc::new(register), Retention::default());
+        Self::build(Outside { services, register, limits, retention, clock, chance }, store, probe)
     }
 
-    fn build(
-        services: Services,
-        register: Arc<Register>,
-        limits: Limits,
-        retention: Retention,
-        clock: Clock,
-        store: Arc<Sqlite>,
-        probe: Probe,
-    ) -> Self {
+    fn build(outside: Outside, store: Arc<Sqlite>, probe: Probe) -> Self {
         let mut workflows = Registry::new();
-        register(&mut workflows).unwrap_or_else(|error| fail(&error.to_string()));
+        (outside.register)(&mut workflows).unwrap_or_else(|error| fail(&error.to_string()));
         let probed = ProbedStore { store: Arc::clone(&store), probe: probe.clone() };
         let engine = Engine::new(Parts {
             store: Arc::new(probed),
-            transport: services.seen_by(probe.clone()),
+            transport: outside.services.seen_by(probe.clone()),
             workflows,
-            clock: clock.clone(),
-            limits: own(&limits, &probe),
-            retention: retention.clone(),
+            clock: outside.clock.clone(),
+            chance: outside.chance.clone(),
+            limits: own(&outside.limits, &probe),
+            retention: outside.retention.clone(),
         });
         probe.forget_by(engine.gives_back());
         let stop = CancellationToken::new();
         let claims = engine.clone();
         let stopped = stop.clone();
         tokio::spawn(async move { claims.claim_runs(stopped).await });
-        Self { engine, store, services, register, limits, retention, clock, probe, stop: stop.drop_guard() }
+        Self { engine, store, outside, probe, stop: stop.drop_guard() }
     }
 
     /// The replica is killed, and another one finds its store. Services live on.
@@ -104,8 +104,7 @@ impl World {
     pub fn crash(self, probe: Probe) -> Self {
         drop(self.stop);
         let store = self.store.reopen_as_new_owner().unwrap_or_else(|error| fail(&error.to_string()));
-        let store = Arc::new(store);
-        Self::build(self.services, self.register, self.limits, self.retention, self.clock, store, probe)
+        Self::build(self.outside, Arc::new(store), probe)
     }
 
     /// Starts a run and kills the replica right after this step of it has settled: what comes later in the journal was
@@ -134,14 +133,14 @@ impl World {
     /// The same with other limits.
     #[must_use]
     pub fn crash_and_limit(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.outside.limits = limits;
         self.crash(Probe::counting())
     }
 
     /// The same under another policy of what is kept, which the replica keeps from then on.
     #[must_use]
     pub fn crash_and_keep(mut self, retention: Retention) -> Self {
-        self.retention = retention;
+        self.outside.retention = retention;
         let world = self.crash(Probe::counting());
         let (purges, stopped) = (world.engine.clone(), world.stop.token().clone());
         tokio::spawn(async move { purges.purge_runs(stopped).await });
@@ -154,7 +153,7 @@ impl World {
         mut self,
         register: impl Fn(&mut Registry) -> Result<(), NameTaken> + Send + Sync + 'static,
     ) -> Self {
-        self.register = Arc::new(register);
+        self.outside.register = Arc::new(register);
         self.crash(Probe::counting())
     }
 
@@ -290,7 +289,7 @@ impl World {
     }
 
     pub fn services(&self) -> &Services {
-        &self.services
+        &self.outside.services
     }
 
     pub fn probe(&self) -> &Probe {
@@ -298,7 +297,7 @@ impl World {
     }
 
     pub fn clock(&self) -> &Clock {
-        &self.clock
+        &self.outside.clock
     }
 }
 
@@ -312,120 +311,4 @@ fn own(limits: &Limits, probe: &Probe) -> Limits {
 #[expect(clippy::panic, reason = "a test cannot go on in a world that does not stand")]
 fn fail(message: &str) -> ! {
     panic!("{message}")
-}
-
-/// The store as one replica reaches it: writes pass a probe before and after.
-struct ProbedStore {
-    store: Arc<Sqlite>,
-    probe: Probe,
-}
-
-impl ProbedStore {
-    fn write<T: Send + 'static>(
-        &self,
-        before: &'static str,
-        after: &'static str,
-        write: impl FnOnce(&Sqlite) -> Answer<T> + Send + 'static,
-        last: bool,
-    ) -> Answer<T> {
-        let (store, probe) = (Arc::clone(&self.store), self.probe.clone());
-        Box::pin(async move {
-            probe.pass(before).await;
-            let answer = write(&store).await;
-            if last {
-                probe.kill();
-            }
-            probe.pass(after).await;
-            answer
-        })
-    }
-}
-
-impl Store for ProbedStore {
-    fn create(&self, mut run: NewRun) -> Answer<Created> {
-        let last = self.probe.cuts(|cut| cut.creation(&mut run));
-        self.write("before create", "created", move |store| store.create(run), last)
-    }
-
-    fn append(&self, mut append: Append) -> Answer<Appended> {
-        let last = self.probe.cuts(|cut| cut.append(&mut append));
-        self.write("before append", "appended", move |store| store.append(append), last)
-    }
-
-    fn claim(&self, claim: ClaimRuns) -> Answer<Claimed> {
-        // Claims come by the clock as well; points are numbered by what the run does.
-        if self.probe.is_dead() { Box::pin(std::future::pending()) } else { self.store.claim(claim) }
-    }
-
-    fn command(&self, command: Command) -> Answer<RunRow> {
-        self.write("before command", "commanded", |store| store.command(command), false)
-    }
-
-    fn declare_schedules(&self, schedules: Vec<Schedule>) -> Answer<Vec<ScheduleRow>> {
-        self.store.declare_schedules(schedules)
-    }
-
-    fn tick(&self, tick: Tick) -> Answer<Ticked> {
-        self.write("before tick", "ticked", |store| store.tick(tick), false)
-    }
-
-    fn inbox(&self, run: Uuid, after: u64) -> Answer<Vec<Received>> {
-        self.store.inbox(run, after)
-    }
-
-    fn run(&self, id: Uuid) -> Answer<Option<RunRow>> {
-        self.store.run(id)
-    }
-
-    fn journal(&self, id: Uuid, after_sequence: u64, limit: u32) -> Answer<Vec<JournalEntry>> {
-        self.store.journal(id, after_sequence, limit)
-    }
-
-    fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>> {
-        self.store.list(filter)
-    }
-
-    fn workflows(&self) -> Answer<Vec<String>> {
-        self.store.workflows()
-    }
-
-    fn unclaimable(&self, workflows: Vec<(String, u32)>) -> Answer<Vec<Unclaimable>> {
-        self.store.unclaimable(workflows)
-    }
-
-    fn purge(&self, purge: Purge) -> Answer<Purged> {
-        self.write("before purge", "purged", |store| store.purge(purge), false)
-    }
-
-    fn purge_audit(&self, before: Timestamp) -> Answer<u32> {
-        self.store.purge_audit(before)
-    }
-
-    fn answered(&self, change: Change) -> Answer<Option<Uuid>> {
-        self.store.answered(change)
-    }
-
-    fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>> {
-        self.store.audit(filter)
-    }
-
-    fn schedules(&self) -> Answer<Vec<ScheduleRow>> {
-        self.store.schedules()
-    }
-
-    fn ownership(&self) -> Arc<dyn crate::claim::Claim> {
-        self.store.ownership()
-    }
-
-    fn losses(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.store.losses()
-    }
-
-    fn close(&self) -> Answer<()> {
-        let answer: Answer<()> = self.store.close();
-        Box::pin(async move {
-            let closed: Result<(), StoreError> = answer.await;
-            closed
-        })
-    }
 }

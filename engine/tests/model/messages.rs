@@ -1,10 +1,12 @@
-//! One method of every level, and the workflow's input and output.
+//! One method of every level, two that take effects back, and the workflow's input and output.
 
 use std::time::Duration;
 
-use engine::testing::Services;
+use engine::testing::{Arrival, Services};
 use engine::{Level, Method, Rpc};
 use prost::{Message, Name};
+
+use crate::ledger::Ledger;
 
 macro_rules! messages {
     ($($name:ident),+) => {$(
@@ -27,7 +29,7 @@ macro_rules! messages {
     )+};
 }
 
-messages!(Look, Put, Pay, Charge, Answer, Input, Output);
+messages!(Look, Put, Pay, Charge, Cancel, Refund, Answer, Input, Output);
 
 /// How long the keyed method remembers.
 pub(crate) const HORIZON: Duration = Duration::from_secs(60);
@@ -56,17 +58,38 @@ rpc!(Look, "/model.Service/Look", Level::NoSideEffects);
 rpc!(Put, "/model.Service/Put", Level::Idempotent);
 rpc!(Pay, "/model.Service/Pay", Level::Keyed { horizon: HORIZON });
 rpc!(Charge, "/model.Service/Charge", Level::Unknown);
+// What takes effects back, under the key in its text.
+rpc!(Cancel, "/model.Service/Cancel", Level::Idempotent);
+rpc!(Refund, "/model.Service/Refund", Level::Unknown);
 
 /// What every method answers to a request with this text.
 pub(crate) fn answer_to(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-pub(crate) fn services() -> Services {
-    let answer = |text: String| Answer { number: answer_to(&text), text };
+pub(crate) fn answer(text: String) -> Answer {
+    Answer { number: answer_to(&text), text }
+}
+
+/// Services that keep this ledger of what they did.
+pub(crate) fn services(ledger: &Ledger) -> Services {
+    let book = || {
+        let ledger = ledger.clone();
+        move |arrival: &Arrival, text: String| {
+            ledger.act(arrival);
+            Ok(answer(text))
+        }
+    };
+    let take_back = || {
+        let ledger = ledger.clone();
+        move |arrival: &Arrival, text: String| ledger.take_back(arrival, &text).map(|()| answer(text))
+    };
+    let (put, pay, charge, cancel, refund) = (book(), book(), book(), take_back(), take_back());
     Services::new()
-        .on::<Look>(move |look| Ok(answer(look.text)))
-        .on::<Put>(move |put| Ok(answer(put.text)))
-        .on::<Pay>(move |pay| Ok(answer(pay.text)))
-        .on::<Charge>(move |charge| Ok(answer(charge.text)))
+        .on::<Look>(|look| Ok(answer(look.text)))
+        .on_arrival::<Put>(move |arrival, request| put(arrival, request.text))
+        .on_arrival::<Pay>(move |arrival, request| pay(arrival, request.text))
+        .on_arrival::<Charge>(move |arrival, request| charge(arrival, request.text))
+        .on_arrival::<Cancel>(move |arrival, request| cancel(arrival, request.text))
+        .on_arrival::<Refund>(move |arrival, request| refund(arrival, request.text))
 }

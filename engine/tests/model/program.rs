@@ -44,7 +44,7 @@ pub(crate) enum Kind {
     Charge,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tries {
     Standard,
     Quick,
@@ -60,6 +60,17 @@ pub(crate) struct Leaf {
     pub(crate) timeout: Option<Duration>,
     pub(crate) once: Option<u64>,
     pub(crate) durable: bool,
+    pub(crate) undo: Option<Undo>,
+}
+
+/// What takes a call back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Undo {
+    /// Whether it is made from the response.
+    pub(crate) by_response: bool,
+    /// Whether it may be repeated.
+    pub(crate) idempotent: bool,
+    pub(crate) tries: Tries,
 }
 
 #[derive(Clone, Debug)]
@@ -126,12 +137,19 @@ fn span(random: &mut Random) -> Duration {
 fn leaf(random: &mut Random) -> Leaf {
     let kind = random.pick(&[Kind::Look, Kind::Look, Kind::Put, Kind::Put, Kind::Pay, Kind::Charge]);
     let once = (kind == Kind::Put && random.percent(20)).then(|| random.below(3));
+    // What several runs share is not for one of them to take back.
+    let undo = (kind != Kind::Look && once.is_none() && random.percent(40)).then(|| Undo {
+        by_response: random.percent(40),
+        idempotent: random.percent(75),
+        tries: random.pick(&[Tries::Quick, Tries::Quick, Tries::Slow, Tries::Never]),
+    });
     Leaf {
         kind,
         tries: random.pick(&[Tries::Standard, Tries::Quick, Tries::Quick, Tries::Slow, Tries::Never]),
         timeout: random.percent(30).then(|| Duration::from_millis(random.pick(&[500, 2_000]))),
         once,
         durable: random.percent(15),
+        undo,
     }
 }
 
@@ -165,7 +183,7 @@ fn node(random: &mut Random, depth: u32) -> Node {
 
 fn sequence(random: &mut Random, depth: u32, longest: u64) -> Arc<[Node]> {
     let mut nodes: Vec<Node> = (0..=random.below(longest)).map(|_| node(random, depth)).collect();
-    if random.percent(5) {
+    if random.percent(8) {
         nodes.push(Node::Fail);
     }
     nodes.into()

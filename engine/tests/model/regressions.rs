@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use engine::decision::{Decision, Verdict};
 use engine::engine::Start;
+use engine::journal_v1::fact::Kind;
 use engine::store::{Asked, Change, Command, Order, Store as _};
 use engine::testing::{Probe, Reply, World};
 use engine::{Code, Context, Failure, Limits, Registry, Retry, State, Workflow};
@@ -10,7 +12,8 @@ use futures_util::future::{Either, select};
 use prost::Message;
 use uuid::Uuid;
 
-use crate::check::numbers_are_right;
+use crate::check::journals;
+use crate::ledger::Ledger;
 use crate::messages::{Answer, Charge, HORIZON, Input, Output, Pay, Put, services};
 
 fn input(text: &str) -> Input {
@@ -72,7 +75,8 @@ workflow!(Items, |ctx, input| {
 #[tokio::test(start_paused = true)]
 async fn a_retry_makes_the_failed_item_again_and_leaves_the_work_of_the_others_alone() {
     for crash in [false, true] {
-        let world = World::new(services(), |registry: &mut Registry| registry.register::<Items>(|| Items));
+        let world =
+            World::new(services(&Ledger::default()), |registry: &mut Registry| registry.register::<Items>(|| Items));
         world.services().script::<Charge>([Reply::Refuse(Code::FailedPrecondition)]);
         let run = world.start::<Items>(input("abcdef")).await.unwrap();
         assert_eq!(rested(&world, run).await, State::Failed);
@@ -93,7 +97,8 @@ workflow!(Together, |ctx, _input| {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_leaves_a_step_alone_that_went_on_beside_the_failed_one() {
-    let world = World::new(services(), |registry: &mut Registry| registry.register::<Together>(|| Together));
+    let world =
+        World::new(services(&Ledger::default()), |registry: &mut Registry| registry.register::<Together>(|| Together));
     world.services().script::<Charge>([Reply::Refuse(Code::FailedPrecondition)]);
     let run = world.start::<Together>(input("")).await.unwrap();
     assert_eq!(rested(&world, run).await, State::Failed);
@@ -109,7 +114,9 @@ workflow!(ChargeOnce, |ctx, _input| {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_sends_what_was_surely_never_sent_without_a_decision() {
-    let world = World::new(services(), |registry: &mut Registry| registry.register::<ChargeOnce>(|| ChargeOnce));
+    let world = World::new(services(&Ledger::default()), |registry: &mut Registry| {
+        registry.register::<ChargeOnce>(|| ChargeOnce)
+    });
     world.services().script::<Charge>([Reply::NotSent]);
     let run = world.start::<ChargeOnce>(input("")).await.unwrap();
     assert_eq!(rested(&world, run).await, State::Failed);
@@ -127,7 +134,9 @@ workflow!(PutThrice, |ctx, _input| {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_has_all_attempts_before_it() {
-    let world = World::new(services(), |registry: &mut Registry| registry.register::<PutThrice>(|| PutThrice));
+    let world = World::new(services(&Ledger::default()), |registry: &mut Registry| {
+        registry.register::<PutThrice>(|| PutThrice)
+    });
     world.services().script::<Put>(vec![Reply::BreakFirst(Code::Unavailable); 5]);
     let run = world.start::<PutThrice>(input("")).await.unwrap();
     assert_eq!(rested(&world, run).await, State::Failed);
@@ -147,7 +156,7 @@ workflow!(PaySlowly, |ctx, _input| {
 async fn an_effect_in_doubt_is_not_repeated_when_its_turn_comes_beyond_the_horizon() {
     let register = |registry: &mut Registry| registry.register::<PaySlowly>(|| PaySlowly);
     let limits = Limits { linger: 2 * HORIZON, ..Limits::default() };
-    let world = World::with(services(), register, limits, Probe::counting());
+    let world = World::with(services(&Ledger::default()), register, limits, Probe::counting());
     world.services().script::<Pay>([Reply::ActAndBreak(Code::Unavailable)]);
     let run = world.start::<PaySlowly>(input("")).await.unwrap();
     assert_eq!(rested(&world, run).await, State::NeedsDecision);
@@ -156,7 +165,9 @@ async fn an_effect_in_doubt_is_not_repeated_when_its_turn_comes_beyond_the_horiz
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_was_cut_off_stays_in_doubt_after_one_that_was_not_sent() {
-    let world = World::new(services(), |registry: &mut Registry| registry.register::<PaySlowly>(|| PaySlowly));
+    let world = World::new(services(&Ledger::default()), |registry: &mut Registry| {
+        registry.register::<PaySlowly>(|| PaySlowly)
+    });
     world.services().script::<Pay>([Reply::Hang, Reply::NotSent]);
     let run = world.start::<PaySlowly>(input("")).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -179,7 +190,7 @@ workflow!(Race, |ctx, _input| {
 
 #[tokio::test(start_paused = true)]
 async fn times_that_come_while_nobody_holds_the_run_reach_code_one_by_one() {
-    let world = World::new(services(), |registry: &mut Registry| registry.register::<Race>(|| Race));
+    let world = World::new(services(&Ledger::default()), |registry: &mut Registry| registry.register::<Race>(|| Race));
     let run = world.start::<Race>(input("")).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     world.probe().kill();
@@ -195,7 +206,7 @@ workflow!(Long, |ctx, _input| {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancel_that_came_before_the_deadline_counts_although_nobody_held_the_run() {
-    let world = World::new(services(), |registry: &mut Registry| registry.register::<Long>(|| Long));
+    let world = World::new(services(&Ledger::default()), |registry: &mut Registry| registry.register::<Long>(|| Long));
     let start = Start {
         workflow: Long::NAME.to_owned(),
         input: input("").encode_to_vec().into(),
@@ -220,14 +231,14 @@ async fn a_sleep_begun_and_ended_during_a_refused_append_keeps_its_own_number() 
         let probe = Probe::slow(Duration::from_millis(60), None);
         let register = |registry: &mut Registry| registry.register::<Naps>(|| Naps);
         let limits = Limits { linger: Duration::from_secs(60), ..Limits::default() };
-        let world = World::with(services(), register, limits, probe);
+        let world = World::with(services(&Ledger::default()), register, limits, probe);
         let run = world.start::<Naps>(input("")).await.unwrap();
         tokio::time::sleep(Duration::from_millis(at * 5)).await;
         let _ended_before = world.engine().cancel(run, Asked::new("test", "enough")).await;
         let state = rested(&world, run).await;
         assert!(matches!(state, State::Cancelled | State::Succeeded), "cancelled at {at}: {state}");
         let mut problems = Vec::new();
-        numbers_are_right(&world.store().journal(run, 0, 1_000).await.unwrap(), &mut problems);
+        journals::numbers_are_right(&journals::of(&world, run).await, &mut problems);
         assert!(problems.is_empty(), "cancelled at {at}: {problems:?}");
     }
 }
@@ -259,11 +270,104 @@ workflow!(Wide, |ctx, input| {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_was_lowered_fails_no_run_for_what_it_has_done_already() {
-    let world = World::new(services(), |registry: &mut Registry| registry.register::<Wide>(|| Wide));
+    let world = World::new(services(&Ledger::default()), |registry: &mut Registry| registry.register::<Wide>(|| Wide));
     let run = world.start::<Wide>(input("abcd")).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     world.probe().kill();
     let limits = Limits { payload_bytes: 50, fan_out_width: 2, steps_per_run: 3, ..Limits::default() };
     let world = world.crash_and_limit(limits);
     assert_eq!(rested(&world, run).await, State::Succeeded, "{:?}", world.detail(run).await.row.status);
+}
+
+fn asked() -> Asked {
+    Asked::new("test", "")
+}
+
+workflow!(PutAfterPut, |ctx, _input| {
+    ctx.call(Put { text: "one".to_owned(), number: 0 }).await?;
+    ctx.call(Put { text: "two".to_owned(), number: 0 }).await?;
+    Ok(Output::default())
+});
+
+#[tokio::test(start_paused = true)]
+async fn a_step_whose_start_was_refused_because_of_a_pause_is_not_started_after_it() {
+    // Which point the pause falls on is tried out: every few milliseconds of the run.
+    for at in 0..100 {
+        let probe = Probe::slow(Duration::from_millis(60), None);
+        let register = |registry: &mut Registry| registry.register::<PutAfterPut>(|| PutAfterPut);
+        let world = World::with(services(&Ledger::default()), register, Limits::default(), probe);
+        let run = world.start::<PutAfterPut>(input("")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(at * 5)).await;
+        let Ok(paused) = world.engine().pause(run, false, asked()).await else { continue };
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        let later = journals::of(&world, run).await.into_iter().filter(|fact| fact.number > paused.sequence);
+        let started = later.filter(|fact| matches!(fact.kind, Kind::StepStarted(_) | Kind::AttemptStarted(_)));
+        assert_eq!(started.count(), 0, "paused at {at}");
+        // One that had nothing left to start has ended.
+        let _paused = world.engine().resume(run, asked()).await;
+        assert_eq!(rested(&world, run).await, State::Succeeded);
+        assert_eq!(world.services().identities().values().map(|identity| identity.applied).sum::<usize>(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_run_fails_when_its_deadline_passes() {
+    let register = |registry: &mut Registry| registry.register::<Long>(|| Long);
+    let world = World::new(services(&Ledger::default()), register);
+    let start = Start {
+        workflow: Long::NAME.to_owned(),
+        input: input("").encode_to_vec().into(),
+        asked: None,
+        deadline: Some(Duration::from_secs(60)),
+    };
+    let run = world.engine().start(start).await.unwrap().id;
+    world.engine().pause(run, false, asked()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.detail(run).await.row.status.state, State::Paused);
+    // Its first word after the pause may be its last.
+    let world = killed(world);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.detail(run).await.row.status.state, State::Failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_run_that_is_cancelled_with_an_effect_in_doubt_needs_a_decision() {
+    let register = |registry: &mut Registry| registry.register::<ChargeOnce>(|| ChargeOnce);
+    let world = World::new(services(&Ledger::default()), register);
+    world.services().script::<Charge>([Reply::Hang]);
+    let run = world.start::<ChargeOnce>(input("")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let world = killed(world);
+    // Before the new replica has the run.
+    world.engine().pause(run, true, asked()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(world.detail(run).await.row.status.state, State::Paused);
+    world.engine().cancel(run, asked()).await.unwrap();
+    assert_eq!(rested(&world, run).await, State::NeedsDecision);
+}
+
+workflow!(PayAndFail, |ctx, _input| {
+    let pay = ctx.call(Pay::default()).retry(Retry::never()).undo(|key| Put { text: key.to_string(), number: 0 });
+    let _lost = pay.await;
+    ctx.sleep("long", 2 * HORIZON).await?;
+    Err(Failure::new(Code::Aborted, "enough"))
+});
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_is_asked_again_before_it_is_undone_is_so_after_a_crash_too() {
+    for crash in [false, true] {
+        let register = |registry: &mut Registry| registry.register::<PayAndFail>(|| PayAndFail);
+        let world = World::new(services(&Ledger::default()), register);
+        world.services().script::<Pay>([Reply::BreakFirst(Code::Unavailable)]);
+        // By the time the run is to undo the step, its service has forgotten the key.
+        let run = world.start::<PayAndFail>(input("")).await.unwrap();
+        assert_eq!(rested(&world, run).await, State::NeedsDecision);
+        let step = "Pay#0".to_owned();
+        let decision = Decision { step, incarnation: 1, attempt: 1, verdict: Verdict::AskAgain };
+        let world = if crash { killed(world) } else { world };
+        world.engine().resolve(run, decision, asked()).await.unwrap();
+        assert_eq!(rested(&world, run).await, State::Failed);
+        assert_eq!(world.services().arrivals_of::<Pay>(), 1);
+        assert_eq!(world.services().arrivals_of::<Put>(), 1, "{crash}");
+    }
 }

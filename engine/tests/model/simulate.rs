@@ -1,34 +1,33 @@
 //! One seed: a world, its runs, and everything that happens to them until they rest.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use engine::engine::{EngineError, Start};
 use engine::store::sqlite::CommitFault;
-use engine::store::{Asked, JournalEntry, RequestKey};
+use engine::store::{Asked, JournalEntry, RequestKey, Store as _};
 use engine::testing::{Probe, Reply, World};
+use engine::workflow::NameTaken;
 use engine::{Code, Limits, Registry, State, Workflow};
 use prost::Message;
 use uuid::Uuid;
 
 use crate::check;
-use crate::messages::{Charge, Input, Look, Pay, Put, services};
+use crate::ledger::Ledger;
+use crate::messages::{Cancel, Charge, Input, Look, Pay, Put, Refund, services};
+use crate::operators::{Act, Order, all_runs};
 use crate::program::Random;
 use crate::workflow::Interpreter;
 
 /// What the model knows of a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Run {
     pub(crate) id: Uuid,
     pub(crate) input: Input,
     pub(crate) deadline: Option<Duration>,
-    pub(crate) retried: bool,
-    /// Number of facts when the first cancel was acknowledged.
-    pub(crate) cancelled: Option<u64>,
-    /// Messages that were acknowledged.
-    pub(crate) sent: Vec<Input>,
-    /// The journal as it was last seen.
-    pub(crate) journal: Vec<JournalEntry>,
 }
 
 pub(crate) struct Simulation {
@@ -37,27 +36,44 @@ pub(crate) struct Simulation {
     pub(crate) runs: Vec<Run>,
     pub(crate) faults: bool,
     pub(crate) operators: bool,
+    pub(crate) orders: Vec<Order>,
+    pub(crate) ledger: Ledger,
     pub(crate) problems: Vec<String>,
+    /// Every journal as it was last seen.
+    pub(crate) journals: BTreeMap<Uuid, Vec<JournalEntry>>,
     /// The longest that a point of a replica takes.
     delay: Duration,
 }
 
-fn register(registry: &mut Registry) -> Result<(), engine::workflow::NameTaken> {
-    registry.register::<Interpreter>(|| Interpreter)
+/// Adds the workflow to what a replica can run.
+fn registering() -> impl Fn(&mut Registry) -> Result<(), NameTaken> {
+    let rolls = Arc::new(AtomicU64::new(1));
+    move |registry| {
+        let rolls = Arc::clone(&rolls);
+        registry.register::<Interpreter>(move || Interpreter { rolls: Arc::clone(&rolls) })
+    }
 }
 
-/// What broke with this seed.
-pub(crate) fn try_seed(seed: u64) -> Vec<String> {
+/// What came of a seed.
+#[derive(Default)]
+pub(crate) struct Tried {
+    pub(crate) problems: Vec<String>,
+    /// What services and journals saw.
+    pub(crate) trace: Vec<String>,
+}
+
+pub(crate) fn try_seed(seed: u64) -> Tried {
     let tried = catch_unwind(AssertUnwindSafe(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         match runtime {
             Ok(runtime) => runtime.block_on(Simulation::new(seed).go()),
-            Err(error) => vec![error.to_string()],
+            Err(error) => Tried { problems: vec![error.to_string()], ..Tried::default() },
         }
     }));
     tried.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
-        vec![text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()]
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Tried { problems: vec![text.unwrap_or_default()], ..Tried::default() }
     })
 }
 
@@ -66,10 +82,22 @@ impl Simulation {
         let mut random = Random::new(seed);
         let delay = Duration::from_millis(random.pick(&[0, 0, 3, 30]));
         let (faults, operators) = (random.percent(65), random.percent(50));
-        Self { seed, random, runs: Vec::new(), faults, operators, problems: Vec::new(), delay }
+        Self {
+            seed,
+            random,
+            runs: Vec::new(),
+            faults,
+            operators,
+            orders: Vec::new(),
+            ledger: Ledger::default(),
+            problems: Vec::new(),
+            journals: BTreeMap::new(),
+            delay,
+        }
     }
 
-    async fn go(mut self) -> Vec<String> {
+    async fn go(mut self) -> Tried {
+        let begun = tokio::time::Instant::now();
         let limits = Limits {
             linger: self.random.pick(&[Duration::ZERO, Duration::from_secs(5)]),
             runs_in_flight: self.random.pick(&[1, 2, 100, 100]),
@@ -77,7 +105,7 @@ impl Simulation {
             ..Limits::default()
         };
         let probe = self.probe();
-        let mut world = World::with(services(), register, limits, probe);
+        let mut world = World::with(services(&self.ledger), registering(), limits, probe);
         self.misbehave(&world);
         for n in 0..=self.random.below(3) {
             world = self.start(world, n).await;
@@ -92,6 +120,7 @@ impl Simulation {
             let pause = Duration::from_millis(self.random.pick(pauses));
             let probe = world.probe().clone();
             tokio::select! {
+                biased;
                 () = probe.death() => {}
                 () = tokio::time::sleep(pause) => self.meddle(&world).await,
             }
@@ -105,9 +134,11 @@ impl Simulation {
         self.rest(&world).await;
         let mut world = world;
         for _ in 0..if self.operators { 3 } else { 0 } {
-            // Failed runs are taken up again, into new failures and crashes.
+            // Runs that rest are taken up again, into new failures and crashes.
             self.misbehave(&world);
-            self.retry(&world).await;
+            for _ in 0..4 {
+                self.operate(&world).await;
+            }
             if self.random.percent(60) {
                 for _ in 0..self.random.below(4) {
                     let pause = Duration::from_millis(self.random.pick(&[0, 3, 50, 900, 20_000]));
@@ -119,8 +150,11 @@ impl Simulation {
             }
             self.rest(&world).await;
         }
-        check::all(&mut self, &world).await;
-        self.problems
+        check::at_rest(&mut self, &world).await;
+        self.lead_to_the_end(&world).await;
+        check::at_the_end(&mut self, &world).await;
+        let trace = check::trace(&self, &world, begun).await;
+        Tried { problems: self.problems, trace }
     }
 
     fn probe(&mut self) -> Probe {
@@ -154,13 +188,11 @@ impl Simulation {
             };
             let probe = world.probe().clone();
             tokio::select! {
+                biased;
                 () = probe.death() => world = self.crash(world),
                 started = world.engine().start(start) => match started {
                     Ok(started) => {
-                        let run = Run {
-                            id: started.id, input, deadline, retried: false, cancelled: None, sent: Vec::new(), journal: Vec::new(),
-                        };
-                        self.runs.push(run);
+                        self.runs.push(Run { id: started.id, input, deadline });
                         return world;
                     }
                     Err(EngineError::Store(_)) => tokio::time::sleep(Duration::from_millis(300)).await,
@@ -180,10 +212,19 @@ impl Simulation {
         }
         let rate = self.random.pick(&[5, 25, 60]);
         let services = world.services();
-        services.script::<Look>(replies(&mut self.random, rate));
-        services.script::<Put>(replies(&mut self.random, rate));
-        services.script::<Pay>(replies(&mut self.random, rate));
-        services.script::<Charge>(replies(&mut self.random, rate / 2));
+        let random = &mut self.random;
+        let refusals = [Code::NotFound, Code::AlreadyExists, Code::FailedPrecondition];
+        services.script::<Look>(replies(random, rate, &refusals));
+        services.script::<Put>(replies(random, rate, &refusals));
+        services.script::<Pay>(replies(random, rate, &refusals));
+        services.script::<Charge>(replies(random, rate / 2, &refusals));
+        // That there is nothing to take back is for the ledger to say.
+        services.script::<Cancel>(replies(random, rate, &refusals[2..]));
+        services.script::<Refund>(replies(random, rate / 2, &refusals[2..]));
+        if self.random.percent(10) {
+            // Undos fail for good, until somebody mends the service.
+            services.always::<Cancel>(Some(Reply::Refuse(Code::PermissionDenied)));
+        }
     }
 
     /// What operators and disks do.
@@ -197,6 +238,7 @@ impl Simulation {
                 let grace = Duration::from_millis(self.random.pick(&[0, 50, 5_000, 60_000]));
                 let probe = world.probe().clone();
                 tokio::select! {
+                    biased;
                     () = probe.death() => {}
                     _ = world.engine().drain(grace) => {
                         if world.engine().in_flight() > 0 {
@@ -206,68 +248,32 @@ impl Simulation {
                 }
                 probe.kill();
             }
-            3 | 6 | 7 if self.operators && self.random.percent(60) => self.cancel(world).await,
-            8 | 9 => self.signal(world).await,
-            4 | 5 if self.operators => self.retry(world).await,
-            _ => {}
-        }
-    }
-
-    async fn cancel(&mut self, world: &World) {
-        let index = usize::try_from(self.random.below(self.runs.len() as u64)).unwrap_or(0);
-        let Some(run) = self.runs.get_mut(index) else { return };
-        let probe = world.probe().clone();
-        tokio::select! {
-            () = probe.death() => {}
-            answer = world.engine().cancel(run.id, Asked::new("test", "the model wants it")) => if let Ok(row) = answer {
-                run.cancelled.get_or_insert(row.sequence);
-            }
+            3..=8 if self.operators => self.operate(world).await,
+            _ => self.signal(world).await,
         }
     }
 
     /// Sends a run a message that no other is like.
     async fn signal(&mut self, world: &World) {
-        let index = usize::try_from(self.random.below(self.runs.len() as u64)).unwrap_or(0);
+        let Some(run) = (!self.runs.is_empty()).then(|| self.random.pick(&self.runs).id) else { return };
         let name = self.random.pick(&["left", "right"]);
         let message = Input { text: "message".to_owned(), number: self.random.next() };
-        let Some(run) = self.runs.get_mut(index) else { return };
-        let probe = world.probe().clone();
-        tokio::select! {
-            () = probe.death() => {}
-            answer = world.signal(run.id, name, &message, None) => if answer.is_ok() {
-                run.sent.push(message);
-            }
-        }
-    }
-
-    async fn retry(&mut self, world: &World) {
-        for run in &mut self.runs {
-            let probe = world.probe().clone();
-            tokio::select! {
-                () = probe.death() => run.retried = true,
-                answer = world.engine().retry(run.id, Asked::new("test", "the model wants it")) => match answer {
-                    Ok(_) => (run.retried, run.cancelled) = (true, None),
-                    // The answer may have been lost.
-                    Err(EngineError::Store(_)) => run.retried = true,
-                    Err(_) => {}
-                }
-            }
-        }
+        let order = Order::new(&mut self.random, run, Act::Signal { name, message });
+        self.orders.push(order);
+        self.ask_all(world, vec![self.orders.len() - 1]).await;
     }
 
     /// A journal only grows: what was durable once stays as it was.
-    async fn look(&mut self, world: &World) {
-        use engine::store::Store as _;
-        for run in &mut self.runs {
-            let Ok(now) = world.store().journal(run.id, 0, 100_000).await else { continue };
-            if now.len() < run.journal.len() || now[..run.journal.len()] != run.journal[..] {
-                self.problems.push(format!("the journal of {} lost or changed a durable entry", run.input.text));
+    pub(crate) async fn look(&mut self, world: &World) {
+        for row in all_runs(world).await {
+            let Ok(now) = world.store().journal(row.id, 0, 100_000).await else { continue };
+            let known = self.journals.entry(row.id).or_default();
+            if now.len() < known.len() || now[..known.len()] != known[..] {
+                self.problems.push(format!("the journal of {} lost or changed a durable entry", row.id));
             }
-            run.journal = now;
-            if let Ok(Some(row)) = world.store().run(run.id).await
-                && row.status.state == State::Blocked
-            {
-                self.problems.push(format!("{} is BLOCKED: {}", run.input.text, row.status.reason));
+            *known = now;
+            if row.status.state == State::Blocked && !row.status.reason.starts_with("UNDO_FAILED") {
+                self.problems.push(format!("{} is BLOCKED: {}", row.id, row.status.reason));
             }
         }
     }
@@ -280,9 +286,8 @@ impl Simulation {
             pause = (pause * 2).min(Duration::from_secs(4 * 3_600));
             self.look(world).await;
             let mut all = true;
-            for run in &self.runs {
-                let state = world.detail(run.id).await.row.status.state;
-                all &= state.is_end() || check::waits_for_an_operator(world, run.id).await;
+            for row in all_runs(world).await {
+                all &= row.status.state.is_end() || check::waits_for_an_operator(world, row.id).await;
             }
             if all && world.engine().in_flight() == 0 {
                 return;
@@ -295,14 +300,15 @@ fn probe_kill(world: &World) {
     world.probe().kill();
 }
 
-fn replies(random: &mut Random, rate: u64) -> Vec<Reply> {
+fn replies(random: &mut Random, rate: u64, refusals: &[Code]) -> Vec<Reply> {
     let plain = Reply::Slow(Duration::ZERO);
     (0..4 + random.below(30))
         .map(|_| match random.below(8) {
             _ if !random.percent(rate) => plain.clone(),
             0 => Reply::NotSent,
-            1 => Reply::Refuse(random.pick(&[Code::NotFound, Code::AlreadyExists, Code::FailedPrecondition])),
-            2 | 3 => Reply::ActAndBreak(random.pick(&[Code::Unavailable, Code::Internal])),
+            1 => Reply::Refuse(random.pick(refusals)),
+            2 => Reply::ActAndBreak(random.pick(&[Code::Unavailable, Code::Internal])),
+            3 => Reply::ActLater(Code::Unavailable, Duration::from_millis(random.pick(&[1, 400, 3_000, 60_000]))),
             4 | 5 => Reply::BreakFirst(random.pick(&[Code::Unavailable, Code::Internal])),
             6 => Reply::Slow(Duration::from_millis(random.pick(&[10, 700, 3_000, 29_000, 40_000]))),
             _ => Reply::Hang,
@@ -312,7 +318,7 @@ fn replies(random: &mut Random, rate: u64) -> Vec<Reply> {
 
 /// What the program brings where nothing fails.
 pub(crate) async fn undisturbed(input: &Input) -> Result<String, Code> {
-    let world = World::new(services(), register);
+    let world = World::new(services(&Ledger::default()), registering());
     let result = world.run::<Interpreter>(input.clone()).await;
     probe_kill(&world);
     result.map(|output| output.text).map_err(|failure| failure.code())

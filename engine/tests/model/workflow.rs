@@ -9,11 +9,16 @@ use engine::steps::fan_out::Outcome;
 use engine::steps::race::First2;
 use engine::{Code, Context, Failure, Retry, Rpc, SignalType, Workflow};
 use futures_util::future::BoxFuture;
+use uuid::Uuid;
 
-use crate::messages::{Answer, Charge, Input, Look, Output, Pay, Put};
+use crate::messages::{Answer, Cancel, Charge, Input, Look, Output, Pay, Put, Refund};
 use crate::program::{Kind, Leaf, Node, Tries, program};
 
-pub(crate) struct Interpreter;
+#[derive(Clone)]
+pub(crate) struct Interpreter {
+    /// Gives every call of a `record` closure a value of its own.
+    pub(crate) rolls: Arc<AtomicU64>,
+}
 
 impl Workflow for Interpreter {
     const NAME: &'static str = "model.interpreter";
@@ -25,13 +30,10 @@ impl Workflow for Interpreter {
 
     async fn run(&self, ctx: &Context, input: Input) -> Result<Output, Failure> {
         let nodes = program(input.number);
-        let text = sequence(ctx, nodes, input.text).await?;
+        let text = self.sequence(ctx, nodes, input.text).await?;
         Ok(Output { text, number: 0 })
     }
 }
-
-/// Gives every call of a `record` closure a value of its own.
-static ROLLS: AtomicU64 = AtomicU64::new(1);
 
 fn retry(tries: Tries) -> Retry {
     let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -44,7 +46,7 @@ fn retry(tries: Tries) -> Retry {
     made.unwrap_or_default()
 }
 
-fn made<R: Rpc>(mut call: Call<R>, leaf: &Leaf) -> Call<R> {
+fn made<R: Rpc<Response = Answer>>(mut call: Call<R>, leaf: &Leaf) -> Call<R> {
     call = call.retry(retry(leaf.tries));
     if let Some(timeout) = leaf.timeout {
         call = call.timeout(timeout);
@@ -52,7 +54,19 @@ fn made<R: Rpc>(mut call: Call<R>, leaf: &Leaf) -> Call<R> {
     if let Some(once) = leaf.once {
         call = call.once("business", [once.to_string()]);
     }
-    if leaf.durable { call.durable() } else { call }
+    if leaf.durable {
+        call = call.durable();
+    }
+    let Some(undo) = leaf.undo else { return call };
+    let cancel = |key: Uuid, number| Cancel { text: key.to_string(), number };
+    let refund = |key: Uuid, number| Refund { text: key.to_string(), number };
+    call = match (undo.by_response, undo.idempotent) {
+        (false, true) => call.undo(move |key| cancel(key, 0)),
+        (false, false) => call.undo(move |key| refund(key, 0)),
+        (true, true) => call.undo_with(move |key, answer| cancel(key, answer.number)),
+        (true, false) => call.undo_with(move |key, answer| refund(key, answer.number)),
+    };
+    call.undo_retry(retry(undo.tries))
 }
 
 /// The step of a leaf, whose requests are all of one shape.
@@ -100,127 +114,137 @@ fn said(trace: &mut String, result: Result<Vec<Answer>, Failure>, catch: bool) -
     }
 }
 
-fn sequence(ctx: &Context, nodes: Arc<[Node]>, path: String) -> BoxFuture<'_, Result<String, Failure>> {
-    Box::pin(async move {
-        let mut trace = String::new();
-        let mut carried = 0;
-        let mut latest = 0;
-        for (index, node) in nodes.iter().enumerate() {
-            let text = format!("{path}.{index}");
-            match node {
-                Node::Call { leaf, catch } => {
-                    let result = call(make(ctx, leaf, text, carried)).await;
-                    said(&mut trace, result.map(|answer| vec![answer]), *catch)?;
-                }
-                Node::Puts { count, catch } => {
-                    let calls: Vec<_> = (0..*count)
-                        .map(|n| {
-                            ctx.call(Put { text: format!("{text}.{n}"), number: carried }).retry(retry(Tries::Quick))
-                        })
-                        .collect();
-                    said(&mut trace, ctx.all(calls).await, *catch)?;
-                }
-                Node::Mixed { leaf, span, catch } => {
-                    let look = ctx.call(Look { text: format!("{text}.look"), number: carried });
-                    let sleep = ctx.sleep("nap", *span);
-                    let result = match make(ctx, leaf, format!("{text}.leaf"), carried) {
-                        Made::Look(call) => ctx.all((call, sleep, look)).await.map(|(a, (), b)| vec![a, b]),
-                        Made::Put(call) => ctx.all((call, sleep, look)).await.map(|(a, (), b)| vec![a, b]),
-                        Made::Pay(call) => ctx.all((call, sleep, look)).await.map(|(a, (), b)| vec![a, b]),
-                        Made::Charge(call) => ctx.all((call, sleep, look)).await.map(|(a, (), b)| vec![a, b]),
-                    };
-                    said(&mut trace, result, *catch)?;
-                }
-                Node::FanOut { keys, limit, body, catch } => {
-                    let (body, above) = (Arc::clone(body), text);
-                    let outcome = ctx
-                        .fan_out("item", keys.clone(), move |ctx, key| {
-                            let (body, path) = (Arc::clone(&body), format!("{above}[{key}]"));
-                            async move { sequence(&ctx, body, path).await }
-                        })
-                        .key(u64::to_string)
-                        .limit(*limit)
-                        .await;
-                    for (key, outcome) in outcome.iter() {
-                        match outcome {
-                            Outcome::Done(inner) => trace.push_str(inner),
-                            Outcome::Duplicate => trace.push_str(&format!("duplicate {key}\n")),
-                            Outcome::Failed(failure) if *catch => {
-                                trace.push_str(&format!("failed {}\n", failure.code()));
+impl Interpreter {
+    fn sequence<'c>(
+        &self,
+        ctx: &'c Context,
+        nodes: Arc<[Node]>,
+        path: String,
+    ) -> BoxFuture<'c, Result<String, Failure>> {
+        let code = self.clone();
+        Box::pin(async move {
+            let mut trace = String::new();
+            let mut carried = 0;
+            let mut latest = 0;
+            for (index, node) in nodes.iter().enumerate() {
+                let text = format!("{path}.{index}");
+                match node {
+                    Node::Call { leaf, catch } => {
+                        let result = call(make(ctx, leaf, text, carried)).await;
+                        said(&mut trace, result.map(|answer| vec![answer]), *catch)?;
+                    }
+                    Node::Puts { count, catch } => {
+                        let calls: Vec<_> = (0..*count)
+                            .map(|n| {
+                                ctx.call(Put { text: format!("{text}.{n}"), number: carried })
+                                    .retry(retry(Tries::Quick))
+                            })
+                            .collect();
+                        said(&mut trace, ctx.all(calls).await, *catch)?;
+                    }
+                    Node::Mixed { leaf, span, catch } => {
+                        let look = ctx.call(Look { text: format!("{text}.look"), number: carried });
+                        let sleep = ctx.sleep("nap", *span);
+                        let result = match make(ctx, leaf, format!("{text}.leaf"), carried) {
+                            Made::Look(call) => ctx.all((call, sleep, look)).await.map(|(a, (), b)| vec![a, b]),
+                            Made::Put(call) => ctx.all((call, sleep, look)).await.map(|(a, (), b)| vec![a, b]),
+                            Made::Pay(call) => ctx.all((call, sleep, look)).await.map(|(a, (), b)| vec![a, b]),
+                            Made::Charge(call) => ctx.all((call, sleep, look)).await.map(|(a, (), b)| vec![a, b]),
+                        };
+                        said(&mut trace, result, *catch)?;
+                    }
+                    Node::FanOut { keys, limit, body, catch } => {
+                        let (body, above, code) = (Arc::clone(body), text, code.clone());
+                        let outcome = ctx
+                            .fan_out("item", keys.clone(), move |ctx, key| {
+                                let (body, path, code) = (Arc::clone(&body), format!("{above}[{key}]"), code.clone());
+                                async move { code.sequence(&ctx, body, path).await }
+                            })
+                            .key(u64::to_string)
+                            .limit(*limit)
+                            .await;
+                        for (key, outcome) in outcome.iter() {
+                            match outcome {
+                                Outcome::Done(inner) => trace.push_str(inner),
+                                Outcome::Duplicate => trace.push_str(&format!("duplicate {key}\n")),
+                                Outcome::Failed(failure) if *catch => {
+                                    trace.push_str(&format!("failed {}\n", failure.code()));
+                                }
+                                Outcome::Failed(failure) => return Err(failure.clone()),
                             }
-                            Outcome::Failed(failure) => return Err(failure.clone()),
                         }
                     }
-                }
-                Node::Branches { arms, catch } => {
-                    let arms = arms.iter().enumerate().map(|(arm, body)| {
-                        let (body, path) = (Arc::clone(body), format!("{text}/{arm}"));
-                        ctx.branch("arm", move |ctx| async move { sequence(&ctx, body, path).await })
-                    });
-                    match ctx.all(arms.collect::<Vec<_>>()).await {
-                        Ok(traces) => trace.extend(traces),
-                        Err(failure) if *catch => trace.push_str(&format!("failed {}\n", failure.code())),
-                        Err(failure) => return Err(failure),
+                    Node::Branches { arms, catch } => {
+                        let arms = arms.iter().enumerate().map(|(arm, body)| {
+                            let (body, path, code) = (Arc::clone(body), format!("{text}/{arm}"), code.clone());
+                            ctx.branch("arm", move |ctx| async move { code.sequence(&ctx, body, path).await })
+                        });
+                        match ctx.all(arms.collect::<Vec<_>>()).await {
+                            Ok(traces) => trace.extend(traces),
+                            Err(failure) if *catch => trace.push_str(&format!("failed {}\n", failure.code())),
+                            Err(failure) => return Err(failure),
+                        }
                     }
-                }
-                Node::Contest { leaf, span, body } => {
-                    let (body, path) = (Arc::clone(body), format!("{text}/contest"));
-                    let body = ctx.branch("contest", move |ctx| async move { sequence(&ctx, body, path).await });
-                    let wait = ctx.sleep("wait", *span);
-                    match make(ctx, leaf, format!("{text}.contest"), carried) {
-                        Made::Look(call) => drop(ctx.race((call, wait, body)).await),
-                        Made::Put(call) => drop(ctx.race((call, wait, body)).await),
-                        Made::Pay(call) => drop(ctx.race((call, wait, body)).await),
-                        Made::Charge(call) => drop(ctx.race((call, wait, body)).await),
+                    Node::Contest { leaf, span, body } => {
+                        let (body, path, code) = (Arc::clone(body), format!("{text}/contest"), code.clone());
+                        let body =
+                            ctx.branch("contest", move |ctx| async move { code.sequence(&ctx, body, path).await });
+                        let wait = ctx.sleep("wait", *span);
+                        match make(ctx, leaf, format!("{text}.contest"), carried) {
+                            Made::Look(call) => drop(ctx.race((call, wait, body)).await),
+                            Made::Put(call) => drop(ctx.race((call, wait, body)).await),
+                            Made::Pay(call) => drop(ctx.race((call, wait, body)).await),
+                            Made::Charge(call) => drop(ctx.race((call, wait, body)).await),
+                        }
+                        trace.push_str("raced\n");
                     }
-                    trace.push_str("raced\n");
-                }
-                Node::Child { seed, beside, catch } => {
-                    let child = ctx.child::<Interpreter>("child", Input { text, number: *seed });
-                    let ended = if *beside {
-                        let child = child.start();
-                        ctx.sleep("meanwhile", Duration::from_millis(5)).await?;
-                        child.await
-                    } else {
-                        child.await
-                    };
-                    match ended {
-                        Ok(output) => trace.push_str(&output.text),
-                        Err(failure) if *catch => trace.push_str(&format!("failed {}\n", failure.code())),
-                        Err(failure) => return Err(failure),
+                    Node::Child { seed, beside, catch } => {
+                        let child = ctx.child::<Interpreter>("child", Input { text, number: *seed });
+                        let ended = if *beside {
+                            let child = child.start();
+                            ctx.sleep("meanwhile", Duration::from_millis(5)).await?;
+                            child.await
+                        } else {
+                            child.await
+                        };
+                        match ended {
+                            Ok(output) => trace.push_str(&output.text),
+                            Err(failure) if *catch => trace.push_str(&format!("failed {}\n", failure.code())),
+                            Err(failure) => return Err(failure),
+                        }
                     }
-                }
-                Node::Signal { name, within } => {
-                    let _came: Option<Input> = ctx.signal(name).within(*within).await?;
-                    trace.push_str("waited\n");
-                }
-                Node::Sleep(span) => ctx.sleep("nap", *span).await?,
-                Node::Now => {
-                    let now = ctx.now().as_micros();
-                    if now < latest {
-                        trace.push_str("time ran backwards\n");
+                    Node::Signal { name, within } => {
+                        let _came: Option<Input> = ctx.signal(name).within(*within).await?;
+                        trace.push_str("waited\n");
                     }
-                    latest = now;
-                }
-                Node::Record => {
-                    carried = ctx
-                        .record("roll", || Answer {
-                            number: ROLLS.fetch_add(1, Ordering::Relaxed),
-                            ..Answer::default()
-                        })
-                        .await
-                        .number;
-                }
-                Node::Race { first, second } => {
-                    let (left, right) = (ctx.sleep("left", *first), ctx.sleep("right", *second));
-                    match ctx.race((right, left)).await? {
-                        First2::First(()) => trace.push_str("right\n"),
-                        First2::Second(()) => trace.push_str("left\n"),
+                    Node::Sleep(span) => ctx.sleep("nap", *span).await?,
+                    Node::Now => {
+                        let now = ctx.now().as_micros();
+                        if now < latest {
+                            trace.push_str("time ran backwards\n");
+                        }
+                        latest = now;
                     }
+                    Node::Record => {
+                        carried = ctx
+                            .record("roll", || Answer {
+                                number: code.rolls.fetch_add(1, Ordering::Relaxed),
+                                ..Answer::default()
+                            })
+                            .await
+                            .number;
+                    }
+                    Node::Race { first, second } => {
+                        let (left, right) = (ctx.sleep("left", *first), ctx.sleep("right", *second));
+                        match ctx.race((right, left)).await? {
+                            First2::First(()) => trace.push_str("right\n"),
+                            First2::Second(()) => trace.push_str("left\n"),
+                        }
+                    }
+                    Node::Fail => return Err(Failure::new(Code::FailedPrecondition, "the program says so")),
                 }
-                Node::Fail => return Err(Failure::new(Code::FailedPrecondition, "the program says so")),
             }
-        }
-        Ok(trace)
-    })
+            Ok(trace)
+        })
+    }
 }

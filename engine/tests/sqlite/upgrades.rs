@@ -61,6 +61,7 @@ async fn asleep<const VERSION: u32>(path: &Path) -> (Uuid, Engine) {
         transport: Arc::new(Nowhere),
         workflows: version::<VERSION>(),
         clock: Clock::system(),
+        chance: engine::Chance::system(),
         limits: Limits { linger: Duration::ZERO, ..Limits::default() },
         retention: Retention::default(),
     });
