@@ -33,6 +33,7 @@ pub(crate) struct OpenStep {
     pub(crate) phase: Phase,
 }
 
+#[expect(clippy::large_enum_variant, reason = "steps are boxed one by one, and nearly all of them are calls")]
 pub(crate) enum Work {
     Call(CallWork),
     Sleep { sequence: u64 },
