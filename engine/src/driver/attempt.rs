@@ -176,10 +176,13 @@ impl Driver {
             }
             None => step.phase = Phase::Undecided,
         }
-        tracing::warn!(
-            run = %self.row.id, step = %step.place, attempt, code = %failure.code(), error = failure.message(),
-            undecided, method = %name, "attempt failed"
-        );
+        // Where the claim is lost, that was told once, for all runs.
+        if self.shared.claim.is_held() {
+            tracing::warn!(
+                run = %self.row.id, step = %step.place, attempt, code = %failure.code(), error = failure.message(),
+                undecided, method = %name, "attempt failed"
+            );
+        }
         let (sequence, place) = reference(step);
         self.learn(Kind::AttemptFailed(stored::AttemptFailed {
             step: sequence,

@@ -196,7 +196,12 @@ impl Driver {
             }
             (Answered::Appended(Ok(appended)), _) => appended,
             (Answered::Appended(Err(error)), _) => {
-                tracing::warn!(run = %self.row.id, epoch = self.row.epoch, %error, "run given up");
+                // A store that is down tells it once, for all runs.
+                if matches!(error, StoreError::Unavailable(_)) {
+                    tracing::debug!(run = %self.row.id, epoch = self.row.epoch, %error, "run given up");
+                } else {
+                    tracing::warn!(run = %self.row.id, epoch = self.row.epoch, %error, "run given up");
+                }
                 return Some(Exit::Lost);
             }
             (Answered::Created(_), Pending::Append(_)) => return Some(Exit::Lost),

@@ -23,6 +23,7 @@ impl Engine {
     /// Where the store fails for good; a failure that may pass is logged and tried again.
     pub async fn claim_runs(&self, stop: CancellationToken) -> Result<(), StoreError> {
         let mut losses = self.shared.store.losses();
+        let mut failing = false;
         let engine = self.clone();
         tokio::spawn(async move { engine.tell_stranded().await });
         loop {
@@ -33,10 +34,16 @@ impl Engine {
                 self.drop_all();
             }
             let pause = match self.claim_once().await {
-                Ok(pause) => pause,
+                Ok(pause) => {
+                    failing = false;
+                    pause
+                }
                 Err(error @ (StoreError::Closed | StoreError::Unusable(_))) => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, "claim failed");
+                    // Told once, however long it lasts.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "claim failed, it is tried again");
+                    }
                     AFTER_FAILURE
                 }
             };

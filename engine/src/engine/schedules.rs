@@ -39,19 +39,26 @@ impl Engine {
         }
         let mut rows = self.shared.store.declare_schedules(schedules).await?;
         let begun = self.shared.clock.now();
+        let mut failing = false;
         loop {
             self.shared.bump();
             let mut next = self.shared.clock.now().after(LONGEST);
+            let mut failed = false;
             for row in &mut rows {
                 match self.tick(row, begun).await {
                     Ok(due) => next = next.min(due),
                     Err(error @ (StoreError::Closed | StoreError::Unusable(_))) => return Err(error.into()),
                     Err(error) => {
-                        tracing::warn!(schedule = row.schedule.name, %error, "tick failed");
+                        failed = true;
+                        // Told once, however long it lasts.
+                        if !std::mem::replace(&mut failing, true) {
+                            tracing::warn!(schedule = row.schedule.name, %error, "tick failed, it is tried again");
+                        }
                         next = next.min(self.shared.clock.now().after(AFTER_FAILURE));
                     }
                 }
             }
+            failing = failed;
             let pause = next.since(self.shared.clock.now());
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),

@@ -1,11 +1,13 @@
 //! Looks at the store and the engine on a period and reports what probes shall see.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::engine::Engine;
+use engine::store::Store;
 use tokio::time::{Instant, timeout};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{BackgroundService, Periodic};
 use crate::health::Reporter;
@@ -19,27 +21,37 @@ const STUCK_AFTER: Duration = Duration::from_secs(60);
 /// The service that keeps `readiness` and `liveness` true.
 pub(super) fn report_health(engine: Engine, reporter: Arc<Reporter>, every: Duration) -> impl BackgroundService {
     let progress = Arc::new(Mutex::new(Progress { count: engine.progress(), changed: Instant::now() }));
+    let failing = Arc::new(AtomicBool::new(false));
     Periodic::new("report-health", every, move || {
         let (engine, reporter, progress) = (engine.clone(), reporter.clone(), progress.clone());
+        let failing = failing.clone();
         async move {
-            let answered = timeout(STORE_TIMEOUT, engine.store().schedules()).await;
-            let reachable = match answered {
-                Ok(Ok(_)) => true,
-                Ok(Err(error)) => {
-                    warn!(%error, "store is not reachable");
-                    false
+            let trouble = trouble_with(&**engine.store()).await;
+            let reachable = trouble.is_none();
+            match trouble {
+                // Told once, however long it lasts.
+                Some(trouble) if !failing.swap(true, Ordering::Relaxed) => {
+                    warn!(error = trouble, "store is not reachable")
                 }
-                Err(_) => {
-                    warn!(timeout = ?STORE_TIMEOUT, "store does not answer");
-                    false
-                }
-            };
+                None if failing.swap(false, Ordering::Relaxed) => info!("store is reachable again"),
+                _ => {}
+            }
             reporter.set_store_reachable(reachable);
             let standstill = progress.lock().unwrap_or_else(PoisonError::into_inner).standstill(engine.progress());
             reporter.set_live(standstill < STUCK_AFTER);
             Ok(())
         }
     })
+}
+
+/// Why the store is of no use at the moment: it must answer, and take what we write. A disk that is full still reads.
+async fn trouble_with(store: &dyn Store) -> Option<String> {
+    match timeout(STORE_TIMEOUT, store.schedules()).await {
+        Ok(Ok(_)) if store.ownership().is_held() => None,
+        Ok(Ok(_)) => Some("it cannot be written to".to_owned()),
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("it has not answered within {STORE_TIMEOUT:?}")),
+    }
 }
 
 /// The last count of loop turns that differed from the one before, and when it was seen.

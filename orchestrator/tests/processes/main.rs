@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod audit;
+mod disk;
+mod disks;
 mod freeze;
 mod kills;
 mod load;

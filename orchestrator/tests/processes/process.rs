@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(10);
 
 pub(crate) struct Orchestrator {
     directory: TempDir,
+    /// What starts the program, where it does not start by itself: a command that takes it and its arguments.
+    launcher: Vec<String>,
     admin: SocketAddr,
     health: SocketAddr,
     child: Option<Child>,
@@ -31,11 +33,12 @@ impl Orchestrator {
     /// Writes the configuration; nothing runs yet.
     pub(crate) fn over(world: &World) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("store")).unwrap();
         let (admin, health) = (free_address(), free_address());
         let mut text = format!(
             "[admin]\nlisten = \"{admin}\"\n\n[health]\nlisten = \"{health}\"\n\n[store]\npath = '{}'\n\n\
              [log]\nformat = \"json\"\n",
-            directory.path().join("orchestrator.db").display()
+            directory.path().join("store/orchestrator.db").display()
         );
         for (service, address) in world.services() {
             write!(text, "\n[services.{service}]\naddress = \"http://{address}\"\n").unwrap();
@@ -44,13 +47,25 @@ impl Orchestrator {
             write!(text, "\n[schedules.{schedule}]\nevery = \"1s\"\n").unwrap();
         }
         std::fs::write(directory.path().join("orchestrator.toml"), text).unwrap();
-        Self { directory, admin, health, child: None }
+        Self { directory, launcher: Vec::new(), admin, health, child: None }
+    }
+
+    /// Has this command start the program from now on.
+    pub(crate) fn launched_by(&mut self, launcher: impl IntoIterator<Item = String>) {
+        self.launcher = launcher.into_iter().collect();
+    }
+
+    /// Where the store lies, with nothing else beside it.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.directory.path().join("store")
     }
 
     /// `serve` with these flags besides, its log appended to the one before.
     pub(crate) fn command(&self, flags: &[&str]) -> Command {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_orchestrator"));
+        let mut words = self.launcher.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_orchestrator")]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
         let configuration = self.directory.path().join("orchestrator.toml");
         command.args(["serve", "--config"]).arg(configuration).args(flags).stderr(log);
         command
@@ -58,6 +73,13 @@ impl Orchestrator {
 
     fn log(&self) -> PathBuf {
         self.directory.path().join("orchestrator.log")
+    }
+
+    /// What it has logged at these levels, as JSON, a line each.
+    pub(crate) fn logged(&self, levels: &[&str]) -> Vec<serde_json::Value> {
+        let log = std::fs::read_to_string(self.log()).unwrap();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.filter(|line| levels.iter().any(|level| line["level"] == *level)).collect()
     }
 
     /// Starts the process and leaves it to itself.
@@ -73,17 +95,18 @@ impl Orchestrator {
     }
 
     pub(crate) async fn ready(&mut self) {
+        self.says(ServingStatus::Serving).await;
+    }
+
+    /// Waits until it says this of its readiness.
+    pub(crate) async fn says(&mut self, status: ServingStatus) {
         let deadline = Instant::now() + READY;
         let mut health = HealthClient::new(channel(self.health()));
         let request = HealthCheckRequest { service: "readiness".to_owned() };
-        while !health
-            .check(request.clone())
-            .await
-            .is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving)
-        {
+        while !health.check(request.clone()).await.is_ok_and(|answer| answer.get_ref().status() == status) {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the orchestrator ended by itself: {ended:?}");
-            assert!(Instant::now() < deadline, "the orchestrator was not ready within {READY:?}");
+            assert!(Instant::now() < deadline, "the orchestrator did not say {status:?} within {READY:?}");
             tokio::time::sleep(LOOK).await;
         }
     }

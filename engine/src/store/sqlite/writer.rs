@@ -29,9 +29,11 @@ const NAP: Duration = Duration::from_micros(200);
 /// Above this length of the log, readers are held off until it is back in the database (semantics.md D2).
 const WAL_BYTES: u64 = 32 << 20;
 
-/// Pauses between attempts to open the store again.
+/// Pauses before attempts to open the store again: each twice as long as the one before, also where a store that was
+/// opened is lost again soon.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(10);
 
 pub(super) enum Message {
     Write(Box<dyn Job<Database>>),
@@ -72,6 +74,7 @@ impl Writer {
     fn serve(&self, mut database: Database) -> (Closing, Result<Database, StoreError>) {
         let mut batch = Batch::with_capacity(BATCH);
         let mut longest_log = WAL_BYTES;
+        let mut pauses = Pauses::default();
         loop {
             let closing = self.gather(&mut batch);
             let (size, begun) = (batch.len(), Instant::now());
@@ -97,7 +100,7 @@ impl Writer {
                     return (closing, Err(error));
                 }
                 let again = if matches!(failed, Failed::Owner(_)) { None } else { Some(&owner) };
-                match self.recover(again, &error) {
+                match self.recover(again, &error, &mut pauses) {
                     Ok(recovered) => database = recovered,
                     Err(closing) => return (closing, Err(error)),
                 }
@@ -198,20 +201,26 @@ impl Writer {
 
     /// Opens the store again, with growing pauses. Meanwhile everything answers with the error; without an owner to
     /// succeed, for good.
-    fn recover(&self, owner: Option<&Owner>, error: &StoreError) -> Result<Database, Closing> {
-        let mut pause = FIRST_PAUSE;
+    fn recover(&self, owner: Option<&Owner>, error: &StoreError, pauses: &mut Pauses) -> Result<Database, Closing> {
+        let mut told = None;
+        pauses.begin();
         loop {
-            self.refuse(owner.map(|_| Instant::now() + pause), error)?;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            self.refuse(owner.map(|_| Instant::now() + pauses.next()), error)?;
             let Some(owner) = owner else { continue };
             // No reader of ours is to hold on to the log that has failed.
             match self.readers.apart_while(|| Database::open(&self.place, &self.settings, Some(owner))) {
                 Ok(database) => {
                     tracing::info!(generation = database.owner.generation, "store opened again");
                     self.shared.regain();
+                    pauses.opened = Some(Instant::now());
                     return Ok(database);
                 }
-                Err(error) => tracing::warn!(%error, "store cannot be opened again yet"),
+                // Told once, however often it is tried.
+                Err(error) if told.as_ref() == Some(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "store cannot be opened again yet");
+                    told = Some(error);
+                }
             }
         }
     }
@@ -233,6 +242,26 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return Err(Closing(None)),
             }
         }
+    }
+}
+
+/// How long the store is left alone before it is opened again.
+#[derive(Default)]
+struct Pauses {
+    last: Duration,
+    opened: Option<Instant>,
+}
+
+impl Pauses {
+    fn begin(&mut self) {
+        if self.opened.is_none_or(|at| at.elapsed() > SOON) {
+            self.last = Duration::ZERO;
+        }
+    }
+
+    fn next(&mut self) -> Duration {
+        self.last = (self.last * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.last
     }
 }
 
