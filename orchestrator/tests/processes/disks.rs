@@ -61,6 +61,7 @@ async fn goes_on_after(world: &World, mut orchestrator: Orchestrator, fill: impl
     // What is there is still shown.
     assert!(!runs.list_runs(ListRunsRequest::default()).await.unwrap().into_inner().runs.is_empty());
     tokio::time::sleep(FULL).await;
+    assert_eq!(orchestrator.status("liveness").await, Some(ServingStatus::Serving), "a restart would not help");
     let mut told: BTreeMap<String, usize> = BTreeMap::new();
     for line in orchestrator.logged(&["WARN", "ERROR"]) {
         *told.entry(line["message"].to_string()).or_default() += 1;

@@ -101,14 +101,19 @@ impl Orchestrator {
     /// Waits until it says this of its readiness.
     pub(crate) async fn says(&mut self, status: ServingStatus) {
         let deadline = Instant::now() + READY;
-        let mut health = HealthClient::new(channel(self.health()));
-        let request = HealthCheckRequest { service: "readiness".to_owned() };
-        while !health.check(request.clone()).await.is_ok_and(|answer| answer.get_ref().status() == status) {
+        while self.status("readiness").await != Some(status) {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the orchestrator ended by itself: {ended:?}");
             assert!(Instant::now() < deadline, "the orchestrator did not say {status:?} within {READY:?}");
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// What it says of itself under this name, if it answers.
+    pub(crate) async fn status(&self, name: &str) -> Option<ServingStatus> {
+        let mut health = HealthClient::new(channel(self.health()));
+        let asked = health.check(HealthCheckRequest { service: name.to_owned() }).await;
+        asked.ok().map(|answer| answer.get_ref().status())
     }
 
     pub(crate) fn admin(&self) -> SocketAddr {
