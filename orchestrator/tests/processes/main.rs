@@ -4,6 +4,7 @@
 mod audit;
 mod disk;
 mod disks;
+mod durability;
 mod freeze;
 mod kills;
 mod load;
