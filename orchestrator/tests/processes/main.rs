@@ -11,6 +11,7 @@ mod load;
 mod owners;
 mod process;
 mod shutdown;
+mod stories;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
