@@ -1,10 +1,13 @@
 //! The cases, each a file.
 
 pub(crate) mod engine;
+pub(crate) mod fan_out;
 pub(crate) mod history;
 pub(crate) mod limits;
+pub(crate) mod recovery;
 pub(crate) mod runs;
 pub(crate) mod service;
+pub(crate) mod sleepers;
 pub(crate) mod slow_disk;
 pub(crate) mod soak;
 pub(crate) mod stack;

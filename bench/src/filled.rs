@@ -8,7 +8,7 @@ use engine::State;
 use engine::journal_v1 as stored;
 use engine::store::sqlite::{Sqlite, SqliteOptions};
 use engine::store::{NewRun, Status, Store};
-use engine::time::Clock;
+use engine::time::{Clock, Timestamp};
 use futures_util::future::try_join_all;
 use prost::Message;
 use stored::fact::Kind;
@@ -20,9 +20,12 @@ use crate::workflows::payload;
 /// Runs that are written at once.
 const BATCH: usize = 1_000;
 
-/// Makes a store with so many runs of `bench.chain` that have succeeded.
+/// How long ago the runs ended: less than runs are kept where nothing is said.
+const AGE: Duration = Duration::from_hours(48);
+
+/// Makes a store with so many runs of `bench.chain` that have succeeded, two days ago.
 pub(crate) async fn fill(path: &Path, runs: usize) -> anyhow::Result<()> {
-    let clock = Clock::system();
+    let clock = Clock::following_tokio(Clock::system().now().before(AGE));
     let store = Sqlite::open(path, SqliteOptions::default(), clock.clone())?;
     let (entry, facts) = journal(&clock);
     for begun in (0..runs).step_by(BATCH) {
@@ -36,7 +39,7 @@ pub(crate) async fn fill(path: &Path, runs: usize) -> anyhow::Result<()> {
 fn run(clock: &Clock, entry: Bytes, facts: u64) -> NewRun {
     let now = clock.now();
     NewRun {
-        id: Uuid::now_v7(),
+        id: id(now),
         workflow: String::from("bench.chain"),
         workflow_version: 1,
         created_at: now,
@@ -57,6 +60,13 @@ fn run(clock: &Clock, entry: Bytes, facts: u64) -> NewRun {
             error: None,
         },
     }
+}
+
+/// The id of a run that was created then.
+pub(crate) fn id(at: Timestamp) -> Uuid {
+    let (seconds, nanos) = at.parts();
+    let at = uuid::Timestamp::from_unix(uuid::NoContext, u64::try_from(seconds).unwrap_or(0), nanos.unsigned_abs());
+    Uuid::new_v7(at)
 }
 
 /// The journal of such a run, and how many facts it has.

@@ -1,13 +1,16 @@
 //! Clients of the admin API that start a run and wait for its end, again and again.
 
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clients::bench::v1::{ChainRequest, ChainResponse};
 use clients::channel::Direct;
 use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
 use clients::orchestrator::admin::v1::start_run_request::InputForm;
-use clients::orchestrator::admin::v1::{Run, RunState, StartRunRequest};
+use clients::orchestrator::admin::v1::{ListRunsRequest, Run, RunState, StartRunRequest};
 use prost::{Message, Name};
 
 use crate::process::Orchestrator;
@@ -22,6 +25,9 @@ const WARM_UP: Duration = Duration::from_millis(700);
 
 /// The longest that a client waits for a run.
 const WAIT: Duration = Duration::from_secs(120);
+
+/// How often runs that go on are looked for.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Calls in flight on one connection.
 const PER_CONNECTION: usize = 1_000;
@@ -98,20 +104,112 @@ async fn client(connection: Direct, workflow: &'static str, begin: Instant, end:
 
 /// Starts one run, waits for its end and looks at what came out.
 pub(crate) async fn run(client: &mut RunServiceClient<Direct>, workflow: &'static str) -> anyhow::Result<()> {
-    let input = ChainRequest { steps: STEPS, bytes: BYTES };
-    let request = StartRunRequest {
-        workflow: workflow.to_owned(),
-        input_form: Some(InputForm::Input(prost_types::Any {
-            type_url: ChainRequest::type_url(),
-            value: input.encode_to_vec(),
-        })),
-        wait: Some(prost_types::Duration { seconds: i64::try_from(WAIT.as_secs())?, nanos: 0 }),
-        ..StartRunRequest::default()
-    };
-    let run: Run = client.start_run(request).await?.into_inner();
-    ensure!(run.state() == RunState::Succeeded, "run {} is {:?}: {:?}", run.run_id, run.state(), run.error);
+    let run = succeed(client, workflow, &ChainRequest { steps: STEPS, bytes: BYTES }).await?;
     let output = run.output.with_context(|| format!("run {} has no output", run.run_id))?;
     let output = ChainResponse::decode(output.value.as_slice())?;
     ensure!(output.steps == STEPS, "run {} made {} steps", run.run_id, output.steps);
     Ok(())
+}
+
+/// Starts one run and waits until it has succeeded.
+async fn succeed<I: Message + Name>(
+    client: &mut RunServiceClient<Direct>,
+    workflow: &str,
+    input: &I,
+) -> anyhow::Result<Run> {
+    let wait = Some(prost_types::Duration { seconds: i64::try_from(WAIT.as_secs())?, nanos: 0 });
+    let run = client.start_run(StartRunRequest { wait, ..start(workflow, input) }).await?.into_inner();
+    ensure!(run.state() == RunState::Succeeded, "run {} is {:?}: {:?}", run.run_id, run.state(), run.error);
+    Ok(run)
+}
+
+fn start<I: Message + Name>(workflow: &str, input: &I) -> StartRunRequest {
+    let input = prost_types::Any { type_url: I::type_url(), value: input.encode_to_vec() };
+    StartRunRequest {
+        workflow: workflow.to_owned(),
+        input_form: Some(InputForm::Input(input)),
+        ..StartRunRequest::default()
+    }
+}
+
+/// Whether a start is answered when it is durable, or when its run has succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    Accepted,
+    Succeeded,
+}
+
+/// Starts one run for each number, this many at once. Says how long it took until all were answered.
+pub(crate) async fn start_each<I, F>(
+    orchestrator: &Orchestrator,
+    workflow: &'static str,
+    at_once: usize,
+    numbers: Range<usize>,
+    until: Until,
+    input: F,
+) -> anyhow::Result<Duration>
+where
+    I: Message + Name,
+    F: Fn(usize) -> I + Send + Sync + 'static,
+{
+    let connections = orchestrator.connections(at_once.div_ceil(PER_CONNECTION))?;
+    let begun = Instant::now();
+    let (next, input) = (Arc::new(AtomicUsize::new(numbers.start)), Arc::new(input));
+    let clients = (0..at_once).map(|client| {
+        let mut client = RunServiceClient::new(connections[client % connections.len()].clone());
+        let (next, input, end) = (Arc::clone(&next), Arc::clone(&input), numbers.end);
+        tokio::spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= end {
+                    return anyhow::Ok(());
+                }
+                match until {
+                    Until::Accepted => drop(client.start_run(start(workflow, &input(number))).await?),
+                    Until::Succeeded => drop(succeed(&mut client, workflow, &input(number)).await?),
+                }
+            }
+        })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        client.await??;
+    }
+    Ok(begun.elapsed())
+}
+
+/// Waits until no run of the workflow goes on; all must have succeeded. Gives the moment.
+pub(crate) async fn until_over(
+    orchestrator: &Orchestrator,
+    workflow: &'static str,
+    patience: Duration,
+) -> anyhow::Result<Instant> {
+    const GOING_ON: [RunState; 8] = [
+        RunState::Pending,
+        RunState::Running,
+        RunState::Waiting,
+        RunState::BackingOff,
+        RunState::Paused,
+        RunState::Blocked,
+        RunState::NeedsDecision,
+        RunState::Ending,
+    ];
+    const FAILED: [RunState; 3] = [RunState::Failed, RunState::Cancelled, RunState::Terminated];
+    let mut client = RunServiceClient::new(orchestrator.connections(1)?.remove(0));
+    let mut one = async |states: &[RunState]| {
+        let states = states.iter().map(|state| i32::from(*state)).collect();
+        let request = ListRunsRequest { workflow: workflow.to_owned(), states, page_size: 1, ..Default::default() };
+        anyhow::Ok(client.list_runs(request).await?.into_inner().runs.pop())
+    };
+    let until = Instant::now() + patience;
+    while let Some(run) = one(&GOING_ON).await? {
+        if Instant::now() > until {
+            bail!("run {} is still {:?} after {patience:?}", run.run_id, run.state());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    let over = Instant::now();
+    if let Some(run) = one(&FAILED).await? {
+        bail!("run {} is {:?}: {:?}", run.run_id, run.state(), run.error);
+    }
+    Ok(over)
 }

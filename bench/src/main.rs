@@ -23,7 +23,11 @@ mod workflows;
 use report::Report;
 
 #[derive(Debug, Parser)]
-#[command(name = "bench", about = "Measures what a run, a step and a commit cost")]
+#[command(
+    name = "bench",
+    about = "Measures what a run, a step and a commit cost",
+    after_help = "Times are for three rounds on two cores. Nothing else should be going on meanwhile."
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -33,6 +37,13 @@ struct CommandLine {
 
 /// Runs that are over, where a case wants many.
 const ENDED_RUNS: usize = 1_000_000;
+/// Runs that are asleep.
+const SLEEPERS: usize = 100_000;
+/// Runs in flight at a kill, and the length of the write-ahead log at the second one.
+const IN_FLIGHT_AT_KILL: usize = 10_000;
+const LOG_MEGABYTES: u64 = 500;
+/// Branches of a wide run.
+const BRANCHES: usize = 10_000;
 
 /// How a case is measured.
 #[derive(Clone, Debug, Args)]
@@ -68,17 +79,17 @@ impl How {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs of five IDEMPOTENT calls of 100 bytes.
+    /// Runs of five IDEMPOTENT calls of 100 bytes. (2 minutes)
     Chain,
-    /// Runs of five NO_SIDE_EFFECTS calls of 100 bytes.
+    /// Runs of five NO_SIDE_EFFECTS calls of 100 bytes. (2 minutes)
     Reads,
-    /// Runs of five IDEMPOTENT steps in process, over a transport that answers from memory.
+    /// Runs of five IDEMPOTENT steps in process, over a transport that answers from memory. (1 minute)
     Engine,
-    /// What the machine allows: calls without an orchestrator, commits without an engine.
+    /// What the machine allows: calls without an orchestrator, commits without an engine. (1 minute)
     Limits,
-    /// Calls through the whole client stack beside a bare tonic channel that sends the same metadata.
+    /// Calls through the whole client stack beside a bare tonic channel that sends the same metadata. (2 minutes)
     Stack,
-    /// `chain` with commits that take 2 ms and 10 ms longer.
+    /// `chain` with commits that take 2 ms and 10 ms longer. (3 minutes)
     SlowDisk,
     /// `chain` for long, with the tail of its times.
     Soak {
@@ -86,15 +97,36 @@ enum Command {
         minutes: u64,
     },
     /// Time to SERVING and to the end; memory and processor time idle, and memory with 10,000 runs in flight.
+    /// (3 minutes)
     Service {
         /// Runs that are over in the store of one of the measurements.
         #[arg(long, default_value_t = ENDED_RUNS)]
         ended_runs: usize,
     },
-    /// `chain`, and pages of runs, in a store with many runs that are over.
+    /// `chain`, and pages of runs, in a store with many runs that are over; then while these are removed. (4 minutes)
     History {
         #[arg(long, default_value_t = ENDED_RUNS)]
         ended_runs: usize,
+    },
+    /// Runs asleep: what they cost, how fast they are accepted, and how they wake. (5 minutes)
+    Sleepers {
+        #[arg(long, default_value_t = SLEEPERS)]
+        sleepers: usize,
+    },
+    /// What comes after a kill with many calls in flight; then the same with a long write-ahead log. (2 minutes)
+    Recovery {
+        #[arg(long, default_value_t = IN_FLIGHT_AT_KILL)]
+        runs: usize,
+        /// Length of that log.
+        #[arg(long, default_value_t = LOG_MEGABYTES)]
+        log_megabytes: u64,
+    },
+    /// A run with many keyed branches, beside as many runs; then killed when half of them are done.
+    /// (1 minute)
+    #[command(name = "fanout")]
+    FanOut {
+        #[arg(long, default_value_t = BRANCHES)]
+        branches: usize,
     },
     /// Everything but the soak.
     All,
@@ -105,9 +137,15 @@ enum Command {
         /// Overrides of the orchestrator's configuration.
         #[arg(long)]
         set: Vec<String>,
-        /// How long the echo service takes to answer.
+        /// How long the echo service takes to answer,
         #[arg(long, default_value_t = 0)]
         delay_ms: u64,
+        /// and how long for an effect.
+        #[arg(long, default_value_t = 0)]
+        effect_delay_ms: u64,
+        /// Answers of effects after which it holds them.
+        #[arg(long)]
+        hold_after: Option<usize>,
     },
 }
 
@@ -133,7 +171,10 @@ async fn run(command: Command, how: How) -> anyhow::Result<()> {
     let mut report = Report::new(how.json);
     match command {
         Command::Role { role: Role::Orchestrator, set, .. } => return orchestrator_role::serve(set).await,
-        Command::Role { role: Role::Echo, delay_ms, .. } => return echo::serve(Duration::from_millis(delay_ms)).await,
+        Command::Role { role: Role::Echo, delay_ms, effect_delay_ms, hold_after, .. } => {
+            let (delay, effect_delay) = (Duration::from_millis(delay_ms), Duration::from_millis(effect_delay_ms));
+            return echo::serve(echo::Manner { delay, effect_delay, hold_after }).await;
+        }
         Command::Chain => cases::runs::measure(cases::runs::Case::Chain, &how, &mut report).await?,
         Command::Reads => cases::runs::measure(cases::runs::Case::Reads, &how, &mut report).await?,
         Command::Engine => cases::engine::measure(&how, &mut report).await?,
@@ -143,6 +184,11 @@ async fn run(command: Command, how: How) -> anyhow::Result<()> {
         Command::Soak { minutes } => cases::soak::measure(minutes, &how, &mut report).await?,
         Command::Service { ended_runs } => cases::service::measure(ended_runs, &how, &mut report).await?,
         Command::History { ended_runs } => cases::history::measure(ended_runs, &how, &mut report).await?,
+        Command::Sleepers { sleepers } => cases::sleepers::measure(sleepers, &how, &mut report).await?,
+        Command::Recovery { runs, log_megabytes } => {
+            cases::recovery::measure(runs, log_megabytes, &how, &mut report).await?;
+        }
+        Command::FanOut { branches } => cases::fan_out::measure(branches, &how, &mut report).await?,
         Command::All => {
             cases::limits::measure(&how, &mut report).await?;
             cases::stack::measure(&how, &mut report).await?;
@@ -152,6 +198,9 @@ async fn run(command: Command, how: How) -> anyhow::Result<()> {
             cases::slow_disk::measure(&how, &mut report).await?;
             cases::service::measure(ENDED_RUNS, &how, &mut report).await?;
             cases::history::measure(ENDED_RUNS, &how, &mut report).await?;
+            cases::sleepers::measure(SLEEPERS, &how, &mut report).await?;
+            cases::recovery::measure(IN_FLIGHT_AT_KILL, LOG_MEGABYTES, &how, &mut report).await?;
+            cases::fan_out::measure(BRANCHES, &how, &mut report).await?;
         }
     }
     report.end();

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use clients::bench::echo::v1::effect_service_client::EffectServiceClient;
+use clients::bench::echo::v1::{ReadAccountRequest, ReadAccountResponse, ReleaseRequest};
 use clients::channel::{Direct, connect};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -17,6 +19,8 @@ use tokio::time::sleep;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+
+use crate::echo::{Manner, now};
 
 /// A process that does not start or end in this time never will.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,12 +39,31 @@ pub(crate) struct Echo {
 
 impl Echo {
     pub(crate) fn start(delay: Duration) -> anyhow::Result<Self> {
-        let delay = delay.as_millis().to_string();
-        let mut child = role("echo").args(["--delay-ms", &delay]).stdout(Stdio::piped()).spawn()?;
+        Self::start_with(Manner { delay, ..Manner::default() })
+    }
+
+    pub(crate) fn start_with(manner: Manner) -> anyhow::Result<Self> {
+        let mut command = role("echo");
+        command.args(["--delay-ms", &manner.delay.as_millis().to_string()]);
+        command.args(["--effect-delay-ms", &manner.effect_delay.as_millis().to_string()]);
+        command.args(manner.hold_after.iter().flat_map(|enough| ["--hold-after".to_owned(), enough.to_string()]));
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
         let mut address = String::new();
         let stdout = child.stdout.take().context("the echo service has no stdout")?;
         BufReader::new(stdout).read_line(&mut address)?;
         Ok(Self { child, address: format!("http://{}", address.trim()) })
+    }
+
+    /// Its account of effects, and what became of the calls for them since then.
+    pub(crate) async fn account(&self, since_micros: i64) -> anyhow::Result<ReadAccountResponse> {
+        let mut effects = EffectServiceClient::new(connect(&self.address)?);
+        Ok(effects.read_account(ReadAccountRequest { since_micros }).await?.into_inner())
+    }
+
+    /// Has it hold no effect any more.
+    pub(crate) async fn release(&self) -> anyhow::Result<()> {
+        EffectServiceClient::new(connect(&self.address)?).release(ReleaseRequest {}).await?;
+        Ok(())
     }
 }
 
@@ -66,7 +89,9 @@ pub(crate) struct Orchestrator {
     child: Child,
     pid: Pid,
     pub(crate) admin: String,
-    /// From the start of the process to the first SERVING.
+    /// When the process was started, in microseconds since the Unix epoch.
+    pub(crate) started_micros: i64,
+    /// From then to the first SERVING.
     pub(crate) ready_in: Duration,
     folder: Arc<TempDir>,
 }
@@ -93,13 +118,14 @@ impl Orchestrator {
         ];
         set.extend(options.set.iter().cloned());
 
-        let started = Instant::now();
+        let (started, started_micros) = (Instant::now(), now());
         let mut command =
             if options.count_syncs { strace(&folder.path().join("syncs"))? } else { role("orchestrator") };
         command.args(set.iter().flat_map(|set| ["--set", set])).stdout(Stdio::null()).stderr(log);
         let child = command.spawn()?;
         let pid = Pid::from_child(&child);
-        let mut orchestrator = Self { child, pid, admin: format!("http://{admin}"), ready_in: Duration::ZERO, folder };
+        let (admin, ready_in) = (format!("http://{admin}"), Duration::ZERO);
+        let mut orchestrator = Self { child, pid, admin, started_micros, ready_in, folder };
         orchestrator.wait_until_serving(health).await.with_context(|| {
             let log = std::fs::read_to_string(orchestrator.folder.path().join("log")).unwrap_or_default();
             format!("the orchestrator did not start; its log:\n{log}")
@@ -146,6 +172,19 @@ impl Orchestrator {
         (length(STORE), length("store.db-wal"))
     }
 
+    /// Length of the database with what is in its log.
+    pub(crate) fn database_bytes(&self) -> anyhow::Result<u64> {
+        let database = self.reader()?;
+        let pragma = |name| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        Ok(u64::try_from(pragma("page_count")? * pragma("page_size")?)?)
+    }
+
+    /// A connection to the store beside the orchestrator's own.
+    pub(crate) fn reader(&self) -> anyhow::Result<rusqlite::Connection> {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        Ok(rusqlite::Connection::open_with_flags(self.folder.path().join(STORE), flags)?)
+    }
+
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         Usage::of(self.pid)
     }
@@ -185,8 +224,9 @@ impl Drop for Orchestrator {
 pub(crate) struct Usage {
     /// User and system time of all its threads.
     pub(crate) cpu: Duration,
-    /// Resident memory.
+    /// Resident memory, and the most that it ever was.
     pub(crate) resident_bytes: u64,
+    pub(crate) peak_bytes: u64,
 }
 
 impl Usage {
@@ -202,10 +242,16 @@ impl Usage {
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes: u64 = resident.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0);
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+        };
         let second = rustix::param::clock_ticks_per_second();
-        Ok(Self { cpu: Duration::from_micros(ticks * 1_000_000 / second), resident_bytes: kilobytes * 1024 })
+        Ok(Self {
+            cpu: Duration::from_micros(ticks * 1_000_000 / second),
+            resident_bytes: bytes("VmRSS:"),
+            peak_bytes: bytes("VmHWM:"),
+        })
     }
 }
 

@@ -1,8 +1,12 @@
 //! The workflows that are measured.
 
 use bytes::Bytes;
-use clients::bench::echo::v1::{ReadRequest, WriteRequest};
-use clients::bench::v1::{ChainRequest, ChainResponse};
+use clients::bench::echo::v1::{ActRequest, ReadRequest, WriteRequest};
+use clients::bench::v1::{
+    ChainRequest, ChainResponse, EffectsRequest, EffectsResponse, FanOutRequest, FanOutResponse, SleeperRequest,
+    SleeperResponse,
+};
+use engine::time::Timestamp;
 use engine::workflow::NameTaken;
 use engine::{Context, Failure, Registry, Workflow};
 
@@ -54,9 +58,67 @@ impl Workflow for Reads {
     }
 }
 
+/// Effects that are accounted for, one after the other.
+pub(crate) struct Effects;
+
+impl Workflow for Effects {
+    const NAME: &'static str = "bench.effects";
+    type Input = EffectsRequest;
+    type Output = EffectsResponse;
+
+    async fn run(&self, ctx: &Context, input: EffectsRequest) -> Result<EffectsResponse, Failure> {
+        for number in 0..input.steps {
+            let effect = format!("{}/{number}", input.name);
+            ctx.call(ActRequest { effect, payload: payload(input.bytes), due_micros: 0 }).await?;
+        }
+        Ok(EffectsResponse {})
+    }
+}
+
+/// One effect after a sleep.
+pub(crate) struct Sleeper;
+
+impl Workflow for Sleeper {
+    const NAME: &'static str = "bench.sleeper";
+    type Input = SleeperRequest;
+    type Output = SleeperResponse;
+
+    async fn run(&self, ctx: &Context, input: SleeperRequest) -> Result<SleeperResponse, Failure> {
+        let SleeperRequest { name, due_micros } = input;
+        ctx.sleep("until due", Timestamp::from_micros(due_micros).since(ctx.now())).await?;
+        ctx.call(ActRequest { effect: name, payload: Bytes::new(), due_micros }).await?;
+        Ok(SleeperResponse {})
+    }
+}
+
+/// One effect for each branch.
+pub(crate) struct FanOut;
+
+impl Workflow for FanOut {
+    const NAME: &'static str = "bench.fan-out";
+    type Input = FanOutRequest;
+    type Output = FanOutResponse;
+
+    async fn run(&self, ctx: &Context, input: FanOutRequest) -> Result<FanOutResponse, Failure> {
+        let FanOutRequest { name, branches, limit, bytes } = input;
+        let outcome = ctx
+            .fan_out("branch", 0..branches, move |ctx, number| {
+                let effect = format!("{name}/{number}");
+                async move { ctx.call(ActRequest { effect, payload: payload(bytes), due_micros: 0 }).await }
+            })
+            .key(i32::to_string)
+            .limit(usize::try_from(limit).unwrap_or(0))
+            .await;
+        Ok(FanOutResponse { branches: i32::try_from(outcome.succeeded()).unwrap_or(i32::MAX) })
+    }
+}
+
 pub(crate) fn registry() -> Result<Registry, NameTaken> {
     let mut workflows = Registry::new();
     workflows.register(|| Chain)?;
     workflows.register(|| Reads)?;
+    workflows.register(|| Effects)?;
+    workflows.register(|| Sleeper)?;
+    workflows.register(|| FanOut)?;
     Ok(workflows)
 }

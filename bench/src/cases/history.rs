@@ -6,16 +6,21 @@ use std::time::{Duration, Instant};
 use clients::channel::connect;
 use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
 use clients::orchestrator::admin::v1::{ListRunsRequest, RunState};
+use engine::time::Timestamp;
 
 use crate::How;
 use crate::cases::runs::Case;
-use crate::filled::fill;
+use crate::echo::{micros, now};
+use crate::filled::{fill, id};
 use crate::load::keep_in_flight;
 use crate::process::{Echo, Options, Orchestrator, STORE, temporary};
 use crate::report::{Figure, Report};
-use crate::sample::Sample;
+use crate::sample::{Sample, count, median};
 
 const IN_FLIGHT: usize = 256;
+
+/// All that is in the store at first is older than this.
+const PURGE: &str = "retention.succeeded=24h";
 
 /// Pages that are asked for in each way.
 const PAGES: usize = 200;
@@ -23,11 +28,13 @@ const PAGES: usize = 200;
 pub(crate) async fn measure(ended_runs: usize, how: &How, report: &mut Report) -> anyhow::Result<()> {
     let echo = Echo::start(Duration::ZERO)?;
     let options = Options { folder: how.folder.clone(), ..Options::default() };
+    let purging = Options { set: vec![PURGE.to_owned()], ..options.clone() };
     let filled = Arc::new(temporary(options.folder.as_deref())?);
     fill(&filled.path().join(STORE), ended_runs).await?;
 
-    let (mut without, mut with) = (Vec::new(), Vec::new());
-    let (mut pages_without, mut pages_with) = (Vec::new(), Vec::new());
+    let (mut without, mut with, mut while_purged) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut pages_without, mut pages_with, mut purged) = (Vec::new(), Vec::new(), Vec::new());
+    // One after the other in each round, so that what the machine does beside this is the same for all.
     for _ in 0..how.rounds {
         let empty = Arc::new(temporary(options.folder.as_deref())?);
         let stores = [(empty, &mut without, &mut pages_without), (Arc::clone(&filled), &mut with, &mut pages_with)];
@@ -37,11 +44,20 @@ pub(crate) async fn measure(ended_runs: usize, how: &How, report: &mut Report) -
             pages.push(list(&orchestrator).await?);
             orchestrator.stop().await?;
         }
+        let orchestrator = Orchestrator::start_over(&echo, &purging, Arc::clone(&filled)).await?;
+        let (begun, old) = (Instant::now(), old_runs(&orchestrator)?);
+        while_purged.push(keep_in_flight(&orchestrator, Case::Chain.workflow(), IN_FLIGHT, how.window()).await?);
+        purged.push(count(old - old_runs(&orchestrator)?) / begun.elapsed().as_secs_f64());
+        orchestrator.stop().await?;
     }
     let (without, with) = (Sample::median(&without), Sample::median(&with));
     let name = format!("runs, {IN_FLIGHT} in flight, {ended_runs} ended");
-    let rate = Figure::new("history", name, with.per_second, "runs/s").beside(without.per_second);
+    let rate = Figure::new("history", &name, with.per_second, "runs/s").beside(without.per_second);
     report.add(rate.at_least(0.9));
+    let while_purged = Sample::median(&while_purged);
+    let rate = Figure::new("history", format!("{name}, which are being removed"), while_purged.per_second, "runs/s");
+    report.add(rate.beside(with.per_second).at_least(0.9));
+    report.add(Figure::new("history", "runs removed meanwhile", median(purged), "runs/s"));
     for (index, (name, _)) in filters().into_iter().enumerate() {
         let p50 = |pages: &[Vec<Sample>]| {
             Sample::median(&pages.iter().filter_map(|page| page.get(index).cloned()).collect::<Vec<_>>()).p50
@@ -50,6 +66,15 @@ pub(crate) async fn measure(ended_runs: usize, how: &How, report: &mut Report) -
         report.add(page.beside(p50(&pages_without)));
     }
     Ok(())
+}
+
+/// Runs that ended long ago.
+fn old_runs(orchestrator: &Orchestrator) -> anyhow::Result<usize> {
+    let hour_ago = now() - micros(Duration::from_hours(1));
+    let runs = "SELECT count(*) FROM runs WHERE id < ?1";
+    let before = id(Timestamp::from_micros(hour_ago));
+    let old: u32 = orchestrator.reader()?.query_row(runs, [before.as_bytes()], |row| row.get(0))?;
+    Ok(usize::try_from(old)?)
 }
 
 fn filters() -> Vec<(&'static str, ListRunsRequest)> {
