@@ -22,6 +22,7 @@ use crate::claim::Claim;
 use crate::time::{Clock, Timestamp};
 use database::{Database, Settings};
 use job::{Operation, job};
+use log::Backfill;
 use place::Place;
 use readers::{Readers, Reads};
 use shared::Shared;
@@ -39,6 +40,7 @@ mod inbox;
 #[cfg(any(test, feature = "testing"))]
 mod inline;
 mod job;
+mod log;
 mod look;
 mod migrations;
 mod place;
@@ -108,7 +110,9 @@ impl Sqlite {
         let (readers, reads) = Readers::start(place.clone()).map_err(no_thread)?;
         let shared = Arc::new(Shared::new());
         let (writes, queue) = mpsc::channel();
-        let writer = Writer { queue, place, shared: shared.clone(), readers, settings };
+        let backfill =
+            if database.leaves_log() { Some(Backfill::start(place.clone()).map_err(no_thread)?) } else { None };
+        let writer = Writer { queue, place, shared: shared.clone(), readers, settings, backfill };
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         let thread = Mutex::new(Some(thread.spawn(move || writer.run(database)).map_err(no_thread)?));
         Ok(Self(Backend::File(File {

@@ -6,6 +6,7 @@ use rusqlite::{Connection, ErrorCode};
 use uuid::Uuid;
 
 use super::job::Job;
+use super::log;
 use super::place::{self, Place};
 use super::requests;
 use super::workflows::Workflows;
@@ -20,6 +21,7 @@ pub(super) struct Database {
     pub(super) now: Timestamp,
     pub(super) owner: Owner,
     settings: Settings,
+    leaves_log: bool,
     requests_looked_at: Timestamp,
 }
 
@@ -58,8 +60,14 @@ pub(super) enum Failed {
 impl Database {
     /// Opens the store that lies there and makes this opening its owner; with `expected`, only where the owner before
     /// it was of this process.
+    ///
+    /// What a stranger left in a long log stays there, see [`Database::leaves_log`].
     pub(super) fn open(place: &Place, settings: &Settings, expected: Option<&Owner>) -> Result<Self, StoreError> {
-        Self::own(place.writer()?, settings, expected).map_err(|error| match error {
+        let leaves_log = expected.is_none() && place.wal_bytes() > log::LONG;
+        if leaves_log {
+            place.renew_log()?;
+        }
+        Self::own(place.writer()?, settings, expected, leaves_log).map_err(|error| match error {
             StoreError::Unusable(why) => place::unusable(place.path(), &why),
             other => other,
         })
@@ -71,10 +79,15 @@ impl Database {
         let mut connection = Connection::open_in_memory().map_err(unusable)?;
         place::settle(&connection).map_err(unusable)?;
         super::migrations::apply(&mut connection)?;
-        Self::own(connection, settings, None)
+        Self::own(connection, settings, None, false)
     }
 
-    fn own(connection: Connection, settings: &Settings, expected: Option<&Owner>) -> Result<Self, StoreError> {
+    fn own(
+        connection: Connection,
+        settings: &Settings,
+        expected: Option<&Owner>,
+        leaves_log: bool,
+    ) -> Result<Self, StoreError> {
         if let Some(expected) = expected {
             // The generation may be one that this process drew without learning that it was written.
             let found = stored_owner(&connection).map_err(unusable)?;
@@ -82,16 +95,30 @@ impl Database {
                 return Err(StoreError::Unusable("it was replaced, or has another owner by now".to_owned()));
             }
         }
-        // Nothing is built on a log that an earlier owner left: after a failed fsync it may be readable and yet not
-        // on the disk. Where this process knows of no failure, what another program reads may stay there.
-        if !place::empty_log(&connection).map_err(unusable)? && expected.is_some() {
-            return Err(StoreError::Unusable("another program reads it, its log cannot be emptied".to_owned()));
+        // Nothing is built on a log that an earlier owner left and that was not renewed: after a failed fsync it may be
+        // readable and yet not on the disk. Where this process knows of no failure, what another program reads may stay.
+        if !leaves_log {
+            if !place::empty_log(&connection).map_err(unusable)? && expected.is_some() {
+                return Err(StoreError::Unusable("another program reads it, its log cannot be emptied".to_owned()));
+            }
+            place::checkpoint_by_itself(&connection).map_err(unusable)?;
         }
         let settings = settings.clone();
         let now = settings.clock.now();
         let owner = succeed(&connection, &settings).map_err(unusable)?;
         let workflows = Workflows::load(&connection).map_err(unusable)?;
-        Ok(Self { connection, workflows, now, owner, settings, requests_looked_at: Timestamp::default() })
+        Ok(Self { connection, workflows, now, owner, settings, leaves_log, requests_looked_at: Timestamp::default() })
+    }
+
+    /// Whether there is a long log that somebody else is to move into the database; until
+    /// [`Database::checkpoint_by_itself`] no commit does.
+    pub(super) fn leaves_log(&self) -> bool {
+        self.leaves_log
+    }
+
+    /// From now on commits keep the log short.
+    pub(super) fn checkpoint_by_itself(&self) -> Result<(), Failed> {
+        place::checkpoint_by_itself(&self.connection).map_err(connection_failed)
     }
 
     /// The same database under a new owner, as after a crash. A transaction that is open is taken back.

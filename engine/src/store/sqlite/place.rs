@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::migrations;
+use super::{log, migrations};
 use crate::store::StoreError;
 
 /// Network file systems: their locks and their caches do not keep what SQLite's WAL needs (statfs magic numbers).
@@ -52,12 +52,29 @@ impl Place {
         &self.path
     }
 
-    /// Length of the write-ahead log; zero where there is none.
-    pub(super) fn wal_bytes(&self) -> u64 {
-        std::fs::metadata(beside(&self.path, "-wal")).map_or(0, |file| file.len())
+    fn log(&self) -> PathBuf {
+        beside(&self.path, "-wal")
     }
 
-    /// The connection that writes, with the schema this release needs.
+    /// Length of the write-ahead log; zero where there is none.
+    pub(super) fn wal_bytes(&self) -> u64 {
+        std::fs::metadata(self.log()).map_or(0, |file| file.len())
+    }
+
+    /// Makes sure that what an earlier owner left in the log is on the disk. Before SQLite opens the database.
+    pub(super) fn renew_log(&self) -> Result<(), StoreError> {
+        log::renew_last_commit(&self.log()).map_err(|error| unusable(&self.path, &format!("its log: {error}")))
+    }
+
+    /// Copies the log into the database, as far as nobody who reads stands in the way, while others write.
+    pub(super) fn backfill(&self) -> rusqlite::Result<()> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    }
+
+    /// The connection that writes, with the schema this release needs. It leaves the log as it is until it is told
+    /// otherwise.
     pub(super) fn writer(&self) -> Result<Connection, StoreError> {
         let failed = |error: rusqlite::Error| unusable(&self.path, &error);
         // Taking the place made the file. Where it is gone now, a new one would be another store.
@@ -78,7 +95,7 @@ impl Place {
         connection
             .execute_batch(
                 "PRAGMA synchronous = FULL;
-                 PRAGMA wal_autocheckpoint = 3000;
+                 PRAGMA wal_autocheckpoint = 0;
                  PRAGMA cache_size = -16384;",
             )
             .map_err(failed)?;
@@ -120,6 +137,11 @@ pub(super) fn empty_log(connection: &Connection) -> rusqlite::Result<bool> {
     let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     connection.busy_timeout(PATIENCE)?;
     Ok(!busy)
+}
+
+/// Lets every commit that finds the log this long move it into the database, as far as readers allow.
+pub(super) fn checkpoint_by_itself(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("PRAGMA wal_autocheckpoint = 3000;")
 }
 
 /// Settings that all connections share, the one in memory too.

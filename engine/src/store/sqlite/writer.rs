@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::database::{Database, Failed, Owner, Settings};
 use super::job::Job;
+use super::log::{self, Backfill};
 use super::place::Place;
 use super::readers::Readers;
 use super::shared::Shared;
@@ -25,9 +26,6 @@ const LONGEST_REST: Duration = Duration::from_millis(2);
 
 /// How often a rest looks whether enough operations wait.
 const NAP: Duration = Duration::from_micros(200);
-
-/// Above this length of the log, readers are held off until it is back in the database (semantics.md D2).
-const WAL_BYTES: u64 = 32 << 20;
 
 /// Pauses before attempts to open the store again: each twice as long as the one before, also where a store that was
 /// opened is lost again soon.
@@ -53,6 +51,8 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) readers: Readers,
     pub(super) settings: Settings,
+    /// Where an earlier owner left a long log: its way into the database.
+    pub(super) backfill: Option<Backfill>,
 }
 
 impl Writer {
@@ -71,9 +71,9 @@ impl Writer {
         }
     }
 
-    fn serve(&self, mut database: Database) -> (Closing, Result<Database, StoreError>) {
+    fn serve(&mut self, mut database: Database) -> (Closing, Result<Database, StoreError>) {
         let mut batch = Batch::with_capacity(BATCH);
-        let mut longest_log = WAL_BYTES;
+        let mut longest_log = log::LONG;
         let mut pauses = Pauses::default();
         loop {
             let closing = self.gather(&mut batch);
@@ -82,9 +82,13 @@ impl Writer {
             if size >= CROWD {
                 self.rest(size, (begun.elapsed() * 2).min(LONGEST_REST));
             }
-            if done.is_ok() {
+            let backfills = self.backfill.as_ref().is_some_and(|backfill| !backfill.is_over());
+            if done.is_ok() && (closing.is_some() || !backfills) {
+                if self.end_backfill() {
+                    done = database.checkpoint_by_itself();
+                }
                 let limit = if closing.is_some() { 0 } else { longest_log };
-                done = self.bound_log(&database, limit).map(|limit| longest_log = limit);
+                done = done.and_then(|()| self.bound_log(&database, limit)).map(|limit| longest_log = limit);
             }
             if let Err(failed) = done {
                 self.shared.lose();
@@ -95,6 +99,7 @@ impl Writer {
                 fail(&mut batch, &error);
                 let owner = database.owner;
                 drop(database);
+                self.end_backfill();
                 self.readers.apart_while(|| ());
                 if let Some(closing) = closing {
                     return (closing, Err(error));
@@ -108,6 +113,11 @@ impl Writer {
                 return (closing, Ok(database));
             }
         }
+    }
+
+    /// Waits until the log of an earlier owner is in the database; says whether there was one.
+    fn end_backfill(&mut self) -> bool {
+        self.backfill.take().map(Backfill::wait).is_some()
     }
 
     /// Lets operations come, at most for so long, until so many wait.
@@ -193,10 +203,10 @@ impl Writer {
             return Ok(limit);
         }
         if self.readers.shut_while(|| database.empty_log())? {
-            return Ok(WAL_BYTES);
+            return Ok(log::LONG);
         }
         tracing::warn!(length, "another program reads the database, its log cannot be cut");
-        Ok(length + WAL_BYTES)
+        Ok(length + log::LONG)
     }
 
     /// Opens the store again, with growing pauses. Meanwhile everything answers with the error; without an owner to
