@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use uuid::Uuid;
 
-use crate::engine::{Ended, Shared};
+use crate::engine::{Ended, Shared, Started};
 use crate::failure::{Code as StatusCode, Failure};
 use crate::history::Open;
 use crate::journal::Buffer;
@@ -36,7 +36,7 @@ pub(crate) use inbox::expired;
 use orders::Promised;
 pub(crate) use orders::{Ordered, RunOrder, ended_by_force, no_back_off, terminated};
 pub(crate) use rehearsal::{Misfit, rehearse};
-pub(crate) use replay::created_fact;
+pub(crate) use replay::{created_fact, row_of};
 use step::OpenStep;
 use undoing::Undoing;
 
@@ -62,7 +62,7 @@ mod step;
 mod undoing;
 
 /// Who asked for a start, and is told whether it is durable.
-type Starter = oneshot::Sender<Result<crate::store::Created, StoreError>>;
+type Starter = oneshot::Sender<Result<Started, StoreError>>;
 
 /// What a run begins with.
 pub(crate) enum Beginning {
@@ -78,7 +78,7 @@ pub(crate) enum Exit {
     /// Told to whoever waits once the run has left memory: who comes later finds it in the store.
     Ended(Box<Ended>),
     /// Given back; due again at this time, or only by a command.
-    Released,
+    Released(Option<Timestamp>),
     /// The claim or the store was lost; another claim will find the run.
     Lost,
 }

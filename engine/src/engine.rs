@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::chance::Chance;
 use crate::claim::Claim;
-use crate::driver::{self, Beginning, Driver, Exit, Handle};
+use crate::driver::{self, Beginning, Handle};
 use crate::failure::Failure;
 use crate::hub::Hub;
 use crate::identity;
@@ -31,6 +31,7 @@ mod decisions;
 mod drain;
 mod look;
 mod orders;
+mod resident;
 mod retention;
 mod retries;
 mod schedules;
@@ -41,6 +42,7 @@ mod stranded;
 use away::Away;
 pub use drain::Drained;
 pub(crate) use look::journal_of;
+use resident::Looks;
 pub use retries::Again;
 pub use schedules::next_nominal;
 pub use stranded::StrandedRuns;
@@ -76,8 +78,10 @@ pub(crate) struct Shared {
     pub(crate) away: Away,
     /// Runs in memory.
     runs: Mutex<HashMap<Uuid, Arc<Handle>>>,
-    /// A run left memory, or became due, or there is room again.
+    /// A run became due, or there is room for one that is.
     pub(crate) due: Notify,
+    /// What the loop that claims runs is about to do, so that it is not woken for nothing.
+    looks: Looks,
     left: Notify,
     draining: AtomicBool,
     progress: AtomicU64,
@@ -99,8 +103,8 @@ pub struct Start {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Started {
     pub id: Uuid,
-    /// False where the same request had started the run before.
-    pub created: bool,
+    /// The run as the start made it; none where the same request had started it before.
+    pub row: Option<Box<RunRow>>,
 }
 
 /// A run that has ended.
@@ -179,6 +183,7 @@ impl Engine {
             away: Away::default(),
             runs: Mutex::new(HashMap::new()),
             due: Notify::new(),
+            looks: Looks::default(),
             left: Notify::new(),
             draining: AtomicBool::new(false),
             progress: AtomicU64::new(0),
@@ -212,27 +217,28 @@ impl Engine {
         let mut run = new_run(workflow, identity::run(&shared.chance, now), now, deadline, None);
         run.change = start.asked.map(|asked| asked.to("StartRun", ""));
         let id = run.id;
-        let created = match shared.admit(id) {
+        match shared.admit(id) {
             Some(handle) => {
                 run.claimed = true;
                 run.status.state = State::Running;
                 let (sender, started) = oneshot::channel();
                 let beginning = Beginning::New { run: Box::new(run), started: sender, input: start.input };
                 shared.spawn(id, handle, Arc::clone(workflow), beginning);
-                started.await.map_err(|_| StoreError::Closed)??
+                Ok(started.await.map_err(|_| StoreError::Closed)??)
             }
             None => {
+                shared.looks.wants_room();
                 pending(&mut run, workflow, start.input);
+                let row = Box::new(driver::row_of(&run));
                 let creating = shared.store.create(run);
                 // Writes keep the order of their calls, so the claim that follows finds the run.
                 shared.due.notify_one();
-                creating.await?
+                Ok(match creating.await? {
+                    Created::New => Started { id, row: Some(row) },
+                    Created::Existing(id) => Started { id, row: None },
+                })
             }
-        };
-        Ok(match created {
-            Created::New => Started { id, created: true },
-            Created::Existing(id) => Started { id, created: false },
-        })
+        }
     }
 
     pub fn store(&self) -> &Arc<dyn Store> {
@@ -263,93 +269,8 @@ impl Shared {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every run in memory, in the order of their ids.
-    fn handles(&self) -> Vec<Arc<Handle>> {
-        let mut handles: Vec<_> = self.lock().iter().map(|(run, handle)| (*run, Arc::clone(handle))).collect();
-        handles.sort_unstable_by_key(|(run, _)| *run);
-        handles.into_iter().map(|(_, handle)| handle).collect()
-    }
-
-    fn handle(&self, run: Uuid) -> Option<Arc<Handle>> {
-        self.lock().get(&run).map(Arc::clone)
-    }
-
-    fn is_in_memory(&self, run: Uuid) -> bool {
-        self.lock().contains_key(&run)
-    }
-
-    fn room(&self) -> usize {
-        (self.limits.runs_in_flight as usize).saturating_sub(self.lock().len())
-    }
-
-    /// A place in memory for a run; none where there is no room, or the run has one.
-    fn admit(&self, run: Uuid) -> Option<Arc<Handle>> {
-        let mut runs = self.lock();
-        if runs.len() >= self.limits.runs_in_flight as usize || runs.contains_key(&run) {
-            return None;
-        }
-        Some(self.enter(&mut runs, run))
-    }
-
-    /// The same for a run that is claimed: there was room when it was asked for, and nobody else would drive it.
-    fn admit_claimed(&self, run: Uuid) -> Option<Arc<Handle>> {
-        let mut runs = self.lock();
-        if runs.contains_key(&run) {
-            return None;
-        }
-        Some(self.enter(&mut runs, run))
-    }
-
-    fn enter(&self, runs: &mut HashMap<Uuid, Arc<Handle>>, run: Uuid) -> Arc<Handle> {
-        let handle = Arc::new(Handle::default());
-        // A drain may have begun while the run was being started or claimed.
-        if self.draining.load(Ordering::Acquire) {
-            handle.wish(driver::DRAIN);
-        }
-        runs.insert(run, Arc::clone(&handle));
-        self.away.remove(run);
-        handle
-    }
-
-    fn spawn(self: &Arc<Self>, run: Uuid, handle: Arc<Handle>, workflow: Arc<Definition>, beginning: Beginning) {
-        let place = InMemory { shared: Arc::clone(self), run };
-        tokio::spawn(async move {
-            let shared = Arc::clone(&place.shared);
-            let exit = match Driver::of(Arc::clone(&shared), handle, workflow, beginning).await {
-                Ok(driver) => driver.drive().await,
-                Err(exit) => exit,
-            };
-            drop(place);
-            if let Exit::Ended(ended) = exit {
-                shared.hub.ended(*ended);
-            }
-        });
-    }
-
-    /// Tells a run that there is something new for it; where it is not in memory, a claim finds it.
-    pub(crate) fn tell(&self, run: Uuid, wish: u8) {
-        match self.handle(run) {
-            Some(handle) => handle.wish(wish),
-            None => self.due.notify_one(),
-        }
-    }
-
     fn bump(&self) {
         self.progress.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// A run's place in memory, given up when its task ends in whatever way.
-struct InMemory {
-    shared: Arc<Shared>,
-    run: Uuid,
-}
-
-impl Drop for InMemory {
-    fn drop(&mut self) {
-        self.shared.lock().remove(&self.run);
-        self.shared.left.notify_waiters();
-        self.shared.due.notify_one();
     }
 }
 

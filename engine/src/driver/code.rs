@@ -8,7 +8,7 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tracing::subscriber::NoSubscriber;
+use tracing::Dispatch;
 
 use crate::failure::Failure;
 
@@ -59,7 +59,7 @@ impl Code {
 
     /// The same while the journal is replayed: what code logs was logged before.
     pub(crate) fn rerun(&mut self) -> Option<Finished> {
-        tracing::subscriber::with_default(NoSubscriber::default(), || self.run())
+        tracing::dispatcher::with_default(&Dispatch::none(), || self.run())
     }
 }
 

@@ -1,14 +1,13 @@
 //! The one append of a run that is under way: what it carries, and what follows when it is durable.
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::children::ChildWork;
 use super::orders::Promised;
 use super::step::{OpenStep, Phase, Work};
-use super::{Driver, Exit};
-use crate::engine::Ended;
+use super::{Driver, Exit, Starter};
+use crate::engine::{Ended, Started};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_level};
 use crate::journal_v1 as stored;
@@ -41,7 +40,7 @@ struct Carried {
 }
 
 enum Pending {
-    Create(Answer<Created>, oneshot::Sender<Result<Created, StoreError>>),
+    Create(Answer<Created>, Starter),
     Append(Answer<Appended>),
 }
 
@@ -84,8 +83,7 @@ impl Driver {
         let ready = self.steps.values().any(|step| matches!(step.phase, Phase::Ready(_) | Phase::Unborn));
         let ready = ready || !self.unasked().is_empty();
         let idle = !ended && self.is_idle();
-        // A run is created as its starter's, so it is given back by an append of its own.
-        let release = idle && self.create.is_none() && self.gives_back();
+        let release = idle && self.gives_back();
         let status = self.status(idle);
         let moved = idle && self.is_news(&status);
         let wanted =
@@ -114,6 +112,8 @@ impl Driver {
         let takes = self.inbox.take();
         let answer = match self.create.take() {
             Some((mut run, started)) => {
+                // One that waits from its first poll on is nobody's from the start.
+                run.claimed = !release;
                 run.entry = entry.clone();
                 run.facts = facts;
                 run.status = status.clone();
@@ -183,17 +183,24 @@ impl Driver {
     /// The append was answered. Says so where the run leaves memory.
     pub(super) fn committed(&mut self, answered: Answered) -> Option<Exit> {
         let Commit { answer, carries: mut commit } = *self.commit.take()?;
+        let mut starter = None;
         let appended = match (answered, answer) {
-            (Answered::Created(answer), Pending::Create(_, started)) => {
-                let new = matches!(answer, Ok(Created::New));
-                // Whoever asked may have gone; the run goes on without.
-                let _gone = started.send(answer);
-                if !new {
+            (Answered::Created(answer), Pending::Create(_, asked)) => match answer {
+                Ok(Created::New) => {
+                    self.row.epoch = 1;
+                    starter = Some(asked);
+                    Appended::Done
+                }
+                // Whoever asked may have gone.
+                Ok(Created::Existing(id)) => {
+                    let _gone = asked.send(Ok(Started { id, row: None }));
                     return Some(Exit::Lost);
                 }
-                self.row.epoch = 1;
-                Appended::Done
-            }
+                Err(error) => {
+                    let _gone = asked.send(Err(error));
+                    return Some(Exit::Lost);
+                }
+            },
             (Answered::Appended(Ok(appended)), _) => appended,
             (Answered::Appended(Err(error)), _) => {
                 // A store that is down tells it once, for all runs.
@@ -216,6 +223,12 @@ impl Driver {
         self.row.sequence += commit.facts;
         self.row.status = commit.status;
         self.row.updated_at = self.shared.clock.now();
+        self.row.owned = !commit.release;
+        self.row.ended_at = self.row.status.state.is_end().then_some(self.row.updated_at);
+        if let Some(starter) = starter {
+            // Whoever asked may have gone; the run goes on without.
+            let _gone = starter.send(Ok(Started { id: self.row.id, row: Some(Box::new(self.row.clone())) }));
+        }
         for promised in commit.promised {
             promised.kept(&self.row);
         }
@@ -231,7 +244,7 @@ impl Driver {
         self.shared.hub.changed(self.row.id, self.row.sequence);
         if commit.release {
             self.note_away();
-            return Some(Exit::Released);
+            return Some(Exit::Released(self.row.status.wake_at));
         }
         self.born(&commit.births);
         for slot in commit.starts {
@@ -324,8 +337,6 @@ impl Driver {
             Some(Err(failure)) => (None, Some(failure)),
             None => (None, None),
         };
-        self.row.ended_at = Some(self.row.updated_at);
-        self.row.owned = false;
         tracing::info!(
             run = %self.row.id, workflow = self.workflow.name, state = %self.row.status.state,
             steps = self.row.status.steps, "run ended"

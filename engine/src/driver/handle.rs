@@ -65,7 +65,7 @@ impl Handle {
         self.wishes(wish) && self.wishes.fetch_and(!wish, Ordering::AcqRel) & wish != 0
     }
 
-    pub(super) fn wishes_nothing(&self) -> bool {
+    pub(crate) fn wishes_nothing(&self) -> bool {
         self.wishes.load(Ordering::Acquire) == 0
     }
 

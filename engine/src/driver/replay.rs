@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use super::code::{Code, Finished};
-use super::{CANCEL, Driver, Exit, Handle, PAUSE};
+use super::{CANCEL, Driver, Exit, Handle, PAUSE, Starter};
 use crate::context::Context;
 use crate::engine::{Shared, journal_of};
 use crate::history::{History, Open, Past, Replay};
@@ -15,7 +14,7 @@ use crate::journal::{JournalError, Kind};
 use crate::journal_v1 as stored;
 use crate::scope::{About, CallIntent, Fault, Intent, Scope};
 use crate::state::State;
-use crate::store::{Created, NewRun, RunRow, StoreError};
+use crate::store::{NewRun, RunRow};
 use crate::workflow::Definition;
 
 impl Driver {
@@ -25,7 +24,7 @@ impl Driver {
         handle: Arc<Handle>,
         workflow: Arc<Definition>,
         run: Box<NewRun>,
-        started: oneshot::Sender<Result<Created, StoreError>>,
+        started: Starter,
         input: Bytes,
     ) -> Self {
         let row = row_of(&run);
@@ -250,7 +249,8 @@ pub(crate) fn created_fact(run: &NewRun, workflow: &Definition, input: Bytes) ->
     })
 }
 
-fn row_of(run: &NewRun) -> RunRow {
+/// The row of a run as it will be created.
+pub(crate) fn row_of(run: &NewRun) -> RunRow {
     RunRow {
         id: run.id,
         workflow: run.workflow.clone(),
@@ -269,6 +269,6 @@ fn row_of(run: &NewRun) -> RunRow {
         cancel_requested: None,
         paused: None,
         pinned: false,
-        owned: true,
+        owned: run.claimed,
     }
 }

@@ -47,6 +47,7 @@ impl Engine {
                     AFTER_FAILURE
                 }
             };
+            self.shared.looks.until(self.shared.clock.now().after(pause));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -60,6 +61,7 @@ impl Engine {
     /// One claim; says how long there is nothing to do.
     async fn claim_once(&self) -> Result<Duration, StoreError> {
         let longest = self.shared.limits.claim_interval;
+        self.shared.looks.begin();
         let room = u32::try_from(self.shared.room()).unwrap_or(u32::MAX).min(BATCH);
         if room == 0 || self.is_draining() {
             return Ok(longest);
@@ -75,6 +77,7 @@ impl Engine {
             }
         }
         let now = self.shared.clock.now();
+        self.shared.looks.found(claimed.next_due.is_none_or(|due| due > now));
         Ok(claimed.next_due.map_or(longest, |due| due.since(now)).min(longest))
     }
 

@@ -99,6 +99,7 @@ sentences! {
     claiming {
         a_pending_run_is_claimed_once
         a_sleeping_run_is_claimed_when_its_time_has_come
+        a_run_is_created_asleep
         a_parked_run_without_a_wake_time_is_left_alone
         the_longest_due_run_is_claimed_first_and_the_limit_holds
         unknown_workflows_and_newer_versions_are_left_alone

@@ -10,7 +10,7 @@ use clients::orchestrator::admin::v1::{
     PinRunRequest, PreviewRetryRequest, PreviewRetryResponse, ResolveStepRequest, ResumeRunRequest, RetryRunRequest,
     Run, SignalRunRequest, SkipBackOffRequest, StartRunRequest, TerminateRunRequest, UnpinRunRequest, WatchRunRequest,
 };
-use engine::engine::{Engine, EngineError, Start};
+use engine::engine::{Engine, EngineError, Start, Started};
 use engine::store::{ListRuns, RunRow};
 use futures_util::Stream;
 use prost::Message;
@@ -34,7 +34,7 @@ impl Runs {
     }
 
     /// Starts the run. Says which one it is, and how long its end is waited for.
-    async fn begin(&self, request: Request<StartRunRequest>) -> Result<(Uuid, Duration), Status> {
+    async fn begin(&self, request: Request<StartRunRequest>) -> Result<(Started, Duration), Status> {
         let (metadata, _, request) = request.into_parts();
         let mut violations = Violations::default();
         violations.workflow_name(&request.workflow);
@@ -50,7 +50,7 @@ impl Runs {
         // A start goes on by itself where the caller goes away in the meantime.
         let started = self.engine.start(Start { workflow, input, asked: Some(asked), deadline }).await;
         let started = started.map_err(status::from_engine)?;
-        Ok((started.id, wait))
+        Ok((started, wait))
     }
 
     /// The run once it ended; as it is when the time is up, or when this process goes.
@@ -111,8 +111,11 @@ async fn to_the_end<T: Send + 'static>(
 impl RunService for Runs {
     async fn start_run(&self, request: Request<StartRunRequest>) -> Result<Response<Run>, Status> {
         // Boxed, because a call that waits would hold the room that its start took.
-        let (run, wait) = Box::pin(self.begin(request)).await?;
-        self.ended_within(run, wait).await.map(Response::new)
+        let (Started { id, row }, wait) = Box::pin(self.begin(request)).await?;
+        if let (true, Some(row)) = (wait.is_zero(), row) {
+            return Ok(Response::new(self.shown(*row)));
+        }
+        self.ended_within(id, wait).await.map(Response::new)
     }
 
     async fn get_run(&self, request: Request<GetRunRequest>) -> Result<Response<Run>, Status> {

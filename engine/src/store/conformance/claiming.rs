@@ -132,3 +132,19 @@ pub(super) async fn a_claim_shows_what_was_committed_before(stores: &dyn Stores)
     assert_eq!((claimed.runs[0].id, claimed.runs[0].control), (id, 1));
     assert_eq!(claimed.runs[0].cancel_requested.as_deref(), Some("enough"));
 }
+
+pub(super) async fn a_run_is_created_asleep(stores: &dyn Stores) {
+    let store = stores.empty().await;
+    let wake_at = now().after(MINUTE);
+    let asleep = created(&*store, NewRun { status: sleeping(wake_at), ..pending() }).await;
+    let awaits = Status { awaits: vec!["paid".to_owned()], ..status(State::Waiting) };
+    let waits = created(&*store, NewRun { status: awaits.clone(), ..pending() }).await;
+    assert_eq!((row(&*store, asleep).await.status, row(&*store, waits).await.status), (sleeping(wake_at), awaits));
+    let claimed = claim_at(&*store, now(), 10).await;
+    assert_eq!((claimed.runs.len(), claimed.next_due), (0, Some(wake_at)));
+    let signal = Signal { name: "paid".to_owned(), payload: Bytes::new(), room: 3 };
+    let order = Order::Signal(signal);
+    store.command(Command { run: waits, now: now(), change: change("SignalRun", None), order }).await.unwrap();
+    let claimed = claim_at(&*store, wake_at, 10).await;
+    assert!(claimed.runs.iter().map(|run| (run.id, run.epoch)).eq([(waits, 1), (asleep, 1)]));
+}

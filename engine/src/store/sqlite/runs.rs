@@ -40,8 +40,9 @@ pub(super) fn insert(db: &mut Database, run: &NewRun) -> Result<bool, Fault> {
         .prepare_cached(
             "INSERT INTO runs (id, workflow, state, owner, due_at, epoch, sequence, control, steps, created_at,
                                updated_at, deadline, ended_at, wake_at, ending_as, reason, error_code,
-                               error_message, schedule, nominal, parent)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
+                               error_message, schedule, nominal, parent, awaits)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
+                     ?21)
              ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
@@ -65,6 +66,7 @@ pub(super) fn insert(db: &mut Database, run: &NewRun) -> Result<bool, Fault> {
             run.origin.as_ref().map(|origin| origin.schedule.as_str()),
             run.origin.as_ref().map(|origin| origin.nominal.as_micros()),
             run.parent.map(|parent| parent.run.into_bytes()),
+            rows::lines(&status.awaits),
         ])?;
     if written == 0 {
         return Ok(false);

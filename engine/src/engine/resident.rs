@@ -1,0 +1,165 @@
+//! Runs in memory: how one gets its place, and when its leaving is news to the loop that claims runs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use uuid::Uuid;
+
+use super::Shared;
+use crate::driver::{self, Beginning, Driver, Exit, Handle};
+use crate::time::Timestamp;
+use crate::workflow::Definition;
+
+/// What the loop that claims runs is about to do. Most runs that leave memory are over, or due long after its next look;
+/// a claim for each of them would cost the store as much as one of their appends.
+#[derive(Debug)]
+pub(super) struct Looks {
+    /// When it looks next, in microseconds since the Unix epoch; the end of time while it looks.
+    next: AtomicI64,
+    /// Whether runs may be due that there was no room for.
+    wants_room: AtomicBool,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { next: AtomicI64::new(i64::MAX), wants_room: AtomicBool::new(false) }
+    }
+}
+
+impl Looks {
+    /// It looks now: what becomes due meanwhile, it may not see. Until it says otherwise runs wait for room.
+    pub(super) fn begin(&self) {
+        self.next.store(i64::MAX, Ordering::SeqCst);
+        self.wants_room.store(true, Ordering::SeqCst);
+    }
+
+    /// It has all that is due, or all but what there was no room for.
+    pub(super) fn found(&self, all: bool) {
+        self.wants_room.store(!all, Ordering::SeqCst);
+    }
+
+    /// It looks no later than then.
+    pub(super) fn until(&self, next: Timestamp) {
+        self.next.store(next.as_micros(), Ordering::SeqCst);
+    }
+
+    /// There is a run that has no room in memory.
+    pub(super) fn wants_room(&self) {
+        self.wants_room.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it need not look because a run left memory.
+    fn is_no_news(&self, exit: &Exit) -> bool {
+        let sees_it = match exit {
+            Exit::Ended(_) | Exit::Released(None) => true,
+            Exit::Released(Some(due)) => due.as_micros() >= self.next.load(Ordering::SeqCst),
+            Exit::Lost => false,
+        };
+        sees_it && !self.wants_room.load(Ordering::SeqCst)
+    }
+}
+
+impl Shared {
+    /// Every run in memory, in the order of their ids.
+    pub(super) fn handles(&self) -> Vec<Arc<Handle>> {
+        let mut handles: Vec<_> = self.lock().iter().map(|(run, handle)| (*run, Arc::clone(handle))).collect();
+        handles.sort_unstable_by_key(|(run, _)| *run);
+        handles.into_iter().map(|(_, handle)| handle).collect()
+    }
+
+    pub(super) fn handle(&self, run: Uuid) -> Option<Arc<Handle>> {
+        self.lock().get(&run).map(Arc::clone)
+    }
+
+    pub(super) fn is_in_memory(&self, run: Uuid) -> bool {
+        self.lock().contains_key(&run)
+    }
+
+    pub(super) fn room(&self) -> usize {
+        (self.limits.runs_in_flight as usize).saturating_sub(self.lock().len())
+    }
+
+    /// A place in memory for a run; none where there is no room, or the run has one.
+    pub(super) fn admit(&self, run: Uuid) -> Option<Arc<Handle>> {
+        let mut runs = self.lock();
+        if runs.len() >= self.limits.runs_in_flight as usize || runs.contains_key(&run) {
+            return None;
+        }
+        Some(self.enter(&mut runs, run))
+    }
+
+    /// The same for a run that is claimed: there was room when it was asked for, and nobody else would drive it.
+    pub(super) fn admit_claimed(&self, run: Uuid) -> Option<Arc<Handle>> {
+        let mut runs = self.lock();
+        if runs.contains_key(&run) {
+            return None;
+        }
+        Some(self.enter(&mut runs, run))
+    }
+
+    fn enter(&self, runs: &mut HashMap<Uuid, Arc<Handle>>, run: Uuid) -> Arc<Handle> {
+        let handle = Arc::new(Handle::default());
+        // A drain may have begun while the run was being started or claimed.
+        if self.draining.load(Ordering::Acquire) {
+            handle.wish(driver::DRAIN);
+        }
+        runs.insert(run, Arc::clone(&handle));
+        self.away.remove(run);
+        handle
+    }
+
+    pub(super) fn spawn(
+        self: &Arc<Self>,
+        run: Uuid,
+        handle: Arc<Handle>,
+        workflow: Arc<Definition>,
+        beginning: Beginning,
+    ) {
+        let mut place = Place { shared: Arc::clone(self), run, handle: Arc::clone(&handle), no_news: false };
+        tokio::spawn(async move {
+            let shared = Arc::clone(&place.shared);
+            let exit = match Driver::of(Arc::clone(&shared), handle, workflow, beginning).await {
+                Ok(driver) => driver.drive().await,
+                Err(exit) => exit,
+            };
+            place.no_news = shared.looks.is_no_news(&exit);
+            drop(place);
+            if let Exit::Ended(ended) = exit {
+                shared.hub.ended(*ended);
+            }
+        });
+    }
+
+    /// Tells a run that there is something new for it; where it is not in memory, a claim finds it.
+    pub(crate) fn tell(&self, run: Uuid, wish: u8) {
+        match self.handle(run) {
+            Some(handle) => {
+                handle.wish(wish);
+                // It may have left in the meantime without a look at its wishes.
+                if !self.is_in_memory(run) {
+                    self.due.notify_one();
+                }
+            }
+            None => self.due.notify_one(),
+        }
+    }
+}
+
+/// A run's place in memory, given up when its task ends in whatever way.
+struct Place {
+    shared: Arc<Shared>,
+    run: Uuid,
+    handle: Arc<Handle>,
+    no_news: bool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.lock().remove(&self.run);
+        self.shared.left.notify_waiters();
+        if !self.no_news || !self.handle.wishes_nothing() {
+            self.shared.due.notify_one();
+        }
+    }
+}
