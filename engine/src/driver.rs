@@ -18,6 +18,7 @@ use crate::engine::{Ended, Shared, Started};
 use crate::failure::{Code as StatusCode, Failure};
 use crate::history::Open;
 use crate::journal::Buffer;
+use crate::limits::Limit;
 use crate::place::SlotId;
 use crate::scope::{Fault, Scope};
 use crate::state::State;
@@ -35,6 +36,8 @@ use inbox::Inbox;
 pub(crate) use inbox::expired;
 use orders::Promised;
 pub(crate) use orders::{Ordered, RunOrder, ended_by_force, no_back_off, terminated};
+use poison::Strikes;
+pub(crate) use poison::Trial;
 pub(crate) use rehearsal::{Misfit, rehearse};
 pub(crate) use replay::{created_fact, row_of};
 use step::OpenStep;
@@ -47,12 +50,14 @@ mod code;
 mod commit;
 mod ending;
 mod flight;
+mod foreign;
 mod give_back;
 mod handle;
 mod inbox;
 mod orders;
 mod outage;
 mod pausing;
+mod poison;
 mod races;
 mod rehearsal;
 mod replay;
@@ -114,6 +119,10 @@ pub(crate) struct Driver {
     undoing: Undoing,
     /// The run cannot go on by itself: what its state will be, and why.
     parked: Option<(State, String)>,
+    /// What its code did to its replica.
+    strikes: Strikes,
+    /// When a run that is parked goes on by itself, where that is not at its deadline.
+    goes_on_at: Option<Timestamp>,
 }
 
 impl Driver {
@@ -149,6 +158,8 @@ impl Driver {
             ending: None,
             undoing: Undoing::default(),
             parked: None,
+            strikes: Strikes::default(),
+            goes_on_at: None,
         }
     }
 
@@ -179,9 +190,14 @@ impl Driver {
         self.receive();
         self.due();
         loop {
+            if self.shared.trial.is_on() {
+                // Boxed, because it is rare, and each run in memory would have room for it.
+                Box::pin(self.shared.trial.pass(self.row.id)).await;
+            }
             self.obey();
             self.advance();
             self.receive();
+            self.look_for_foreign_wait();
             if self.handle.wishes(LOST) {
                 return Exit::Lost;
             }
@@ -250,14 +266,12 @@ impl Driver {
                     let message = format!("the output has {} bytes, the limit payload_bytes is {limit}", output.len());
                     self.end(State::Failed, Err(Failure::new(StatusCode::ResourceExhausted, message)));
                 } else {
+                    self.scope.counts(Limit::PayloadBytes, output.len() as u64, limit as u64, "its output");
                     self.end(State::Succeeded, Ok(output));
                 }
             }
             code::Finished::Returned(Err(failure)) => self.end(State::Failed, Err(failure)),
-            code::Finished::Panicked(message) => {
-                tracing::error!(run = %self.id(), workflow = self.workflow.name, panic = message, "workflow panicked");
-                self.park(State::Blocked, format!("PANICKED: {message}"));
-            }
+            code::Finished::Panicked(message) => self.panicked(message),
         }
     }
 
@@ -306,6 +320,9 @@ impl Driver {
         }
         if self.handle.wishes(PAUSE) && self.ending.is_none() && self.parked.is_none() && !self.undoing.reload {
             self.pause();
+        }
+        if self.handle.take_wish(handle::FOREIGN) {
+            self.foreign_wait();
         }
         if self.handle.wishes(handle::ORDERED) {
             self.take_orders();

@@ -1,6 +1,6 @@
 //! The engine's handle: starts, finds, steers and drains runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use crate::chance::Chance;
 use crate::claim::Claim;
-use crate::driver::{self, Beginning, Handle};
+use crate::driver::{self, Beginning, Handle, Trial};
 use crate::failure::Failure;
+use crate::guard::Guards;
 use crate::hub::Hub;
 use crate::identity;
 use crate::journal::{Buffer, JournalError};
@@ -74,6 +75,10 @@ pub(crate) struct Shared {
     pub(crate) chance: Chance,
     pub(crate) limits: Arc<Limits>,
     retention: Retention,
+    pub(crate) guards: Guards,
+    /// Runs that the process before this one may have died of; each is looked at once.
+    pub(crate) suspects: Mutex<HashSet<Uuid>>,
+    pub(crate) trial: Trial,
     pub(crate) hub: Hub,
     pub(crate) away: Away,
     /// Runs in memory.
@@ -168,6 +173,11 @@ impl Engine {
     /// An engine over these parts. It drives what it is asked to start; what waits in the store is driven once
     /// [`Engine::claim_runs`] is polled.
     pub fn new(parts: Parts) -> Self {
+        Self::guarded(parts, Guards::default())
+    }
+
+    /// The same, with another way to deal with code that does what it must not.
+    pub fn guarded(parts: Parts, guards: Guards) -> Self {
         let Parts { store, transport, workflows, clock, chance, limits, retention } = parts;
         let claim = store.ownership();
         let shared = Shared {
@@ -179,6 +189,9 @@ impl Engine {
             chance,
             limits: Arc::new(limits),
             retention,
+            suspects: Mutex::new(guards.trail.as_ref().map(|trail| trail.suspects()).unwrap_or_default()),
+            guards,
+            trial: Trial::default(),
             hub: Hub::default(),
             away: Away::default(),
             runs: Mutex::new(HashMap::new()),

@@ -36,6 +36,8 @@ pub(crate) struct History {
     pub(crate) returned: Vec<Message>,
     /// Started steps that have an undo, in the order of their starts.
     pub(crate) undoables: Vec<Undoable>,
+    /// What the run's code did to its replica since an operator last took it up, and when.
+    pub(crate) strikes: Vec<(Timestamp, stored::Struck)>,
     pub(crate) ending: Option<stored::Ending>,
     pub(crate) ended: Option<stored::Ended>,
 }
@@ -84,6 +86,7 @@ impl History {
             open: BTreeMap::new(),
             returned: Vec::new(),
             undoables: Vec::new(),
+            strikes: Vec::new(),
             ending: None,
             ended: None,
         }

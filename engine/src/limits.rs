@@ -1,6 +1,9 @@
-//! Bounds that the engine keeps; each is refused with an error that names it, never a slow death.
+//! Bounds that the engine keeps; each is refused with an error that names it, never a slow death, and warned of before.
 
+use std::fmt::Display;
 use std::time::Duration;
+
+use uuid::Uuid;
 
 /// The bounds of one engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,5 +50,57 @@ impl Default for Limits {
             write_behind: Duration::from_millis(500),
             write_behind_bytes: 64 << 10,
         }
+    }
+}
+
+/// A limit that is warned of before it bites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    PayloadBytes,
+    StepsPerRun,
+    FanOutWidth,
+    ChildrenPerRun,
+    ChildDepth,
+    InboxMessages,
+}
+
+impl Limit {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::PayloadBytes => "payload_bytes",
+            Self::StepsPerRun => "steps_per_run",
+            Self::FanOutWidth => "fan_out_width",
+            Self::ChildrenPerRun => "children_per_run",
+            Self::ChildDepth => "child_depth",
+            Self::InboxMessages => "inbox_messages",
+        }
+    }
+}
+
+/// Whether this is within a limit, and at least 80 % of it.
+pub(crate) const fn is_near(value: u64, max: u64) -> bool {
+    value <= max && value.saturating_mul(5) >= max.saturating_mul(4)
+}
+
+/// Whether the count that has just come to this is the first that is near.
+pub(crate) const fn comes_near(value: u64, max: u64) -> bool {
+    is_near(value, max) && (value == 0 || !is_near(value - 1, max))
+}
+
+pub(crate) fn warn_near(run: Uuid, workflow: &str, limit: Limit, value: u64, max: u64, at: impl Display) {
+    tracing::warn!(run = %run, workflow, limit = limit.name(), value, max, at = %at, "run comes near a limit");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_comes_near_its_limit_once() {
+        for max in 1..100 {
+            let first: Vec<u64> = (1..=max + 10).filter(|value| comes_near(*value, max)).collect();
+            assert_eq!(first, [(max * 4).div_ceil(5).max(1)], "{max}");
+        }
+        assert!(!is_near(79, 100) && is_near(80, 100) && is_near(100, 100) && !is_near(101, 100));
     }
 }

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use crate::failure::{Code, Failure};
 use crate::history::{Past, PastStep};
 use crate::journal::Kind;
-use crate::limits::Limits;
+use crate::limits::{Limit, Limits};
 use crate::place::{BranchId, Place, ROOT, SlotId};
 use crate::retry::Retry;
 use crate::rpc::Method;
@@ -24,7 +25,11 @@ use crate::undo::Undo;
 
 mod branches;
 mod children;
+mod mark;
+mod near;
 mod races;
+
+pub(crate) use mark::Mark;
 
 /// What code asks the driver to do.
 #[derive(Debug)]
@@ -128,6 +133,17 @@ pub(crate) enum Fault {
     /// A child run of a workflow that is not registered.
     #[error("UNKNOWN_WORKFLOW: {child} is a run of {workflow}, which is not registered here")]
     UnknownChild { child: String, workflow: &'static str },
+    /// Code waits for something that is no step.
+    #[error(
+        "FOREIGN_WAIT: after {after} the code waits for something that is no step (a timer, a channel, a lock, a task or a \
+         call of its own)"
+    )]
+    ForeignWait { after: String },
+    /// The run's code did harm too often (semantics.md S5).
+    #[error(
+        "POISON: {strikes} times within a day its code panicked, or its process died while it ran; the last time {last}"
+    )]
+    Poison { strikes: u32, last: String },
     /// A stated limit.
     #[error("LIMIT: {}", .0.message())]
     Limit(Failure),
@@ -137,6 +153,7 @@ pub(crate) enum Fault {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct About {
     pub(crate) run: Uuid,
+    pub(crate) workflow: &'static str,
     /// The version of the workflow that created the run, as its journal has it.
     pub(crate) version: u32,
     /// The signals that the workflow declares.
@@ -149,11 +166,14 @@ pub(crate) struct About {
 #[derive(Debug)]
 pub(crate) struct Scope {
     pub(crate) run: Uuid,
+    workflow: &'static str,
     pub(crate) version: u32,
     pub(crate) limits: Arc<Limits>,
     pub(crate) signals: &'static [SignalType],
     pub(crate) depth: u32,
     clock: Clock,
+    /// Limits that were warned of, a bit each.
+    warned: AtomicU8,
     inner: Mutex<Inner>,
 }
 
@@ -169,6 +189,8 @@ struct Inner {
     children: u32,
     latest: Timestamp,
     fault: Option<Fault>,
+    /// Branch, position and name of the step that was built last.
+    last: Option<(BranchId, u32, &'static str)>,
 }
 
 #[derive(Debug)]
@@ -199,7 +221,7 @@ pub(crate) enum Reached {
 
 impl Scope {
     pub(crate) fn new(about: About, limits: Arc<Limits>, clock: Clock, mut past: Past) -> Self {
-        let About { run, version, signals, depth } = about;
+        let About { run, workflow, version, signals, depth } = about;
         let root: Arc<str> = "".into();
         let branch = Branch {
             path: Arc::clone(&root),
@@ -219,8 +241,10 @@ impl Scope {
             latest: past.latest,
             past,
             fault: None,
+            last: None,
         };
-        Self { run, version, limits, signals, depth, clock, inner: Mutex::new(inner) }
+        let (warned, inner) = (AtomicU8::new(0), Mutex::new(inner));
+        Self { run, workflow, version, limits, signals, depth, clock, warned, inner }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -228,11 +252,13 @@ impl Scope {
     }
 
     /// Claims the next position of a branch: a step's identity is decided when it is built.
-    pub(crate) fn build(&self, branch: BranchId, name: &str) -> u32 {
+    pub(crate) fn build(&self, branch: BranchId, name: &'static str) -> u32 {
         let mut inner = self.lock();
         let slot = &mut inner.branches[branch as usize];
         let position = slot.next;
         slot.next += 1;
+        inner.last = Some((branch, position, name));
+        let slot = &inner.branches[branch as usize];
         if slot.in_flight > 0 {
             let step = crate::view::path(&slot.path, name, position);
             inner.fault.get_or_insert(Fault::UseBranch { step });
@@ -289,6 +315,11 @@ impl Scope {
         let kept = if matches!(reached, Reached::Journaled(_)) { inner.past.take_kept(place) } else { None };
         inner.slots.push(kept.map_or(Slot::Waiting(None), Slot::Settled));
         inner.owners.push(branch);
+        let steps = matches!(reached, Reached::New).then_some(inner.steps);
+        drop(inner);
+        if let Some(steps) = steps {
+            self.counts(Limit::StepsPerRun, steps.into(), self.limits.steps_per_run.into(), place);
+        }
         Some((slot, reached))
     }
 
@@ -378,8 +409,21 @@ impl Scope {
         let known = std::mem::replace(&mut inner.slots[slot as usize], Slot::Settled(result));
         drop(inner);
         if let Slot::Waiting(Some(waker)) = known {
+            let _inside = self.mark().enter();
             waker.wake();
         }
+    }
+
+    /// Tells this run from others while it is in memory.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark::of(self)
+    }
+
+    /// Path of the step that code built last.
+    pub(crate) fn last_built(&self) -> Option<String> {
+        let inner = self.lock();
+        let (branch, position, name) = inner.last?;
+        Some(crate::view::path(&inner.branches[branch as usize].path, name, position))
     }
 
     pub(crate) fn steps(&self) -> u32 {

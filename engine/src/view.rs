@@ -380,7 +380,7 @@ impl Reader {
             Kind::BackOffSkipped(skipped) => {
                 self.spoken_of(skipped.step, skipped.place, at).next_attempt_at = Some(at);
             }
-            Kind::Created(_) | Kind::Ending(_) | Kind::Ended(_) | Kind::Reset(_) => {}
+            Kind::Created(_) | Kind::Ending(_) | Kind::Ended(_) | Kind::Reset(_) | Kind::Struck(_) => {}
         }
     }
 

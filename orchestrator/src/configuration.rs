@@ -117,6 +117,12 @@ pub struct Limits {
     pub payload_bytes: u32,
     pub steps_per_run: u32,
     pub fan_out_width: u32,
+    /// Child runs that one run starts.
+    pub children_per_run: u32,
+    /// Runs that are each other's children, one below the other; the first is not counted.
+    pub child_depth: u32,
+    /// Messages that wait in the inbox of one run.
+    pub inbox_messages: u32,
     /// Runs in memory at once; further starts stay PENDING until there is room.
     pub runs_in_flight: u32,
     /// A run that waits no longer than this stays in memory.
@@ -227,6 +233,9 @@ impl Default for Limits {
             payload_bytes: u32::try_from(engine.payload_bytes).unwrap_or(u32::MAX),
             steps_per_run: engine.steps_per_run,
             fan_out_width: engine.fan_out_width,
+            children_per_run: engine.children_per_run,
+            child_depth: engine.child_depth,
+            inbox_messages: engine.inbox_messages,
             runs_in_flight: engine.runs_in_flight,
             linger: engine.linger,
         }
@@ -239,6 +248,9 @@ impl From<&Limits> for engine::limits::Limits {
             payload_bytes: limits.payload_bytes as usize,
             steps_per_run: limits.steps_per_run,
             fan_out_width: limits.fan_out_width,
+            children_per_run: limits.children_per_run,
+            child_depth: limits.child_depth,
+            inbox_messages: limits.inbox_messages,
             runs_in_flight: limits.runs_in_flight,
             linger: limits.linger,
             ..Self::default()

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clients::transport::Services;
 use engine::Chance;
 use engine::engine::{Drained, Engine, Parts};
+use engine::guard::Guards;
 use engine::store::{Schedule, Store};
 use engine::time::Clock;
 use engine::transport::Transport;
@@ -61,14 +62,17 @@ pub async fn serve_workflows(loaded: Loaded, workflows: Registry) -> Result<Drai
     let mut signals = signals::Signals::install().map_err(ServeError::Signals)?;
     let listeners = Listeners::bind(&configuration).await?;
     let store = store::open(&configuration.store)?;
+    let trail = store::trail(&configuration.store);
     let services = Arc::new(services::transport(&configuration.services)?);
     let transport = Arc::clone(&services);
 
     let clock = Clock::system();
-    let running = Running::start(Assembly { configuration, listeners, store, transport, services, workflows, clock })?;
+    let guards = Guards { trail: trail.clone(), ..Guards::default() };
+    let assembly = Assembly { configuration, listeners, store, guards, transport, services, workflows, clock };
+    let running = Running::start(assembly)?;
     let signal = signals.first().await;
     info!(signal, "shutdown begins");
-    signals.exit_on_second();
+    signals.exit_on_second(move || trail.iter().for_each(|trail| trail.close()));
     Ok(running.drain().await)
 }
 
@@ -77,6 +81,7 @@ pub struct Assembly {
     pub configuration: Configuration,
     pub listeners: Listeners,
     pub store: Arc<dyn Store>,
+    pub guards: Guards,
     pub transport: Arc<dyn Transport>,
     /// The services that are shown; in earnest those that the transport calls.
     pub services: Arc<Services>,
@@ -96,10 +101,10 @@ pub struct Running {
 impl Running {
     /// Starts the engine, the background services and the servers.
     pub fn start(assembly: Assembly) -> Result<Self, ServeError> {
-        let Assembly { configuration, listeners, store, transport, services, workflows, clock } = assembly;
+        let Assembly { configuration, listeners, store, guards, transport, services, workflows, clock } = assembly;
         let schedules = schedules(configuration.schedules, &workflows);
         warn_of_unknown(&configuration.retention, &workflows);
-        let engine = Engine::new(Parts {
+        let parts = Parts {
             store,
             transport,
             workflows,
@@ -107,7 +112,8 @@ impl Running {
             chance: Chance::system(),
             limits: (&configuration.limits).into(),
             retention: (&configuration.retention).into(),
-        });
+        };
+        let engine = Engine::guarded(parts, guards);
 
         let reporter = Arc::new(Reporter::default());
         let (health, admin) = (listeners.health_address, listeners.admin_address);

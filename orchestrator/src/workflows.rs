@@ -1,4 +1,9 @@
 //! The workflows of Guras, and the registry of them: the one table a new workflow is added to.
+//!
+//! Time, chance and everything else from outside come through the context, or a replay does something else than the first
+//! run did. What clippy.toml names is denied here and below.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
 use engine::workflow::{NameTaken, Registry};
 

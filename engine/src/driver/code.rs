@@ -9,13 +9,21 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tracing::Dispatch;
+use uuid::Uuid;
 
+use super::handle::{FOREIGN, Handle};
 use crate::failure::Failure;
+use crate::scope::Mark;
+use crate::trail::Trail;
 
 pub(crate) struct Code {
     future: BoxFuture<'static, Result<Bytes, Failure>>,
     woken: Arc<Woken>,
     waker: Waker,
+    /// Says which run this thread works for, where that is written down.
+    trail: Option<(Arc<Trail>, Uuid)>,
+    /// Whether it was told that code waits for what is no step.
+    told_foreign: bool,
 }
 
 /// How code ended.
@@ -24,8 +32,12 @@ pub(crate) enum Finished {
     Panicked(String),
 }
 
-/// Set when a step of the run got its result; nothing else may wake code.
-struct Woken(AtomicBool);
+/// Set when a step of the run got its result. Nothing else should wake code; where something does, the run is told.
+struct Woken {
+    now: AtomicBool,
+    run: Mark,
+    handle: Arc<Handle>,
+}
 
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
@@ -33,20 +45,39 @@ impl Wake for Woken {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.store(true, Ordering::Release);
+        self.now.store(true, Ordering::Release);
+        if !self.run.is_inside() {
+            self.handle.wish(FOREIGN);
+        }
     }
 }
 
 impl Code {
-    pub(crate) fn new(future: BoxFuture<'static, Result<Bytes, Failure>>) -> Self {
-        let woken = Arc::new(Woken(AtomicBool::new(true)));
+    pub(crate) fn new(future: BoxFuture<'static, Result<Bytes, Failure>>, run: Mark, handle: Arc<Handle>) -> Self {
+        let woken = Arc::new(Woken { now: AtomicBool::new(true), run, handle });
         let waker = Waker::from(Arc::clone(&woken));
-        Self { future, woken, waker }
+        Self { future, woken, waker, trail: None, told_foreign: false }
+    }
+
+    /// Has each poll leave its trail.
+    pub(super) fn leaving(mut self, trail: Option<Arc<Trail>>, run: Uuid) -> Self {
+        self.trail = trail.map(|trail| (trail, run));
+        self
+    }
+
+    /// Notes that it is told that code waits for what is no step; says whether it was told before.
+    pub(super) fn tell_foreign(&mut self) -> bool {
+        std::mem::replace(&mut self.told_foreign, true)
     }
 
     /// Polls until code waits for a fact; says so when it ended.
     pub(crate) fn run(&mut self) -> Option<Finished> {
-        while self.woken.0.swap(false, Ordering::AcqRel) {
+        if !self.woken.now.load(Ordering::Acquire) {
+            return None;
+        }
+        let _inside = self.woken.run.enter();
+        let _poll = self.trail.as_ref().map(|(trail, run)| trail.enter(*run));
+        while self.woken.now.swap(false, Ordering::AcqRel) {
             let mut cx = TaskContext::from_waker(&self.waker);
             match catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(&mut cx))) {
                 Ok(Poll::Pending) => {}

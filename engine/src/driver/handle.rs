@@ -32,6 +32,8 @@ pub(crate) const MESSAGE: u8 = 32;
 pub(crate) const PAUSE: u8 = 64;
 /// An operator asks for something that is answered once it is durable.
 pub(super) const ORDERED: u8 = 16;
+/// Code was woken by something that is no step.
+pub(super) const FOREIGN: u8 = 128;
 
 impl Handle {
     pub(crate) fn wish(&self, wish: u8) {

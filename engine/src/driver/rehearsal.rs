@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::Handle;
 use super::code::{Code, Finished};
 use super::replay::bring;
 use crate::context::Context;
@@ -41,9 +42,10 @@ pub(crate) fn rehearse(
     let Some(workflow) = workflows.get(&history.created.workflow).filter(|_| !ends || undoes) else { return Ok(()) };
     let input = history.created.input.take().unwrap_or_default().value;
     let (version, depth) = (history.created.workflow_version, history.created.depth);
-    let about = About { run, version, signals: workflow.signals, depth };
+    let about = About { run, workflow: workflow.name, version, signals: workflow.signals, depth };
     let scope = Arc::new(Scope::new(about, Arc::clone(limits), clock.clone(), history.past));
-    let mut code = Code::new(workflow.begin(Context::root(Arc::clone(&scope)), input));
+    let begun = workflow.begin(Context::root(Arc::clone(&scope)), input);
+    let mut code = Code::new(begun, scope.mark(), Arc::new(Handle::default()));
     let finished = bring(&scope, &mut code, history.replay)?;
     match finished {
         Some(Finished::Panicked(message)) => return Err(Misfit::Panicked(message)),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::code::{Code, Finished};
+use super::poison::{Strikes, take_turn};
 use super::{CANCEL, Driver, Exit, Handle, PAUSE, Starter};
 use crate::context::Context;
 use crate::engine::{Shared, journal_of};
@@ -31,6 +32,7 @@ impl Driver {
         let past = Past::none(run.created_at);
         let about = About {
             run: run.id,
+            workflow: workflow.name,
             version: run.workflow_version,
             signals: workflow.signals,
             depth: run.parent.map_or(0, |parent| parent.depth),
@@ -79,9 +81,10 @@ impl Driver {
             tracing::warn!(run = %row.id, %error, "inbox not read");
             Exit::Lost
         })?;
+        take_turn(&shared, &row, &history.strikes).await;
         let created = &history.created;
         let (version, depth) = (created.workflow_version, created.depth);
-        let about = About { run: row.id, version, signals: workflow.signals, depth };
+        let about = About { run: row.id, workflow: workflow.name, version, signals: workflow.signals, depth };
         let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), past);
         let (cancelled, paused) = (row.cancel_requested.is_some(), row.paused.is_some());
         let mut driver = Self::new(shared, handle, workflow, row, input, scope);
@@ -98,7 +101,9 @@ impl Driver {
 
     pub(super) fn fresh_code(&self) -> Code {
         let ctx = Context::root(Arc::clone(&self.scope));
-        Code::new(self.workflow.begin(ctx, self.input.clone()))
+        let begun = self.workflow.begin(ctx, self.input.clone());
+        let code = Code::new(begun, self.scope.mark(), Arc::clone(&self.handle));
+        code.leaving(self.shared.guards.trail.clone(), self.row.id)
     }
 
     /// A journal that is none is left as it is, and shown.
@@ -110,7 +115,8 @@ impl Driver {
         error: &JournalError,
     ) -> Self {
         tracing::error!(run = %row.id, %error, "journal cannot be read");
-        let about = About { run: row.id, version: row.workflow_version, signals: workflow.signals, depth: 0 };
+        let version = row.workflow_version;
+        let about = About { run: row.id, workflow: workflow.name, version, signals: workflow.signals, depth: 0 };
         let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), Past::default());
         let mut driver = Self::new(shared, handle, workflow, row, Bytes::new(), scope);
         // Nothing ends a run whose open steps are not known; not even its deadline.
@@ -120,17 +126,25 @@ impl Driver {
     }
 
     fn restore(&mut self, history: History) {
-        let History { replay, open, ending, undoables, .. } = history;
+        let History { replay, open, ending, undoables, strikes, .. } = history;
         self.undoing.any = !undoables.is_empty();
         if let Some(ending) = ending {
             self.resume_ending(ending);
             if self.must_undo() {
                 self.undoing.plan = Some(undoables);
-                if let Err(fault) = self.find_undos(replay) {
-                    self.reopen_unreached(open);
-                    self.block(fault);
-                    return;
-                }
+            }
+        }
+        self.strikes = Strikes::of(&strikes, self.shared.clock.now());
+        if self.is_struck() {
+            self.reopen_unreached(open);
+            self.stop_struck();
+            return;
+        }
+        if self.ending.is_some() {
+            if let Err(fault) = self.find_undos(replay) {
+                self.reopen_unreached(open);
+                self.block(fault);
+                return;
             }
             self.reopen_unreached(open);
             // Sleeps were dropped when the end began; only what may have happened is waited for.

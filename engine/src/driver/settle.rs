@@ -7,6 +7,7 @@ use super::step::{OpenStep, Phase, Work, reference};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
+use crate::limits::Limit;
 use crate::place::SlotId;
 
 impl Driver {
@@ -16,6 +17,9 @@ impl Driver {
             let message = format!("the response has {} bytes, the limit payload_bytes is {limit}", response.len());
             Err(Failure::new(Code::ResourceExhausted, message))
         } else {
+            if let Some(step) = self.steps.get(&slot) {
+                self.scope.counts(Limit::PayloadBytes, response.len() as u64, limit as u64, &step.place);
+            }
             Ok(response)
         };
         self.settle(slot, result, stored::Outcome::Unspecified, false);

@@ -79,6 +79,7 @@ impl Driver {
         let step = self.timers.first().map(|(at, _)| *at);
         let step = step.into_iter().chain(self.asks_again()).min();
         match (&self.ending, &self.parked) {
+            (_, Some(_)) if self.goes_on_at.is_some() => self.goes_on_at,
             // What an undo needs is an operator, whoever holds the run.
             (Some(_), Some(_)) => None,
             _ if self.draining() || self.undoing.reload => Some(self.shared.clock.now()),

@@ -157,6 +157,7 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.shared.lock().remove(&self.run);
+        self.shared.trial.end(self.run);
         self.shared.left.notify_waiters();
         if !self.no_news || !self.handle.wishes_nothing() {
             self.shared.due.notify_one();

@@ -190,10 +190,12 @@ impl Reader {
                     open.retry_at = None;
                 }
             }
+            Kind::Struck(struck) => self.history.strikes.push((at, struck)),
             Kind::Ending(ending) => self.history.ending = Some(ending),
             Kind::Ended(ended) => self.history.ended = Some(ended),
             // Applied before the journal is read. A step that is made again has all its attempts before it.
             Kind::Reset(reset) => {
+                self.history.strikes.clear();
                 self.history.past.was_reset |= reset.place.is_some_and(|place| !place.name.is_empty());
                 for open in self.history.open.values_mut() {
                     (open.forgiven, open.begun_at) = (open.attempts, at);

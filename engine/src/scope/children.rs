@@ -2,6 +2,7 @@
 
 use super::Scope;
 use crate::failure::{Code, Failure};
+use crate::limits::Limit;
 use crate::place::Place;
 
 impl Scope {
@@ -16,6 +17,9 @@ impl Scope {
             let depth = self.depth + 1;
             format!("{place} would be {depth} runs below the first, the limit child_depth is {}", limits.child_depth)
         } else {
+            drop(inner);
+            self.counts(Limit::ChildrenPerRun, children.into(), limits.children_per_run.into(), place);
+            self.counts(Limit::ChildDepth, (self.depth + 1).into(), limits.child_depth.into(), place);
             return None;
         };
         Some(Failure::new(Code::ResourceExhausted, message).at(place.step_ref()))

@@ -14,6 +14,7 @@ use super::{Step, sealed::Sealed};
 use crate::failure::{Code, Failure};
 use crate::history::PastKind;
 use crate::identity;
+use crate::limits::Limit;
 use crate::place::{BranchId, Place, SlotId};
 use crate::retry::Retry;
 use crate::rpc::Rpc;
@@ -183,6 +184,9 @@ impl<R: Rpc> Call<R> {
                 format!("the request of {place} has {} bytes, the limit payload_bytes is {limit}", encoded.len());
             self.scope.fail(Fault::Limit(Failure::new(Code::ResourceExhausted, message).at(place.step_ref())));
             return State::Stuck;
+        }
+        if !journaled {
+            self.scope.counts(Limit::PayloadBytes, encoded.len() as u64, limit as u64, &place);
         }
         if let Reached::Journaled(past) = reached {
             let same = match past.kind {

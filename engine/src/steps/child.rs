@@ -13,6 +13,7 @@ use super::{Step, sealed::Sealed};
 use crate::failure::{Code, Failure};
 use crate::history::PastKind;
 use crate::identity;
+use crate::limits::Limit;
 use crate::place::{BranchId, Place, SlotId};
 use crate::scope::{ChildIntent, Fault, Intent, Reached, Scope};
 use crate::workflow::Workflow;
@@ -103,6 +104,7 @@ impl<W: Workflow> Child<W> {
     fn too_large(&self, place: &Place, length: usize) -> Option<Failure> {
         let limit = self.scope.limits.payload_bytes;
         let message = format!("the input of {place} has {length} bytes, the limit payload_bytes is {limit}");
+        self.scope.counts(Limit::PayloadBytes, length as u64, limit as u64, place);
         (length > limit).then(|| Failure::new(Code::ResourceExhausted, message).at(place.step_ref()))
     }
 }

@@ -13,6 +13,7 @@ use crate::history::PastKind;
 use crate::identity;
 use crate::journal::Kind;
 use crate::journal_v1::FannedOut;
+use crate::limits::Limit;
 use crate::place::{BranchId, Place};
 use crate::scope::{Fault, Reached, Scope};
 
@@ -88,6 +89,8 @@ impl<I, F> FanOut<I, F, Keys> {
                     self.scope.fail(Fault::Limit(failure));
                     return None;
                 }
+                let max = self.scope.limits.fan_out_width;
+                self.scope.counts(Limit::FanOutWidth, width.into(), max.into(), &place);
                 let stored = FannedOut { place: Some(place.stored()), width, duplicates: duplicates.clone() };
                 self.scope.write(Kind::FannedOut(stored));
             }

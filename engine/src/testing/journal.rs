@@ -134,6 +134,10 @@ impl Reader {
                 let path = self.path(decided.step, None);
                 format!("{path} decided by {}, {then}: {}", decided.caller, decided.reason)
             }
+            Kind::Struck(struck) => {
+                let harm = short(struck.harm().as_str_name(), "HARM_");
+                if struck.message.is_empty() { harm.to_owned() } else { format!("{harm}: {}", struck.message) }
+            }
             Kind::BackOffSkipped(skipped) => {
                 format!("{} does not wait for its next attempt", self.path(skipped.step, skipped.place.as_ref()))
             }

@@ -14,6 +14,7 @@ use super::{Journal, Probe, Services};
 use crate::chance::Chance;
 use crate::engine::{Ended, Engine, EngineError, Parts, Start, journal_of};
 use crate::failure::Failure;
+use crate::guard::{ForeignWaits, Guards};
 use crate::limits::Limits;
 use crate::retention::Retention;
 use crate::state::State;
@@ -82,7 +83,7 @@ impl World {
         let mut workflows = Registry::new();
         (outside.register)(&mut workflows).unwrap_or_else(|error| fail(&error.to_string()));
         let probed = ProbedStore { store: Arc::clone(&store), probe: probe.clone() };
-        let engine = Engine::new(Parts {
+        let parts = Parts {
             store: Arc::new(probed),
             transport: outside.services.seen_by(probe.clone()),
             workflows,
@@ -90,7 +91,8 @@ impl World {
             chance: outside.chance.clone(),
             limits: own(&outside.limits, &probe),
             retention: outside.retention.clone(),
-        });
+        };
+        let engine = Engine::guarded(parts, Guards { foreign_waits: ForeignWaits::Refused, trail: None });
         probe.forget_by(engine.gives_back());
         let stop = CancellationToken::new();
         let claims = engine.clone();
@@ -309,6 +311,6 @@ fn own(limits: &Limits, probe: &Probe) -> Limits {
 }
 
 #[expect(clippy::panic, reason = "a test cannot go on in a world that does not stand")]
-fn fail(message: &str) -> ! {
+pub(super) fn fail(message: &str) -> ! {
     panic!("{message}")
 }

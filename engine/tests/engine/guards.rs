@@ -8,6 +8,7 @@ use engine::workflow::NameTaken;
 use engine::{Code, Context, Failure, Limits, Registry, State, Workflow};
 
 use crate::common::{Charge, Input, Look, Output, Put, services, until};
+use crate::told::Told;
 
 macro_rules! workflow {
     ($name:ident, |$ctx:ident, $input:ident| $body:expr) => {
@@ -124,7 +125,7 @@ async fn a_panic_blocks_its_run_and_no_other() {
     let world = World::new(services(), |r| r.register(|| Panics));
     let bad = world.start::<Panics>(Input::of("bad", 1)).await.unwrap();
     let detail = until(&world, bad, &[State::Blocked]).await;
-    assert_eq!(detail.row.status.reason, "PANICKED: a bad input");
+    assert!(detail.row.status.reason.ends_with("it panicked: a bad input"), "{}", detail.row.status.reason);
     assert_eq!(world.run::<Panics>(Input::of("good", 2)).await, Ok(Output::of("fine", 0)));
 }
 
@@ -172,6 +173,89 @@ async fn every_limit_is_refused_by_name() {
     for (what, number) in [("steps", 20), ("width", 10)] {
         assert!(make().run::<Greedy>(Input::of(what, number)).await.is_ok(), "{what} at its limit");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_is_warned_of_once_before_it_bites() {
+    workflow!(Frugal, |ctx, input| {
+        match input.text.as_str() {
+            "steps" => {
+                for step in 0..input.number {
+                    ctx.call(Look::of("step", step)).await?;
+                }
+            }
+            "width" => {
+                let width = 0..input.number;
+                ctx.fan_out("item", width, |_, _| async { Ok(()) }).key(u32::to_string).await;
+            }
+            "request" => drop(ctx.call(Put::of("x".repeat(input.number as usize), 1)).await?),
+            "output" => return Ok(Output::of("x".repeat(input.number as usize), 0)),
+            "children" => {
+                for child in 0..input.number {
+                    ctx.child::<Frugal>("child", Input::of("", child)).await?;
+                }
+            }
+            _ => {}
+        }
+        Ok(Output::of("", 0))
+    });
+    let limits = Limits {
+        steps_per_run: 20,
+        fan_out_width: 10,
+        children_per_run: 10,
+        payload_bytes: 1_000,
+        ..Limits::default()
+    };
+    let cases = [
+        ("steps", 15, 0),
+        ("steps", 20, 1),
+        ("width", 7, 0),
+        ("width", 10, 1),
+        ("children", 7, 0),
+        ("children", 10, 1),
+        ("output", 700, 0),
+        ("output", 900, 1),
+        // The service answers with as much, which is the same limit.
+        ("request", 700, 0),
+        ("request", 900, 1),
+    ];
+    for (what, number, warnings) in cases {
+        let told = Told::by_this_thread();
+        let probe = engine::testing::Probe::counting();
+        let world = World::with(services(), |r| r.register(|| Frugal), limits.clone(), probe);
+        assert!(world.run::<Frugal>(Input::of(what, number)).await.is_ok(), "{what}");
+        assert_eq!(told.of("run comes near a limit"), warnings, "{what} of {number}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_inbox_is_warned_of_once_before_it_is_refused() {
+    workflow!(Sleeps, |ctx, input| {
+        ctx.sleep("long", Duration::from_secs(3_600)).await?;
+        Ok(Output::of("", input.number))
+    });
+    struct Hears;
+    impl Workflow for Hears {
+        const NAME: &'static str = "test.hears";
+        const SIGNALS: &'static [engine::SignalType] = &[engine::SignalType::of::<Input>("word")];
+        type Input = Input;
+        type Output = Output;
+
+        async fn run(&self, ctx: &Context, input: Input) -> Result<Output, Failure> {
+            Sleeps.run(ctx, input).await
+        }
+    }
+    let told = Told::by_this_thread();
+    let limits = Limits { inbox_messages: 10, ..Limits::default() };
+    let world = World::with(services(), |r| r.register(|| Hears), limits, engine::testing::Probe::counting());
+    let run = world.start::<Hears>(Input::of("", 1)).await.unwrap();
+    for number in 0..10 {
+        assert_eq!(told.of("run comes near a limit"), usize::from(number >= 8), "{number}");
+        world.signal(run, "word", &Input::of("", number), None).await.unwrap();
+    }
+    let refused = world.signal(run, "word", &Input::of("", 10), None).await.unwrap_err();
+    assert_eq!(refused.to_string(), "inbox_messages is 10, this has 11");
+    assert_eq!(told.of("run comes near a limit"), 1);
 }
 
 #[tokio::test(start_paused = true)]

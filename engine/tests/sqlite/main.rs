@@ -22,6 +22,7 @@ mod faults;
 mod files;
 mod growth;
 mod owners;
+mod poison;
 mod upgrades;
 
 const WORKFLOW: &str = "sqlite.test";

@@ -1,5 +1,6 @@
 //! Checks of an upgrade: over files that are in use, and over those of older releases.
 
+use engine::chance::Chance;
 use engine::engine::{Engine, Parts, Start};
 use engine::journal_v1 as stored;
 use engine::transport::{Reserving, Transport};
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Empty {}
+pub(super) struct Empty {}
 
 impl prost::Name for Empty {
     const NAME: &'static str = "Empty";
@@ -46,7 +47,7 @@ fn version<const VERSION: u32>() -> Registry {
 }
 
 /// Where no call is ever made.
-struct Nowhere;
+pub(super) struct Nowhere;
 
 impl Transport for Nowhere {
     fn reserve(&self, _: &str, _: Uuid, _: Duration) -> Reserving {
@@ -61,7 +62,7 @@ async fn asleep<const VERSION: u32>(path: &Path) -> (Uuid, Engine) {
         transport: Arc::new(Nowhere),
         workflows: version::<VERSION>(),
         clock: Clock::system(),
-        chance: engine::Chance::system(),
+        chance: Chance::system(),
         limits: Limits { linger: Duration::ZERO, ..Limits::default() },
         retention: Retention::default(),
     });

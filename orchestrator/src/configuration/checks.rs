@@ -105,6 +105,9 @@ fn check_limits(limits: &Limits, note: &mut dyn FnMut(&str, String)) {
     count("limits.payload_bytes", limits.payload_bytes, 1_024..=64 * 1024 * 1024, note);
     count("limits.steps_per_run", limits.steps_per_run, 1..=1_000_000, note);
     count("limits.fan_out_width", limits.fan_out_width, 1..=1_000_000, note);
+    count("limits.children_per_run", limits.children_per_run, 1..=1_000_000, note);
+    count("limits.child_depth", limits.child_depth, 1..=100, note);
+    count("limits.inbox_messages", limits.inbox_messages, 1..=100_000, note);
     count("limits.runs_in_flight", limits.runs_in_flight, 1..=1_000_000, note);
     span("limits.linger", limits.linger, Duration::ZERO..=HOUR, note);
 }

@@ -22,11 +22,12 @@ impl Signals {
         self.next().await.0
     }
 
-    /// Ends the process at the next one.
-    pub(super) fn exit_on_second(mut self) {
+    /// Ends the process at the next one, after this.
+    pub(super) fn exit_on_second(mut self, last: impl FnOnce() + Send + 'static) {
         tokio::spawn(async move {
             let (name, kind) = self.next().await;
             warn!(signal = name, "second signal, exit at once");
+            last();
             std::process::exit(KILLED + kind.as_raw_value());
         });
     }

@@ -16,7 +16,7 @@ use engine::store::sqlite::Sqlite;
 use engine::store::{NewRun, Status};
 use engine::time::Clock;
 use engine::transport::{Attempt, Outcome, Reservation, Reserved, Reserving, Transport};
-use engine::{Code, Context, Failure, Level, Method, Registry, Rpc, SignalType, State, Workflow};
+use engine::{Code, Context, Failure, Guards, Level, Method, Registry, Rpc, SignalType, State, Workflow};
 use futures_util::future::BoxFuture;
 use orchestrator::command_line::{self, Exit, Terminal};
 use orchestrator::configuration::{Configuration, Schedule, Schedules};
@@ -206,6 +206,7 @@ impl World {
             configuration,
             listeners,
             store: Arc::new(Sqlite::in_memory(clock.clone()).unwrap()),
+            guards: Guards::default(),
             transport,
             services,
             workflows,

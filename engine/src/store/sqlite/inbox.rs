@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::database::Database;
 use super::job::Fault;
 use super::rows;
+use crate::limits::{Limit, comes_near, warn_near};
 use crate::state::State;
 use crate::store::{Append, Command, Message, RunRow, Signal, StoreError};
 use crate::time::Timestamp;
@@ -44,7 +45,12 @@ pub(super) fn signal(db: &Database, command: &Command, row: &RunRow, signal: &Si
     if waiting >= signal.room {
         return Err(StoreError::InboxFull { run: row.id, room: signal.room }.into());
     }
-    Ok(put(db, row, &signal.name, &signal.payload, command.now)?)
+    put(db, row, &signal.name, &signal.payload, command.now)?;
+    let (waiting, room) = (u64::from(waiting) + 1, u64::from(signal.room));
+    if comes_near(waiting, room) {
+        warn_near(row.id, &row.workflow, Limit::InboxMessages, waiting, room, &signal.name);
+    }
+    Ok(())
 }
 
 /// Adds a message. A run that waits for it and that nobody holds becomes due at once.

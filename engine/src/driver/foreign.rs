@@ -1,0 +1,30 @@
+//! Finds out that code waits for something that is no step: nothing that it could wait for is open, or somebody else than
+//! the run woke it. A wait that ends beside open steps, and in vain, is not found.
+
+use super::Driver;
+use crate::guard::ForeignWaits;
+use crate::scope::Fault;
+
+impl Driver {
+    /// Where code waits although no step is open, it waits for something else.
+    pub(super) fn look_for_foreign_wait(&mut self) {
+        if self.code.is_some() && self.steps.is_empty() && self.held.is_empty() && self.ending.is_none() {
+            self.foreign_wait();
+        }
+    }
+
+    /// Code waits, or waited, for what is no step.
+    pub(super) fn foreign_wait(&mut self) {
+        let Some(code) = &mut self.code else { return };
+        let told = code.tell_foreign();
+        let after = self.scope.last_built().unwrap_or_else(|| "its begin".to_owned());
+        match self.shared.guards.foreign_waits {
+            ForeignWaits::Refused => self.fault(Fault::ForeignWait { after }),
+            ForeignWaits::Warned if told => {}
+            ForeignWaits::Warned => tracing::warn!(
+                run = %self.row.id, workflow = self.workflow.name, after,
+                "workflow waits for what is no step, a crash meanwhile can block its run"
+            ),
+        }
+    }
+}

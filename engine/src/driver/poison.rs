@@ -1,0 +1,190 @@
+//! Runs whose code harms its replica: counted, tried alone, and stopped before they do it for ever (semantics.md S5).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::Driver;
+use crate::engine::Shared;
+use crate::journal::Kind;
+use crate::journal_v1::Struck;
+use crate::journal_v1::struck::Harm;
+use crate::scope::Fault;
+use crate::state::State;
+use crate::store::RunRow;
+use crate::time::Timestamp;
+
+/// A run is stopped once its code did harm so often,
+const MOST: u32 = 3;
+/// within such a time.
+const WITHIN: Duration = Duration::from_secs(24 * 3_600);
+/// From so many deaths on, no other code runs beside it for a while.
+const ALONE_FROM: usize = 2;
+/// How long it is tried alone at most; others wait so long for each such run.
+const ALONE: Duration = Duration::from_secs(1);
+/// Pauses after the first panic, and the next.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
+
+/// What a run's code did, as far as it counts.
+#[derive(Debug, Default)]
+pub(super) struct Strikes {
+    count: u32,
+    last: String,
+}
+
+impl Strikes {
+    /// Those that count now. A run that was stopped is for as long as no operator takes it up.
+    pub(super) fn of(strikes: &[(Timestamp, Struck)], now: Timestamp) -> Self {
+        let together = |some: &&[(Timestamp, Struck)]| counts(some[0].0, some[some.len() - 1].0);
+        let stopped = strikes.windows(MOST as usize).rev().find(together);
+        let mut counted = Self::default();
+        match stopped {
+            Some(stopped) => stopped.iter().for_each(|(_, struck)| counted.add(struck)),
+            None => strikes.iter().filter(|(at, _)| counts(*at, now)).for_each(|(_, struck)| counted.add(struck)),
+        }
+        counted
+    }
+
+    fn add(&mut self, struck: &Struck) {
+        self.count += 1;
+        self.last = match struck.harm() {
+            Harm::Panicked => format!("it panicked: {}", struck.message),
+            Harm::Died | Harm::Unspecified => "its process died".to_owned(),
+        };
+    }
+}
+
+fn counts(at: Timestamp, now: Timestamp) -> bool {
+    now.since(at) < WITHIN
+}
+
+impl Driver {
+    /// Code panicked: it is tried again after a pause, and not for ever.
+    pub(super) fn panicked(&mut self, message: String) {
+        tracing::error!(run = %self.row.id, workflow = self.workflow.name, panic = message, "workflow panicked");
+        let pause = PAUSES[(self.strikes.count as usize).min(PAUSES.len() - 1)];
+        self.strike(Struck { harm: Harm::Panicked.into(), message: message.clone() });
+        if self.strikes.count >= MOST {
+            return self.stop_struck();
+        }
+        let at = self.shared.clock.now().after(pause);
+        self.park(State::BackingOff, format!("PANICKED: {message}"));
+        self.goes_on_at = Some(at.min(self.work_deadline()));
+    }
+
+    fn strike(&mut self, struck: Struck) {
+        self.strikes.add(&struck);
+        self.learn(Kind::Struck(struck));
+        self.flush = true;
+    }
+
+    /// Whether code must not run now: the process before this one may have died of it, which has to be written down first,
+    /// or it did harm too often.
+    pub(super) fn is_struck(&mut self) -> bool {
+        let suspect = self.shared.suspects.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.row.id);
+        if suspect {
+            tracing::warn!(
+                run = %self.row.id, workflow = self.workflow.name, before = self.strikes.count,
+                "the process died while it polled this run"
+            );
+            self.strike(Struck { harm: Harm::Died.into(), message: String::new() });
+        }
+        suspect || self.strikes.count >= MOST
+    }
+
+    /// Code does not run: for good where it did harm too often, otherwise until that it did is durable.
+    pub(super) fn stop_struck(&mut self) {
+        if self.strikes.count >= MOST {
+            let Strikes { count: strikes, last } = std::mem::take(&mut self.strikes);
+            return self.block(Fault::Poison { strikes, last });
+        }
+        self.park(self.row.status.state, self.row.status.reason.clone());
+        self.goes_on_at = Some(self.shared.clock.now());
+    }
+}
+
+/// Waits until code of a run may run: alone, where its replica died of it before.
+pub(super) async fn take_turn(shared: &Arc<Shared>, row: &RunRow, strikes: &[(Timestamp, Struck)]) {
+    let now = shared.clock.now();
+    let deaths = strikes.iter().filter(|(at, struck)| counts(*at, now) && struck.harm() == Harm::Died).count();
+    let is_suspect = shared.suspects.lock().unwrap_or_else(PoisonError::into_inner).contains(&row.id);
+    if deaths < ALONE_FROM || is_suspect {
+        return shared.trial.pass(row.id).await;
+    }
+    tracing::warn!(run = %row.id, workflow = row.workflow, deaths, "run is tried alone");
+    Trial::begin(shared, row.id).await;
+}
+
+/// Lets code of one run go on alone.
+#[derive(Debug, Default)]
+pub(crate) struct Trial {
+    /// Whether there is one, to be asked without a lock.
+    on: AtomicBool,
+    tried: Mutex<Option<Uuid>>,
+    over: Notify,
+}
+
+impl Trial {
+    fn tried(&self) -> MutexGuard<'_, Option<Uuid>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a run is tried alone.
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.load(Ordering::Acquire)
+    }
+
+    /// Waits until no other run is tried alone.
+    pub(crate) async fn pass(&self, run: Uuid) {
+        self.wait(|tried| tried.is_none_or(|tried| tried == run)).await;
+    }
+
+    async fn wait(&self, may_go: impl Fn(&mut Option<Uuid>) -> bool) {
+        loop {
+            let over = self.over.notified();
+            tokio::pin!(over);
+            over.as_mut().enable();
+            if may_go(&mut self.tried()) {
+                return;
+            }
+            over.await;
+        }
+    }
+
+    /// Tries the run alone from here on, once those before it were.
+    async fn begin(shared: &Arc<Shared>, run: Uuid) {
+        shared
+            .trial
+            .wait(|tried| {
+                let free = tried.is_none();
+                if free {
+                    *tried = Some(run);
+                }
+                free
+            })
+            .await;
+        shared.trial.on.store(true, Ordering::Release);
+        let shared = Arc::clone(shared);
+        tokio::spawn(async move {
+            tokio::time::sleep(ALONE).await;
+            shared.trial.end(run);
+        });
+    }
+
+    /// The run is not tried alone any more.
+    pub(crate) fn end(&self, run: Uuid) {
+        if !self.is_on() {
+            return;
+        }
+        let mut tried = self.tried();
+        if *tried == Some(run) {
+            *tried = None;
+            self.on.store(false, Ordering::Release);
+            drop(tried);
+            self.over.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Tells wakes that a run makes itself from those that come from elsewhere.
+
+use std::cell::Cell;
+
+use super::Scope;
+
+thread_local! {
+    /// The run whose code is polled on this thread, or is brought a result.
+    static INSIDE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One run in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark(usize);
+
+/// While it lives, this thread works for one run.
+pub(crate) struct Inside(usize);
+
+impl Mark {
+    pub(super) fn of(scope: &Scope) -> Self {
+        Self(std::ptr::from_ref(scope) as usize)
+    }
+
+    /// From here on, until what is returned is dropped, wakes on this thread are the run's own.
+    pub(crate) fn enter(self) -> Inside {
+        Inside(INSIDE.replace(self.0))
+    }
+
+    pub(crate) fn is_inside(self) -> bool {
+        INSIDE.get() == self.0
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.set(self.0);
+    }
+}
