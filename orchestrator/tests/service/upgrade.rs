@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clients::guras::orchestration::notifications::v1::{SendDueRequest, SendDueResponse};
-use engine::chance::Chance;
 use engine::engine::{Engine, Parts, Start};
 use engine::store::sqlite::{Sqlite, SqliteOptions};
 use engine::time::Clock;

@@ -22,7 +22,7 @@ const ENTRIES: [(&str, &str); 6] = [
     ("late", r#"{"labels": ["Joy"]}"#),
 ];
 
-fn services() -> Services {
+pub(crate) fn services() -> Services {
     Services::new()
         .on::<ListEntriesWithoutEmotionsRequest>(|_| {
             let entry = |(id, _): &(&str, &str)| EntrySummary { entry_id: (*id).to_owned(), ..EntrySummary::default() };
@@ -57,7 +57,7 @@ fn services() -> Services {
         })
 }
 
-fn world(probe: Probe) -> World {
+pub(crate) fn world(probe: Probe) -> World {
     World::with(services(), |registry| registry.register(|| AnalyzeEmotions), Limits::default(), probe)
 }
 

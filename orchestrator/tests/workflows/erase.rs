@@ -10,7 +10,7 @@ use engine::testing::{Probe, Reply, Services, World, check, crash_everywhere, ex
 use engine::{Code, Failure, Limits, State};
 use orchestrator::workflows::Erase;
 
-fn services() -> Services {
+pub(crate) fn services() -> Services {
     Services::new()
         .on::<journal::v1::DeleteUserDataRequest>(|_| Ok(journal::v1::DeleteUserDataResponse { deleted_entries: 12 }))
         .on::<meditation::v1::DeleteUserDataRequest>(|_| {
@@ -23,11 +23,11 @@ fn services() -> Services {
         .on::<DeleteUserRequest>(|_| Ok(DeleteUserResponse {}))
 }
 
-fn world(probe: Probe) -> World {
+pub(crate) fn world(probe: Probe) -> World {
     World::with(services(), |registry| registry.register(|| Erase), Limits::default(), probe)
 }
 
-fn ann() -> EraseRequest {
+pub(crate) fn ann() -> EraseRequest {
     EraseRequest { user_id: "ann".to_owned() }
 }
 

@@ -2,8 +2,10 @@
 //! point.
 
 mod analyze_emotions;
+mod banned;
 mod erase;
 mod onboard;
+mod recorded;
 mod refresh_recommendations;
 mod send_due;
 mod streams;

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-fn services() -> Services {
+pub(crate) fn services() -> Services {
     Services::new()
         .on::<GetUserRequest>(|request| match request.user_id.as_str() {
             "ann" => Ok(GetUserResponse { user: Some(User { user_id: request.user_id, ..User::default() }) }),
@@ -42,11 +42,11 @@ fn services() -> Services {
         .on::<RemoveDeviceTokenRequest>(|_| Ok(RemoveDeviceTokenResponse {}))
 }
 
-fn world_of(services: Services, probe: Probe) -> World {
+pub(crate) fn world_of(services: Services, probe: Probe) -> World {
     World::with(services, |registry| registry.register(|| Onboard), Limits::default(), probe)
 }
 
-fn ann() -> OnboardRequest {
+pub(crate) fn ann() -> OnboardRequest {
     OnboardRequest { user_id: "ann".to_owned(), teacher_id: "rumi".to_owned() }
 }
 
@@ -54,7 +54,7 @@ fn ended(outcome: OnboardOutcome, settled_by: &str) -> OnboardResponse {
     OnboardResponse { outcome: outcome.into(), welcome_pushes: 1, settled_by: settled_by.to_owned() }
 }
 
-fn settled() -> SettledIn {
+pub(crate) fn settled() -> SettledIn {
     SettledIn { by: "first-entry".to_owned() }
 }
 

@@ -21,7 +21,7 @@ const TEXTS: [(&str, &str); 5] = [
 ];
 
 /// Two users to a page, or fewer where fewer are asked for.
-fn services() -> Services {
+pub(crate) fn services() -> Services {
     Services::new()
         .on::<ListUsersRequest>(|request| {
             let from: usize = request.page_token.parse().unwrap_or(0);
@@ -50,7 +50,7 @@ fn services() -> Services {
         })
 }
 
-fn world_of(services: Services, probe: Probe) -> World {
+pub(crate) fn world_of(services: Services, probe: Probe) -> World {
     World::with(services, |registry| registry.register(|| RefreshRecommendations), Limits::default(), probe)
 }
 

@@ -18,7 +18,7 @@ use orchestrator::workflows::SendDue;
 const USERS: [(&str, &[&str]); 5] =
     [("ann", &["a1", "a2"]), ("bob", &["b1"]), ("cyd", &[]), ("dan", &["dead"]), ("eve", &["e1", "dead"])];
 
-fn services() -> Services {
+pub(crate) fn services() -> Services {
     let quotes = AtomicUsize::new(0);
     Services::new()
         .on::<ListDueRecipientsRequest>(|request| {
@@ -56,7 +56,7 @@ fn quiet_services() -> Services {
     services().on::<PickTeachingRequest>(|_| Ok(PickTeachingResponse { teaching: Some(Teaching::default()) }))
 }
 
-fn world_of(services: Services, probe: Probe) -> World {
+pub(crate) fn world_of(services: Services, probe: Probe) -> World {
     World::with(services, |registry| registry.register(|| SendDue), Limits::default(), probe)
 }
 

@@ -23,7 +23,7 @@ use prost::Message;
 /// Two to a page. `cyd` wants nothing, `dan` has no device, `eve` did nothing.
 const USERS: [&str; 5] = ["ann", "bob", "cyd", "dan", "eve"];
 
-fn services() -> Services {
+pub(crate) fn services() -> Services {
     Services::new()
         .on::<ListUsersRequest>(|request| {
             let from: usize = request.page_token.parse().unwrap_or(0);
@@ -66,7 +66,7 @@ fn services() -> Services {
         })
 }
 
-fn world_of(services: Services, probe: Probe) -> World {
+pub(crate) fn world_of(services: Services, probe: Probe) -> World {
     let register = |registry: &mut engine::Registry| {
         registry.register(|| WeeklyDigests)?;
         registry.register(|| WeeklyDigest)
