@@ -148,6 +148,7 @@ fn unsettled(settled: stored::StepSettled) -> stored::AttemptFailed {
         outcome: outcome.into(),
         failure,
         retry_at_micros: 0,
+        given_back: false,
     }
 }
 

@@ -191,6 +191,7 @@ impl Driver {
             outcome: kind.into(),
             failure: Some(store_failure(&failure)),
             retry_at_micros: retry_at.map_or(0, Timestamp::as_micros),
+            given_back: false,
         }));
     }
 
@@ -216,6 +217,7 @@ impl Driver {
             outcome: stored::Outcome::Refused.into(),
             failure: Some(store_failure(failure)),
             retry_at_micros: from.as_micros(),
+            given_back: false,
         }));
     }
 }

@@ -10,7 +10,7 @@ use crate::journal_v1 as stored;
 use crate::place::SlotId;
 
 impl Driver {
-    /// An attempt whose start is durable is not sent after all: it is made again when the run goes on.
+    /// An attempt whose start is durable is not sent after all: it is made again when the run goes on, and does not count.
     pub(super) fn not_now(&mut self, slot: SlotId) {
         let now = self.shared.clock.now();
         let Some(step) = self.steps.get_mut(&slot) else { return };
@@ -25,6 +25,7 @@ impl Driver {
             outcome: stored::Outcome::NotSent.into(),
             failure: Some(store_failure(&failure)),
             retry_at_micros: now.as_micros(),
+            given_back: true,
         }));
         self.flush = true;
     }

@@ -22,7 +22,7 @@ pub(crate) struct OpenStep {
     pub(crate) begun_at: Timestamp,
     /// Attempts that were begun.
     pub(crate) attempts: u32,
-    /// Those of them that an operator's retry forgave: they are not counted when it is tried again.
+    /// Those of them that are not counted when it is tried again: an operator forgave them, or they were given back unsent.
     pub(crate) forgiven: u32,
     /// Whether an attempt may have had its effect.
     pub(crate) in_doubt: bool,

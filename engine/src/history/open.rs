@@ -17,7 +17,7 @@ pub(crate) struct Open {
     pub(crate) begun_at: Timestamp,
     /// Attempts that were begun.
     pub(crate) attempts: u32,
-    /// Those of them that an operator's retry forgave.
+    /// Those of them that do not count: an operator forgave them, or the run was given back before they were sent.
     pub(crate) forgiven: u32,
     /// Whether an attempt may have had its effect: one was ambiguous, or one was begun and its end is not known.
     pub(crate) in_doubt: bool,

@@ -311,6 +311,7 @@ impl Reader {
         }
         let open = self.open(&place, OpenKind::Call, 0);
         open.attempts = failed.attempt;
+        open.forgiven += u32::from(failed.given_back);
         open.cut_off = false;
         open.in_doubt |= outcome == stored::Outcome::Ambiguous;
         open.allowed &= outcome != stored::Outcome::Ambiguous;

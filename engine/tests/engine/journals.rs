@@ -62,16 +62,19 @@ fn kind() -> impl Strategy<Value = Option<stored::fact::Kind>> {
         (0..6_u64, any::<u32>()).prop_map(|(step, attempt)| {
             Some(Kind::AttemptStarted(stored::AttemptStarted { step, attempt, ..Default::default() }))
         }),
-        (0..6_u64, place(), any::<u32>(), -1..5_i32, any::<i64>()).prop_map(|(step, place, attempt, outcome, at)| {
-            Some(Kind::AttemptFailed(stored::AttemptFailed {
-                step,
-                place,
-                attempt,
-                outcome,
-                retry_at_micros: at,
-                failure: None,
-            }))
-        }),
+        (0..6_u64, place(), any::<u32>(), -1..5_i32, any::<i64>(), any::<bool>()).prop_map(
+            |(step, place, attempt, outcome, at, given_back)| {
+                Some(Kind::AttemptFailed(stored::AttemptFailed {
+                    given_back,
+                    step,
+                    place,
+                    attempt,
+                    outcome,
+                    retry_at_micros: at,
+                    failure: None,
+                }))
+            }
+        ),
         (0..6_u64, place(), bytes()).prop_map(|(step, place, response)| {
             let result = Some(stored::step_settled::Result::Response(response));
             Some(Kind::StepSettled(stored::StepSettled { step, place, result, ..Default::default() }))

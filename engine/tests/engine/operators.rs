@@ -6,10 +6,10 @@ use engine::engine::EngineError;
 use engine::store::Asked;
 use engine::testing::{Probe, Reply, World};
 use engine::view::StepState;
-use engine::{Code, Context, Failure, Registry, State, Workflow};
+use engine::{Code, Context, Failure, Limits, Registry, Retry, State, Workflow};
 use uuid::Uuid;
 
-use crate::common::{Charge, Input, Look, Output, Put, services, until};
+use crate::common::{Charge, Input, Look, Output, Put, services, until, workflow};
 
 #[derive(Clone)]
 struct Steps;
@@ -219,4 +219,33 @@ async fn a_kill_while_a_run_ends_does_not_bring_its_sleeps_back() {
     assert_eq!(world.end_of(run).await.row.status.state, State::Cancelled);
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     assert_eq!(world.services().effects_of::<Put>(), 1);
+}
+
+workflow!(Twice, "test.twice", |ctx, _input| {
+    let retry = Retry::try_new(2, Duration::from_millis(1), 1.0, Duration::from_millis(1), 0.0);
+    let retry = retry.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+    ctx.call(Put::of("put", 0)).retry(retry).await?;
+    Ok(Output::default())
+});
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_is_not_a_failed_attempt() {
+    let mut given_back = 0;
+    for moment in 0..40 {
+        // Slow writes, so that a drain comes between the start of a call and its first byte.
+        let probe = Probe::slow(Duration::from_millis(100), None);
+        let world = World::with(services(), |registry| registry.register(|| Twice), Limits::default(), probe);
+        world.services().script::<Put>([Reply::BreakFirst(Code::Unavailable)]);
+        let request = Some(Uuid::from_u128(7));
+        let starting = world.start_once::<Twice>(Input::default(), request);
+        let _started = tokio::time::timeout(Duration::from_millis(10 * moment), starting).await;
+        world.engine().drain(Duration::ZERO).await;
+        let world = world.crash(Probe::counting());
+        let run = world.start_once::<Twice>(Input::default(), request).await.unwrap();
+        let result = world.result_of::<Twice>(run).await;
+        let journal = world.journal(run).await;
+        assert_eq!(result, Ok(Output::default()), "drained after {moment}0 ms:\n{journal}");
+        given_back += usize::from(journal.lines().any(|line| line.contains("given back before")));
+    }
+    assert!(given_back > 0, "no drain came before a call was sent");
 }
