@@ -118,7 +118,7 @@ async fn reads(store: &dyn Store) {
     let start = Instant::now();
     for _ in 0..1_000 {
         let workflows = vec![("bench.chain".to_owned(), 1)];
-        store.claim(ClaimRuns { workflows, now: clock.now(), limit: 100 }).await.unwrap();
+        store.claim(ClaimRuns { workflows, now: clock.now(), limit: 100, held: None }).await.unwrap();
     }
     print("claims that find nothing", 1_000, start.elapsed());
     for (name, workflow, states) in [

@@ -88,6 +88,8 @@ pub(crate) struct Shared {
     /// What the loop that claims runs is about to do, so that it is not woken for nothing.
     looks: Looks,
     left: Notify,
+    /// An answer of the store did not come: there may be runs of this replica that are not in memory.
+    unsure: AtomicBool,
     draining: AtomicBool,
     progress: AtomicU64,
 }
@@ -198,6 +200,7 @@ impl Engine {
             due: Notify::new(),
             looks: Looks::default(),
             left: Notify::new(),
+            unsure: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             progress: AtomicU64::new(0),
         };

@@ -67,6 +67,11 @@ impl Hub {
         receiver
     }
 
+    /// Whether somebody watches the run, or waits for its end.
+    pub(crate) fn is_watched(&self, run: Uuid) -> bool {
+        self.watched.load(Ordering::Acquire) > 0 && self.lock().contains_key(&run)
+    }
+
     /// Forgets watchers of a run that nobody watches any more.
     pub(crate) fn tidy(&self, run: Uuid) {
         let mut runs = self.lock();

@@ -229,6 +229,9 @@ pub struct ClaimRuns {
     pub workflows: Vec<(String, u32)>,
     pub now: Timestamp,
     pub limit: u32,
+    /// Where an answer of the store did not come: the runs that the owner has in memory. Others that are its own are
+    /// given back first, since nobody drives them.
+    pub held: Option<Vec<Uuid>>,
 }
 
 /// Runs that are now this owner's.

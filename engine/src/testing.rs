@@ -5,6 +5,7 @@
 
 mod crash;
 mod cut;
+mod faults;
 mod journal;
 mod probe;
 mod probed_store;

@@ -271,7 +271,8 @@ impl Reader {
                 let view = self.step(started.place, StepKind::Call, at);
                 view.level = Some(level);
                 view.incarnation = started.incarnation;
-                view.attempts += 1;
+                // An undo that failed and is made again counts anew, as decisions do.
+                view.attempts = if view.ended_at.is_some() { 1 } else { view.attempts + 1 };
                 view.in_doubt = true;
                 view.state = StepState::InFlight;
                 view.key = Some(started.key);

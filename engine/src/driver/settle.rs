@@ -91,8 +91,10 @@ impl Driver {
                 let until = *until;
                 self.overdue(slot, until);
             }
-            // A drain begins nothing; the run is given back and goes on elsewhere.
-            Some(OpenStep { phase: Phase::Until(_), .. }) if !self.draining() => self.attempt(slot),
+            // A run that stops begins nothing; it is given back, and goes on elsewhere or later.
+            Some(OpenStep { phase: Phase::Until(_), .. }) if !self.draining() && self.parked.is_none() => {
+                self.attempt(slot);
+            }
             _ => {}
         }
     }

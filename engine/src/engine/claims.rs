@@ -1,9 +1,11 @@
 //! The loop that claims what is due: recovery, wake-ups and backlog are the same thing.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
@@ -24,6 +26,7 @@ impl Engine {
     pub async fn claim_runs(&self, stop: CancellationToken) -> Result<(), StoreError> {
         let mut losses = self.shared.store.losses();
         let mut failing = false;
+        let mut looked_at = None;
         let engine = self.clone();
         tokio::spawn(async move { engine.tell_stranded().await });
         loop {
@@ -33,7 +36,7 @@ impl Engine {
                 losses.mark_unchanged();
                 self.drop_all();
             }
-            let pause = match self.claim_once().await {
+            let pause = match self.claim_once(&mut looked_at).await {
                 Ok(pause) => {
                     failing = false;
                     pause
@@ -59,15 +62,39 @@ impl Engine {
     }
 
     /// One claim; says how long there is nothing to do.
-    async fn claim_once(&self) -> Result<Duration, StoreError> {
+    ///
+    /// Runs that a failure has left behind are looked for as well; `looked_at` says when that was done last, so that a
+    /// store which fails again and again is not asked all the time.
+    async fn claim_once(&self, looked_at: &mut Option<Instant>) -> Result<Duration, StoreError> {
         let longest = self.shared.limits.claim_interval;
         self.shared.looks.begin();
         let room = u32::try_from(self.shared.room()).unwrap_or(u32::MAX).min(BATCH);
         if room == 0 || self.is_draining() {
             return Ok(longest);
         }
+        if self.shared.unsure.load(Ordering::Acquire) {
+            if let Some(at) = *looked_at {
+                tokio::time::sleep_until(at + AFTER_FAILURE).await;
+            }
+            *looked_at = Some(Instant::now());
+        }
         let now = self.shared.clock.now();
-        let claimed = self.shared.store.claim(ClaimRuns { workflows: self.known(), now, limit: room }).await?;
+        let workflows = self.known();
+        let claiming = {
+            // Writes keep the order of their calls: a run that comes into memory later is created later.
+            let runs = self.shared.lock();
+            let unsure = self.shared.unsure.swap(false, Ordering::AcqRel);
+            let held = unsure.then(|| runs.keys().copied().collect());
+            self.shared.store.claim(ClaimRuns { workflows, now, limit: room, held })
+        };
+        let claimed = match claiming.await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                // It may have claimed runs that nobody was told of.
+                self.shared.unsure.store(true, Ordering::Release);
+                return Err(error);
+            }
+        };
         for row in claimed.runs {
             let Some(workflow) = self.shared.workflows.get(&row.workflow) else { continue };
             let id = row.id;

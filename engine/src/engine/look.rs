@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Ended, Engine, EngineError, Start, Started};
+use super::{Ended, Engine, EngineError, Shared, Start, Started};
 use crate::hub::Watch;
 use crate::journal::{JournalError, decode_entry};
 use crate::journal_v1 as stored;
@@ -111,6 +111,25 @@ impl Engine {
     pub(super) async fn facts(&self, row: &RunRow) -> Result<Vec<stored::Fact>, EngineError> {
         let facts = journal_of(&*self.shared.store, row.id).await?;
         facts.map_err(|error| EngineError::Journal { run: row.id, error })
+    }
+}
+
+/// Between attempts to read how a run ended.
+const PAUSE: Duration = Duration::from_millis(250);
+
+impl Shared {
+    /// A run left memory because the store did not answer: whoever waits for its end is told, if that was what it wrote.
+    pub(super) async fn look_for_end(self: &Arc<Self>, run: Uuid) {
+        while self.hub.is_watched(run) && !self.is_in_memory(run) {
+            let engine = Engine { shared: Arc::clone(self) };
+            match engine.detail(run).await {
+                Ok(detail) if detail.row.status.state.is_end() => return self.hub.ended(detail.into()),
+                Err(EngineError::Store(error)) if !matches!(error, StoreError::Closed | StoreError::Unusable(_)) => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                _ => return,
+            }
+        }
     }
 }
 

@@ -116,7 +116,8 @@ impl Shared {
         workflow: Arc<Definition>,
         beginning: Beginning,
     ) {
-        let mut place = Place { shared: Arc::clone(self), run, handle: Arc::clone(&handle), no_news: false };
+        let mut place =
+            Place { shared: Arc::clone(self), run, handle: Arc::clone(&handle), no_news: false, sure: false };
         tokio::spawn(async move {
             let shared = Arc::clone(&place.shared);
             let exit = match Driver::of(Arc::clone(&shared), handle, workflow, beginning).await {
@@ -124,9 +125,12 @@ impl Shared {
                 Err(exit) => exit,
             };
             place.no_news = shared.looks.is_no_news(&exit);
+            place.sure = !matches!(exit, Exit::Lost);
             drop(place);
-            if let Exit::Ended(ended) = exit {
-                shared.hub.ended(*ended);
+            match exit {
+                Exit::Ended(ended) => shared.hub.ended(*ended),
+                Exit::Lost => shared.look_for_end(run).await,
+                Exit::Released(_) => {}
             }
         });
     }
@@ -152,12 +156,17 @@ struct Place {
     run: Uuid,
     handle: Arc<Handle>,
     no_news: bool,
+    /// Whether the store knows that the run is not in memory any more; not after a failure, or a panic of ours.
+    sure: bool,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.shared.lock().remove(&self.run);
         self.shared.trial.end(self.run);
+        if !self.sure {
+            self.shared.unsure.store(true, Ordering::Release);
+        }
         self.shared.left.notify_waiters();
         if !self.no_news || !self.handle.wishes_nothing() {
             self.shared.due.notify_one();

@@ -101,6 +101,8 @@ sentences! {
         a_sleeping_run_is_claimed_when_its_time_has_come
         a_run_is_created_asleep
         a_parked_run_without_a_wake_time_is_left_alone
+        what_its_owner_has_not_in_memory_is_given_back_and_claimed_anew
+        what_is_parked_and_not_in_memory_is_given_back_as_it_is
         the_longest_due_run_is_claimed_first_and_the_limit_holds
         unknown_workflows_and_newer_versions_are_left_alone
         a_new_owner_claims_what_the_old_one_held
@@ -240,7 +242,7 @@ fn cancel(run: Uuid) -> Command {
 
 /// Claims of the first workflow, as of then.
 async fn claim_at(store: &dyn Store, now: Timestamp, limit: u32) -> Claimed {
-    store.claim(ClaimRuns { workflows: vec![(WORKFLOW.to_owned(), 1)], now, limit }).await.unwrap()
+    store.claim(ClaimRuns { workflows: vec![(WORKFLOW.to_owned(), 1)], now, limit, held: None }).await.unwrap()
 }
 
 async fn created(store: &dyn Store, run: NewRun) -> Uuid {

@@ -1,4 +1,5 @@
-//! Runs a workflow once for every point at which its replica can be killed, and looks at what came of it.
+//! Runs a workflow once for every point at which its replica can be killed, and for every operation of its store that can
+//! time out, and looks at what came of it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,8 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::faults::Fault;
 use super::services::Identity;
 use super::{Probe, World};
+use crate::engine::EngineError;
 use crate::failure::{Code, Failure};
 use crate::state::State;
 use crate::workflow::Workflow;
@@ -36,7 +39,9 @@ impl<O: std::fmt::Debug> Sweep<O> {
 }
 
 /// Runs `W` without a crash and counts the points, then once for every point, killed right there and taken over
-/// by a fresh replica on the same store. `world` makes a new world with its services each time.
+/// by a fresh replica on the same store. Then it is run twice for every operation of the store that the run without a
+/// crash needed: that operation times out, before and after it took effect, and the replica goes on. `world` makes a new
+/// world with its services each time.
 ///
 /// Whoever started the run asks again under the same request id when the answer did not come.
 pub async fn crash_everywhere<W>(world: impl Fn(Probe) -> World, input: W::Input) -> Sweep<W::Output>
@@ -62,7 +67,7 @@ where
 {
     let whole = world(Probe::counting());
     let (result, effects) = finish::<W>(&whole, input.clone(), REQUEST, &act).await;
-    let points = whole.probe().points();
+    let (points, operations) = (whole.probe().points(), whole.probe().operations());
     drop(whole);
 
     let mut differences = Vec::new();
@@ -82,6 +87,19 @@ where
             differences.push((point, format!("{name}: {difference}")));
         }
     }
+    for (operation, name) in operations.iter().enumerate() {
+        for fault in [Fault::Before, Fault::After] {
+            let failing = world(Probe::timing_out(operation, fault));
+            let (after, seen) = finish::<W>(&failing, input.clone(), REQUEST, &act).await;
+            let mut differs = |what: String| {
+                differences.push((points.len() + operation, format!("{name} timed out ({fault:?}): {what}")));
+            };
+            if after != result {
+                differs(format!("ended as {after:?}"));
+            }
+            compare(&effects, &seen).into_iter().for_each(differs);
+        }
+    }
     Sweep { result, points, differences }
 }
 
@@ -98,8 +116,16 @@ pub(super) async fn finish<W: Workflow>(
     input: W::Input,
     request: Uuid,
     act: &impl AsyncFn(&World, Uuid),
-) -> (Result<W::Output, Failure>, Effects) {
-    let run = match world.start_once::<W>(input, Some(request)).await {
+) -> (Result<W::Output, Failure>, Effects)
+where
+    W::Input: Clone,
+{
+    let started = match world.start_once::<W>(input.clone(), Some(request)).await {
+        // Whether it was done is not known: the same request again.
+        Err(EngineError::Store(_)) => world.start_once::<W>(input, Some(request)).await,
+        started => started,
+    };
+    let run = match started {
         Ok(run) => run,
         Err(error) => return (Err(Failure::new(Code::Internal, error.to_string())), Effects::new()),
     };

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::cut::Cut;
+use super::faults::Fault;
 
 /// Counts the points that a replica passes, and kills it at one of them.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,10 @@ struct Inner {
     killed: AtomicBool,
     notify: Notify,
     names: Mutex<Vec<&'static str>>,
+    /// Store operations of the replica's own tasks, in order,
+    operations: Mutex<Vec<&'static str>>,
+    /// and which of them times out.
+    fault: Option<(usize, Fault)>,
     /// Whether runs lose their memory after every step,
     forgets: bool,
     /// how often they did,
@@ -56,6 +61,28 @@ impl Probe {
     /// Kills at the point with this number, where one is given.
     pub fn slow(delay: Duration, fatal: Option<usize>) -> Self {
         Self(Arc::new(Inner { fatal, delay, ..Inner::default() }))
+    }
+
+    /// A probe of a replica one of whose store operations times out: the one with this number, from 0.
+    pub(crate) fn timing_out(operation: usize, fault: Fault) -> Self {
+        Self(Arc::new(Inner { fault: Some((operation, fault)), ..Inner::default() }))
+    }
+
+    /// Notes a store operation of the replica; says whether it times out.
+    pub(crate) fn operation(&self, name: &'static str) -> Option<Fault> {
+        // Claims come by the clock; a run has as many as it waits long.
+        if name == "claim" {
+            return None;
+        }
+        let mut operations = self.0.operations.lock().unwrap_or_else(PoisonError::into_inner);
+        operations.push(name);
+        let number = operations.len() - 1;
+        self.0.fault.filter(|(operation, _)| *operation == number).map(|(_, fault)| fault)
+    }
+
+    /// Store operations of the replica's own tasks, in order.
+    pub(crate) fn operations(&self) -> Vec<&'static str> {
+        self.0.operations.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A probe of a replica whose runs lose their memory whenever a step has settled or waits.

@@ -9,6 +9,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use super::cut::Cut;
+use super::faults::Faults;
 use super::probed_store::ProbedStore;
 use super::{Journal, Probe, Services};
 use crate::chance::Chance;
@@ -44,6 +45,7 @@ struct Outside {
     retention: Retention,
     clock: Clock,
     chance: Chance,
+    faults: Faults,
 }
 
 /// The longest that a test waits for a run, in virtual time.
@@ -76,13 +78,17 @@ impl World {
         let store = Sqlite::in_memory(clock.clone());
         let store = Arc::new(store.unwrap_or_else(|error| fail(&format!("no store in memory: {error}"))));
         let (register, retention) = (Arc::new(register), Retention::default());
-        Self::build(Outside { services, register, limits, retention, clock, chance }, store, probe)
+        Self::build(
+            Outside { services, register, limits, retention, clock, chance, faults: Faults::default() },
+            store,
+            probe,
+        )
     }
 
     fn build(outside: Outside, store: Arc<Sqlite>, probe: Probe) -> Self {
         let mut workflows = Registry::new();
         (outside.register)(&mut workflows).unwrap_or_else(|error| fail(&error.to_string()));
-        let probed = ProbedStore { store: Arc::clone(&store), probe: probe.clone() };
+        let probed = ProbedStore { store: Arc::clone(&store), probe: probe.clone(), faults: outside.faults.clone() };
         let parts = Parts {
             store: Arc::new(probed),
             transport: outside.services.seen_by(probe.clone()),
@@ -283,6 +289,17 @@ impl World {
 
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// From now on so many of a hundred store operations time out, half of them after they took effect; those that the
+    /// test itself asks for too, where `everybody` says so.
+    pub fn time_out(&self, percent: u64, everybody: bool) {
+        self.outside.faults.set(percent, everybody);
+    }
+
+    /// How many store operations timed out so far.
+    pub fn timed_out(&self) -> usize {
+        self.outside.faults.failed()
     }
 
     /// The store, to make it fail.

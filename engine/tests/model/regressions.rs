@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::check::journals;
 use crate::ledger::Ledger;
-use crate::messages::{Answer, Charge, HORIZON, Input, Output, Pay, Put, services};
+use crate::messages::{Answer, Charge, HORIZON, Input, Output, Pay, Put, Refund, services};
 
 fn input(text: &str) -> Input {
     Input { text: text.to_owned(), number: 0 }
@@ -370,4 +370,54 @@ async fn a_step_that_is_asked_again_before_it_is_undone_is_so_after_a_crash_too(
         assert_eq!(world.services().arrivals_of::<Pay>(), 1);
         assert_eq!(world.services().arrivals_of::<Put>(), 1, "{crash}");
     }
+}
+
+workflow!(PutBesideSlowPut, |ctx, _input| {
+    let second = Duration::from_secs(1);
+    let put = |text: &str| ctx.call(Put { text: text.to_owned(), number: 0 });
+    let again = |text, n| put(text).retry(Retry::try_new(9, n * second, 1.0, n * second, 0.0).unwrap_or_default());
+    ctx.all((put("slow"), again("soon", 1), again("later", 2))).await?;
+    Ok(Output::default())
+});
+
+#[tokio::test(start_paused = true)]
+async fn a_back_off_that_is_over_while_a_run_stops_begins_nothing() {
+    let register = |registry: &mut Registry| registry.register::<PutBesideSlowPut>(|| PutBesideSlowPut);
+    let world = World::new(services(&Ledger::default()), register);
+    let lost = Reply::BreakFirst(Code::Unavailable);
+    world.services().script::<Put>([Reply::Slow(Duration::from_secs(10)), lost.clone(), lost]);
+    let run = world.start::<PutBesideSlowPut>(input("")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let paused = world.engine().pause(run, true, asked()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(world.detail(run).await.row.status.state, State::Paused);
+    let later = journals::of(&world, run).await.into_iter().filter(|fact| fact.number > paused.sequence);
+    assert_eq!(later.filter(|fact| matches!(fact.kind, Kind::AttemptStarted(_))).count(), 0);
+    world.engine().resume(run, asked()).await.unwrap();
+    assert_eq!(rested(&world, run).await, State::Succeeded);
+}
+
+workflow!(PutAndRefund, |ctx, _input| {
+    let put = ctx.call(Put::default()).undo(|key| Refund { text: key.to_string(), number: 0 });
+    put.undo_retry(Retry::never()).await?;
+    Err(Failure::new(Code::Aborted, "enough"))
+});
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_is_made_again_is_decided_by_the_attempt_that_is_shown() {
+    let register = |registry: &mut Registry| registry.register::<PutAndRefund>(|| PutAndRefund);
+    let world = World::new(services(&Ledger::default()), register);
+    world.services().script::<Refund>([Reply::Refuse(Code::Aborted), Reply::Hang]);
+    let run = world.start::<PutAndRefund>(input("")).await.unwrap();
+    assert_eq!(rested(&world, run).await, State::Blocked);
+    world.engine().retry(run, asked()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let world = killed(world);
+    assert_eq!(rested(&world, run).await, State::NeedsDecision);
+    let undo = world.detail(run).await.steps.pop().unwrap();
+    let verdict = Verdict::Happened(Answer::default().encode_to_vec().into());
+    let (step, incarnation, attempt) = (undo.path(), undo.incarnation, undo.attempts);
+    let decision = Decision { step, incarnation, attempt, verdict };
+    world.engine().resolve(run, decision, asked()).await.unwrap();
+    assert_eq!(rested(&world, run).await, State::Failed);
 }

@@ -106,6 +106,9 @@ impl Simulation {
         };
         let probe = self.probe();
         let mut world = World::with(services(&self.ledger), registering(), limits, probe);
+        // Of so many of a hundred store operations nobody is told whether they were done.
+        let unanswered = if self.faults { self.random.pick(&[0, 0, 1, 3, 5]) } else { 0 };
+        world.time_out(unanswered, true);
         self.misbehave(&world);
         for n in 0..=self.random.below(3) {
             world = self.start(world, n).await;
@@ -130,12 +133,13 @@ impl Simulation {
             }
         }
         probe_kill(&world);
-        let world = world.crash(Probe::counting());
+        let mut world = world.crash(Probe::counting());
+        world.time_out(0, true);
         self.rest(&world).await;
-        let mut world = world;
         for _ in 0..if self.operators { 3 } else { 0 } {
             // Runs that rest are taken up again, into new failures and crashes.
             self.misbehave(&world);
+            world.time_out(unanswered, true);
             for _ in 0..4 {
                 self.operate(&world).await;
             }
@@ -148,6 +152,7 @@ impl Simulation {
                 world.probe().kill();
                 world = world.crash(Probe::counting());
             }
+            world.time_out(0, true);
             self.rest(&world).await;
         }
         check::at_rest(&mut self, &world).await;

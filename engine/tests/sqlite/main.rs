@@ -75,7 +75,8 @@ fn fact(run: Uuid, epoch: u64, sequence: u64, bytes: usize) -> Append {
 
 async fn claim(store: &Sqlite) -> Vec<(Uuid, u64, u64)> {
     let workflows = vec![(WORKFLOW.to_owned(), 1)];
-    let claimed = store.claim(ClaimRuns { workflows, now: Clock::system().now(), limit: 100 }).await.unwrap();
+    let claimed =
+        store.claim(ClaimRuns { workflows, now: Clock::system().now(), limit: 100, held: None }).await.unwrap();
     claimed.runs.into_iter().map(|run| (run.id, run.epoch, run.sequence)).collect()
 }
 

@@ -66,7 +66,7 @@ pub(super) async fn unknown_workflows_and_newer_versions_are_left_alone(stores: 
     let unknown = created(&*store, NewRun { workflow: OTHER.to_owned(), ..pending() }).await;
     let newer = created(&*store, NewRun { workflow_version: 3, ..pending() }).await;
     let older = created(&*store, NewRun { workflow_version: 1, ..pending() }).await;
-    let wish = |workflows| ClaimRuns { workflows, now: now(), limit: 10 };
+    let wish = |workflows| ClaimRuns { workflows, now: now(), limit: 10, held: None };
     let claimed = store.claim(wish(vec![(WORKFLOW.to_owned(), 2)])).await.unwrap();
     assert!(claimed.runs.iter().map(|run| run.id).eq([older]));
     assert_eq!(claimed.next_due, None);
@@ -147,4 +147,36 @@ pub(super) async fn a_run_is_created_asleep(stores: &dyn Stores) {
     store.command(Command { run: waits, now: now(), change: change("SignalRun", None), order }).await.unwrap();
     let claimed = claim_at(&*store, wake_at, 10).await;
     assert!(claimed.runs.iter().map(|run| (run.id, run.epoch)).eq([(waits, 1), (asleep, 1)]));
+}
+
+pub(super) async fn what_its_owner_has_not_in_memory_is_given_back_and_claimed_anew(stores: &dyn Stores) {
+    let store = stores.empty().await;
+    let held = created(&*store, running()).await;
+    let forgotten = created(&*store, running()).await;
+    let paused = created(&*store, running()).await;
+    assert_eq!(store.append(Append { status: status(State::Paused), ..fact(paused, 1, 1) }).await, Ok(Appended::Done));
+    let ended = created(&*store, running()).await;
+    assert_eq!(store.append(Append { status: status(State::Failed), ..fact(ended, 1, 1) }).await, Ok(Appended::Done));
+    let wish = |held| ClaimRuns { workflows: vec![(WORKFLOW.to_owned(), 1)], now: now(), limit: 10, held };
+    assert!(store.claim(wish(None)).await.unwrap().runs.is_empty());
+    let claimed = store.claim(wish(Some(vec![held]))).await.unwrap();
+    // Nobody asked for an end of the pause that it seems to be in, or for one: it goes on.
+    assert!(claimed.runs.iter().map(|run| (run.id, run.epoch)).eq([(forgotten, 2), (paused, 2)]));
+    assert_eq!(store.append(fact(forgotten, 1, 1)).await, Err(StoreError::Fenced(forgotten)));
+    assert_eq!(store.append(fact(held, 1, 1)).await, Ok(Appended::Done));
+    assert!(store.claim(wish(Some(vec![held, forgotten, paused]))).await.unwrap().runs.is_empty());
+}
+
+pub(super) async fn what_is_parked_and_not_in_memory_is_given_back_as_it_is(stores: &dyn Stores) {
+    let store = stores.empty().await;
+    let (blocked, cancelled) = (created(&*store, running()).await, created(&*store, running()).await);
+    for run in [blocked, cancelled] {
+        let append = Append { status: status(State::Blocked), ..fact(run, 1, 1) };
+        assert_eq!(store.append(append).await, Ok(Appended::Done));
+    }
+    store.command(cancel(cancelled)).await.unwrap();
+    let workflows = vec![(WORKFLOW.to_owned(), 1)];
+    let claimed = store.claim(ClaimRuns { workflows, now: now(), limit: 10, held: Some(Vec::new()) }).await.unwrap();
+    assert!(claimed.runs.iter().map(|run| run.id).eq([cancelled]));
+    assert!(!row(&*store, blocked).await.owned);
 }

@@ -1,12 +1,13 @@
 //! Claiming runs: those whose owner is gone first, then those that are due, the longest waiting first.
 
+use std::collections::HashSet;
+
 use rusqlite::{OptionalExtension, params};
 use uuid::Uuid;
 
 use super::database::Database;
 use super::job::Fault;
 use super::rows;
-use crate::state::State;
 use crate::store::{ClaimRuns, Claimed};
 use crate::time::Timestamp;
 
@@ -18,6 +19,9 @@ pub(super) fn claim(db: &mut Database, wish: &ClaimRuns) -> Result<Claimed, Faul
     workflows.dedup();
 
     let limit = wish.limit as usize;
+    if let Some(held) = &wish.held {
+        give_back(db, &workflows, &held.iter().copied().collect(), wish.now)?;
+    }
     let (mut taken, more_orphans) = take_over(db, &workflows, wish.limit)?;
     let mut due = Vec::new();
     for workflow in &workflows {
@@ -53,8 +57,8 @@ fn take_over(db: &mut Database, workflows: &[i64], limit: u32) -> rusqlite::Resu
         }
         let orphans = orphans(db, *workflow, room)?;
         let all = orphans.len() < room as usize;
-        for (id, state) in orphans {
-            if matches!(state, State::Paused | State::Blocked | State::NeedsDecision) {
+        for (id, parked) in orphans {
+            if parked {
                 db.connection
                     .prepare_cached("UPDATE runs SET owner = NULL, due_at = wake_at WHERE id = ?1")?
                     .execute([id.as_bytes()])?;
@@ -70,14 +74,36 @@ fn take_over(db: &mut Database, workflows: &[i64], limit: u32) -> rusqlite::Resu
     Ok((taken, false))
 }
 
-fn orphans(db: &Database, workflow: i64, limit: u32) -> rusqlite::Result<Vec<(Uuid, State)>> {
-    let mut statement = db.connection.prepare_cached(
-        "SELECT id, state FROM runs INDEXED BY runs_held WHERE workflow = ?1 AND owner < ?2 LIMIT ?3",
-    )?;
-    let found = statement.query_map(params![workflow, db.owner.generation, limit], |row| {
-        Ok((rows::uuid(row, 0)?, rows::state(1, row.get(1)?)?))
-    })?;
+/// Whether a run goes on only by a command that has not come: it is paused, blocked, or needs a decision.
+const PARKED: &str = "(state IN (6, 7) OR (state = 5 AND paused_at IS NOT NULL))
+                      AND (cancel_requested IS NULL OR ending_as IS NOT NULL)";
+
+fn orphans(db: &Database, workflow: i64, limit: u32) -> rusqlite::Result<Vec<(Uuid, bool)>> {
+    let mut statement = db.connection.prepare_cached(&format!(
+        "SELECT id, {PARKED} FROM runs INDEXED BY runs_held WHERE workflow = ?1 AND owner < ?2 LIMIT ?3"
+    ))?;
+    let found = statement
+        .query_map(params![workflow, db.owner.generation, limit], |row| Ok((rows::uuid(row, 0)?, row.get(1)?)))?;
     found.collect()
+}
+
+/// Gives back what is this owner's and not among what it holds: what is not parked is due at once.
+fn give_back(db: &Database, workflows: &[i64], held: &HashSet<Uuid>, now: Timestamp) -> rusqlite::Result<()> {
+    for workflow in workflows {
+        let own: Vec<Uuid> = db
+            .connection
+            .prepare_cached("SELECT id FROM runs INDEXED BY runs_held WHERE workflow = ?1 AND owner = ?2")?
+            .query_map(params![workflow, db.owner.generation], |row| rows::uuid(row, 0))?
+            .collect::<rusqlite::Result<_>>()?;
+        for run in own.iter().filter(|run| !held.contains(run)) {
+            db.connection
+                .prepare_cached(&format!(
+                    "UPDATE runs SET owner = NULL, due_at = CASE WHEN {PARKED} THEN wake_at ELSE ?2 END WHERE id = ?1"
+                ))?
+                .execute(params![run.as_bytes(), now.as_micros()])?;
+        }
+    }
+    Ok(())
 }
 
 fn due_runs(

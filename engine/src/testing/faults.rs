@@ -1,0 +1,91 @@
+//! Store operations that time out, before or after they took effect.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use super::Probe;
+use crate::chance::Chance;
+use crate::store::{Answer, StoreError};
+
+/// How the store of a world fails. Clones share everything, and replicas one after the other have the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Faults(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    percent: AtomicU64,
+    /// Whether operations of the test itself fail as well, not only those of the replica's own tasks.
+    everybody: AtomicBool,
+    chance: Chance,
+    failed: AtomicUsize,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            percent: AtomicU64::new(0),
+            everybody: AtomicBool::new(false),
+            chance: Chance::seeded(0),
+            failed: AtomicUsize::new(0),
+        }
+    }
+}
+
+/// When an operation fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing of it was done.
+    Before,
+    /// It was done, and the answer is lost.
+    After,
+}
+
+impl Faults {
+    pub(super) fn set(&self, percent: u64, everybody: bool) {
+        self.0.percent.store(percent, Ordering::SeqCst);
+        self.0.everybody.store(everybody, Ordering::SeqCst);
+    }
+
+    pub(super) fn failed(&self) -> usize {
+        self.0.failed.load(Ordering::SeqCst)
+    }
+
+    fn next(&self) -> Option<Fault> {
+        let percent = self.0.percent.load(Ordering::SeqCst);
+        // The code of a test is no task; what the engine spawns is.
+        if percent == 0 || !(self.0.everybody.load(Ordering::SeqCst) || tokio::task::try_id().is_some()) {
+            return None;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a percentage is small")]
+        let fails = self.0.chance.share() * 100.0 < percent as f64;
+        fails.then(|| {
+            self.0.failed.fetch_add(1, Ordering::SeqCst);
+            if self.0.chance.share() < 0.5 { Fault::Before } else { Fault::After }
+        })
+    }
+
+    /// Does the operation, unless its fault comes before it; the answer is lost where there is one.
+    pub(super) fn on<T: Send + 'static>(
+        &self,
+        probe: &Probe,
+        operation: &'static str,
+        operate: impl FnOnce() -> Answer<T>,
+    ) -> Answer<T> {
+        let fault = if tokio::task::try_id().is_some() { probe.operation(operation) } else { None };
+        match fault.or_else(|| self.next()) {
+            None => operate(),
+            Some(Fault::Before) => Box::pin(async { Err(timed_out()) }),
+            Some(Fault::After) => {
+                let answer = operate();
+                Box::pin(async move {
+                    drop(answer.await);
+                    Err(timed_out())
+                })
+            }
+        }
+    }
+}
+
+fn timed_out() -> StoreError {
+    StoreError::Unavailable("a test let the operation time out".to_owned())
+}
