@@ -10,12 +10,15 @@ use crate::store::{AuditEntry, Change, ListAudit};
 use crate::time::Timestamp;
 
 /// Writes down what was changed, and which request it was. The run must be there still.
+///
+/// One row of values, not a `SELECT`: SQLite would copy every page that a statement of many rows may touch, to take it
+/// back by itself.
 pub(super) fn keep(db: &Database, change: &Change, run: Uuid) -> rusqlite::Result<()> {
     requests::keep(db, change, run)?;
     db.connection
         .prepare_cached(
             "INSERT INTO audit (at, caller, action, detail, reason, run, workflow, request)
-             SELECT ?2, ?3, ?4, ?5, ?6, id, workflow, ?7 FROM runs WHERE id = ?1",
+             VALUES (?2, ?3, ?4, ?5, ?6, ?1, (SELECT workflow FROM runs WHERE id = ?1), ?7)",
         )?
         .execute(params![
             run.as_bytes(),

@@ -48,7 +48,13 @@ struct Task<S, I, O> {
     bytes: usize,
     operation: Operation<S, I, O>,
     output: Option<Result<O, StoreError>>,
-    waiter: oneshot::Sender<Result<O, StoreError>>,
+    waiter: oneshot::Sender<Answered<I, O>>,
+}
+
+/// An answer, and the input on its way back: whoever made it frees it, not the thread that all wait for.
+struct Answered<I, O> {
+    output: Result<O, StoreError>,
+    _input: I,
 }
 
 /// Makes a job and the answer to it. A job that is dropped answers that the store is closed.
@@ -60,7 +66,8 @@ where
 {
     let (waiter, answer) = oneshot::channel();
     let task = Task { input, bytes, operation, output: None, waiter };
-    (Box::new(task), Box::pin(async move { answer.await.unwrap_or(Err(StoreError::Closed)) }))
+    let output = async move { answer.await.map_or(Err(StoreError::Closed), |answered| answered.output) };
+    (Box::new(task), Box::pin(output))
 }
 
 impl<S, I, O> Job<S> for Task<S, I, O>
@@ -79,13 +86,13 @@ where
     }
 
     fn answer(self: Box<Self>) {
-        let Self { output, waiter, .. } = *self;
+        let Self { input, output, waiter, .. } = *self;
         // Nobody may wait any more; the operation stands all the same.
-        drop(waiter.send(output.unwrap_or(Err(StoreError::Closed))));
+        drop(waiter.send(Answered { output: output.unwrap_or(Err(StoreError::Closed)), _input: input }));
     }
 
     fn fail(self: Box<Self>, error: StoreError) {
-        drop(self.waiter.send(Err(error)));
+        drop(self.waiter.send(Answered { output: Err(error), _input: self.input }));
     }
 
     fn bytes(&self) -> usize {
