@@ -2,43 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use prost::Message;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Probe;
-use crate::decision::MARGIN;
+use super::reached::{Reached, Reply};
 use crate::failure::{Code, Failure};
 use crate::rpc::{Level, Rpc};
-use crate::transport::{Attempt, Outage, Outcome, Reservation, Reserved, Reserving, Transport, Unsent};
-
-/// What comes instead of the plain answer.
-#[derive(Clone, Debug)]
-pub enum Reply {
-    /// Nothing was sent.
-    NotSent,
-    /// The service refuses.
-    Refuse(Code),
-    /// The service acts, and its answer is lost.
-    ActAndBreak(Code),
-    /// The connection breaks, and the service acts this much later all the same; within the time that an attempt may
-    /// be under way.
-    ActLater(Code, Duration),
-    /// The connection breaks before the service acts; the caller cannot know.
-    BreakFirst(Code),
-    /// The service acts and answers after this long.
-    Slow(Duration),
-    /// The service acts and answers, and then its connection breaks: of all else that it was asked at the time nobody can
-    /// know.
-    AnswerAndBreak,
-    /// The service never answers and never acts.
-    Hang,
-}
+use crate::transport::{Outage, Transport};
 
 /// One request that reached a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,7 +194,7 @@ impl Services {
 
     /// This world seen from a replica: its calls pass a probe.
     pub(crate) fn seen_by(&self, probe: Probe) -> Arc<dyn Transport> {
-        let probed: Arc<dyn Transport> = Arc::new(Probed { services: self.clone(), probe });
+        let probed: Arc<dyn Transport> = Arc::new(Reached { services: self.clone(), probe });
         let layer = self.lock().layer.clone();
         match layer {
             Some(layer) => layer(probed),
@@ -227,20 +202,34 @@ impl Services {
         }
     }
 
-    fn next_reply(&self, method: &str) -> Option<Reply> {
+    pub(super) fn next_reply(&self, method: &str) -> Option<Reply> {
         let mut inner = self.lock();
         let scripted = inner.scripts.get_mut(method).and_then(VecDeque::pop_front);
         scripted.or_else(|| inner.always.get(method).cloned())
     }
 
     /// The connection of the service that has this method.
-    fn connection(&self, method: &str) -> Arc<Notify> {
+    pub(super) fn connection(&self, method: &str) -> Arc<Notify> {
         let service = method.rsplit_once('/').map_or(method, |(service, _)| service);
         Arc::clone(self.lock().connections.entry(service.to_owned()).or_default())
     }
 
+    /// A method that has a handler, under a name that lasts.
+    pub(super) fn method(&self, path: &str) -> Option<&'static str> {
+        self.lock().handlers.keys().find(|known| **known == path).copied()
+    }
+
+    pub(super) fn known_level(&self, path: &str) -> Option<Level> {
+        self.lock().levels.get(path).copied()
+    }
+
+    /// Whether the services are down, from now on.
+    pub(super) fn outage(&self) -> watch::Receiver<Option<Outage>> {
+        self.lock().outage.subscribe()
+    }
+
     /// The service acts, once for every key.
-    fn act(&self, arrival: Arrival) -> Result<Bytes, Failure> {
+    pub(super) fn act(&self, arrival: Arrival) -> Result<Bytes, Failure> {
         let arrival = Arrival { at: Instant::now(), ..arrival };
         let handler = {
             let mut inner = self.lock();
@@ -293,119 +282,4 @@ pub struct Identity {
     pub keys: Vec<Uuid>,
     pub arrivals: usize,
     pub applied: usize,
-}
-
-/// The services as one replica reaches them.
-pub(crate) struct Probed {
-    services: Services,
-    probe: Probe,
-}
-
-struct Right {
-    services: Services,
-    probe: Probe,
-    method: &'static str,
-}
-
-impl Transport for Probed {
-    fn reserve(&self, path: &str, _run: Uuid, _connect_within: Duration) -> Reserving {
-        let method = self.services.lock().handlers.keys().find(|known| **known == path).copied();
-        let (services, probe) = (self.services.clone(), self.probe.clone());
-        let path = path.to_owned();
-        Box::pin(async move {
-            probe.pass("reserve").await;
-            let Some(method) = method else {
-                let failure = Failure::new(Code::Unimplemented, format!("{path} has no handler"));
-                return Err(Unsent { failure, retry_after: None });
-            };
-            let mut outage = services.lock().outage.subscribe();
-            let right: Box<dyn Reservation> = Box::new(Right { services, probe, method });
-            let down = outage.borrow_and_update().clone();
-            let Some(down) = down else { return Ok(Reserved::Ready(right)) };
-            let back = Box::pin(async move {
-                // The services live as long as the right to call them.
-                let _ = outage.wait_for(Option::is_none).await;
-                Ok(right)
-            });
-            Ok(Reserved::Down(down, back))
-        })
-    }
-
-    fn level(&self, path: &str, stated: Level) -> Level {
-        self.services.lock().levels.get(path).copied().unwrap_or(stated)
-    }
-}
-
-impl Reservation for Right {
-    fn send(self: Box<Self>, attempt: Attempt) -> BoxFuture<'static, Outcome> {
-        Box::pin(async move {
-            let Self { services, probe, method } = *self;
-            probe.pass("before send").await;
-            let arrival = Arrival {
-                method,
-                key: attempt.key,
-                run: attempt.run,
-                attempt: attempt.number,
-                request: attempt.request.clone(),
-                at: Instant::now(),
-            };
-            let connection = services.connection(method);
-            let broken = connection.notified();
-            let outcome = tokio::select! {
-                biased;
-                outcome = answer(&services, arrival, attempt.deadline) => outcome,
-                () = broken => ambiguous(Code::Unavailable),
-                () = tokio::time::sleep_until(attempt.deadline) => ambiguous(Code::DeadlineExceeded),
-            };
-            probe.pass("before response").await;
-            probe.stepped(attempt.run);
-            outcome
-        })
-    }
-}
-
-async fn answer(services: &Services, arrival: Arrival, deadline: Instant) -> Outcome {
-    match services.next_reply(arrival.method) {
-        None => plain(services.act(arrival)),
-        Some(Reply::Slow(span)) => {
-            tokio::time::sleep(span).await;
-            plain(services.act(arrival))
-        }
-        Some(Reply::NotSent) => {
-            let failure = Failure::new(Code::Unavailable, "scripted: not sent");
-            Outcome::NotSent(Unsent { failure, retry_after: None })
-        }
-        Some(Reply::Refuse(code)) => Outcome::Refused(Failure::new(code, "scripted: refused")),
-        Some(Reply::ActAndBreak(code)) => {
-            let _lost = services.act(arrival);
-            ambiguous(code)
-        }
-        Some(Reply::ActLater(code, span)) => {
-            let (services, at) = (services.clone(), (Instant::now() + span).min(deadline + MARGIN));
-            tokio::spawn(async move {
-                tokio::time::sleep_until(at).await;
-                drop(services.act(arrival));
-            });
-            ambiguous(code)
-        }
-        Some(Reply::AnswerAndBreak) => {
-            let connection = services.connection(arrival.method);
-            let answer = plain(services.act(arrival));
-            connection.notify_waiters();
-            answer
-        }
-        Some(Reply::BreakFirst(code)) => ambiguous(code),
-        Some(Reply::Hang) => std::future::pending().await,
-    }
-}
-
-fn plain(answer: Result<Bytes, Failure>) -> Outcome {
-    match answer {
-        Ok(response) => Outcome::Done(response),
-        Err(failure) => Outcome::Refused(failure),
-    }
-}
-
-fn ambiguous(code: Code) -> Outcome {
-    Outcome::Ambiguous { failure: Failure::new(code, "scripted: answer lost"), retry_after: None }
 }
