@@ -98,6 +98,7 @@ impl Decision {
             attempts: self.attempt,
             result: Some(result),
             outcome: outcome.into(),
+            unseen: true,
             ..stored::StepSettled::default()
         }))
     }

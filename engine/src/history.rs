@@ -28,6 +28,9 @@ pub(crate) struct History {
     pub(crate) created: stored::Created,
     /// What happens to code again, in journal order.
     pub(crate) replay: Vec<Replay>,
+    /// Number, from 1, of the last result that came to code while it was there: what code had written down at once before
+    /// is in the journal. 0 where there is none, or where that cannot be told.
+    pub(crate) seen: usize,
     /// Steps by place, for the scope.
     pub(crate) past: Past,
     /// Steps that have not settled, by place.
@@ -75,6 +78,9 @@ impl History {
         }
         let mut history = reader.finish();
         history.past.replaying = !history.replay.is_empty();
+        if history.past.was_reset {
+            history.seen = 0;
+        }
         Ok(history)
     }
 
@@ -82,6 +88,7 @@ impl History {
         Self {
             created,
             replay: Vec::new(),
+            seen: 0,
             past: Past::default(),
             open: BTreeMap::new(),
             returned: Vec::new(),

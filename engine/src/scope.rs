@@ -189,6 +189,8 @@ struct Inner {
     children: u32,
     latest: Timestamp,
     fault: Option<Fault>,
+    /// Whether the journal has everything that code writes down at once.
+    expects_all: bool,
     /// Branch, position and name of the step that was built last.
     last: Option<(BranchId, u32, &'static str)>,
 }
@@ -241,6 +243,7 @@ impl Scope {
             latest: past.latest,
             past,
             fault: None,
+            expects_all: false,
             last: None,
         };
         let (warned, inner) = (AtomicU8::new(0), Mutex::new(inner));
@@ -321,6 +324,22 @@ impl Scope {
             self.counts(Limit::StepsPerRun, steps.into(), self.limits.steps_per_run.into(), place);
         }
         Some((slot, reached))
+    }
+
+    /// The same for a step that is written down in the poll that comes to it: in a replay the journal has it, as long as
+    /// there are results that code had seen after it.
+    pub(crate) fn reach_at_once(&self, branch: BranchId, place: &Place) -> Option<(SlotId, Reached)> {
+        let reached = self.reach(branch, place)?;
+        if matches!(reached.1, Reached::New) && self.lock().expects_all {
+            self.fail(Fault::Mismatch { journal: "no such step there".to_owned(), code: place.to_string() });
+            return None;
+        }
+        Some(reached)
+    }
+
+    /// From here on the journal has, or may lack, what code writes down at once.
+    pub(crate) fn expect_all(&self, expects: bool) {
+        self.lock().expects_all = expects;
     }
 
     /// A step with a slot is polled for the first time: from now on its branch may build no other.

@@ -208,6 +208,7 @@ impl Driver {
             outcome: outcome.into(),
             message,
             result: stored,
+            unseen: self.code.is_none(),
             ..stored::StepSettled::default()
         }));
         if self.code.is_some() {

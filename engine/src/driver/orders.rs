@@ -77,6 +77,8 @@ impl Driver {
             };
             match done {
                 Ok(()) => {
+                    // A replay brings every fact to code by itself, and so must this (semantics.md F2).
+                    self.advance();
                     self.promised.push(Promised { change, answer });
                     self.flush = true;
                 }

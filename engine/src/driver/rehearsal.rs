@@ -46,7 +46,7 @@ pub(crate) fn rehearse(
     let scope = Arc::new(Scope::new(about, Arc::clone(limits), clock.clone(), history.past));
     let begun = workflow.begin(Context::root(Arc::clone(&scope)), input);
     let mut code = Code::new(begun, scope.mark(), Arc::new(Handle::default()));
-    let finished = bring(&scope, &mut code, history.replay)?;
+    let finished = bring(&scope, &mut code, history.replay, history.seen)?;
     match finished {
         Some(Finished::Panicked(message)) => return Err(Misfit::Panicked(message)),
         Some(Finished::Returned(_)) => {

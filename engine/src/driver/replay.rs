@@ -126,7 +126,7 @@ impl Driver {
     }
 
     fn restore(&mut self, history: History) {
-        let History { replay, open, ending, undoables, strikes, .. } = history;
+        let History { replay, seen, open, ending, undoables, strikes, .. } = history;
         self.undoing.any = !undoables.is_empty();
         if let Some(ending) = ending {
             self.resume_ending(ending);
@@ -141,7 +141,7 @@ impl Driver {
             return;
         }
         if self.ending.is_some() {
-            if let Err(fault) = self.find_undos(replay) {
+            if let Err(fault) = self.find_undos(replay, seen) {
                 self.reopen_unreached(open);
                 self.block(fault);
                 return;
@@ -153,7 +153,7 @@ impl Driver {
             return;
         }
         let mut code = self.fresh_code();
-        let finished = match bring(&self.scope, &mut code, replay) {
+        let finished = match bring(&self.scope, &mut code, replay, seen) {
             Ok(finished) => finished,
             Err(fault) => {
                 self.reopen_unreached(open);
@@ -213,10 +213,20 @@ impl Driver {
     }
 }
 
-/// Brings every fact to code, one poll each.
-pub(super) fn bring(scope: &Scope, code: &mut Code, replay: Vec<Replay>) -> Result<Option<Finished>, Fault> {
+/// Brings every fact to code, one poll each. Before the fact with the number `seen`, code comes to nothing that it writes
+/// down at once and that the journal does not have.
+pub(super) fn bring(
+    scope: &Scope,
+    code: &mut Code,
+    replay: Vec<Replay>,
+    seen: usize,
+) -> Result<Option<Finished>, Fault> {
+    scope.expect_all(seen > 0);
     let mut finished = code.rerun();
-    for fact in replay {
+    for (number, fact) in (1..).zip(replay) {
+        if number == seen {
+            scope.expect_all(false);
+        }
         if let Some(fault) = scope.fault() {
             return Err(fault);
         }
@@ -260,6 +270,7 @@ pub(crate) fn created_fact(run: &NewRun, workflow: &Definition, input: Bytes) ->
         nominal_micros: run.origin.as_ref().map(|origin| origin.nominal.as_micros()).unwrap_or_default(),
         parent: run.parent.map(|parent| parent.run.to_string()).unwrap_or_default(),
         depth: run.parent.map_or(0, |parent| parent.depth),
+        marks_unseen: true,
     })
 }
 

@@ -66,6 +66,7 @@ impl Driver {
             undone: step.is_undo()
                 && outcome == stored::Outcome::Refused
                 && result.as_ref().is_err_and(|failure| failure.code() == Code::NotFound),
+            unseen: self.code.is_none(),
         }));
         if let Work::Call(call) = &step.work
             && self.undoing.any

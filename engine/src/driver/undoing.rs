@@ -219,12 +219,12 @@ impl Driver {
     }
 
     /// Has the undos that are made from a response, where one may still come: code has to say them again.
-    pub(super) fn find_undos(&mut self, replay: Vec<Replay>) -> Result<(), Fault> {
+    pub(super) fn find_undos(&mut self, replay: Vec<Replay>, seen: usize) -> Result<(), Fault> {
         if !self.undoing.plan.iter().flatten().any(Undoable::needs_code) {
             return Ok(());
         }
         let mut code = self.fresh_code();
-        bring(&self.scope, &mut code, replay)?;
+        bring(&self.scope, &mut code, replay, seen)?;
         for intent in self.scope.take_intents() {
             if let Intent::Call(call) = intent
                 && let Some(undo) = call.undo

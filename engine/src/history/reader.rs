@@ -365,6 +365,9 @@ impl Reader {
         };
         if self.history.ending.is_none() {
             self.history.replay.push(Replay::Settled(place, result));
+            if self.history.created.marks_unseen && !settled.unseen {
+                self.history.seen = self.history.replay.len();
+            }
         }
         Ok(())
     }

@@ -55,7 +55,7 @@ impl<'b, T> Branch<'b, T> {
     /// Begins it, in the journal too. False where the run cannot go on.
     fn begin(&self) -> bool {
         let place = self.scope.place(self.parent, self.position, self.name);
-        let Some((_, reached)) = self.scope.reach(self.parent, &place) else { return false };
+        let Some((_, reached)) = self.scope.reach_at_once(self.parent, &place) else { return false };
         match reached {
             Reached::New => {
                 let begun = Branched { place: Some(place.stored()), path: (*self.path).into() };

@@ -82,7 +82,7 @@ impl<I, F> FanOut<I, F, Keys> {
         let place = self.scope.place(self.branch, self.position, self.name);
         let width = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
         let duplicates = Scope::duplicates(self.keys.0.iter().map(String::as_str));
-        match self.scope.reach(self.branch, &place)?.1 {
+        match self.scope.reach_at_once(self.branch, &place)?.1 {
             // A limit that was lowered fails no run for what it has done already.
             Reached::New => {
                 if let Some(failure) = self.refused(&place, width) {

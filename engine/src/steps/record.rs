@@ -63,7 +63,7 @@ pub(crate) fn now(scope: &Arc<Scope>, branch: BranchId) -> Timestamp {
 
 /// The journaled value, or a new one; none where the run cannot go on.
 fn value<T: Message + Default>(scope: &Scope, branch: BranchId, place: &Place, make: impl FnOnce() -> T) -> Option<T> {
-    match scope.reach(branch, place)?.1 {
+    match scope.reach_at_once(branch, place)?.1 {
         Reached::New => {
             let value = make();
             let recorded = Recorded { place: Some(place.stored()), value: value.encode_to_vec().into() };

@@ -116,6 +116,48 @@ async fn a_step_built_while_another_of_its_branch_is_in_flight_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_new_before_a_result_that_code_has_seen_blocks_the_run() {
+    macro_rules! beside {
+        ($name:ident, |$left:ident| $($early:tt)*) => {
+            workflow!($name, |ctx, input| {
+                let left = ctx.branch("left", |$left| async move {
+                    $left.call(Put::of("left", 1)).await?;
+                    $($early)*
+                    Ok(())
+                });
+                let right = ctx.branch("right", |ctx| async move {
+                    ctx.sleep("short", Duration::from_secs(1)).await?;
+                    ctx.call(Put::of("right", 1)).await?;
+                    ctx.sleep("night", Duration::from_secs(3_600)).await
+                });
+                ctx.all((left, right)).await?;
+                Ok(Output::of("done", input.number))
+            });
+        };
+    }
+    beside!(Before, |left|);
+    beside!(EarlyNow, |left| left.now(););
+    beside!(EarlyRecord, |left| left.record("dice", || 4_u32).await;);
+    beside!(EarlyFanOut, |left| left.fan_out("no", [0_u32; 0], |_, _| async { Ok(()) }).key(u32::to_string).await;);
+    type Change = (fn(&mut Registry) -> Result<(), NameTaken>, &'static str);
+    let changes: [Change; 3] = [
+        (|r| r.register(|| EarlyNow), "left/now#1"),
+        (|r| r.register(|| EarlyRecord), "left/dice#1"),
+        (|r| r.register(|| EarlyFanOut), "left/no#1"),
+    ];
+    for (change, step) in changes {
+        let world = World::new(services(), |r| r.register(|| Before));
+        let run = world.start::<Before>(Input::of("x", 1)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        until(&world, run, &[State::Waiting]).await;
+        let world = world.crash_and_change(change);
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        let reason = until(&world, run, &[State::Blocked]).await.row.status.reason;
+        assert_eq!(reason, format!("JOURNAL_MISMATCH: the journal has no such step there, the code has {step}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_panic_blocks_its_run_and_no_other() {
     workflow!(Panics, |ctx, input| {
         ctx.call(Put::of("a", input.number)).await?;
