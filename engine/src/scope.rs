@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -17,137 +16,20 @@ use crate::history::{Past, PastStep};
 use crate::journal::Kind;
 use crate::limits::{Limit, Limits};
 use crate::place::{BranchId, Place, ROOT, SlotId};
-use crate::retry::Retry;
-use crate::rpc::Method;
 use crate::signal::SignalType;
 use crate::time::{Clock, Timestamp};
-use crate::undo::Undo;
 
 mod branches;
 mod children;
+mod fault;
+mod intent;
 mod mark;
 mod near;
 mod races;
 
+pub(crate) use fault::Fault;
+pub(crate) use intent::{CallIntent, CallOptions, ChildIntent, Intent};
 pub(crate) use mark::Mark;
-
-/// What code asks the driver to do.
-#[derive(Debug)]
-pub(crate) enum Intent {
-    /// Make this call, or go on with it where the journal has it already.
-    Call(Box<CallIntent>),
-    Sleep {
-        slot: SlotId,
-        place: Place,
-        span: Duration,
-        journaled: bool,
-    },
-    /// Wait for a message, at most this long where a time is said.
-    Signal {
-        slot: SlotId,
-        place: Place,
-        type_name: String,
-        within: Option<Duration>,
-        journaled: bool,
-    },
-    /// Start this child run, or go on with it where the journal has it already.
-    Child(Box<ChildIntent>),
-    /// Write this down; it has no result to wait for.
-    Fact(Box<Kind>),
-    /// A race is decided: the steps that lost are let go.
-    Raced {
-        place: Place,
-        winner: u32,
-        losers: Vec<SlotId>,
-        journaled: bool,
-    },
-}
-
-impl Intent {
-    /// Whether it is of use only to code that waits for its result.
-    pub(crate) fn is_waited_for(&self) -> bool {
-        matches!(self, Self::Call(_) | Self::Sleep { .. } | Self::Signal { .. })
-    }
-
-    /// The step that it begins, unless the journal has it.
-    fn begins(&self) -> Option<SlotId> {
-        match self {
-            Self::Call(call) if !call.journaled => Some(call.slot),
-            Self::Child(child) if !child.journaled => Some(child.slot),
-            Self::Sleep { slot, journaled: false, .. } | Self::Signal { slot, journaled: false, .. } => Some(*slot),
-            _ => None,
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct CallIntent {
-    pub(crate) slot: SlotId,
-    pub(crate) place: Place,
-    pub(crate) method: &'static Method,
-    pub(crate) request: Bytes,
-    pub(crate) hash: [u8; 32],
-    pub(crate) key: Uuid,
-    pub(crate) incarnation: u32,
-    pub(crate) options: CallOptions,
-    pub(crate) undo: Option<Box<Undo>>,
-    /// Whether the journal has the step already.
-    pub(crate) journaled: bool,
-}
-
-#[derive(Debug)]
-pub(crate) struct ChildIntent {
-    pub(crate) slot: SlotId,
-    pub(crate) place: Place,
-    pub(crate) workflow: &'static str,
-    pub(crate) output_type: String,
-    pub(crate) input: Bytes,
-    pub(crate) hash: [u8; 32],
-    pub(crate) incarnation: u32,
-    pub(crate) deadline: Option<Duration>,
-    /// Whether the journal has the step already.
-    pub(crate) journaled: bool,
-}
-
-/// How a call is made, beside what its contract says.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct CallOptions {
-    pub(crate) retry: Option<Retry>,
-    pub(crate) timeout: Option<Duration>,
-    /// Whether the result is made durable before code sees anything later.
-    pub(crate) durable: bool,
-}
-
-/// Why code cannot go on, although no step failed; as the reason of a blocked run has it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
-    /// The journal and the code say different things (semantics.md F3, F5).
-    #[error("JOURNAL_MISMATCH: the journal has {journal}, the code has {code}")]
-    Mismatch { journal: String, code: String },
-    /// A step was built while another of its branch was in flight (semantics.md F4).
-    #[error("USE_A_BRANCH: {step} was built while another step of its branch was in flight")]
-    UseBranch { step: String },
-    /// A wait for a signal that the workflow does not declare.
-    #[error("SIGNAL_UNDECLARED: the workflow waits for {signal}, its SIGNALS do not have it")]
-    Undeclared { signal: String },
-    /// A child run of a workflow that is not registered.
-    #[error("UNKNOWN_WORKFLOW: {child} is a run of {workflow}, which is not registered here")]
-    UnknownChild { child: String, workflow: &'static str },
-    /// Code waits for something that is no step.
-    #[error(
-        "FOREIGN_WAIT: after {after} the code waits for something that is no step (a timer, a channel, a lock, a task or a \
-         call of its own)"
-    )]
-    ForeignWait { after: String },
-    /// The run's code did harm too often (semantics.md S5).
-    #[error(
-        "POISON: {strikes} times within a day its code panicked, or its process died while it ran; the last time {last}"
-    )]
-    Poison { strikes: u32, last: String },
-    /// A stated limit.
-    #[error("LIMIT: {}", .0.message())]
-    Limit(Failure),
-}
 
 /// What a run is, as its code may ask.
 #[derive(Clone, Copy, Debug)]
