@@ -102,7 +102,10 @@ impl Engine {
     pub(super) async fn command(&self, run: Uuid, change: Change, order: Order) -> Result<RunRow, EngineError> {
         let now = self.shared.clock.now();
         let (action, caller) = (change.action, change.asked.caller.clone());
-        let row = self.shared.store.command(Command { run, now, change, order }).await?;
+        let row = self.shared.store.command(Command { run, now, change, order }).await.inspect_err(|_| {
+            // It may have made the run due all the same.
+            self.shared.due.notify_one();
+        })?;
         tracing::info!(run = %run, workflow = row.workflow, action, caller, "run changed by an operator");
         Ok(row)
     }

@@ -84,7 +84,11 @@ impl Engine {
         let mut run = new_run(workflow, id, now, now.after(workflow.deadline), Some(origin));
         pending(&mut run, workflow, Bytes::new());
         let tick = Tick { schedule: row.schedule.name.clone(), uid: row.uid, nominal, run };
-        match self.shared.store.tick(tick).await? {
+        let ticked = self.shared.store.tick(tick).await.inspect_err(|_| {
+            // It may have started the run all the same.
+            self.shared.due.notify_one();
+        });
+        match ticked? {
             Ticked::Started => {
                 tracing::info!(schedule = row.schedule.name, run = %id, nominal = %nominal, "tick started a run");
                 self.shared.due.notify_one();

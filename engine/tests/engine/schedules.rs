@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine::store::{ListRuns, Schedule};
 use engine::testing::{Probe, World};
-use engine::{Context, Failure, State, Workflow};
+use engine::{Context, Failure, Limits, Registry, State, Workflow};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::{Input, Output, Put, services};
@@ -86,4 +86,25 @@ async fn two_loops_over_one_schedule_start_each_tick_once() {
     schedule(&world);
     tokio::time::sleep(Duration::from_secs(605)).await;
     assert_eq!(runs(&world).await.len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tick_whose_answer_is_lost_starts_its_run_in_time() {
+    for draws in 0..6 {
+        let register = |registry: &mut Registry| registry.register(|| Work(Duration::from_secs(1)));
+        let limits = Limits { claim_interval: Duration::from_secs(3_600), ..Limits::default() };
+        let world = World::with(services(), register, limits, Probe::counting());
+        schedule(&world);
+        tokio::time::sleep(Duration::from_secs(59)).await;
+        world.time_out(100, true);
+        // So that the tick times out before it took effect in some worlds, and after it in others.
+        for _ in 0..draws {
+            assert!(world.engine().store().workflows().await.is_err());
+        }
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        world.time_out(0, false);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let runs = runs(&world).await;
+        assert!(runs.iter().map(|run| run.status.state).eq([State::Succeeded]), "{draws}: {runs:?}");
+    }
 }
