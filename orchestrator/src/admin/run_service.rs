@@ -109,13 +109,24 @@ async fn to_the_end<T: Send + 'static>(
 
 #[tonic::async_trait]
 impl RunService for Runs {
-    async fn start_run(&self, request: Request<StartRunRequest>) -> Result<Response<Run>, Status> {
+    // Written out, because an `async fn` would keep the request until the run has ended.
+    fn start_run<'s, 'f>(
+        &'s self,
+        request: Request<StartRunRequest>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Run>, Status>> + Send + 'f>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
         // Boxed, because a call that waits would hold the room that its start took.
-        let (Started { id, row }, wait) = Box::pin(self.begin(request)).await?;
-        if let (true, Some(row)) = (wait.is_zero(), row) {
-            return Ok(Response::new(self.shown(*row)));
-        }
-        self.ended_within(id, wait).await.map(Response::new)
+        let begun = Box::pin(self.begin(request));
+        Box::pin(async move {
+            let (Started { id, row }, wait) = begun.await?;
+            if let (true, Some(row)) = (wait.is_zero(), row) {
+                return Ok(Response::new(self.shown(*row)));
+            }
+            self.ended_within(id, wait).await.map(Response::new)
+        })
     }
 
     async fn get_run(&self, request: Request<GetRunRequest>) -> Result<Response<Run>, Status> {
