@@ -31,12 +31,14 @@ COPY engine engine/
 COPY clients clients/
 COPY orchestrator orchestrator/
 COPY k8s/image/licences k8s/image/
+COPY LICENSE-MIT LICENSE-APACHE ./
 # COPY keeps the files' old times, and Cargo would take the empty crates for newer.
 RUN find build.rs build proto engine clients orchestrator -type f -exec touch {} + \
  && cargo build --locked --release --package orchestrator --target "$(rustc --print host-tuple)" \
  && install -D "target/$(rustc --print host-tuple)/release/orchestrator" /image/usr/bin/orchestrator \
  && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
  && sh k8s/image/licences /image/usr/share/doc/orchestrator \
+ && install -m 644 LICENSE-MIT LICENSE-APACHE /image/usr/share/doc/orchestrator \
  && /image/usr/bin/orchestrator --version \
  && mkdir /store
 

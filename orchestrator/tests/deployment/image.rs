@@ -94,3 +94,31 @@ fn the_version_is_the_same_everywhere() {
     assert_eq!(string(&base["images"][0]["newTag"]), version);
     assert_eq!(string(&base["labels"][0]["pairs"]["app.kubernetes.io/version"]), version);
 }
+
+#[test]
+fn the_toolchain_is_the_same_everywhere() {
+    let toolchain = text("rust-toolchain.toml");
+    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap().trim_matches('"');
+    let build = instructions().into_iter().find(|(name, _)| name == "FROM").unwrap().1;
+    assert!(build.starts_with(&format!("rust:{channel}-")), "{build}");
+    let manifest = text("Cargo.toml");
+    let oldest = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"');
+    assert_eq!(channel.strip_prefix(oldest), Some(".0"), "{channel}, {oldest}");
+}
+
+#[test]
+fn the_image_has_our_own_licences_beside_those_of_its_dependencies() {
+    let folder = "/image/usr/share/doc/orchestrator";
+    let manifest = text("Cargo.toml");
+    let stated = manifest.lines().find_map(|line| line.strip_prefix("license = ")).unwrap().trim_matches('"');
+    let texts: Vec<&str> = stated.split(" OR ").collect();
+    assert_eq!(texts, ["MIT", "Apache-2.0"]);
+    assert!(of_final_stage("LABEL").concat().contains(&format!("licenses=\"{stated}\"")));
+    for file in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        assert!(copied().contains(&file.to_owned()), "{file}");
+        let installed = instructions().into_iter().any(|(name, rest)| {
+            name == "RUN" && rest.contains(&format!("install -m 644 LICENSE-MIT LICENSE-APACHE {folder}"))
+        });
+        assert!(installed, "{file} is not put into {folder}");
+    }
+}
