@@ -1,7 +1,7 @@
 //! Durable runs: calls are steps, and the contract of each method is the policy.
 //!
 //! A [`Workflow`] says what to do through its [`Context`]; an [`Engine`] runs it over a [`store::Store`] and a
-//! [`transport::Transport`]. The rules it keeps are numbered in the project's semantics document (F1, E1, …) and
+//! [`transport::Transport`]. The rules it keeps have codes (F1, E1, …), are stated in `docs/semantics.md`, and are
 //! cited where they are kept.
 
 pub mod chance;

@@ -11,3 +11,4 @@ mod probes;
 mod process;
 mod reference;
 mod rollouts;
+mod semantics;
