@@ -51,6 +51,18 @@ pub(crate) fn tick_run(schedule: Uuid, nominal: Timestamp) -> Uuid {
     shaped_as_v7(hasher, nominal)
 }
 
+/// Which part of a span belongs to a tick: from none of it to all of it, the same each time.
+pub(crate) fn spread(schedule: Uuid, nominal: Timestamp, most: u64) -> u64 {
+    let mut hasher = Sha256::new();
+    hasher.update(b"jitter\0");
+    hasher.update(schedule.as_bytes());
+    hasher.update(nominal.as_micros().to_be_bytes());
+    let digest: [u8; 32] = hasher.finalize().into();
+    let drawn = digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let scaled = (u128::from(drawn) * (u128::from(most) + 1)) >> 64;
+    u64::try_from(scaled).unwrap_or(most)
+}
+
 /// The id of a child run: from the place of its step and how often that was reset, at the time of its start.
 ///
 /// Shaped as a version 7 UUID of that time, so that it sorts among the ids of other runs.

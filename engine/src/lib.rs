@@ -22,6 +22,7 @@ mod reset;
 pub mod retention;
 pub mod retry;
 pub mod rpc;
+pub mod schedule;
 mod scope;
 pub mod signal;
 pub mod state;

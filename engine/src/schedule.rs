@@ -1,0 +1,18 @@
+//! When a schedule has its times: rules, zones and exclusions, and nothing of clocks, stores or runs.
+//!
+//! A [`Spec`] is what is said and stored, a [`Timetable`] is what was understood of it.
+
+pub mod cron;
+mod local;
+mod spec;
+#[cfg(test)]
+mod tests;
+mod timetable;
+mod zone;
+
+pub use spec::{
+    DstGap, DstOverlap, Exclusions, MAX_EXCLUDED_DATES, MAX_EXCLUDED_PATTERNS, MAX_RULES, MAX_SPAN, MIN_INTERVAL, Rule,
+    Spec, SpecError,
+};
+pub use timetable::{Nominal, Timetable};
+pub use zone::{UnknownZone, Zone, database_version};
