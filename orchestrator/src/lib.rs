@@ -10,4 +10,5 @@ pub mod health;
 mod logs;
 pub mod serve;
 mod services;
+mod text;
 pub mod workflows;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use tonic::{Code, Status};
 
 use super::Terminal;
+use crate::text::plain;
 
 /// What the exit code says. The numbers are part of the command line's contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl From<Status> for CommandError {
             _ => Exit::Failed,
         };
         let code = engine::Code::from_i32(status.code().into());
-        Self { exit, message: format!("{code}: {}", status.message()) }
+        Self { exit, message: format!("{code}: {}", plain(status.message())) }
     }
 }
 

@@ -7,6 +7,7 @@ use prost_types::{Any, Timestamp};
 
 use crate::configuration::format_duration;
 use crate::descriptors;
+use crate::text::{cut, plain};
 
 /// Longest text in a last column, which has free text; what is cut off is in `--output json`.
 const LONGEST_TEXT: usize = 80;
@@ -16,7 +17,7 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header.map(str::to_uppercase));
     for row in rows {
-        let mut row = row;
+        let mut row = row.map(|cell| plain(&cell).into_owned());
         if let Some(last) = row.last_mut() {
             *last = shortened(last);
         }
@@ -28,21 +29,15 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     table.trim_fmt()
 }
 
-/// Names and values below each other; pairs without a value are left out.
+/// Names and values below each other, each value on one line; pairs without a value are left out.
 pub(super) fn facts(pairs: &[(&str, String)]) -> String {
     let pairs = pairs.iter().filter(|(_, value)| !value.is_empty());
-    pairs.map(|(name, value)| format!("{name:<10} {value}")).collect::<Vec<_>>().join("\n")
+    pairs.map(|(name, value)| format!("{name:<10} {}", plain(value))).collect::<Vec<_>>().join("\n")
 }
 
-/// One line of at most [`LONGEST_TEXT`] characters.
+/// At most [`LONGEST_TEXT`] characters.
 fn shortened(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    if line.chars().count() <= LONGEST_TEXT && line.len() == text.len() {
-        return text.to_owned();
-    }
-    let mut cut: String = line.chars().take(LONGEST_TEXT - 1).collect();
-    cut.push('…');
-    cut
+    if text.chars().count() <= LONGEST_TEXT { text.to_owned() } else { cut(text, LONGEST_TEXT - 1).into_owned() }
 }
 
 /// A time to the second, in UTC; empty where there is none.

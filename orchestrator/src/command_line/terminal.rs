@@ -1,8 +1,9 @@
-//! Where data and talk go; tests give buffers.
+//! Where data and talk go; tests give buffers. Nothing leaves here that a terminal would act on.
 
 use std::io::Write;
 
 use super::exit::CommandError;
+use crate::text::{plain, plain_lines};
 
 /// The two streams of a command.
 pub struct Terminal<'a> {
@@ -13,15 +14,20 @@ pub struct Terminal<'a> {
 }
 
 impl Terminal<'_> {
-    /// Writes a line of data.
+    /// Writes data, whose lines are ours: a text of others in it was made one line before.
     pub(super) fn line(&mut self, text: &str) -> Result<(), CommandError> {
-        writeln!(self.out, "{text}")?;
+        writeln!(self.out, "{}", plain_lines(text))?;
         self.out.flush()?;
         Ok(())
     }
 
-    /// Writes a line of talk; a failure to talk is nobody's concern.
+    /// Writes one line of data, whatever texts of others are in it.
+    pub(super) fn row(&mut self, text: &str) -> Result<(), CommandError> {
+        self.line(&plain(text))
+    }
+
+    /// Writes talk, whose lines are ours; a failure to talk is nobody's concern.
     pub(super) fn talk(&mut self, text: &str) {
-        let _ = writeln!(self.talk, "{text}");
+        let _ = writeln!(self.talk, "{}", plain_lines(text));
     }
 }

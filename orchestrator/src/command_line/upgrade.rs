@@ -14,6 +14,7 @@ use super::connection::Output;
 use super::exit::CommandError;
 use super::table::table;
 use super::{Exit, Terminal};
+use crate::text::plain;
 use crate::workflows;
 
 /// How often the progress of a long check is told.
@@ -147,6 +148,7 @@ fn show(report: &Report, terminal: &mut Terminal<'_>) -> Result<(), CommandError
     });
     terminal.line(&table(["workflow", "version", "runs", "go on", "wait", "block", "stay blocked"], rows))?;
     for Finding { run_id, workflow, version, state, reason } in &report.findings {
+        let (workflow, reason) = (plain(workflow), plain(reason));
         terminal.line(&format!("\n{run_id}  {workflow} (version {version})  {state}\n  {reason}"))?;
     }
     Ok(())

@@ -41,7 +41,7 @@ pub(super) async fn check(
                     Severity::Error => "error",
                     Severity::Warning => "warning",
                 };
-                terminal.line(&format!("{severity}: {name}: {message}"))?;
+                terminal.row(&format!("{severity}: {name}: {message}"))?;
             }
         }
     }

@@ -119,7 +119,7 @@ impl Bulk {
                         (None, false) => String::from("done"),
                     };
                     let state = answer.state().as_str_name();
-                    terminal.line(&format!("{}  {:<14}  {}  {result}", answer.run_id, state, answer.workflow))?;
+                    terminal.row(&format!("{}  {:<14}  {}  {result}", answer.run_id, state, answer.workflow))?;
                 }
             }
         }

@@ -68,7 +68,7 @@ impl StartRun {
         };
         match (self.server.output, self.wait) {
             (Output::Json, _) => terminal.line(&json::pretty(&run)?)?,
-            (Output::Table, None) => terminal.line(&run.run_id)?,
+            (Output::Table, None) => terminal.row(&run.run_id)?,
             (Output::Table, Some(_)) => terminal.line(&show::facts_of(&run))?,
         }
         Ok(match self.wait {

@@ -102,12 +102,12 @@ impl Printer {
                 let state = step.state().as_str_name();
                 let line = format!("  {state:<14} {} {error}", step.path);
                 if self.steps.get(&step.path) != Some(&line) {
-                    terminal.line(line.trim_end())?;
+                    terminal.row(line.trim_end())?;
                     self.steps.insert(step.path.clone(), line);
                 }
             }
             if self.last.as_ref().is_none_or(|last| last.state() != run.state()) {
-                terminal.line(format!("{:<16} {}", run.state().as_str_name(), run.reason).trim_end())?;
+                terminal.row(format!("{:<16} {}", run.state().as_str_name(), run.reason).trim_end())?;
             }
             if exit_of(run).is_some() {
                 terminal.line(&format!("\n{}", show::facts_of(run)))?;
