@@ -25,7 +25,7 @@ pub(super) mod secret {
     use clients::channel::Secret;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use crate::configuration::show::MASK;
+    use crate::configuration::secrets::MASK;
 
     pub(crate) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(if secret.reveal().is_empty() { "" } else { MASK })

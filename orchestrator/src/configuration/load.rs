@@ -8,7 +8,9 @@ use config::{Config, ConfigError, FileFormat, Format, Source, Value, ValueKind};
 use serde_path_to_error::Segment;
 
 use super::checks::check;
+use super::secrets::masked;
 use super::{Configuration, Mistakes};
+use crate::text::echo;
 
 /// Prefix of environment variables that are configuration keys: `ORCHESTRATOR__ADMIN__LISTEN` is `admin.listen`.
 const PREFIX: &str = "ORCHESTRATOR__";
@@ -50,6 +52,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
     });
     let configuration = read(merged.clone(), &mut mistakes);
     let warnings = check(&configuration, &mut |path: &str, message: String| {
+        let message = masked(path, &message, find(&merged, path.split('.')));
         mistakes.note(path, message, origin(&merged, path));
     });
     if mistakes.is_empty() { Ok(Loaded { configuration, warnings, merged }) } else { Err(mistakes) }
@@ -83,7 +86,7 @@ fn file(path: &Path, mistakes: &mut Mistakes) -> Layer {
     let origin = path.display().to_string();
     let parsed = std::fs::read_to_string(path)
         .map_err(|error| error.to_string())
-        .and_then(|text| FileFormat::Toml.parse(Some(&origin), &text).map_err(|error| error.to_string()));
+        .and_then(|text| FileFormat::Toml.parse(Some(&origin), &text).map_err(|error| place_of(&*error, &text)));
     let mut values = parsed.unwrap_or_else(|error| {
         mistakes.note("", format!("{origin}: {}", error.trim_end()), None);
         config::Map::new()
@@ -92,11 +95,20 @@ fn file(path: &Path, mistakes: &mut Mistakes) -> Layer {
     values.retain(|key, _| {
         let known = is_word(key);
         if !known {
-            mistakes.note("", format!("unknown key {key:?}"), Some(origin.clone()));
+            mistakes.note("", format!("unknown key {}", echo(key)), Some(origin.clone()));
         }
         known
     });
     Layer(values)
+}
+
+/// Where a file stops to be TOML, and why. Not the line itself, which may have a secret in it.
+fn place_of(error: &(dyn std::error::Error + 'static), text: &str) -> String {
+    let Some(error) = error.downcast_ref::<toml::de::Error>() else { return String::from("it is not TOML") };
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("not TOML at line {line}, column {column}: {}", error.message())
 }
 
 /// Our variables. Values stay text: the type of the key decides what they mean.
@@ -125,7 +137,11 @@ fn flags(given: &[String], mistakes: &mut Mistakes) -> Layer {
             Some((path, value)) => {
                 values.insert(path.to_owned(), Value::new(Some(&origin), value));
             }
-            None => mistakes.note("", format!("--set {given:?} is not of the form section.key=value"), None),
+            // Without what stands behind the key: it may be a secret.
+            None => {
+                let key = given.split_once('=').map(|(key, _)| format!(" {}", echo(key))).unwrap_or_default();
+                mistakes.note("", format!("--set{key} is not of the form section.key=value"), None);
+            }
         }
     }
     Layer(values)
@@ -154,7 +170,8 @@ fn read(mut merged: Value, mistakes: &mut Mistakes) -> Configuration {
         }
         let removed = take(&mut merged, &path);
         let origin = removed.as_ref().and_then(Value::origin).map(String::from);
-        mistakes.note(&path.join("."), first_sentence(&message), origin);
+        let path = path.join(".");
+        mistakes.note(&path, masked(&path, first_sentence(&message), removed.as_ref()), origin);
         if removed.is_none() {
             // Nothing to take out: what is left cannot be read further, and the mistakes so far are told.
             return Configuration::default();

@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use crate::text::{cut, plain};
+
+/// Longest message; what is wrong may be told of a value that is a whole file.
+const LONGEST: usize = 600;
+
 /// One thing to correct.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -16,11 +21,11 @@ pub struct Mistake {
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
+            write!(f, "{}: ", plain(&cut(&self.path, LONGEST)))?;
         }
-        f.write_str(&self.message)?;
+        f.write_str(&plain(&cut(&self.message, LONGEST)))?;
         match &self.origin {
-            Some(origin) => write!(f, " (from {origin})"),
+            Some(origin) => write!(f, " (from {})", plain(origin)),
             None => Ok(()),
         }
     }

@@ -5,12 +5,8 @@ use std::fmt::Write;
 use config::{Config, Value, ValueKind};
 
 use super::load::find;
+use super::secrets::{MASK, may_be_secret};
 use super::{Configuration, Loaded};
-
-pub(super) const MASK: &str = "********";
-
-/// Words in the name of a key whose value is never shown, unless it is the path of a file.
-const SECRET_WORDS: [&str; 4] = ["password", "secret", "token", "credentials"];
 
 /// The configuration as a file that would have the same effect, apart from masked secrets.
 pub fn show(loaded: &Loaded) -> String {
@@ -46,7 +42,7 @@ fn table(text: &mut String, value: &Value, path: &mut Vec<String>, merged: &Valu
 }
 
 fn leaf(key: &str, value: &Value) -> String {
-    let secret = SECRET_WORDS.iter().any(|word| key.contains(word)) && !key.ends_with("_file");
+    let secret = may_be_secret(key);
     match &value.kind {
         ValueKind::String(text) if secret && !text.is_empty() => quoted(MASK),
         ValueKind::String(text) => quoted(text),

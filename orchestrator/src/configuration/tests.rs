@@ -411,3 +411,44 @@ proptest! {
         prop_assert_eq!(super::duration::parse(&super::duration::format(duration)), Ok(duration));
     }
 }
+
+#[test]
+fn no_mistake_prints_a_secret_or_a_line_of_the_file() {
+    let secret = "hunter2-hunter2";
+    let files = [
+        format!("[services.users]\ntoken = {secret}\n"),
+        format!("[services.users]\ntoken = \"{secret}\n"),
+        format!("[services.users]\ntoken = '{secret}\" # \n"),
+        format!("[services.users]\ntoken = \"\\q{secret}\"\n"),
+        format!("[services.users]\ntoken = \"a\"\ntoken = \"{secret}\"\n"),
+        format!("[services.users]\ntoken \"{secret}\"\n"),
+        format!("[services.users]\ntoken = [\"{secret}\"]\n"),
+        format!("[services.users]\ntoken = {{ \"{secret}\" = 1 }}\n"),
+        format!("[services.users]\ntoken = {{ value = \"{secret}\" }}\n"),
+        format!("[services.users]\nclient_secret = \"{secret}\"\n"),
+        format!("[services.users]\nallow_insecure_token = \"{secret}\"\n"),
+        format!("[services.users]\naddress = \"http://ada:{secret}@host/path\"\n"),
+        format!("[services.users]\naddress = \"ftp://ada:{secret}@host\"\n"),
+        format!("tokens = \"{secret}\"\n{secret}"),
+    ];
+    for text in files {
+        let mistakes = from_file(&text).map(|loaded| loaded.warnings).unwrap_err();
+        let told = format!("{mistakes} {mistakes:?}");
+        assert!(!told.contains(secret), "{text:?} tells {told}");
+    }
+    for flag in [format!("Services.users.token={secret}"), secret.to_owned(), format!("services.users.token {secret}")]
+    {
+        let told = from_flags(&[&flag]).map(|loaded| loaded.warnings).unwrap_err().to_string();
+        assert!(!told.contains(secret), "{flag:?} tells {told}");
+    }
+    for name in ["ORCHESTRATOR__SERVICES__USERS__TOKEN__X", "ORCHESTRATOR__SERVICES__USERS__ALLOW_INSECURE_TOKEN"] {
+        let told = from_environment(&[(name, secret)]).map(|loaded| loaded.warnings).unwrap_err().to_string();
+        assert!(!told.contains(secret), "{name} tells {told}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_told_with_line_and_column() {
+    let mistakes = from_file("[drain]\ngrace = \"1s\"\n\ngrace == 2\n").map(|loaded| loaded.warnings).unwrap_err();
+    assert!(mistakes.to_string().contains("not TOML at line 4, column "), "{mistakes}");
+}
