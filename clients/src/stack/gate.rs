@@ -282,11 +282,15 @@ impl Gate {
         }
         match moved {
             Some(Move::Opened { pause }) => {
-                let error = match left {
-                    Left::Ended { failure: Some(failure), .. } => failure.message(),
-                    _ => "",
+                let failure = match &left {
+                    Left::Ended { failure: Some(failure), .. } => Some(failure),
+                    _ => None,
                 };
-                tracing::warn!(service = &*self.service, error, ?pause, "service is down, it is not called");
+                let code = failure.map(|failure| failure.code().to_string()).unwrap_or_default();
+                tracing::warn!(service = &*self.service, code, ?pause, "service is down, it is not called");
+                // What a service says may be about a person.
+                let error = failure.map(|failure| failure.message()).unwrap_or_default();
+                tracing::debug!(service = &*self.service, error, "what failed");
                 self.opened.notify_waiters();
             }
             Some(Move::Answers) => tracing::info!(service = &*self.service, "service answers again"),

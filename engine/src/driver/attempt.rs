@@ -179,9 +179,11 @@ impl Driver {
         // Where the claim is lost, that was told once, for all runs.
         if self.shared.claim.is_held() {
             tracing::warn!(
-                run = %self.row.id, step = %step.place, attempt, code = %failure.code(), error = failure.message(),
-                undecided, method = %name, "attempt failed"
+                run = %self.row.id, step = %step.place, attempt, code = %failure.code(), undecided, method = %name,
+                "attempt failed"
             );
+            // What a service says may be about a person.
+            tracing::debug!(run = %self.row.id, step = %step.place, attempt, error = failure.message(), "what failed");
         }
         let (sequence, place) = reference(step);
         self.learn(Kind::AttemptFailed(stored::AttemptFailed {

@@ -46,9 +46,10 @@ impl Driver {
             Ok(response) => stored::step_settled::Result::Response(response.clone()),
             Err(failure) => {
                 tracing::warn!(
-                    run = %self.row.id, step = %step.place, attempt = step.attempts, code = %failure.code(),
-                    error = failure.message(), "step failed"
+                    run = %self.row.id, step = %step.place, attempt = step.attempts, code = %failure.code(), "step failed"
                 );
+                // What a service says may be about a person.
+                tracing::debug!(run = %self.row.id, step = %step.place, error = failure.message(), "what failed");
                 stored::step_settled::Result::Failure(store_failure(failure))
             }
         };

@@ -207,7 +207,9 @@ impl Driver {
         let more = left.len().saturating_sub(NAMED);
         let named = left[..left.len() - more].join(", ");
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        tracing::error!(run = %self.row.id, step = %step.place, why, left = left.len(), "undo failed");
+        tracing::error!(run = %self.row.id, step = %step.place, left = left.len(), "undo failed");
+        // What a service says may be about a person.
+        tracing::debug!(run = %self.row.id, step = %step.place, why, "what failed");
         let reason = format!("UNDO_FAILED: {} is not undone ({why}); left to undo: {named}{more}", step.place);
         self.park(State::Blocked, reason);
     }
