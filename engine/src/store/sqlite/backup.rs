@@ -1,9 +1,8 @@
-//! A copy of a store that may be in use by another process: SQLite's online backup.
+//! A copy of a store that may be in use by another process: what is in it at one moment, and nothing that was deleted.
 
 use std::fs::File;
 use std::path::Path;
 
-use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::place::{private, unusable, visit};
@@ -28,15 +27,11 @@ pub fn backup(store: &Path, copy: &Path) -> Result<u64, StoreError> {
 
 fn write(source: &Connection, copy: &Path) -> Result<u64, StoreError> {
     let failed = |error: rusqlite::Error| unusable(copy, &error);
+    // Row by row and not page by page: pages that are free may still have what an earlier release deleted.
+    let path = copy.to_str().ok_or_else(|| unusable(copy, &"its name is not UTF-8"))?;
+    source.execute("VACUUM INTO ?1", [path]).map_err(failed)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut target = Connection::open_with_flags(copy, flags).map_err(failed)?;
-    // All pages in one step: between two, each commit of the owner would begin the copy anew.
-    let step = Backup::new(source, &mut target).and_then(|backup| backup.step(-1)).map_err(failed)?;
-    if step != StepResult::Done {
-        return Err(unusable(copy, &"another process keeps the store locked"));
-    }
-    // The copy is one file, with no log beside it.
-    target.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).map_err(failed)?;
+    let target = Connection::open_with_flags(copy, flags).map_err(failed)?;
     let found: String = target.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
     if found != "ok" {
         return Err(unusable(copy, &format!("the store is damaged, and so is its copy: {found}")));
@@ -93,5 +88,57 @@ mod tests {
         std::fs::write(&path, "not a database, whatever else it may be").unwrap();
         assert!(matches!(backup(&path, &copy), Err(StoreError::Unusable(_))));
         assert!(!copy.exists());
+    }
+
+    /// How often a text stands in the files of a store.
+    fn found(path: &Path, text: &str) -> usize {
+        let beside = |suffix: &str| {
+            let mut path = path.as_os_str().to_owned();
+            path.push(suffix);
+            std::fs::read(path).unwrap_or_default()
+        };
+        let files = ["", "-wal", "-shm", "-journal"].map(beside);
+        files.iter().map(|file| file.windows(text.len()).filter(|part| *part == text.as_bytes()).count()).sum()
+    }
+
+    #[test]
+    fn nothing_that_was_deleted_is_left_after_a_clean_stop_or_in_a_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, copy) = (folder.path().join("store.db"), folder.path().join("copy.db"));
+        drop(store(&path));
+        let personal = "ada@example.org";
+        // Long enough for pages of its own.
+        let entry = format!("{personal} ").repeat(2_000);
+        let write = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
+            let place = super::super::place::Place::take(&path).unwrap();
+            place.writer().unwrap().execute(sql, values).unwrap();
+        };
+        for number in 0..50_i64 {
+            let insert = "INSERT INTO journal (run, sequence, epoch, entry) VALUES (?1, ?2, 1, ?3)";
+            let entry = if number % 2 == 0 { entry.as_bytes() } else { personal.as_bytes() };
+            write(insert, &[&[7_u8; 16].as_slice(), &number, &entry]);
+        }
+        assert!(found(&path, personal) > 0);
+        write("DELETE FROM journal", &[]);
+        assert_eq!(found(&path, personal), 0);
+        backup(&path, &copy).unwrap();
+        assert_eq!(found(&copy, personal), 0);
+    }
+
+    #[test]
+    fn what_an_earlier_release_left_in_free_pages_is_not_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, copy) = (folder.path().join("store.db"), folder.path().join("copy.db"));
+        drop(store(&path));
+        let personal = "ada@example.org";
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("PRAGMA secure_delete = OFF").unwrap_or_default();
+        let entry = format!("{personal} ").repeat(2_000);
+        connection.execute("INSERT INTO journal VALUES (x'07', 1, 1, ?1)", [entry.as_bytes()]).unwrap();
+        connection.execute("DELETE FROM journal", []).unwrap();
+        drop(connection);
+        assert!(found(&path, personal) > 0);
+        backup(&path, &copy).unwrap();
+        assert_eq!(found(&copy, personal), 0);
     }
 }

@@ -91,11 +91,13 @@ impl Place {
         if mode != "wal" {
             return Err(unusable(&self.path, &format!("it cannot have a write-ahead log (journal mode {mode})")));
         }
+        // What is deleted is written over, since it may be about a person.
         // No mmap: an I/O error on mapped pages would be a signal instead of an answer.
         connection
             .execute_batch(
                 "PRAGMA synchronous = FULL;
                  PRAGMA wal_autocheckpoint = 0;
+                 PRAGMA secure_delete = ON;
                  PRAGMA cache_size = -16384;",
             )
             .map_err(failed)?;
