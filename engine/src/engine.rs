@@ -42,6 +42,7 @@ mod stranded;
 
 use away::Away;
 pub use drain::Drained;
+pub use look::Seen;
 pub(crate) use look::journal_of;
 use resident::Looks;
 pub use retries::Again;
@@ -79,7 +80,7 @@ pub(crate) struct Shared {
     /// Runs that the process before this one may have died of; each is looked at once.
     pub(crate) suspects: Mutex<HashSet<Uuid>>,
     pub(crate) trial: Trial,
-    pub(crate) hub: Hub,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) away: Away,
     /// Runs in memory.
     runs: Mutex<HashMap<Uuid, Arc<Handle>>>,
@@ -194,7 +195,7 @@ impl Engine {
             suspects: Mutex::new(guards.trail.as_ref().map(|trail| trail.suspects()).unwrap_or_default()),
             guards,
             trial: Trial::default(),
-            hub: Hub::default(),
+            hub: Arc::default(),
             away: Away::default(),
             runs: Mutex::new(HashMap::new()),
             due: Notify::new(),

@@ -30,16 +30,35 @@ pub(crate) struct Progress {
 }
 
 /// A look at a run's durable progress.
-#[derive(Debug)]
-pub struct Watch(watch::Receiver<Progress>);
+pub struct Watch {
+    run: Uuid,
+    /// Gone only while this is dropped.
+    progress: Option<watch::Receiver<Progress>>,
+    hub: Arc<Hub>,
+}
 
 impl Watch {
     /// Waits until something new is durable. False when the run has ended: nothing more will come.
     pub async fn changed(&mut self) -> bool {
-        if self.0.borrow_and_update().ended {
+        let Some(progress) = &mut self.progress else { return false };
+        if progress.borrow_and_update().ended {
             return false;
         }
-        self.0.changed().await.is_ok()
+        progress.changed().await.is_ok()
+    }
+}
+
+impl Drop for Watch {
+    /// A run that nobody watches any more costs nothing, whether it ever changes again or not.
+    fn drop(&mut self) {
+        self.progress = None;
+        self.hub.tidy(self.run);
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").field("run", &self.run).field("progress", &self.progress).finish_non_exhaustive()
     }
 }
 
@@ -48,11 +67,11 @@ impl Hub {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn watch(&self, run: Uuid) -> Watch {
+    pub(crate) fn watch(self: &Arc<Self>, run: Uuid) -> Watch {
         let mut runs = self.lock();
         let watchers = runs.entry(run).or_default();
         let sender = watchers.changed.get_or_insert_with(|| watch::Sender::new(Progress::default()));
-        let watch = Watch(sender.subscribe());
+        let watch = Watch { run, progress: Some(sender.subscribe()), hub: Arc::clone(self) };
         self.watched.store(runs.len(), Ordering::Release);
         watch
     }
@@ -128,5 +147,21 @@ impl Hub {
         for waiting in watchers.ended {
             let _gone = waiting.send(Arc::clone(&ended));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watcher_that_leaves_leaves_nothing_behind() {
+        let (hub, run) = (Arc::new(Hub::default()), Uuid::from_u128(7));
+        let (first, second) = (hub.watch(run), hub.watch(run));
+        drop(first);
+        assert!(hub.is_watched(run));
+        drop(second);
+        assert!(!hub.is_watched(run));
+        assert!(hub.lock().is_empty());
     }
 }

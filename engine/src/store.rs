@@ -18,6 +18,7 @@ mod changes;
 pub mod conformance;
 mod family;
 mod inbox;
+mod lane;
 pub mod sqlite;
 
 pub use changes::{
@@ -25,6 +26,8 @@ pub use changes::{
 };
 pub use family::{Family, Parent, Report};
 pub use inbox::{Message, Signal};
+pub(crate) use lane::Lane;
+pub use lane::{ForCaller, for_caller};
 
 /// The answer to one operation. Dropping it does not take the operation back.
 pub type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;

@@ -85,11 +85,7 @@ impl Engine {
                 }
                 Ok(watch)
             }
-            None => {
-                drop(watch);
-                self.shared.hub.tidy(run);
-                Err(EngineError::NotFound(run))
-            }
+            None => Err(EngineError::NotFound(run)),
         }
     }
 
@@ -108,9 +104,44 @@ impl Engine {
         Ok(detail)
     }
 
+    /// The same for one who looks again and again: reads what was added since, as far as `seen` keeps the rest.
+    ///
+    /// # Errors
+    /// As [`Engine::detail`].
+    pub async fn detail_since(&self, row: RunRow, seen: &mut Seen) -> Result<Detail, EngineError> {
+        let run = row.id;
+        let unreadable = |error| EngineError::Journal { run, error };
+        let store = &*self.shared.store;
+        // Taken, so that after an error it begins with nothing again.
+        let Seen { mut facts, after, bytes } = std::mem::take(seen);
+        let (after, more) = read_on(store, run, after, &mut facts).await?.map_err(unreadable)?;
+        *seen = Seen { facts, after, bytes: bytes + more };
+        let inbox = if row.messages > 0 { store.inbox(run, 0).await? } else { Vec::new() };
+        let mut detail = Detail::read(row, seen.facts.clone()).map_err(unreadable)?;
+        detail.inbox = inbox;
+        Ok(detail)
+    }
+
     pub(super) async fn facts(&self, row: &RunRow) -> Result<Vec<stored::Fact>, EngineError> {
         let facts = journal_of(&*self.shared.store, row.id).await?;
         facts.map_err(|error| EngineError::Journal { run: row.id, error })
+    }
+}
+
+/// What somebody who looks at a run again and again has read of its journal.
+#[derive(Debug, Default)]
+pub struct Seen {
+    facts: Vec<stored::Fact>,
+    /// The number of the last entry.
+    after: u64,
+    bytes: usize,
+}
+
+impl Seen {
+    /// About how much memory this takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.facts.len() * size_of::<stored::Fact>()
     }
 }
 
@@ -139,19 +170,31 @@ pub(crate) async fn journal_of(
     run: Uuid,
 ) -> Result<Result<Vec<stored::Fact>, JournalError>, StoreError> {
     let mut facts = Vec::new();
-    let mut after = 0;
+    let read = read_on(store, run, 0, &mut facts).await?;
+    Ok(read.map(|_| facts))
+}
+
+/// Adds the facts after an entry; returns the number of the last entry, and how many bytes were read.
+async fn read_on(
+    store: &dyn Store,
+    run: Uuid,
+    mut after: u64,
+    facts: &mut Vec<stored::Fact>,
+) -> Result<Result<(u64, usize), JournalError>, StoreError> {
+    let mut bytes = 0;
     loop {
         let page = store.journal(run, after, PAGE).await?;
         let last = page.len() < PAGE as usize;
         for entry in page {
             after = entry.sequence;
+            bytes += entry.entry.len();
             match decode_entry(entry.sequence, entry.entry) {
                 Ok(more) => facts.extend(more),
                 Err(error) => return Ok(Err(error)),
             }
         }
         if last {
-            return Ok(Ok(facts));
+            return Ok(Ok((after, bytes)));
         }
     }
 }

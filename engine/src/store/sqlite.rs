@@ -1,4 +1,4 @@
-//! SQLite: the store of one replica, in one file, with one thread that writes and two that read.
+//! SQLite: the store of one replica, in one file, with one thread that writes and three that read.
 //!
 //! Every commit is durable when it is answered (WAL, `synchronous = FULL`) and carries all that waited for it. A
 //! file has one owner at a time: a lock beside it keeps a second process out, and each opening is a new generation

@@ -41,6 +41,9 @@ pub(super) trait Job<S>: Send {
 
     /// About how many bytes it writes.
     fn bytes(&self) -> usize;
+
+    /// Whether somebody waits for the answer.
+    fn is_awaited(&self) -> bool;
 }
 
 struct Task<S, I, O> {
@@ -97,5 +100,9 @@ where
 
     fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    fn is_awaited(&self) -> bool {
+        !self.waiter.is_closed()
     }
 }

@@ -1,4 +1,7 @@
 //! Threads that read beside the writer, and the gate that keeps them from pinning its log.
+//!
+//! Reads for callers have a thread of their own, which takes no other: however many they are, none of the engine waits
+//! behind them.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -9,19 +12,23 @@ use rusqlite::Connection;
 use super::job::{Job, job};
 use super::place::Place;
 use super::shared::lock;
-use crate::store::{Answer, StoreError};
+use crate::store::{Answer, Lane, StoreError};
 
-/// Enough to read while another read is slow; each costs a thread and a page cache.
-const THREADS: usize = 2;
+/// Whose reads each thread does. Two for the engine are enough to read while another read is slow; each costs a thread
+/// and a page cache.
+const THREADS: [Lane; 3] = [Lane::Engine, Lane::Engine, Lane::Callers];
 
 enum Message {
     Read(Box<dyn Job<Connection>>),
     Stop,
 }
 
-/// Where callers hand in their reads.
+/// Where reads are handed in.
 #[derive(Clone)]
-pub(super) struct Reads(Sender<Message>);
+pub(super) struct Reads {
+    engine: Sender<Message>,
+    callers: Sender<Message>,
+}
 
 impl Reads {
     pub(super) fn submit<I, O>(&self, input: I, operation: super::job::Operation<Connection, I, O>) -> Answer<O>
@@ -31,15 +38,22 @@ impl Reads {
     {
         let (read, answer) = job(input, 0, operation);
         // Where nobody reads any more the job is dropped, and answers that the store is closed.
-        drop(self.0.send(Message::Read(read)));
+        drop(self.lane(Lane::current()).send(Message::Read(read)));
         answer
+    }
+
+    fn lane(&self, lane: Lane) -> &Sender<Message> {
+        match lane {
+            Lane::Engine => &self.engine,
+            Lane::Callers => &self.callers,
+        }
     }
 }
 
 /// The threads, as their store's writer sees them.
 pub(super) struct Readers {
     gate: Arc<Gate>,
-    queue: Sender<Message>,
+    reads: Reads,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -47,21 +61,26 @@ pub(super) struct Readers {
 struct Gate {
     place: Arc<Place>,
     open: RwLock<()>,
-    connections: [Mutex<Option<Connection>>; THREADS],
+    connections: [Mutex<Option<Connection>>; THREADS.len()],
 }
 
 impl Readers {
     pub(super) fn start(place: Arc<Place>) -> std::io::Result<(Self, Reads)> {
-        let (sender, receiver) = mpsc::channel();
-        let receiver = Arc::new(Mutex::new(receiver));
+        let [(engine, of_engine), (callers, of_callers)] = std::array::from_fn(|_| mpsc::channel());
+        let [of_engine, of_callers] = [of_engine, of_callers].map(|queue| Arc::new(Mutex::new(queue)));
         let gate = Arc::new(Gate { place, open: RwLock::new(()), connections: Default::default() });
-        let mut threads = Vec::with_capacity(THREADS);
-        for number in 0..THREADS {
-            let (gate, receiver) = (gate.clone(), receiver.clone());
+        let mut threads = Vec::with_capacity(THREADS.len());
+        for (number, lane) in THREADS.into_iter().enumerate() {
+            let queue = match lane {
+                Lane::Engine => of_engine.clone(),
+                Lane::Callers => of_callers.clone(),
+            };
+            let gate = gate.clone();
             let thread = std::thread::Builder::new().name(format!("store-reader-{number}"));
-            threads.push(thread.spawn(move || gate.serve(number, &receiver))?);
+            threads.push(thread.spawn(move || gate.serve(number, &queue))?);
         }
-        Ok((Self { gate, queue: sender.clone(), threads }, Reads(sender)))
+        let reads = Reads { engine, callers };
+        Ok((Self { gate, reads: reads.clone(), threads }, reads))
     }
 
     /// Runs `work` while no read is going on; reads that come meanwhile wait.
@@ -82,8 +101,8 @@ impl Readers {
 
     /// Ends the threads after what was submitted before.
     pub(super) fn stop(&mut self) {
-        for _ in &self.threads {
-            drop(self.queue.send(Message::Stop));
+        for lane in THREADS {
+            drop(self.reads.lane(lane).send(Message::Stop));
         }
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
@@ -97,9 +116,11 @@ impl Readers {
 impl Gate {
     fn serve(&self, number: usize, queue: &Mutex<Receiver<Message>>) {
         loop {
-            // One thread waits in the queue, the other for the mutex: either way the next read finds one.
+            // Where two threads share a queue one waits in it, the other for the mutex: the next read finds one either way.
             let message = lock(queue).recv();
             match message {
+                // Whoever asked has gone; a read changes nothing.
+                Ok(Message::Read(read)) if !read.is_awaited() => {}
                 Ok(Message::Read(read)) => self.read(number, read),
                 Ok(Message::Stop) | Err(_) => return,
             }
@@ -125,5 +146,68 @@ impl Gate {
                 read.fail(StoreError::Unavailable(error.to_string()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::for_caller;
+    use crate::store::sqlite::job::Fault;
+
+    /// Something to wait for, and where to say that it began.
+    type Slow = (Sender<()>, Mutex<Receiver<()>>);
+
+    fn slow(_: &mut Connection, (began, go_on): &Slow) -> Result<(), Fault> {
+        began.send(()).unwrap();
+        lock(go_on).recv().unwrap();
+        Ok(())
+    }
+
+    fn quick(_: &mut Connection, began: &Sender<()>) -> Result<(), Fault> {
+        began.send(()).unwrap();
+        Ok(())
+    }
+
+    fn readers() -> (tempfile::TempDir, Readers, Reads) {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Arc::new(Place::take(&folder.path().join("store.db")).unwrap());
+        drop(place.writer().unwrap());
+        let (readers, reads) = Readers::start(place).unwrap();
+        (folder, readers, reads)
+    }
+
+    #[tokio::test]
+    async fn a_read_of_the_engine_does_not_wait_for_those_of_callers() {
+        let (_folder, mut readers, reads) = readers();
+        let (began, begins) = channel();
+        let (go_on, goes_on) = channel();
+        let first = for_caller(|| reads.submit((began.clone(), Mutex::new(goes_on)), slow));
+        begins.recv_timeout(Duration::from_secs(10)).unwrap();
+        let behind = for_caller(|| reads.submit(began.clone(), quick));
+        reads.submit(channel().0, |_, _: &Sender<()>| Ok(())).await.unwrap();
+        assert!(begins.try_recv().is_err(), "the second read of a caller overtook the first");
+        go_on.send(()).unwrap();
+        first.await.unwrap();
+        behind.await.unwrap();
+        readers.stop();
+    }
+
+    #[tokio::test]
+    async fn a_read_that_nobody_waits_for_any_more_is_not_done() {
+        let (_folder, mut readers, reads) = readers();
+        let (began, begins) = channel();
+        let (go_on, goes_on) = channel();
+        let first = for_caller(|| reads.submit((began.clone(), Mutex::new(goes_on)), slow));
+        begins.recv_timeout(Duration::from_secs(10)).unwrap();
+        drop(for_caller(|| reads.submit(began.clone(), quick)));
+        go_on.send(()).unwrap();
+        first.await.unwrap();
+        for_caller(|| reads.submit(channel().0, |_, _: &Sender<()>| Ok(()))).await.unwrap();
+        assert!(begins.try_recv().is_err());
+        readers.stop();
     }
 }
