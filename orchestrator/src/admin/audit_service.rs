@@ -43,14 +43,13 @@ impl AuditService for Audit {
         violations.or(())?;
 
         let entries = self.engine.store().audit(ListAudit { run, before, limit: limit + 1 }).await;
-        let mut entries = entries.map_err(|error| status::from_engine(EngineError::Store(error)))?;
-        let is_last = entries.len() <= limit as usize;
-        entries.truncate(limit as usize);
-        let next_page_token = match entries.last() {
-            Some(last) if !is_last => pages::token(&last.number.to_be_bytes(), &arguments),
+        let entries = entries.map_err(|error| status::from_engine(EngineError::Store(error)))?;
+        let mut audit_entries: Vec<_> = entries.into_iter().map(messages::audit_entry).collect();
+        let is_cut = pages::cut(&mut audit_entries, limit as usize);
+        let next_page_token = match audit_entries.last() {
+            Some(last) if is_cut => pages::token(&last.entry_number.to_be_bytes(), &arguments),
             _ => String::new(),
         };
-        let audit_entries = entries.into_iter().map(messages::audit_entry).collect();
         Ok(Response::new(ListAuditEntriesResponse { audit_entries, next_page_token }))
     }
 }

@@ -18,10 +18,10 @@ use engine::workflow::Definition;
 
 use crate::descriptors;
 
+mod bounds;
 pub(super) mod services;
 
-/// Bytes of requests and responses that one answer carries at most; gRPC clients take 4 MiB unless told otherwise.
-const PAYLOAD_BUDGET: usize = 2 << 20;
+use bounds::Room;
 
 /// The messages that a workflow takes and gives, by full name; none where this replica does not know the workflow.
 pub(super) type Types<'a> = Option<&'a Definition>;
@@ -60,32 +60,46 @@ pub(super) fn run(row: RunRow, engine: &Engine) -> Run {
     }
 }
 
+/// A run in a list, where none of its texts is long.
+pub(super) fn listed(row: RunRow, engine: &Engine) -> Run {
+    let mut run = run(row, engine);
+    bounds::shorten(&mut run);
+    run
+}
+
 /// A run that has just ended: without its steps.
 pub(super) fn ended(ended: &Ended, types: Types<'_>, engine: &Engine) -> Run {
     let mut run = run(ended.row.clone(), engine);
-    run.output = payload(types.map(|types| types.output_type.as_str()), ended.output.as_ref());
-    set_failure(&mut run, ended.failure.as_ref());
+    let mut room = Room::default();
+    let output = payload(types.map(|types| types.output_type.as_str()), ended.output.as_ref(), &mut room);
+    run.output = output;
+    set_failure(&mut run, ended.failure.as_ref(), &mut room);
+    run.payloads_omitted = room.is_short();
     run
 }
 
 /// A run with everything, and at most `max_steps` of its steps.
 pub(super) fn detailed(detail: Detail, types: Types<'_>, engine: &Engine, max_steps: usize) -> Run {
     let mut run = run(detail.row, engine);
-    run.input = payload(Some(&detail.input_type), Some(&detail.input));
-    run.output = payload(types.map(|types| types.output_type.as_str()), detail.output.as_ref());
-    set_failure(&mut run, detail.failure.as_ref());
-    run.steps_to_undo = detail.to_undo;
-    run.uncertain_steps = detail.uncertain;
-    let mut budget = PAYLOAD_BUDGET;
-    let signals = detail.inbox.iter().filter(|message| message.name != Message::CHILD_ENDED);
-    run.pending_signals = signals.map(|message| pending_signal(message, types, &mut budget)).collect();
-    run.steps = chosen(detail.steps, max_steps).into_iter().map(|view| step(view, &mut budget)).collect();
+    let mut room = Room::default();
+    set_failure(&mut run, detail.failure.as_ref(), &mut room);
+    run.steps_to_undo = room.list(detail.to_undo);
+    run.uncertain_steps = room.list(detail.uncertain);
+    // Their payloads come last and take what is left: without the steps themselves nobody knows what a run does.
+    let signals = detail.inbox.into_iter().filter(|message| message.name != Message::CHILD_ENDED);
+    let signals = room.list(signals.collect());
+    let steps = bounds::fitting(chosen(detail.steps, max_steps), &mut room, |steps, most| chosen(steps, most));
+    run.input = payload(Some(&detail.input_type), Some(&detail.input), &mut room);
+    run.output = payload(types.map(|types| types.output_type.as_str()), detail.output.as_ref(), &mut room);
+    run.payloads_omitted = room.is_short();
+    run.pending_signals = signals.iter().map(|message| pending_signal(message, types, &mut room)).collect();
+    run.steps = steps.into_iter().map(|view| step(view, &mut room)).collect();
     run
 }
 
-fn set_failure(run: &mut Run, failure: Option<&Failure>) {
+fn set_failure(run: &mut Run, failure: Option<&Failure>, room: &mut Room) {
     if let Some(failure) = failure {
-        run.error = Some(error(failure));
+        run.error = Some(error(failure, room));
         run.error_step = failure.step().map(|step| path(&step.branch, &step.name, step.position)).unwrap_or_default();
     }
 }
@@ -103,14 +117,11 @@ fn chosen(steps: Vec<StepView>, most: usize) -> Vec<StepView> {
     steps.into_iter().zip(keep).filter_map(|(view, keep)| keep.then_some(view)).collect()
 }
 
-fn step(view: StepView, budget: &mut usize) -> Step {
+fn step(view: StepView, room: &mut Room) -> Step {
     let path = view.path();
     let method = if view.kind == StepKind::Call { clients::methods::find(&view.name) } else { None };
     let size = view.request.as_ref().map_or(0, Bytes::len) + view.response.as_ref().map_or(0, Bytes::len);
-    let fits = size <= *budget;
-    if fits {
-        *budget -= size;
-    }
+    let fits = room.take(size);
     let types = method.filter(|_| fits).and_then(message_types);
     let (request_type, response_type) = types.unzip();
     let response_type = response_type.or_else(|| view.message_type.filter(|_| fits));
@@ -145,9 +156,9 @@ fn step(view: StepView, budget: &mut usize) -> Step {
         end_time: view.ended_at.map(time),
         next_attempt_time: view.next_attempt_at.map(time),
         idempotency_key: view.key.unwrap_or_default(),
-        request: payload(request_type.as_deref(), view.request.as_ref()),
-        response: payload(response_type.as_deref(), view.response.as_ref()),
-        error: view.failure.as_ref().map(error),
+        request: unbounded(request_type.as_deref(), view.request.as_ref()),
+        response: unbounded(response_type.as_deref(), view.response.as_ref()),
+        error: view.failure.as_ref().map(|failure| error(failure, room)),
         repeated_send: view.repeated,
         payloads_omitted: !fits,
         child_run_id: view.child.map(|child| child.to_string()).unwrap_or_default(),
@@ -165,13 +176,23 @@ pub(super) fn message_types(entry: &MethodEntry) -> Option<(String, String)> {
     Some((method.input().full_name().to_owned(), output))
 }
 
-fn payload(type_name: Option<&str>, value: Option<&Bytes>) -> Option<prost_types::Any> {
+/// A payload, where there is room for it.
+fn payload(type_name: Option<&str>, value: Option<&Bytes>, room: &mut Room) -> Option<prost_types::Any> {
+    let value = value.filter(|value| room.take(value.len()))?;
+    unbounded(type_name, Some(value))
+}
+
+/// A payload whose room was taken.
+fn unbounded(type_name: Option<&str>, value: Option<&Bytes>) -> Option<prost_types::Any> {
     Some(descriptors::redacted(type_name?, value?))
 }
 
-fn error(failure: &Failure) -> rpc::Status {
-    let details = failure.details().iter().map(|detail| descriptors::redacted(&detail.type_name, &detail.value));
-    rpc::Status { code: failure.code() as i32, message: failure.message().to_owned(), details: details.collect() }
+/// A failure with as many of its details as there is room for.
+fn error(failure: &Failure, room: &mut Room) -> rpc::Status {
+    let details = failure.details().iter().filter(|detail| room.take(detail.type_name.len() + detail.value.len()));
+    let details = details.map(|detail| descriptors::redacted(&detail.type_name, &detail.value)).collect();
+    let message = bounds::error_message(failure.message());
+    rpc::Status { code: failure.code() as i32, message, details }
 }
 
 const fn level(level: Level) -> &'static str {
@@ -225,14 +246,13 @@ fn signal(signal: &SignalType) -> Signal {
     }
 }
 
-fn pending_signal(message: &Message, types: Types<'_>, budget: &mut usize) -> PendingSignal {
-    let left = budget.checked_sub(message.payload.len());
-    *budget = left.unwrap_or(*budget);
-    let signal = types.filter(|_| left.is_some()).and_then(|types| types.signal(&message.name));
+fn pending_signal(message: &Message, types: Types<'_>, room: &mut Room) -> PendingSignal {
+    let fits = room.take(message.payload.len());
+    let signal = types.filter(|_| fits).and_then(|types| types.signal(&message.name));
     PendingSignal {
         signal: message.name.clone(),
         receive_time: Some(time(message.received_at)),
-        message: payload(signal.map(SignalType::type_name).as_deref(), Some(&message.payload)),
+        message: unbounded(signal.map(SignalType::type_name).as_deref(), Some(&message.payload)),
     }
 }
 
@@ -297,7 +317,7 @@ mod tests {
         };
         let (_, stored_as) = message_types(clients::methods::find(StreamEntriesRequest::METHOD.path).unwrap()).unwrap();
         let stored = StreamEntriesCollected { responses: vec![entry("secret")] }.encode_to_vec();
-        let response = payload(Some(&stored_as), Some(&stored.into())).unwrap();
+        let response = unbounded(Some(&stored_as), Some(&stored.into())).unwrap();
         assert_eq!(response.type_url, "type.googleapis.com/guras.journal.v1.StreamEntriesCollected");
         let shown = StreamEntriesCollected::decode(response.value.as_slice()).unwrap();
         assert_eq!(shown.responses, [entry("")]);

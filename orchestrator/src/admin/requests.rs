@@ -19,9 +19,14 @@ use uuid::Uuid;
 
 use super::{CALLER, status};
 use crate::descriptors;
+use crate::text::echo;
 
 const MAX_NAME: usize = 200;
 const MAX_REASON: usize = 500;
+/// Longest path of a step: a few branches, each with a key of `limits.name_bytes`.
+const MAX_STEP: usize = 4_096;
+/// There are fewer.
+const MAX_STATES: usize = 100;
 const MAX_WAIT: Duration = Duration::from_secs(3_600);
 const MAX_DEADLINE: Duration = Duration::from_secs(366 * 24 * 3_600);
 const DEFAULT_PAGE: u32 = 50;
@@ -71,6 +76,12 @@ impl Violations {
         }
     }
 
+    pub(super) fn step(&mut self, field: &str, path: &str) {
+        if path.len() > MAX_STEP {
+            self.note(field, format!("{} bytes; expected at most {MAX_STEP}", path.len()));
+        }
+    }
+
     /// The number of items of a page: AIP-158 wants too many cut down, and less than none refused.
     pub(super) fn page_size(&mut self, asked: i32) -> u32 {
         self.bounded("page_size", asked, DEFAULT_PAGE, MAX_PAGE)
@@ -105,7 +116,10 @@ impl Violations {
 
     pub(super) fn states(&mut self, numbers: &[i32]) -> Vec<State> {
         let mut states = Vec::new();
-        for &number in numbers {
+        if numbers.len() > MAX_STATES {
+            self.note("states", format!("{} states; expected at most {MAX_STATES}", numbers.len()));
+        }
+        for &number in numbers.iter().take(MAX_STATES) {
             let name = RunState::try_from(number).map(|state| state.as_str_name()).unwrap_or_default();
             match State::ALL.into_iter().find(|state| state.name() == name) {
                 Some(state) if states.contains(&state) => {}
@@ -167,7 +181,7 @@ impl Violations {
     pub(super) fn json(&mut self, field: &str, json: &str, descriptor: MessageDescriptor) -> Option<Bytes> {
         let name = descriptor.full_name().to_owned();
         match descriptors::from_json(descriptor, json) {
-            Ok(message) => Some(Bytes::from(message.encode_to_vec())),
+            Ok(message) => Some(Bytes::from(message)),
             Err(misfit) => {
                 let dot = if misfit.path.is_empty() { "" } else { "." };
                 self.note(&format!("{field}{dot}{}", misfit.path), format!("{} ({name})", misfit.reason));
@@ -232,10 +246,16 @@ pub(super) fn message(form: Option<MessageForm>, message_type: &str) -> Result<B
 fn packed(field: &str, any: prost_types::Any, expected: &str, violations: &mut Violations) -> Bytes {
     let given = descriptors::type_name(&any.type_url);
     if given != expected {
-        violations.note(&format!("{field}.type_url"), format!("{given:?} is not what is taken; expected {expected}"));
+        let given = echo(given);
+        violations.note(&format!("{field}.type_url"), format!("{given} is not what is taken; expected {expected}"));
         return Bytes::new();
     }
-    // Whether the bytes decode is for the engine to say, which knows the type itself.
+    // A type that is not among the contracts is for the engine to read.
+    if descriptors::message(expected).is_some()
+        && let Err(reason) = descriptors::fits(expected, &any.value)
+    {
+        violations.note(&format!("{field}.value"), reason);
+    }
     Bytes::from(any.value)
 }
 

@@ -13,6 +13,13 @@ use super::messages::message_types;
 use super::requests::Violations;
 use super::status;
 use crate::descriptors;
+use crate::text::echo;
+
+/// Bounds of a failure that an operator decides: what a service says of one is of this order too.
+const MAX_MESSAGE: usize = 4_096;
+const MAX_DETAILS: usize = 16;
+const MAX_DETAIL_BYTES: usize = 64 << 10;
+const MAX_TYPE: usize = 200;
 
 /// The decision about this step of the run.
 pub(super) fn decision(
@@ -24,7 +31,7 @@ pub(super) fn decision(
     let attempt = positive("attempts", request.attempts, &mut violations);
     let step = run.steps.iter().find(|step| step.path() == request.step);
     let Some(step) = step else {
-        violations.note("step", format!("the run has no step {:?}", request.step));
+        violations.note("step", format!("the run has no step {}", echo(&request.step)));
         return Err(violations.or(()).err().unwrap_or_else(status::lost));
     };
     let verdict = match request.decision {
@@ -61,12 +68,14 @@ fn packed(any: &prost_types::Any, step: &StepView, violations: &mut Violations) 
         return None;
     };
     if given != expected {
-        violations
-            .note("response.type_url", format!("{given:?} is not what {} answers; expected {expected}", step.name));
+        violations.note(
+            "response.type_url",
+            format!("{} is not what {} answers; expected {expected}", echo(given), step.name),
+        );
         return None;
     }
-    if !descriptors::decodes(&expected, &any.value) {
-        violations.note("response.value", format!("the bytes are not a {expected}"));
+    if let Err(reason) = descriptors::fits(&expected, &any.value) {
+        violations.note("response.value", reason);
         return None;
     }
     Some(Bytes::from(any.value.clone()))
@@ -86,6 +95,33 @@ fn failed(failure: rpc::Status, violations: &mut Violations) -> Option<Failure> 
     if code == Code::Ok || code as i32 != failure.code {
         violations.note("failure.code", format!("{} is not the code of a failure; expected 1 to 16", failure.code));
         return None;
+    }
+    let rpc::Status { message, details, .. } = &failure;
+    if message.len() > MAX_MESSAGE {
+        violations.note("failure.message", format!("{} bytes; expected at most {MAX_MESSAGE}", message.len()));
+        return None;
+    }
+    let bytes: usize = details.iter().map(|any| any.value.len()).sum();
+    if details.len() > MAX_DETAILS || bytes > MAX_DETAIL_BYTES {
+        let (count, most) = (details.len(), MAX_DETAILS);
+        let given = format!("{count} details of {bytes} bytes");
+        violations.note("failure.details", format!("{given}; expected at most {most} of {MAX_DETAIL_BYTES} bytes"));
+        return None;
+    }
+    for (at, any) in details.iter().enumerate() {
+        let name = descriptors::type_name(&any.type_url);
+        let wrong = if name.len() > MAX_TYPE {
+            Err(format!("{} bytes of a type's name; expected at most {MAX_TYPE}", name.len()))
+        } else if descriptors::message(name).is_some() {
+            descriptors::fits(name, &any.value)
+        } else {
+            // Of a type that is not among the contracts nothing is ever read here.
+            Ok(())
+        };
+        if let Err(reason) = wrong {
+            violations.note(&format!("failure.details[{at}]"), reason);
+            return None;
+        }
     }
     let details = failure
         .details

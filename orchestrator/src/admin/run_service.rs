@@ -1,6 +1,7 @@
 //! `orchestrator.admin.v1.RunService`.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use engine::engine::{Engine, EngineError, Start, Started};
 use engine::store::{ListRuns, RunRow};
 use futures_util::Stream;
 use prost::Message;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -26,16 +28,19 @@ pub(super) struct Runs {
     engine: Engine,
     /// Ends waits and streams.
     closing: CancellationToken,
+    /// What watchers keep of journals.
+    memory: Arc<Semaphore>,
 }
 
 impl Runs {
     pub(super) fn new(engine: Engine, closing: CancellationToken) -> Self {
-        Self { engine, closing }
+        Self { engine, closing, memory: watch::memory() }
     }
 
     /// Starts the run. Says which one it is, and how long its end is waited for.
     async fn begin(&self, request: Request<StartRunRequest>) -> Result<(Started, Duration), Status> {
-        let (metadata, _, request) = request.into_parts();
+        // What is held for the bytes of the request is held until they are stored.
+        let (metadata, _held, request) = request.into_parts();
         let mut violations = Violations::default();
         violations.workflow_name(&request.workflow);
         if request.workflow.is_empty() {
@@ -98,6 +103,13 @@ macro_rules! steering {
         let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
         violations.or((run, asked, request))?
     }};
+}
+
+/// Refuses what cannot be the path of a step.
+fn path(field: &str, text: &str) -> Result<(), Status> {
+    let mut violations = Violations::default();
+    violations.step(field, text);
+    violations.or(())
 }
 
 /// Runs to its end what a caller asked for, also where the caller goes away in the meantime.
@@ -165,14 +177,14 @@ impl RunService for Runs {
         let workflow = Some(request.workflow).filter(|name| !name.is_empty());
         let filter = ListRuns { workflow, states, before, limit: limit + 1 };
         let rows = self.engine.store().list(filter).await;
-        let mut rows = rows.map_err(|error| status::from_engine(EngineError::Store(error)))?;
-        let is_last = rows.len() <= limit as usize;
-        rows.truncate(limit as usize);
-        let next_page_token = match rows.last() {
-            Some(last) if !is_last => pages::token(last.id.as_bytes(), &arguments),
+        let rows = rows.map_err(|error| status::from_engine(EngineError::Store(error)))?;
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        let mut runs: Vec<Run> = rows.into_iter().map(|row| messages::listed(row, &self.engine)).collect();
+        let is_cut = pages::cut(&mut runs, limit as usize);
+        let next_page_token = match runs.len().checked_sub(1).and_then(|last| ids.get(last)) {
+            Some(last) if is_cut => pages::token(last.as_bytes(), &arguments),
             _ => String::new(),
         };
-        let runs = rows.into_iter().map(|row| self.shown(row)).collect();
         Ok(Response::new(ListRunsResponse { runs, next_page_token }))
     }
 
@@ -188,7 +200,8 @@ impl RunService for Runs {
         // An unknown run is an error of the call, not of its stream.
         self.row(id).await?;
         let look = watch::Look { run: id, max_steps: wants_all.then_some(max_steps) };
-        Ok(Response::new(Box::pin(watch::stream(self.engine.clone(), look, self.closing.clone()))))
+        let stream = watch::stream(self.engine.clone(), look, Arc::clone(&self.memory), self.closing.clone());
+        Ok(Response::new(Box::pin(stream)))
     }
 
     async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Result<Response<Run>, Status> {
@@ -197,9 +210,11 @@ impl RunService for Runs {
     }
 
     async fn signal_run(&self, request: Request<SignalRunRequest>) -> Result<Response<Run>, Status> {
-        let (metadata, _, mut request) = request.into_parts();
+        // What is held for the bytes of the request is held until they are stored.
+        let (metadata, _held, mut request) = request.into_parts();
         let mut violations = Violations::default();
         let id = violations.run_id(&request.run_id);
+        violations.name("signal", &request.signal);
         if request.signal.is_empty() {
             violations.note("signal", "expected the name of a signal");
         }
@@ -221,6 +236,7 @@ impl RunService for Runs {
 
     async fn retry_run(&self, request: Request<RetryRunRequest>) -> Result<Response<Run>, Status> {
         let (run, asked, request) = steering!(request);
+        path("from_step", &request.from_step)?;
         self.steer(|engine| async move {
             match request.from_step.as_str() {
                 "" => engine.retry(run, asked).await,
@@ -237,6 +253,7 @@ impl RunService for Runs {
         let request = request.into_inner();
         let mut violations = Violations::default();
         let run = violations.run_id(&request.run_id);
+        violations.step("from_step", &request.from_step);
         violations.or(())?;
         let step = Some(request.from_step.as_str()).filter(|step| !step.is_empty());
         let again = self.engine.preview_retry(run, step).await.map_err(status::from_engine)?;
@@ -255,6 +272,7 @@ impl RunService for Runs {
 
     async fn skip_back_off(&self, request: Request<SkipBackOffRequest>) -> Result<Response<Run>, Status> {
         let (run, asked, request) = steering!(request);
+        path("step", &request.step)?;
         let step = Some(request.step).filter(|step| !step.is_empty());
         self.steer(|engine| async move { engine.skip_back_off(run, step, asked).await }).await
     }
@@ -281,9 +299,11 @@ impl RunService for Runs {
     }
 
     async fn resolve_step(&self, request: Request<ResolveStepRequest>) -> Result<Response<Run>, Status> {
-        let (metadata, _, mut request) = request.into_parts();
+        // What is held for the bytes of the request is held until they are stored.
+        let (metadata, _held, mut request) = request.into_parts();
         let mut violations = Violations::default();
         let id = violations.run_id(&request.run_id);
+        violations.step("step", &request.step);
         let request_id = std::mem::take(&mut request.request_id);
         let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
         violations.or(())?;

@@ -56,10 +56,9 @@ impl ServiceService for ServicesShown {
 
         let mut services = self.all();
         services.retain(|service| service.service.as_bytes() > after.as_slice());
-        let is_last = services.len() <= page_size;
-        services.truncate(page_size);
+        let is_cut = pages::cut(&mut services, page_size);
         let next_page_token = match services.last() {
-            Some(last) if !is_last => pages::token(last.service.as_bytes(), b"services"),
+            Some(last) if is_cut => pages::token(last.service.as_bytes(), b"services"),
             _ => String::new(),
         };
         Ok(Response::new(ListServicesResponse { services, next_page_token }))

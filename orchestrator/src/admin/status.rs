@@ -1,4 +1,6 @@
 //! The one place where an error becomes a gRPC status, with `google.rpc` details (AIP-193).
+//!
+//! A status travels in headers, which peers bound: so each stays below 4 kB, whatever it repeats of a request.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,42 +10,90 @@ use engine::store::StoreError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
+use crate::text::{cut, echo, plain};
+
 /// The `domain` of every `google.rpc.ErrorInfo` we send.
 const DOMAIN: &str = "orchestrator.guras";
 
 /// When to call again an orchestrator that is going away.
 const DRAIN_RETRY: Duration = Duration::from_secs(1);
 
+/// When to call again one that has too much to do.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
+
+/// Longest message, as it stands in a header: other than visible ASCII takes three bytes for each.
+const MESSAGE_BYTES: usize = 1_400;
+
+/// Most bytes of details before they are encoded for a header, which makes them a third longer.
+const DETAIL_BYTES: usize = 1_500;
+
+/// Longest text in the details, in characters.
+const LONGEST_TEXT: usize = 100;
+
+/// Longest description of a violation, in characters.
+const LONGEST_DESCRIPTION: usize = 300;
+
 /// INVALID_ARGUMENT that names every field that is wrong.
 pub(super) fn bad_request(violations: Vec<FieldViolation>) -> Status {
+    let violations: Vec<FieldViolation> = violations
+        .into_iter()
+        .map(|v| {
+            let description = plain(&cut(&v.description, LONGEST_DESCRIPTION)).into_owned();
+            FieldViolation::new(plain(&cut(&v.field, LONGEST_TEXT)), description)
+        })
+        .collect();
     let message = violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect::<Vec<_>>().join("; ");
     let mut details = info("BAD_REQUEST", []);
     details.set_bad_request(violations);
-    Status::with_error_details(Code::InvalidArgument, message, details)
+    status(Code::InvalidArgument, &message, details)
 }
 
 /// NOT_FOUND for a workflow.
 pub(super) fn unknown_workflow(name: &str) -> Status {
     let details = info("UNKNOWN_WORKFLOW", [("workflow", name.to_owned())]);
-    Status::with_error_details(Code::NotFound, format!("workflow {name:?} is not known"), details)
+    status(Code::NotFound, &format!("workflow {} is not known", echo(name)), details)
 }
 
 /// NOT_FOUND for a service.
 pub(super) fn unknown_service(name: &str) -> Status {
     let details = info("UNKNOWN_SERVICE", [("service", name.to_owned())]);
-    Status::with_error_details(Code::NotFound, format!("service {name:?} is not known, or has no address"), details)
+    status(Code::NotFound, &format!("service {} is not known, or has no address", echo(name)), details)
 }
 
 /// UNAVAILABLE: this process ends; another one, or the next, answers.
 pub(super) fn draining() -> Status {
     let mut details = info("DRAINING", []);
     details.set_retry_info(Some(DRAIN_RETRY));
-    Status::with_error_details(Code::Unavailable, "the orchestrator is shutting down", details)
+    status(Code::Unavailable, "the orchestrator is shutting down", details)
+}
+
+/// RESOURCE_EXHAUSTED: others take what there is of something; it says when to come back.
+pub(crate) fn busy(what: &str) -> Status {
+    let mut details = info("BUSY", []);
+    details.set_retry_info(Some(BUSY_RETRY));
+    status(Code::ResourceExhausted, &format!("{what}; ask again in {BUSY_RETRY:?}"), details)
+}
+
+/// DEADLINE_EXCEEDED: the time that the caller gave is up.
+pub(crate) fn late() -> Status {
+    status(Code::DeadlineExceeded, "the deadline of the call has passed", info("DEADLINE_EXCEEDED", []))
+}
+
+/// What the framework below our handlers says of a request that it could not read, as our own statuses say it: it has no
+/// details, and says INTERNAL of what the caller did.
+pub(crate) fn of_unread(said: &Status) -> Status {
+    match said.code() {
+        Code::OutOfRange | Code::ResourceExhausted => {
+            status(Code::ResourceExhausted, said.message(), info("MESSAGE_TOO_LARGE", []))
+        }
+        Code::Unimplemented => status(Code::Unimplemented, said.message(), info("UNIMPLEMENTED", [])),
+        _ => status(Code::InvalidArgument, said.message(), info("MALFORMED_MESSAGE", [])),
+    }
 }
 
 /// INTERNAL: a handler's task died. Whether it did what was asked is not known.
 pub(super) fn lost() -> Status {
-    Status::with_error_details(Code::Internal, "the request was lost inside the orchestrator", info("LOST", []))
+    status(Code::Internal, "the request was lost inside the orchestrator", info("LOST", []))
 }
 
 /// What the engine says, for callers.
@@ -56,12 +106,12 @@ pub(super) fn from_engine(error: EngineError) -> Status {
         EngineError::NotFound(run) => (Code::NotFound, info("RUN_NOT_FOUND", [("run", run.to_string())])),
         EngineError::InvalidInput { .. } => {
             let mut details = info("INVALID_INPUT", []);
-            details.add_bad_request_violation("input", message.clone());
+            details.add_bad_request_violation("input", described(&message));
             (Code::InvalidArgument, details)
         }
         EngineError::UnknownSignal { workflow, name, .. } => {
             let mut details = info("UNKNOWN_SIGNAL", [("workflow", workflow.clone()), ("signal", name.clone())]);
-            details.add_bad_request_violation("signal", message.clone());
+            details.add_bad_request_violation("signal", described(&message));
             (Code::InvalidArgument, details)
         }
         EngineError::LimitExceeded { limit, value, max } => (
@@ -74,11 +124,11 @@ pub(super) fn from_engine(error: EngineError) -> Status {
         EngineError::Precondition { run, state, .. } => {
             (Code::FailedPrecondition, info("RUN_STATE", [("run", run.to_string()), ("state", state.to_string())]))
         }
-        EngineError::RequestMismatch(id) => return request_mismatch(message, &id.to_string()),
+        EngineError::RequestMismatch(id) => return request_mismatch(&message, &id.to_string()),
         EngineError::Journal { run, .. } => (Code::Internal, info("JOURNAL_UNREADABLE", [("run", run.to_string())])),
         EngineError::Conflict(run) => (Code::Aborted, info("RUN_CHANGED", [("run", run.to_string())])),
     };
-    Status::with_error_details(code, message, details)
+    status(code, &message, details)
 }
 
 fn from_store(error: &StoreError) -> Status {
@@ -90,20 +140,99 @@ fn from_store(error: &StoreError) -> Status {
         }
         StoreError::InboxFull { run, .. } => (Code::ResourceExhausted, info("INBOX_FULL", [("run", run.to_string())])),
         StoreError::Fenced(run) => (Code::Aborted, info("RUN_CHANGED", [("run", run.to_string())])),
-        StoreError::RequestMismatch(id) => return request_mismatch(message, &id.to_string()),
+        StoreError::RequestMismatch(id) => return request_mismatch(&message, &id.to_string()),
         StoreError::Unavailable(_) | StoreError::Closed => (Code::Unavailable, info("STORE_UNAVAILABLE", [])),
         StoreError::Unusable(_) => (Code::Internal, info("STORE_UNUSABLE", [])),
     };
-    Status::with_error_details(code, message, details)
+    status(code, &message, details)
 }
 
-fn request_mismatch(message: String, id: &str) -> Status {
+fn request_mismatch(message: &str, id: &str) -> Status {
     let mut details = info("REQUEST_ID_REUSED", [("request_id", id.to_owned())]);
     details.add_bad_request_violation("request_id", "used for another request before");
-    Status::with_error_details(Code::InvalidArgument, message, details)
+    status(Code::InvalidArgument, message, details)
+}
+
+fn described(message: &str) -> String {
+    plain(&cut(message, LONGEST_DESCRIPTION)).into_owned()
 }
 
 fn info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {
-    let metadata: HashMap<String, String> = metadata.map(|(key, value)| (key.to_owned(), value)).into();
+    let metadata: HashMap<String, String> =
+        metadata.map(|(key, value)| (key.to_owned(), plain(&cut(&value, LONGEST_TEXT)).into_owned())).into();
     ErrorDetails::with_error_info(reason, DOMAIN, metadata)
+}
+
+/// A status that fits into headers. Of violations that do not, only the first are told.
+fn status(code: Code, message: &str, mut details: ErrorDetails) -> Status {
+    let message = fitting(&plain(message));
+    loop {
+        let status = Status::with_error_details(code, message.clone(), details.clone());
+        let last = details.bad_request().map(|request| request.field_violations.len()).unwrap_or_default();
+        if status.details().len() <= DETAIL_BYTES || last == 0 {
+            return status;
+        }
+        let mut violations = details.bad_request().map(|request| request.field_violations.clone()).unwrap_or_default();
+        violations.truncate(last - 1);
+        details.set_bad_request(violations);
+    }
+}
+
+/// As much of a message as a header may have of it.
+fn fitting(message: &str) -> String {
+    let mut bytes = 0;
+    let fits = message.chars().take_while(|char| {
+        bytes += if matches!(char, ' '..='~') && *char != '%' { 1 } else { 3 * char.len_utf8() };
+        bytes <= MESSAGE_BYTES
+    });
+    cut(message, fits.count()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes of a status in headers.
+    fn length(status: &Status) -> usize {
+        let headers = tonic::metadata::MetadataMap::from_headers({
+            let mut headers = http::HeaderMap::new();
+            status.add_header(&mut headers).unwrap();
+            headers
+        })
+        .into_headers();
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+    }
+
+    #[test]
+    fn a_status_stays_below_four_kilobytes_whatever_it_repeats() {
+        for text in ["x".repeat(4 << 20), "\u{1b}".repeat(1 << 20), "東".repeat(100_000)] {
+            let violations = (0..500).map(|_| FieldViolation::new(text.clone(), text.clone())).collect();
+            let run = uuid::Uuid::nil();
+            let statuses = [
+                bad_request(violations),
+                unknown_workflow(&text),
+                unknown_service(&text),
+                busy(&text),
+                of_unread(&Status::internal(text.clone())),
+                from_engine(EngineError::Store(StoreError::Unavailable(text.clone()))),
+                from_engine(EngineError::Precondition { run, state: engine::State::Running, reason: text.clone() }),
+            ];
+            for status in statuses {
+                assert!(length(&status) < 4_096, "{}: {}", length(&status), status.message());
+                assert!(status.get_details_error_info().is_some());
+                assert!(!status.message().contains(crate::text::is_hidden));
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_framework_says_of_a_request_becomes_what_the_caller_did() {
+        let said = |code| {
+            let status = of_unread(&Status::new(code, "so"));
+            (status.code(), status.get_details_error_info().map(|info| info.reason).unwrap_or_default())
+        };
+        assert_eq!(said(Code::OutOfRange), (Code::ResourceExhausted, String::from("MESSAGE_TOO_LARGE")));
+        assert_eq!(said(Code::Internal), (Code::InvalidArgument, String::from("MALFORMED_MESSAGE")));
+        assert_eq!(said(Code::Unimplemented), (Code::Unimplemented, String::from("UNIMPLEMENTED")));
+    }
 }

@@ -48,10 +48,9 @@ impl WorkflowService for Workflows {
         let definitions = self.engine.workflows().iter().filter(|known| known.name.as_bytes() > after.as_slice());
         let mut workflows: Vec<Workflow> =
             definitions.take(page_size + 1).map(|known| messages::workflow(known, &schedules, now)).collect();
-        let is_last = workflows.len() <= page_size;
-        workflows.truncate(page_size);
+        let is_cut = pages::cut(&mut workflows, page_size);
         let next_page_token = match workflows.last() {
-            Some(last) if !is_last => pages::token(last.workflow.as_bytes(), b"workflows"),
+            Some(last) if is_cut => pages::token(last.workflow.as_bytes(), b"workflows"),
             _ => String::new(),
         };
         let stranded_runs = stranded.into_iter().map(messages::stranded_runs).collect();

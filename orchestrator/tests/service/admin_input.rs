@@ -53,7 +53,7 @@ async fn a_packed_input_of_another_type_or_with_other_bytes_names_the_field() {
     };
     assert_eq!(packed("guras.users.v1.GetUserRequest", &[]).await, ["input.type_url"]);
     let input = "guras.orchestration.notifications.v1.SendDueRequest";
-    assert_eq!(packed(input, &[0xff, 0xff]).await, ["input"]);
+    assert_eq!(packed(input, &[0xff, 0xff]).await, ["input.value"]);
 }
 
 #[tokio::test]
@@ -89,7 +89,9 @@ async fn a_message_above_the_limit_is_refused() {
         World::configured(Services::good(), |configuration| configuration.admin.max_message_bytes = 1_024).await;
     let input_form = Some(InputForm::InputJson(" ".repeat(4_096)));
     let request = StartRunRequest { input_form, ..start("test.greet", 0) };
-    assert_eq!(world.runs().await.start_run(request).await.unwrap_err().code(), Code::OutOfRange);
+    let status = world.runs().await.start_run(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(status.get_details_error_info().unwrap().reason, "MESSAGE_TOO_LARGE");
 }
 
 /// Any text, and text that is nearly right.

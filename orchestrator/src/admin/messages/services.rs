@@ -13,7 +13,11 @@ use engine::rpc::Level;
 use engine::time::Timestamp;
 use tokio::time::Instant;
 
+use super::bounds::Room;
 use super::{error, level, time};
+
+/// Bytes of the details of the last error of a service.
+const LAST_ERROR: usize = 16 << 10;
 
 /// A service and the number of runs that wait for it without memory.
 pub(in super::super) fn service(state: ServiceState, away: usize, now: Timestamp) -> Service {
@@ -31,7 +35,8 @@ pub(in super::super) fn service(state: ServiceState, away: usize, now: Timestamp
     let at = |seen: Instant| time(now.before(seen.elapsed()));
     let RateLimit { per_second, burst } = gate.rate.unwrap_or(RateLimit { per_second: 0.0, burst: 0 });
     let tokens = |millitokens: u32| f64::from(millitokens) / 1_000.0;
-    let last_error: Option<rpc::Status> = gate.last_error.as_ref().map(|seen| error(&seen.failure));
+    let last_error: Option<rpc::Status> =
+        gate.last_error.as_ref().map(|seen| error(&seen.failure, &mut Room::of(LAST_ERROR)));
     Service {
         service: name,
         packages,
