@@ -3,7 +3,8 @@
 //! Handlers are thin: `requests` reads what came in, the engine does it, `messages` says what is stored, and
 //! `status` is the one place where an error becomes a gRPC status.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 use clients::orchestrator::admin::v1::audit_service_server::AuditServiceServer;
 use clients::orchestrator::admin::v1::bulk_service_server::BulkServiceServer;
@@ -16,6 +17,9 @@ use engine::time::Clock;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use crate::descriptors;
+use crate::serve::Class;
+
 mod audit_service;
 mod bulk_service;
 mod messages;
@@ -24,7 +28,7 @@ mod requests;
 mod resolution;
 mod run_service;
 mod service_service;
-mod status;
+pub(crate) mod status;
 mod watch;
 mod workflow_service;
 
@@ -39,6 +43,26 @@ pub const SERVICES: [&str; 5] = [
 
 /// Metadata in which callers say who they are. Nothing proves it.
 pub const CALLER: &str = "orchestrator-caller";
+
+/// How a call is admitted: one whose contract says that it has no effects is a read, or a watch where it streams.
+pub(crate) fn class(path: &str) -> Class {
+    static CLASSES: LazyLock<HashMap<String, Class>> = LazyLock::new(|| {
+        let methods = SERVICES.into_iter().filter_map(descriptors::service);
+        let methods = methods.flat_map(|service| service.methods().collect::<Vec<_>>());
+        let reads = methods.filter(descriptors::has_no_side_effects);
+        reads
+            .map(|method| {
+                let class = if method.is_server_streaming() { Class::Watch } else { Class::Read };
+                (format!("/{}/{}", method.parent_service().full_name(), method.name()), class)
+            })
+            .collect()
+    });
+    match CLASSES.get(path) {
+        Some(class) => *class,
+        None if path.starts_with("/grpc.reflection.") => Class::Watch,
+        None => Class::Other,
+    }
+}
 
 /// The admin services. Calls that wait, and streams, end when `closing` is cancelled.
 pub fn routes(
@@ -60,4 +84,23 @@ pub fn routes(
     let workflows = WorkflowServiceServer::new(workflow_service::Workflows::new(engine, clock))
         .max_decoding_message_size(max_message_bytes);
     Routes::new(runs).add_service(workflows).add_service(audit).add_service(services).add_service(bulk)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_admitted_as_their_contracts_say() {
+        let of = |method: &str| class(&format!("/orchestrator.admin.v1.{method}"));
+        for read in
+            ["RunService/GetRun", "RunService/ListRuns", "RunService/PreviewRetry", "AuditService/ListAuditEntries"]
+        {
+            assert_eq!(of(read), Class::Read, "{read}");
+        }
+        assert_eq!(of("RunService/WatchRun"), Class::Watch);
+        for other in ["RunService/StartRun", "RunService/CancelRun", "BulkService/SteerRuns", "RunService/Nothing"] {
+            assert_eq!(of(other), Class::Other, "{other}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ mod methods;
 mod mistakes;
 mod protection;
 mod retention;
+mod secrets;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -70,6 +71,12 @@ pub struct Admin {
     pub max_connections: u32,
     /// Calls in flight on one connection.
     pub max_streams: u32,
+    /// Calls in flight on all connections.
+    pub max_calls: u32,
+    /// Streams of answers; a run that is watched is one.
+    pub max_watches: u32,
+    /// Reads that are worked on at the same time; others wait for their turn.
+    pub max_reads: u32,
 }
 
 /// Where runs are kept.
@@ -204,6 +211,9 @@ impl Default for Admin {
             max_message_bytes: 4 * 1024 * 1024,
             max_connections: 256,
             max_streams: 2_048,
+            max_calls: 16_384,
+            max_watches: 1_000,
+            max_reads: 4,
         }
     }
 }

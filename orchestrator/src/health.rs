@@ -26,6 +26,9 @@ struct Condition {
     services: BTreeMap<String, ServingStatus>,
 }
 
+/// Bytes of a request: the name of a service.
+const LONGEST_REQUEST: usize = 4 << 10;
+
 /// What stands before the name of a service that we call.
 const SERVICE: &str = "service/";
 
@@ -91,7 +94,7 @@ impl Reporter {
 
     /// The service that answers from this; its streams end when `closing` is cancelled.
     pub fn service(self: &Arc<Self>, closing: CancellationToken) -> HealthServer<impl Health> {
-        HealthServer::new(Probes { reporter: self.clone(), closing })
+        HealthServer::new(Probes { reporter: self.clone(), closing }).max_decoding_message_size(LONGEST_REQUEST)
     }
 }
 

@@ -19,11 +19,17 @@ use crate::configuration::{Configuration, Loaded, Retention, Schedules};
 use crate::health::Reporter;
 use crate::{logs, services, workflows};
 
+mod accept;
+mod bodies;
+mod bounds;
+mod calls;
 mod listeners;
+mod peer;
 mod servers;
 mod signals;
 mod store;
 
+pub(crate) use calls::Class;
 pub use listeners::Listeners;
 use servers::{Servers, Shown};
 

@@ -99,6 +99,9 @@ fn check_admin(admin: &Admin, note: &mut dyn FnMut(&str, String)) {
     count("admin.max_message_bytes", admin.max_message_bytes, 1_024..=64 * 1024 * 1024, note);
     count("admin.max_connections", admin.max_connections, 1..=100_000, note);
     count("admin.max_streams", admin.max_streams, 1..=100_000, note);
+    count("admin.max_calls", admin.max_calls, 1..=1_000_000, note);
+    count("admin.max_watches", admin.max_watches, 1..=1_000_000, note);
+    count("admin.max_reads", admin.max_reads, 1..=1_000, note);
 }
 
 fn check_limits(limits: &Limits, note: &mut dyn FnMut(&str, String)) {

@@ -12,23 +12,30 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic_reflection::server::Builder;
-use tracing::error;
 
-use super::listeners::{Listeners, connections};
+use super::accept;
+use super::bounds::Bounds;
+use super::calls::{Class, Door};
+use super::listeners::Listeners;
 use crate::admin;
 use crate::configuration::{Admin, Health};
 use crate::health::Reporter;
+
+/// What the names of both versions of reflection begin with.
+const REFLECTION: &str = "/grpc.reflection.";
 
 const HEALTH_SERVICE: &str = "grpc.health.v1.Health";
 
 /// Calls in flight on one connection of the health listener.
 const HEALTH_STREAMS: u32 = 64;
 
-/// How often a silent connection is asked whether its peer still lives, and how long the answer may take.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Calls in flight on all of its connections.
+const HEALTH_CALLS: usize = 1_024;
+
+/// Bytes of the requests and of the answers of the admin listener that are on their way.
+const REQUEST_BYTES: usize = 32 << 20;
+const ANSWER_BYTES: usize = 32 << 20;
 
 /// What the admin API shows and steers.
 pub(super) struct Shown {
@@ -67,8 +74,8 @@ impl Servers {
             admin_routes = with_reflection(admin_routes, &admin::SERVICES)?;
         }
         let tasks = [
-            spawn("health", health_socket, health_routes, health.max_connections, HEALTH_STREAMS, closing.clone()),
-            spawn("admin", admin_socket, admin_routes, admin.max_connections, admin.max_streams, closing.clone()),
+            spawn(health_socket, Door::new(health_bounds(health), health_routes, health_class), closing.clone()),
+            spawn(admin_socket, Door::new(admin_bounds(admin), admin_routes, admin::class), closing.clone()),
         ];
         Ok(Self { health_address, admin_address, closing, tasks })
     }
@@ -102,24 +109,40 @@ fn with_reflection(routes: Routes, services: &[&str]) -> Result<Routes, tonic_re
     Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
 }
 
-fn spawn(
-    name: &'static str,
-    socket: TcpListener,
-    routes: Routes,
-    max_connections: u32,
-    max_streams: u32,
-    closing: CancellationToken,
-) -> JoinHandle<()> {
-    let server = Server::builder()
-        .max_concurrent_streams(max_streams)
-        .http2_keepalive_interval(Some(KEEP_ALIVE))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        .add_routes(routes.prepare());
-    tokio::spawn(async move {
-        let incoming = connections(socket, max_connections);
-        let served = server.serve_with_incoming_shutdown(incoming, closing.cancelled_owned()).await;
-        if let Err(error) = served {
-            error!(listener = name, %error, "server failed");
-        }
-    })
+/// A Watch and a talk with reflection answer with a stream.
+fn health_class(path: &str) -> Class {
+    if path.ends_with("/Watch") || path.starts_with(REFLECTION) { Class::Watch } else { Class::Other }
+}
+
+fn spawn(socket: TcpListener, door: Door, closing: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(accept::serve(socket, Arc::new(door), closing))
+}
+
+/// Probes are small, and come again.
+fn health_bounds(health: &Health) -> Bounds {
+    Bounds {
+        connections: health.max_connections as usize,
+        streams: HEALTH_STREAMS,
+        calls: HEALTH_CALLS,
+        watches: HEALTH_CALLS / 2,
+        reads: HEALTH_CALLS,
+        request_bytes: 1 << 20,
+        answer_bytes: 1 << 20,
+        cuts_calls: true,
+    }
+}
+
+fn admin_bounds(admin: &Admin) -> Bounds {
+    let most = admin.max_message_bytes as usize;
+    Bounds {
+        connections: admin.max_connections as usize,
+        streams: admin.max_streams,
+        calls: admin.max_calls as usize,
+        watches: admin.max_watches as usize,
+        reads: admin.max_reads as usize,
+        // A message of the largest size always finds room once those before it have gone.
+        request_bytes: REQUEST_BYTES.max(2 * most),
+        answer_bytes: ANSWER_BYTES,
+        cuts_calls: false,
+    }
 }
