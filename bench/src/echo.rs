@@ -4,9 +4,9 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use clients::bench::echo::v1::echo_service_server::{EchoService, EchoServiceServer};
-use clients::bench::echo::v1::effect_service_server::{EffectService, EffectServiceServer};
-use clients::bench::echo::v1::{
+use crate::proto::bench::echo::v1::echo_service_server::{EchoService, EchoServiceServer};
+use crate::proto::bench::echo::v1::effect_service_server::{EffectService, EffectServiceServer};
+use crate::proto::bench::echo::v1::{
     ActRequest, ActResponse, ReadAccountRequest, ReadAccountResponse, ReadRequest, ReadResponse, ReleaseRequest,
     ReleaseResponse, WriteRequest, WriteResponse,
 };

@@ -71,7 +71,7 @@ pub(crate) fn id(at: Timestamp) -> Uuid {
 
 /// The journal of such a run, and how many facts it has.
 fn journal(clock: &Clock) -> (Bytes, u64) {
-    let message = Bytes::from(clients::bench::echo::v1::WriteRequest { payload: payload(BYTES) }.encode_to_vec());
+    let message = Bytes::from(crate::proto::bench::echo::v1::WriteRequest { payload: payload(BYTES) }.encode_to_vec());
     let mut kinds = vec![Kind::Created(stored::Created {
         workflow: String::from("bench.chain"),
         workflow_version: 1,

@@ -4,10 +4,10 @@ use std::future::Future;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use clients::bench::echo::v1::WriteRequest;
-use clients::bench::echo::v1::echo_service_client::EchoServiceClient;
-use clients::channel::{Direct, connect};
+use crate::proto::bench::echo::v1::WriteRequest;
+use crate::proto::bench::echo::v1::echo_service_client::EchoServiceClient;
 use tonic::transport::{Channel, Endpoint};
+use transport::channel::{Direct, connect};
 
 use crate::load::BYTES;
 use crate::process::{Usage, temporary};

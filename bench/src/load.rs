@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::proto::bench::v1::{ChainRequest, ChainResponse};
 use anyhow::{Context as _, bail, ensure};
-use clients::bench::v1::{ChainRequest, ChainResponse};
-use clients::channel::Direct;
-use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
-use clients::orchestrator::admin::v1::start_run_request::InputForm;
-use clients::orchestrator::admin::v1::{ListRunsRequest, Run, RunState, StartRunRequest};
 use prost::{Message, Name};
+use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use server::proto::orchestrator::admin::v1::start_run_request::InputForm;
+use server::proto::orchestrator::admin::v1::{ListRunsRequest, Run, RunState, StartRunRequest};
+use transport::channel::Direct;
 
 use crate::process::Orchestrator;
 use crate::sample::{Sample, count};

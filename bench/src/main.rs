@@ -20,6 +20,12 @@ mod report;
 mod sample;
 mod workflows;
 
+/// The contracts of the echo service and of what is measured.
+mod proto {
+    #![expect(unreachable_pub, reason = "in a library these are its public items")]
+    transport::include_contracts!();
+}
+
 use report::Report;
 
 #[derive(Debug, Parser)]
@@ -170,7 +176,7 @@ fn main() -> ExitCode {
 async fn run(command: Command, how: How) -> anyhow::Result<()> {
     let mut report = Report::new(how.json);
     match command {
-        Command::Role { role: Role::Orchestrator, set, .. } => return orchestrator_role::serve(set).await,
+        Command::Role { role: Role::Orchestrator, set, .. } => return orchestrator_role::run(set).await,
         Command::Role { role: Role::Echo, delay_ms, effect_delay_ms, hold_after, .. } => {
             let (delay, effect_delay) = (Duration::from_millis(delay_ms), Duration::from_millis(effect_delay_ms));
             return echo::serve(echo::Manner { delay, effect_delay, hold_after }).await;

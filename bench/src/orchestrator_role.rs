@@ -1,14 +1,20 @@
 //! The orchestrator as `orchestrator serve` puts it together, with the workflows that are measured.
 
 use anyhow::anyhow;
-use orchestrator::configuration::{Sources, load};
-use orchestrator::serve::serve_workflows;
+use server::App;
+use server::configuration::{Sources, load};
+use server::serve::serve;
 
 use crate::workflows;
 
+/// What is measured.
+pub(crate) static APP: App =
+    App { version: env!("CARGO_PKG_VERSION"), contracts: &crate::proto::CONTRACTS, workflows: workflows::registry };
+
 /// Serves until SIGTERM, with the defaults of the configuration and these overrides.
-pub(crate) async fn serve(overrides: Vec<String>) -> anyhow::Result<()> {
+pub(crate) async fn run(overrides: Vec<String>) -> anyhow::Result<()> {
+    APP.install()?;
     let loaded = load(&Sources { overrides, ..Sources::default() }).map_err(|mistakes| anyhow!("{mistakes}"))?;
-    serve_workflows(loaded, workflows::registry()?).await?;
+    serve(&APP, loaded).await?;
     Ok(())
 }

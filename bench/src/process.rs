@@ -8,10 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::proto::bench::echo::v1::effect_service_client::EffectServiceClient;
+use crate::proto::bench::echo::v1::{ReadAccountRequest, ReadAccountResponse, ReleaseRequest};
 use anyhow::{Context as _, bail};
-use clients::bench::echo::v1::effect_service_client::EffectServiceClient;
-use clients::bench::echo::v1::{ReadAccountRequest, ReadAccountResponse, ReleaseRequest};
-use clients::channel::{Direct, connect};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -19,6 +18,7 @@ use tokio::time::sleep;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use transport::channel::{Direct, connect};
 
 use crate::echo::{Manner, now};
 

@@ -1,11 +1,11 @@
 //! The workflows that are measured.
 
-use bytes::Bytes;
-use clients::bench::echo::v1::{ActRequest, ReadRequest, WriteRequest};
-use clients::bench::v1::{
+use crate::proto::bench::echo::v1::{ActRequest, ReadRequest, WriteRequest};
+use crate::proto::bench::v1::{
     ChainRequest, ChainResponse, EffectsRequest, EffectsResponse, FanOutRequest, FanOutResponse, SleeperRequest,
     SleeperResponse,
 };
+use bytes::Bytes;
 use engine::time::Timestamp;
 use engine::workflow::NameTaken;
 use engine::{Context, Failure, Registry, Workflow};

@@ -4,14 +4,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use clients::guras::notifications::v1::SendPushRequest;
-use clients::methods;
 use engine::rpc::Level;
 use prost::Message;
 use prost_reflect::{Cardinality, DescriptorPool, Kind, MethodDescriptor};
 use prost_types::method_options::IdempotencyLevel;
 
 fn pool() -> DescriptorPool {
-    DescriptorPool::decode(clients::DESCRIPTORS).unwrap()
+    DescriptorPool::decode(clients::CONTRACTS.descriptors).unwrap()
 }
 
 /// Every method that takes one request.
@@ -47,26 +46,26 @@ fn every_method_that_takes_one_request_can_be_called() {
     assert!(called.len() > 50, "only {} methods were found", called.len());
     for method in &called {
         let path = path(method);
-        let entry = methods::find(&path).unwrap_or_else(|| panic!("{path} has no entry"));
+        let entry = clients::CONTRACTS.find(&path).unwrap_or_else(|| panic!("{path} has no entry"));
         assert_eq!(entry.method.path, path);
         assert_eq!(entry.method.name, method.name());
         assert_eq!(entry.method.service, method.parent_service().full_name());
         assert_eq!(entry.collected.is_some(), method.is_server_streaming());
     }
-    assert_eq!(methods::all().count(), called.len());
+    assert_eq!(clients::CONTRACTS.methods().count(), called.len());
 }
 
 #[test]
 fn a_path_that_no_contract_has_is_not_found() {
-    assert!(methods::find("/guras.users.v1.UserService/Nope").is_none());
-    assert!(methods::find("").is_none());
+    assert!(clients::CONTRACTS.find("/guras.users.v1.UserService/Nope").is_none());
+    assert!(clients::CONTRACTS.find("").is_none());
 }
 
 #[test]
 fn the_level_of_every_method_is_the_one_its_contract_states() {
     let pool = pool();
     for method in methods_of(&pool) {
-        let generated = methods::find(&path(&method)).unwrap().method.level;
+        let generated = clients::CONTRACTS.find(&path(&method)).unwrap().method.level;
         let expected = match stated_level(&method).unwrap_or_default() {
             IdempotencyLevel::NoSideEffects => Level::NoSideEffects,
             IdempotencyLevel::Idempotent => Level::Idempotent,
@@ -140,8 +139,11 @@ fn personal_data_is_marked_wherever_it_appears() {
 
 #[test]
 fn only_annotated_request_ids_take_the_key() {
-    let takes_key: Vec<&str> =
-        methods::all().filter(|entry| entry.method.request_id.is_some()).map(|entry| entry.method.path).collect();
+    let takes_key: Vec<&str> = clients::CONTRACTS
+        .methods()
+        .filter(|entry| entry.method.request_id.is_some())
+        .map(|entry| entry.method.path)
+        .collect();
     assert_eq!(
         BTreeMap::from_iter(takes_key.iter().map(|path| (*path, ()))),
         BTreeMap::from([

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clients::demo::control::v1::control_service_server::{ControlService, ControlServiceServer};
-use clients::demo::control::v1::{
+use crate::proto::demo::control::v1::control_service_server::{ControlService, ControlServiceServer};
+use crate::proto::demo::control::v1::{
     EffectCount, GetLedgerRequest, GetLedgerResponse, KeyCount, MethodCount, ResetRequest, ResetResponse,
     SetFaultsRequest, SetFaultsResponse,
 };
@@ -77,7 +77,7 @@ impl ControlService for Control {
     }
 }
 
-fn to_faults(faults: clients::demo::control::v1::Faults) -> Result<Faults, Status> {
+fn to_faults(faults: crate::proto::demo::control::v1::Faults) -> Result<Faults, Status> {
     let rate = |name: &str, rate: f64| {
         let valid = (0.0..=1.0).contains(&rate);
         valid.then_some(rate).ok_or_else(|| Status::invalid_argument(format!("{name} must be 0 to 1, was {rate}")))

@@ -81,7 +81,7 @@ impl Desk {
 
 /// A method keeps keys where its contract promises that a repeat is harmless.
 fn honours_keys(path: &str) -> bool {
-    clients::methods::find(path).is_some_and(|entry| entry.method.level == engine::rpc::Level::Idempotent)
+    clients::CONTRACTS.find(path).is_some_and(|entry| entry.method.level == engine::rpc::Level::Idempotent)
 }
 
 /// A successful response that can be given again.

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::Context;
-use clients::channel::Direct;
 use clients::guras::orchestration::journals::v1::AnalyzeEmotionsResponse;
 use clients::guras::orchestration::notifications::v1::SendDueResponse;
-use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
-use clients::orchestrator::admin::v1::{GetRunRequest, ListRunsRequest, Run, RunState, RunView};
 use prost::{Message, Name};
+use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use server::proto::orchestrator::admin::v1::{GetRunRequest, ListRunsRequest, Run, RunState, RunView};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use transport::channel::Direct;
 
 use crate::plan::Plan;
 
@@ -45,7 +45,7 @@ pub(crate) struct Lately {
 
 impl Lately {
     pub(crate) fn follow(plan: &Plan) -> anyhow::Result<Self> {
-        let server = clients::channel::connect(&plan.server()).context("no address of an orchestrator")?;
+        let server = transport::channel::connect(&plan.server()).context("no address of an orchestrator")?;
         let (sender, runs) = watch::channel(Runs::default());
         let mut memory =
             Memory { client: RunServiceClient::new(server), states: HashMap::new(), ended: HashMap::new() };

@@ -23,6 +23,11 @@ mod services;
 mod shared;
 mod world;
 
+/// The contract of what controls the demo.
+pub mod proto {
+    transport::include_contracts!();
+}
+
 pub use faults::{FaultBook, Faults};
 pub use feed::Feed;
 pub use ledger::{Count, Ledger, MethodCount};

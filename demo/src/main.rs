@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use demo::{AiManners, Faults, Listen, Settings, World};
-use orchestrator::command_line::{self, Terminal};
+use server::command_line::{self, Terminal};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::keeper::Keeper;
@@ -81,7 +81,8 @@ fn main() -> ExitCode {
         keeper::end_with_parent();
         let (mut out, mut talk) = (std::io::stdout(), std::io::stderr());
         let arguments = std::iter::once("orchestrator".into()).chain(arguments);
-        return command_line::run(arguments, &mut Terminal { out: &mut out, talk: &mut talk }).into();
+        return command_line::run(&orchestrator::APP, arguments, &mut Terminal { out: &mut out, talk: &mut talk })
+            .into();
     }
     let runtime = tokio::runtime::Runtime::new().context("no runtime");
     match runtime.and_then(|runtime| runtime.block_on(demonstrate(options))) {

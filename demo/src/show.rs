@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use clients::orchestrator::admin::v1::{Run, RunState};
 use demo::World;
+use server::proto::orchestrator::admin::v1::{Run, RunState};
 
 use self::frame::{Frame, Style, styled};
 use crate::keeper::Keeper;

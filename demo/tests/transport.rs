@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use clients::guras::journal::v1::{Entry, StreamEntriesCollected, StreamEntriesRequest};
 use clients::guras::notifications::v1::{PushOutcome, SendPushRequest, SendPushResponse};
-use clients::transport::{ServiceConfig, Services};
 use demo::{Count, Faults, Settings, World};
 use engine::claim::Always;
 use engine::rpc::Rpc;
 use engine::transport::{Attempt, Outcome, Reserved, StepPlace, Transport};
 use prost::Message;
 use tonic::Code;
+use transport::{ServiceConfig, Services};
 use uuid::Uuid;
 
 const WITHIN: Duration = Duration::from_secs(10);
@@ -25,14 +25,14 @@ fn transport(world: &World) -> Services {
         address: format!("http://{address}"),
         ..ServiceConfig::default()
     };
-    Services::new(world.services().map(config)).unwrap()
+    Services::new(&clients::CONTRACTS, world.services().map(config)).unwrap()
 }
 
 async fn send(transport: &Services, path: &str, request: Bytes, key: Option<Uuid>, number: u32) -> Outcome {
     let deadline = tokio::time::Instant::now() + WITHIN;
     let attempt = Attempt {
         request,
-        level: clients::methods::find(path).unwrap().method.level,
+        level: clients::CONTRACTS.find(path).unwrap().method.level,
         key,
         deadline,
         run: Uuid::nil(),
@@ -52,7 +52,7 @@ async fn send(transport: &Services, path: &str, request: Bytes, key: Option<Uuid
 async fn every_method_of_every_service_answers() {
     let world = World::start(Settings::default()).await.unwrap();
     let transport = transport(&world);
-    let ours = || clients::methods::all().filter(|entry| entry.method.service.starts_with("guras."));
+    let ours = || clients::CONTRACTS.methods().filter(|entry| entry.method.service.starts_with("guras."));
     for entry in ours() {
         let path = entry.method.path;
         match send(&transport, path, Bytes::new(), Some(Uuid::from_u128(1)), 1).await {

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use clients::demo::control::v1::control_service_client::ControlServiceClient;
-use clients::demo::control::v1::{self as control, GetLedgerRequest, ResetRequest, SetFaultsRequest};
 use clients::guras::ai::v1::AnalyzeTextRequest;
 use clients::guras::ai::v1::ai_service_client::AiServiceClient;
 use clients::guras::journal::v1::journal_service_client::JournalServiceClient;
@@ -15,6 +13,8 @@ use clients::guras::notifications::v1::{
 };
 use clients::guras::teachers::v1::PickTeachingRequest;
 use clients::guras::teachers::v1::teacher_service_client::TeacherServiceClient;
+use demo::proto::demo::control::v1::control_service_client::ControlServiceClient;
+use demo::proto::demo::control::v1::{self as control, GetLedgerRequest, ResetRequest, SetFaultsRequest};
 use demo::{Count, Faults, Listen, Settings, World};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};

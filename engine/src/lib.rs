@@ -52,7 +52,7 @@ pub use signal::SignalType;
 pub use state::State;
 pub use workflow::{Registry, Workflow};
 
-/// The stored messages, generated from `proto/orchestrator/journal/v1`.
+/// The stored messages, generated from `engine/proto`.
 pub mod journal_v1 {
     include!(concat!(env!("OUT_DIR"), "/orchestrator.journal.v1.rs"));
 }

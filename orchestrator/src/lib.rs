@@ -1,14 +1,9 @@
-//! The orchestration microservice of Guras: the one room where configuration, engine, clients and admin API meet.
+//! The orchestrator of Guras: its workflows over the services of Guras.
 
-pub mod admin;
-pub mod background_services;
-pub mod command_line;
-pub mod configuration;
-mod contracts;
-mod descriptors;
-pub mod health;
-mod logs;
-pub mod serve;
-mod services;
-mod text;
+use server::App;
+
 pub mod workflows;
+
+/// What makes an orchestrator the one of Guras.
+pub const APP: App =
+    App { version: env!("CARGO_PKG_VERSION"), contracts: &clients::CONTRACTS, workflows: workflows::registry };

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    orchestrator::command_line::main()
+    server::command_line::main(&orchestrator::APP)
 }

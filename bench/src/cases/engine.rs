@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::proto::bench::v1::ChainRequest;
 use bytes::Bytes;
-use clients::bench::v1::ChainRequest;
 use engine::engine::{Engine, Parts, Start};
 use engine::store::sqlite::{Sqlite, SqliteOptions};
 use engine::time::Clock;

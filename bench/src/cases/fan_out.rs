@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::proto::bench::v1::{EffectsRequest, FanOutRequest};
 use anyhow::ensure;
-use clients::bench::v1::{EffectsRequest, FanOutRequest};
 use engine::Workflow as _;
 use tokio::time::sleep;
 

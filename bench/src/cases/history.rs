@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clients::channel::connect;
-use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
-use clients::orchestrator::admin::v1::{ListRunsRequest, RunState};
 use engine::time::Timestamp;
+use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use server::proto::orchestrator::admin::v1::{ListRunsRequest, RunState};
+use transport::channel::connect;
 
 use crate::How;
 use crate::cases::runs::Case;

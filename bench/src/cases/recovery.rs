@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::proto::bench::v1::EffectsRequest;
 use anyhow::ensure;
-use clients::bench::v1::EffectsRequest;
 use engine::Workflow as _;
 use tokio::time::sleep;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
 use tokio::task::JoinHandle;
 
 use crate::How;

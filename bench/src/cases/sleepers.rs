@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::proto::bench::v1::SleeperRequest;
 use anyhow::ensure;
-use clients::bench::v1::SleeperRequest;
 use engine::Workflow as _;
 use tokio::time::sleep;
 

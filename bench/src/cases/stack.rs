@@ -4,13 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::proto::bench::echo::v1::WriteRequest;
+use crate::proto::bench::echo::v1::echo_service_client::EchoServiceClient;
 use anyhow::{anyhow, bail};
 use bytes::Bytes;
-use clients::bench::echo::v1::WriteRequest;
-use clients::bench::echo::v1::echo_service_client::EchoServiceClient;
-use clients::channel::ChannelConfig;
-use clients::policy::ServicePolicy;
-use clients::transport::{ServiceConfig, Services};
 use engine::claim::Always;
 use engine::rpc::Rpc;
 use engine::transport::{Attempt, Outcome, Reserved, StepPlace, Transport};
@@ -18,6 +15,9 @@ use prost::Message;
 use tokio::time::Instant;
 use tonic::Request;
 use tonic::transport::Channel;
+use transport::channel::ChannelConfig;
+use transport::policy::ServicePolicy;
+use transport::{ServiceConfig, Services};
 use uuid::Uuid;
 
 use crate::How;
@@ -98,14 +98,17 @@ impl Caller for Stack {
 
 fn services(address: &str) -> anyhow::Result<Services> {
     let policy = ServicePolicy::parse(POLICY).map_err(|mistakes| anyhow!("{mistakes:?}"))?;
-    Ok(Services::new([ServiceConfig {
-        name: "echo".to_owned(),
-        prefixes: vec!["bench.echo.v1".to_owned()],
-        address: address.to_owned(),
-        channel: ChannelConfig { max_in_flight: MAX_IN_FLIGHT, ..ChannelConfig::default() },
-        policy,
-        ..ServiceConfig::default()
-    }])?)
+    Ok(Services::new(
+        &crate::proto::CONTRACTS,
+        [ServiceConfig {
+            name: "echo".to_owned(),
+            prefixes: vec!["bench.echo.v1".to_owned()],
+            address: address.to_owned(),
+            channel: ChannelConfig { max_in_flight: MAX_IN_FLIGHT, ..ChannelConfig::default() },
+            policy,
+            ..ServiceConfig::default()
+        }],
+    )?)
 }
 
 pub(crate) async fn measure(how: &How, report: &mut Report) -> anyhow::Result<()> {

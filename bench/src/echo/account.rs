@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clients::bench::echo::v1::{ActRequest, ReadAccountResponse};
+use crate::proto::bench::echo::v1::{ActRequest, ReadAccountResponse};
 
 /// All effects and all calls for them.
 #[derive(Default)]

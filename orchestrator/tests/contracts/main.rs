@@ -3,10 +3,10 @@
 
 mod servers;
 
-use orchestrator::command_line::{self, Exit, Terminal};
 use prost_types::FileDescriptorSet;
 use prost_types::field_descriptor_proto::Type;
 use prost_types::method_options::IdempotencyLevel;
+use server::command_line::{self, Exit, Terminal};
 
 use servers::{Version, contracts, file, grpcio, method, served};
 
@@ -17,7 +17,7 @@ async fn check(arguments: &[&str]) -> (Exit, String, String) {
     let said = tokio::task::spawn_blocking(move || {
         let (mut out, mut talk) = (Vec::new(), Vec::new());
         let mut terminal = Terminal { out: &mut out, talk: &mut talk };
-        let exit = command_line::run(arguments.into_iter().map(Into::into), &mut terminal);
+        let exit = command_line::run(&orchestrator::APP, arguments.into_iter().map(Into::into), &mut terminal);
         (exit, String::from_utf8(out).unwrap(), String::from_utf8(talk).unwrap())
     });
     said.await.unwrap()
@@ -134,7 +134,7 @@ async fn a_server_that_cannot_be_asked_says_why() {
 
 #[tokio::test]
 async fn a_server_of_another_implementation_is_compared_too() {
-    let Some(ours) = grpcio(clients::DESCRIPTORS, "guras.users.v1.UserService").await else { return };
+    let Some(ours) = grpcio(clients::CONTRACTS.descriptors, "guras.users.v1.UserService").await else { return };
     let (exit, out, talk) = check(&["--against", &ours.address]).await;
     assert_eq!((exit, out.as_str()), (Exit::Ok, ""), "{talk}");
 

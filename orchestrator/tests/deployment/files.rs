@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use orchestrator::configuration::{Loaded, Sources, load};
+use server::configuration::{Loaded, Sources, load};
 use yaml_rust2::{Yaml, YamlLoader};
 
 pub(crate) const CONFIGURATION: &str = "k8s/base/orchestrator.toml";
@@ -98,5 +98,6 @@ pub(crate) fn environment() -> BTreeMap<String, String> {
 pub(crate) fn configuration() -> Loaded {
     let environment = environment().into_iter().map(|(name, value)| (OsString::from(name), value.into())).collect();
     let sources = Sources { file: Some(root().join(CONFIGURATION)), environment, ..Sources::default() };
+    orchestrator::APP.install().unwrap();
     load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }

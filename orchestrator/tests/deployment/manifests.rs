@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use orchestrator::serve::JOIN_TIMEOUT;
+use server::serve::JOIN_TIMEOUT;
 use yaml_rust2::Yaml;
 
 use crate::files::{

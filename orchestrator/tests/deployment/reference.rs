@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use orchestrator::configuration::{Configuration, Loaded, Method, Mistakes, Service, Sources, load, show};
 use serde_json::Value;
+use server::configuration::{Configuration, Loaded, Method, Mistakes, Service, Sources, load, show};
 
 use crate::files::text;
 
@@ -29,6 +29,7 @@ fn reference() -> BTreeMap<String, Row> {
 }
 
 fn with_flag(flag: &str) -> Result<Loaded, Mistakes> {
+    orchestrator::APP.install().unwrap();
     load(&Sources { overrides: vec![flag.to_owned()], ..Sources::default() })
 }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
-use clients::orchestrator::admin::v1::{GetRunRequest, RunState, StartRunRequest};
 use demo::{Faults, Settings, World};
+use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use server::proto::orchestrator::admin::v1::{GetRunRequest, RunState, StartRunRequest};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::pod::Pod;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
-use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
-use clients::orchestrator::admin::v1::{GetRunRequest, ListRunsRequest, Run, RunState, RunView};
 use demo::{Count, Faults, World};
+use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use server::proto::orchestrator::admin::v1::{GetRunRequest, ListRunsRequest, Run, RunState, RunView};
 use tonic::transport::Channel;
 
 use crate::load::Started;

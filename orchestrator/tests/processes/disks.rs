@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
-use clients::orchestrator::admin::v1::{ListRunsRequest, StartRunRequest};
 use demo::{Settings, World};
+use server::proto::orchestrator::admin::v1::{ListRunsRequest, StartRunRequest};
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 

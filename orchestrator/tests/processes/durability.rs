@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use clients::orchestrator::admin::v1::StartRunRequest;
-use clients::orchestrator::admin::v1::start_run_request::InputForm;
 use demo::{Settings, World};
+use server::proto::orchestrator::admin::v1::StartRunRequest;
+use server::proto::orchestrator::admin::v1::start_run_request::InputForm;
 
 use crate::WITHOUT_SCHEDULES;
 use crate::process::Orchestrator;
@@ -79,7 +79,7 @@ async fn nothing_is_sent_and_no_start_is_answered_before_it_is_on_the_disk() {
 }
 
 async fn ends(orchestrator: &Orchestrator, run: &str) {
-    let get = clients::orchestrator::admin::v1::GetRunRequest { run_id: run.to_owned(), ..Default::default() };
+    let get = server::proto::orchestrator::admin::v1::GetRunRequest { run_id: run.to_owned(), ..Default::default() };
     for _ in 0..3_000 {
         if orchestrator.runs().get_run(get.clone()).await.unwrap().into_inner().end_time.is_some() {
             return;

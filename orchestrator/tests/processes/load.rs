@@ -4,10 +4,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use clients::orchestrator::admin::v1::StartRunRequest;
-use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use server::proto::orchestrator::admin::v1::StartRunRequest;
+use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 

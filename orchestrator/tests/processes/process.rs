@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
 use demo::World;
 use rand::RngExt;
 use rustix::process::{Pid, Signal, kill_process};
+use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clients::orchestrator::admin::v1::{StartRunRequest, WatchRunRequest};
+use server::proto::orchestrator::admin::v1::{StartRunRequest, WatchRunRequest};
 
 use crate::load::{Load, Started};
 use crate::process::Orchestrator;

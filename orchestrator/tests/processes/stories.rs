@@ -11,21 +11,21 @@ use clients::guras::orchestration::digests::v1::WeeklyResponse;
 use clients::guras::orchestration::users::v1::{EraseResponse, OnboardResponse};
 use clients::guras::users::v1::user_service_client::UserServiceClient;
 use clients::guras::users::v1::{CreateUserRequest, GetUserRequest};
-use clients::orchestrator::admin::v1::resolve_step_request::Decision;
-use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
-use clients::orchestrator::admin::v1::signal_run_request::MessageForm;
-use clients::orchestrator::admin::v1::start_run_request::InputForm;
-use clients::orchestrator::admin::v1::step::State as StepState;
-use clients::orchestrator::admin::v1::{
-    CancelRunRequest, GetRunRequest, ListRunsRequest, ResolveStepRequest, Run, RunState, RunView, SignalRunRequest,
-    StartRunRequest,
-};
 use demo::{Faults, World};
 use futures_util::future::join_all;
 use prost::Message;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
+use server::proto::orchestrator::admin::v1::resolve_step_request::Decision;
+use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use server::proto::orchestrator::admin::v1::signal_run_request::MessageForm;
+use server::proto::orchestrator::admin::v1::start_run_request::InputForm;
+use server::proto::orchestrator::admin::v1::step::State as StepState;
+use server::proto::orchestrator::admin::v1::{
+    CancelRunRequest, GetRunRequest, ListRunsRequest, ResolveStepRequest, Run, RunState, RunView, SignalRunRequest,
+    StartRunRequest,
+};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -194,7 +194,7 @@ async fn decide_until_all_have_ended(runs: &RunServiceClient<Channel>) -> usize 
                 if step.state() != StepState::NeedsDecision {
                     continue;
                 }
-                let failure = clients::google::rpc::Status { code: Code::Aborted.into(), ..Default::default() };
+                let failure = server::proto::google::rpc::Status { code: Code::Aborted.into(), ..Default::default() };
                 let request = ResolveStepRequest {
                     run_id: run.run_id.clone(),
                     reason: "nobody knows".to_owned(),

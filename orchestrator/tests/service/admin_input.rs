@@ -1,15 +1,15 @@
 //! What callers may send: refused with the name of the field, and never a panic.
 
-use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
-use clients::orchestrator::admin::v1::start_run_request::InputForm;
-use clients::orchestrator::admin::v1::workflow_service_client::WorkflowServiceClient;
-use clients::orchestrator::admin::v1::{
-    CancelRunRequest, GetRunRequest, GetWorkflowRequest, ListRunsRequest, ListWorkflowsRequest, RetryRunRequest,
-    StartRunRequest, WatchRunRequest,
-};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use prost_types::{Any, Duration};
+use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use server::proto::orchestrator::admin::v1::start_run_request::InputForm;
+use server::proto::orchestrator::admin::v1::workflow_service_client::WorkflowServiceClient;
+use server::proto::orchestrator::admin::v1::{
+    CancelRunRequest, GetRunRequest, GetWorkflowRequest, ListRunsRequest, ListWorkflowsRequest, RetryRunRequest,
+    StartRunRequest, WatchRunRequest,
+};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;

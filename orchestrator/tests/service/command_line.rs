@@ -1,7 +1,7 @@
 //! The command line against a running service: tables, JSON, exit codes.
 
-use orchestrator::command_line::Exit;
 use serde_json::Value;
+use server::command_line::Exit;
 
 use crate::support::{Services, World, command};
 

@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 use clients::guras::users::v1::{CreateUserResponse, User};
-use clients::orchestrator::admin::v1::audit_service_client::AuditServiceClient;
-use clients::orchestrator::admin::v1::resolve_step_request::Decision;
-use clients::orchestrator::admin::v1::{ListAuditEntriesRequest, ResolveStepRequest, Run, RunState};
 use engine::transport::Outcome;
 use engine::{Code, Failure};
-use orchestrator::command_line::Exit;
 use prost::Message;
 use prost_types::Any;
 use serde_json::Value;
+use server::command_line::Exit;
+use server::proto::orchestrator::admin::v1::audit_service_client::AuditServiceClient;
+use server::proto::orchestrator::admin::v1::resolve_step_request::Decision;
+use server::proto::orchestrator::admin::v1::{ListAuditEntriesRequest, ResolveStepRequest, Run, RunState};
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
@@ -68,7 +68,7 @@ async fn a_decision_is_typed_by_the_contract_of_the_method() {
     assert_eq!(refused(Decision::ResponseJson(String::from("{\"users\": 1}"))).await, ["response_json.users"]);
     assert_eq!(refused(any("guras.users.v1.User", &[])).await, ["response.type_url"]);
     assert_eq!(refused(any("guras.users.v1.CreateUserResponse", &[0xff])).await, ["response.value"]);
-    let status = clients::google::rpc::Status { code: 0, ..Default::default() };
+    let status = server::proto::google::rpc::Status { code: 0, ..Default::default() };
     assert_eq!(refused(Decision::Failure(status)).await, ["failure.code"]);
 
     let elsewhere = ResolveStepRequest { step: String::from("Nowhere#0"), ..resolving(&run, Decision::AskAgain(())) };

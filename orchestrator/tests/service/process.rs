@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use orchestrator::command_line::Exit;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use server::command_line::Exit;
 
 use crate::support::command;
 

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use clients::guras::orchestration::notifications::v1::{SendDueRequest, SendDueResponse};
 use clients::guras::users::v1::{CreateUserRequest, GetUserResponse};
-use clients::orchestrator::admin::v1::start_run_request::InputForm;
-use clients::orchestrator::admin::v1::{
-    CancelRunRequest, GetRunRequest, GetWorkflowRequest, ListRunsRequest, ListWorkflowsRequest, RetryRunRequest, Run,
-    RunState, RunView, StartRunRequest, WatchRunRequest, step,
-};
 use engine::transport::Outcome;
 use futures_util::StreamExt;
 use prost::Message;
 use prost_reflect::DescriptorPool;
 use prost_types::Any;
+use server::proto::orchestrator::admin::v1::start_run_request::InputForm;
+use server::proto::orchestrator::admin::v1::{
+    CancelRunRequest, GetRunRequest, GetWorkflowRequest, ListRunsRequest, ListWorkflowsRequest, RetryRunRequest, Run,
+    RunState, RunView, StartRunRequest, WatchRunRequest, step,
+};
 use tonic::Code;
 use tonic_types::StatusExt;
 use uuid::Uuid;

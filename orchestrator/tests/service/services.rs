@@ -3,20 +3,22 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clients::orchestrator::admin::v1::method_policy::Repeats;
-use clients::orchestrator::admin::v1::service::{BreakerState, ConnectionState};
-use clients::orchestrator::admin::v1::{GetRunRequest, GetServiceRequest, ListServicesRequest, RunState, Service};
-use clients::policy::ServicePolicy;
-use clients::transport::{self, BreakerConfig, RateLimit, ServiceConfig};
 use engine::Level;
 use futures_util::StreamExt;
-use orchestrator::command_line::Exit;
 use serde_json::Value;
+use server::command_line::Exit;
+use server::proto::orchestrator::admin::v1::method_policy::Repeats;
+use server::proto::orchestrator::admin::v1::service::{BreakerState, ConnectionState};
+use server::proto::orchestrator::admin::v1::{
+    GetRunRequest, GetServiceRequest, ListServicesRequest, RunState, Service,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use transport::policy::ServicePolicy;
+use transport::{self, BreakerConfig, RateLimit, ServiceConfig};
 
 use crate::support::{World, start};
 
@@ -50,7 +52,7 @@ async fn nowhere() -> SocketAddr {
 
 async fn world(addresses: &[(&str, SocketAddr)]) -> World {
     let configs = addresses.iter().map(|(name, address)| config(name, *address));
-    World::over(transport::Services::new(configs).unwrap()).await
+    World::over(transport::Services::new(&clients::CONTRACTS, configs).unwrap()).await
 }
 
 async fn shown(world: &World, name: &str) -> Service {
@@ -118,7 +120,10 @@ async fn a_service_that_is_down_is_shown_with_the_runs_that_wait_and_is_used_aga
     for id in &ids {
         // The demo has no such user, which is an answer.
         let mut watch = runs
-            .watch_run(clients::orchestrator::admin::v1::WatchRunRequest { run_id: id.clone(), ..Default::default() })
+            .watch_run(server::proto::orchestrator::admin::v1::WatchRunRequest {
+                run_id: id.clone(),
+                ..Default::default()
+            })
             .await
             .unwrap()
             .into_inner();
@@ -171,7 +176,7 @@ async fn a_level_that_is_configured_is_shown_as_such() {
     let day = Level::Keyed { horizon: Duration::from_hours(24) };
     let levels = [("/guras.ai.v1.AiService/WriteText", day)].into();
     let config = ServiceConfig { levels, ..config("ai", nowhere().await) };
-    let world = World::over(transport::Services::new([config]).unwrap()).await;
+    let world = World::over(transport::Services::new(&clients::CONTRACTS, [config]).unwrap()).await;
     let ai = shown(&world, "ai").await;
     let write_text = ai.methods.iter().find(|method| method.method.ends_with("/WriteText")).unwrap();
     assert_eq!((write_text.level.as_str(), write_text.level_configured), ("KEYED", true));

@@ -1,12 +1,12 @@
 //! Signals over the admin API and the command line.
 
 use clients::guras::users::v1::User;
-use clients::orchestrator::admin::v1::signal_run_request::MessageForm;
-use clients::orchestrator::admin::v1::step::{Kind, State};
-use clients::orchestrator::admin::v1::{GetWorkflowRequest, Run, RunState, SignalRunRequest};
-use orchestrator::command_line::Exit;
 use prost::Message;
 use prost_types::Any;
+use server::command_line::Exit;
+use server::proto::orchestrator::admin::v1::signal_run_request::MessageForm;
+use server::proto::orchestrator::admin::v1::step::{Kind, State};
+use server::proto::orchestrator::admin::v1::{GetWorkflowRequest, Run, RunState, SignalRunRequest};
 use tonic::Code;
 use tonic_types::StatusExt;
 use uuid::Uuid;

@@ -1,9 +1,9 @@
 //! Operators stop, hurry, keep and remove runs, one by one and in bulk, over the admin API and the command line.
 
-use clients::orchestrator::admin::v1::{BulkAction, RunState, SteerRunsRequest, SteerRunsResponse};
 use futures_util::StreamExt;
-use orchestrator::command_line::Exit;
 use serde_json::Value;
+use server::command_line::Exit;
+use server::proto::orchestrator::admin::v1::{BulkAction, RunState, SteerRunsRequest, SteerRunsResponse};
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
@@ -85,7 +85,7 @@ async fn a_retry_from_a_step_can_be_tried_dry() {
 
 async fn steered(world: &World, request: SteerRunsRequest) -> Vec<SteerRunsResponse> {
     let channel = World::channel(&world.admin).await;
-    let mut client = clients::orchestrator::admin::v1::bulk_service_client::BulkServiceClient::new(channel);
+    let mut client = server::proto::orchestrator::admin::v1::bulk_service_client::BulkServiceClient::new(channel);
     let answers = client.steer_runs(request).await.unwrap().into_inner();
     answers.map(Result::unwrap).collect().await
 }
@@ -139,7 +139,7 @@ async fn a_bulk_finds_does_and_says_what_came_of_each_run() {
 async fn a_bulk_over_everything_is_refused() {
     let world = World::start(Services::good()).await;
     let channel = World::channel(&world.admin).await;
-    let mut client = clients::orchestrator::admin::v1::bulk_service_client::BulkServiceClient::new(channel);
+    let mut client = server::proto::orchestrator::admin::v1::bulk_service_client::BulkServiceClient::new(channel);
     let status = client.steer_runs(SteerRunsRequest { max_rate: -1, ..Default::default() }).await.unwrap_err();
     let fields: Vec<String> = status
         .get_details_bad_request()

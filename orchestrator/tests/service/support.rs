@@ -6,22 +6,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use clients::guras::orchestration::notifications::v1::{SendDueRequest, SendDueResponse};
 use clients::guras::users::v1::{CreateUserRequest, CreateUserResponse, GetUserRequest, GetUserResponse, User};
-use clients::orchestrator::admin::v1::run_service_client::RunServiceClient;
-use clients::orchestrator::admin::v1::service_service_client::ServiceServiceClient;
-use clients::orchestrator::admin::v1::start_run_request::InputForm;
-use clients::orchestrator::admin::v1::workflow_service_client::WorkflowServiceClient;
-use clients::orchestrator::admin::v1::{GetRunRequest, Run, StartRunRequest};
-use clients::transport;
 use engine::store::sqlite::Sqlite;
 use engine::store::{NewRun, Status};
 use engine::time::Clock;
 use engine::transport::{Attempt, Outcome, Reservation, Reserved, Reserving, Transport};
 use engine::{Code, Context, Failure, Guards, Level, Method, Registry, Rpc, SignalType, State, Workflow};
 use futures_util::future::BoxFuture;
-use orchestrator::command_line::{self, Exit, Terminal};
-use orchestrator::configuration::{Configuration, Schedule, Schedules};
-use orchestrator::serve::{Assembly, Listeners, Running};
 use prost::Message;
+use server::command_line::{self, Exit, Terminal};
+use server::configuration::{Configuration, Schedule, Schedules};
+use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use server::proto::orchestrator::admin::v1::service_service_client::ServiceServiceClient;
+use server::proto::orchestrator::admin::v1::start_run_request::InputForm;
+use server::proto::orchestrator::admin::v1::workflow_service_client::WorkflowServiceClient;
+use server::proto::orchestrator::admin::v1::{GetRunRequest, Run, StartRunRequest};
+use server::serve::{Assembly, Listeners, Running};
 use tonic::transport::Channel;
 use uuid::Uuid;
 
@@ -170,7 +169,7 @@ impl World {
     }
 
     pub(crate) async fn configured(services: Services, change: impl FnOnce(&mut Configuration)) -> Self {
-        let none = transport::Services::new([]).unwrap();
+        let none = transport::Services::new(&clients::CONTRACTS, []).unwrap();
         Self::assembled(Arc::new(services), Arc::new(none), change).await
     }
 
@@ -202,6 +201,7 @@ impl World {
         workflows.register(|| Charge).unwrap();
         let clock = Clock::system();
         let listeners = Listeners::bind(&configuration).await.unwrap();
+        orchestrator::APP.install().unwrap();
         let running = Running::start(Assembly {
             configuration,
             listeners,
@@ -294,7 +294,7 @@ impl World {
 pub(crate) fn command(arguments: &[String]) -> (Exit, String, String) {
     let (mut out, mut talk) = (Vec::new(), Vec::new());
     let mut terminal = Terminal { out: &mut out, talk: &mut talk };
-    let exit = command_line::run(arguments.iter().map(Into::into), &mut terminal);
+    let exit = command_line::run(&orchestrator::APP, arguments.iter().map(Into::into), &mut terminal);
     (exit, String::from_utf8(out).unwrap(), String::from_utf8(talk).unwrap())
 }
 

@@ -9,8 +9,8 @@ use engine::engine::{Engine, Parts, Start};
 use engine::store::sqlite::{Sqlite, SqliteOptions};
 use engine::time::Clock;
 use engine::{Context, Failure, Limits, Registry, Retention, State, Workflow};
-use orchestrator::command_line::Exit;
 use serde_json::Value;
+use server::command_line::Exit;
 
 use crate::support::{Nap, Services, command};
 

@@ -1,0 +1,76 @@
+//! The generator: turns a tree of contracts into messages, tonic clients and servers, and what each method promises,
+//! without `protoc`.
+//!
+//! A build script calls it with the folder of the contracts:
+//!
+//! ```no_run
+//! orchestrator_build::contracts("proto");
+//! ```
+//!
+//! and the crate includes what it made with `server::include_contracts!()`.
+
+use std::path::{Path, PathBuf};
+
+mod collected;
+mod debug;
+mod embedded;
+mod generator;
+mod policy;
+
+mod names;
+mod rpcs;
+mod sources;
+
+/// Why contracts could not be turned into Rust.
+pub type Error = Box<dyn std::error::Error>;
+
+/// Generates everything under the folder, which is named from the manifest of the crate. For crates on `server`.
+///
+/// Ends the build with a message where a contract cannot be turned into Rust.
+pub fn contracts(root: impl AsRef<Path>) {
+    Contracts::of(root).generate();
+}
+
+/// A tree of contracts, and what is made of it.
+#[derive(Clone, Debug)]
+pub struct Contracts {
+    root: PathBuf,
+    runtime: String,
+}
+
+impl Contracts {
+    /// Everything under the folder.
+    pub fn of(root: impl AsRef<Path>) -> Self {
+        Self { root: root.as_ref().to_owned(), runtime: String::from("::server") }
+    }
+
+    /// The path of the crate that the generated code stands on: `::server`, or `::transport` for a crate that is no
+    /// orchestrator.
+    #[must_use]
+    pub fn runtime(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.runtime);
+        self
+    }
+
+    /// Generates, for a build script: what is wrong is printed, and ends the build.
+    pub fn generate(&self) {
+        if let Err(error) = self.generate_for_cargo() {
+            eprintln!("error: {error}");
+            std::process::exit(1);
+        }
+    }
+
+    fn generate_for_cargo(&self) -> Result<(), Error> {
+        let manifest = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
+        let out = PathBuf::from(std::env::var("OUT_DIR")?);
+        self.generate_to(&manifest, &out.join("contracts"))
+    }
+
+    /// Generates to this folder.
+    ///
+    /// # Errors
+    /// A contract cannot be read or turned into Rust.
+    pub fn generate_to(&self, manifest: &Path, out: &Path) -> Result<(), Error> {
+        generator::generate(&manifest.join(&self.root), &self.runtime, out)
+    }
+}

@@ -1,0 +1,5 @@
+//! Generates the contracts of this crate.
+
+fn main() {
+    orchestrator_build::Contracts::of("proto").runtime("::transport").generate();
+}

@@ -1,0 +1,63 @@
+//! Tasks that run as long as the orchestrator does, and the table of them.
+//!
+//! To add your own: put a file beside this module's other files, implement [`BackgroundService`] there (or make a
+//! [`Periodic`] with a closure that does one round), and add one line to [`all`]. The supervisor starts it, starts
+//! it again after an error or a panic with a growing, jittered pause, tells it to stop, and waits for it.
+
+use std::sync::Arc;
+
+use engine::engine::Engine;
+use engine::store::Schedule;
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+use transport::Services;
+
+use crate::health::Reporter;
+
+mod claim_runs;
+mod periodic;
+mod purge_runs;
+mod refresh_identities;
+mod report_health;
+mod report_services;
+mod run_schedules;
+mod supervisor;
+
+pub use periodic::Periodic;
+pub use supervisor::Supervisor;
+
+/// Why a round or a whole service failed; it is logged and tried again.
+pub type ServiceError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A supervised task.
+pub trait BackgroundService: Send + Sync + 'static {
+    /// For logs.
+    fn name(&self) -> &'static str;
+
+    /// Works until `stop` is cancelled. An earlier return, good or bad, is followed by another run.
+    ///
+    /// State of one run belongs into this future, so that each run starts afresh.
+    fn run(&self, stop: CancellationToken) -> BoxFuture<'_, Result<(), ServiceError>>;
+}
+
+/// What background services may use.
+pub struct Parts {
+    pub engine: Engine,
+    pub schedules: Vec<Schedule>,
+    pub services: Arc<Services>,
+    pub reporter: Arc<Reporter>,
+    pub health_interval: std::time::Duration,
+}
+
+/// Every background service of the orchestrator.
+pub fn all(parts: Parts) -> Vec<Box<dyn BackgroundService>> {
+    let Parts { engine, schedules, services, reporter, health_interval } = parts;
+    vec![
+        Box::new(claim_runs::ClaimRuns::new(engine.clone())),
+        Box::new(run_schedules::RunSchedules::new(engine.clone(), schedules)),
+        Box::new(purge_runs::PurgeRuns::new(engine.clone())),
+        Box::new(refresh_identities::refresh_identities(Arc::clone(&services))),
+        Box::new(report_services::report_services(services, reporter.clone(), health_interval)),
+        Box::new(report_health::report_health(engine, reporter, health_interval)),
+    ]
+}

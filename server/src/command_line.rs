@@ -1,0 +1,111 @@
+//! The command line: serves, checks configuration, and speaks to a running orchestrator over its admin API.
+//!
+//! Data goes to stdout, talk to stderr. What a program may rely on is `--output json` and the exit codes of [`Exit`].
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod audit;
+mod caller;
+mod config;
+mod configuration_flags;
+mod connection;
+mod contracts;
+mod exit;
+mod json;
+mod runs;
+mod serve;
+mod services;
+mod store;
+mod table;
+mod terminal;
+mod upgrade;
+mod workflows;
+
+pub use exit::Exit;
+pub use terminal::Terminal;
+
+use exit::CommandError;
+
+use crate::App;
+
+/// Runs workflows over the services of Guras.
+#[derive(Debug, Parser)]
+#[command(name = "orchestrator", version, after_help = exit::HELP)]
+struct CommandLine {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve until SIGTERM or SIGINT; a second signal ends at once.
+    Serve(serve::Serve),
+    /// Look at the contracts of the services.
+    #[command(subcommand)]
+    Contracts(contracts::Contracts),
+    /// Look at the configuration without serving.
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Look at the workflows of a running orchestrator.
+    #[command(subcommand)]
+    Workflows(workflows::Workflows),
+    /// Start, look at and steer runs.
+    #[command(subcommand)]
+    Runs(runs::Runs),
+    /// Look at who changed what.
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Look at the services that a running orchestrator calls.
+    #[command(subcommand)]
+    Services(services::Services),
+    /// Back up the files of a store.
+    #[command(subcommand)]
+    Store(store::Store),
+    /// Find out what this program can go on with, before it is rolled out.
+    #[command(subcommand)]
+    Upgrade(upgrade::Upgrade),
+}
+
+/// Does what the arguments of this process say.
+pub fn main(app: &App) -> ExitCode {
+    let (mut out, mut talk) = (std::io::stdout(), std::io::stderr());
+    run(app, std::env::args_os(), &mut Terminal { out: &mut out, talk: &mut talk }).into()
+}
+
+/// Does what these arguments say; the first is the program's name.
+pub fn run(app: &App, arguments: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_>) -> Exit {
+    if let Err(error) = app.install() {
+        return Exit::of(Err(CommandError::failed(error.to_string())), terminal);
+    }
+    let command_line = match CommandLine::try_parse_from(arguments) {
+        Ok(command_line) => command_line,
+        Err(error) if error.use_stderr() => {
+            terminal.talk(error.render().to_string().trim_end());
+            return Exit::Usage;
+        }
+        Err(help) => return Exit::of(terminal.line(help.render().to_string().trim_end()), terminal),
+    };
+    let done = match command_line.verb {
+        Verb::Serve(serve) => serve.run(app),
+        Verb::Contracts(contracts) => on_one_thread(contracts.run(terminal)),
+        Verb::Config(config) => config.run(terminal),
+        Verb::Workflows(workflows) => on_one_thread(workflows.run(terminal)),
+        Verb::Runs(runs) => on_one_thread(runs.run(terminal)),
+        Verb::Audit(audit) => on_one_thread(audit.run(terminal)),
+        Verb::Services(services) => on_one_thread(services.run(terminal)),
+        Verb::Store(store) => store.run(terminal),
+        Verb::Upgrade(upgrade) => upgrade.run(app, terminal),
+    };
+    match done {
+        Ok(exit) => exit,
+        Err(error) => Exit::of(Err(error), terminal),
+    }
+}
+
+fn on_one_thread(work: impl Future<Output = Result<Exit, CommandError>>) -> Result<Exit, CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| CommandError::failed(format!("no runtime: {error}")))?.block_on(work)
+}

@@ -1,0 +1,87 @@
+//! `orchestrator runs`: one file per verb.
+
+use crate::proto::orchestrator::admin::v1::{Run, RunState};
+use clap::Subcommand;
+
+use super::exit::CommandError;
+use super::{Exit, Terminal};
+
+mod bulk;
+mod cancel;
+mod input;
+mod list;
+mod resolve;
+mod retry;
+mod show;
+mod signal;
+mod start;
+mod steer;
+mod watch;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Runs {
+    /// Start a run.
+    Start(start::StartRun),
+    /// List runs, newest first.
+    List(list::List),
+    /// Show a run with its steps.
+    Show(show::Show),
+    /// Follow a run until it ends; exits with 3 where it does not succeed.
+    Watch(watch::Watch),
+    /// Ask a run to end; after the answer it starts nothing new.
+    Cancel(cancel::CancelRun),
+    /// Send a run a message; it is kept until the run waits for it.
+    Signal(signal::SignalRun),
+    /// Go on with a failed or blocked run from the step that failed.
+    Retry(retry::RetryRun),
+    /// Stop a run: it starts nothing new, and what is in flight settles.
+    Pause(steer::Pause),
+    /// Let a paused run go on.
+    Resume(steer::Steer),
+    /// Make the next attempt of steps in back-off now.
+    SkipBackOff(steer::SkipBackOff),
+    /// End a run at once: nothing settles and nothing is undone.
+    Terminate(steer::Steer),
+    /// Remove a run that has ended.
+    Delete(steer::Steer),
+    /// Keep a run from retention.
+    Pin(steer::Steer),
+    /// Leave a run to retention again.
+    Unpin(steer::Steer),
+    /// Do one thing to every run that a filter finds; exits with 1 where it was not done to all of them.
+    Bulk(bulk::Bulk),
+    /// Decide what became of a call that may or may not have happened; then the run goes on.
+    Resolve(resolve::ResolveStep),
+}
+
+impl Runs {
+    pub(super) async fn run(self, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
+        match self {
+            Self::Start(start) => start.run(terminal).await,
+            Self::List(list) => list.run(terminal).await.map(|()| Exit::Ok),
+            Self::Show(show) => show.run(terminal).await.map(|()| Exit::Ok),
+            Self::Watch(watch) => watch.run(terminal).await,
+            Self::Cancel(cancel) => cancel.run(terminal).await.map(|()| Exit::Ok),
+            Self::Signal(signal) => signal.run(terminal).await.map(|()| Exit::Ok),
+            Self::Retry(retry) => retry.run(terminal).await.map(|()| Exit::Ok),
+            Self::Pause(pause) => pause.run(terminal).await.map(|()| Exit::Ok),
+            Self::Resume(steer) => steer.run(steer::Verb::Resume, terminal).await.map(|()| Exit::Ok),
+            Self::SkipBackOff(skip) => skip.run(terminal).await.map(|()| Exit::Ok),
+            Self::Terminate(steer) => steer.run(steer::Verb::Terminate, terminal).await.map(|()| Exit::Ok),
+            Self::Delete(steer) => steer.run(steer::Verb::Delete, terminal).await.map(|()| Exit::Ok),
+            Self::Pin(steer) => steer.run(steer::Verb::Pin, terminal).await.map(|()| Exit::Ok),
+            Self::Unpin(steer) => steer.run(steer::Verb::Unpin, terminal).await.map(|()| Exit::Ok),
+            Self::Bulk(bulk) => bulk.run(terminal).await,
+            Self::Resolve(resolve) => resolve.run(terminal).await.map(|()| Exit::Ok),
+        }
+    }
+}
+
+/// The exit that a run's end stands for; none while it goes on.
+fn exit_of(run: &Run) -> Option<Exit> {
+    match run.state() {
+        RunState::Succeeded => Some(Exit::Ok),
+        RunState::Failed | RunState::Cancelled | RunState::Terminated => Some(Exit::RunFailed),
+        _ => None,
+    }
+}

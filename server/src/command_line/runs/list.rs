@@ -1,0 +1,97 @@
+//! `orchestrator runs list`.
+
+use crate::proto::orchestrator::admin::v1::{ListRunsRequest, RunState};
+use clap::{Args, ValueEnum};
+
+use super::super::connection::{Output, Server};
+use super::super::exit::CommandError;
+use super::super::table::{between, table, time};
+use super::super::{Terminal, json};
+
+#[derive(Debug, Args)]
+pub(in super::super) struct List {
+    /// Only runs of this workflow.
+    #[arg(long, value_name = "NAME")]
+    workflow: Option<String>,
+    /// Only runs in this state; may be repeated.
+    #[arg(long, value_name = "STATE", value_enum, ignore_case = true)]
+    state: Vec<State>,
+    /// How many runs to list.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=1_000))]
+    limit: i32,
+    /// Where to go on; printed below the list before.
+    #[arg(long, value_name = "TOKEN", default_value = "")]
+    page_token: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// The states that can be asked for, as the API spells them.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum State {
+    Pending,
+    Running,
+    Waiting,
+    BackingOff,
+    Paused,
+    Blocked,
+    NeedsDecision,
+    Ending,
+    Succeeded,
+    Failed,
+    Cancelled,
+    Terminated,
+}
+
+impl From<State> for RunState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Pending => Self::Pending,
+            State::Running => Self::Running,
+            State::Waiting => Self::Waiting,
+            State::BackingOff => Self::BackingOff,
+            State::Paused => Self::Paused,
+            State::Blocked => Self::Blocked,
+            State::NeedsDecision => Self::NeedsDecision,
+            State::Ending => Self::Ending,
+            State::Succeeded => Self::Succeeded,
+            State::Failed => Self::Failed,
+            State::Cancelled => Self::Cancelled,
+            State::Terminated => Self::Terminated,
+        }
+    }
+}
+
+impl List {
+    pub(super) async fn run(self, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
+        let request = ListRunsRequest {
+            page_size: self.limit,
+            page_token: self.page_token,
+            workflow: self.workflow.unwrap_or_default(),
+            states: self.state.into_iter().map(|state| RunState::from(state).into()).collect(),
+        };
+        let page = self.server.runs()?.list_runs(request).await?.into_inner();
+        if self.server.output == Output::Json {
+            return terminal.line(&json::pretty(&page)?);
+        }
+        let rows = page.runs.iter().map(|run| {
+            let error = run.error.as_ref().map(|error| error.message.clone()).unwrap_or_default();
+            [
+                run.run_id.clone(),
+                run.workflow.clone(),
+                run.workflow_version.to_string(),
+                run.state().as_str_name().to_owned(),
+                time(run.create_time.as_ref()),
+                between(run.create_time.as_ref(), run.end_time.as_ref()),
+                run.step_count.to_string(),
+                if run.reason.is_empty() { error } else { run.reason.clone() },
+            ]
+        });
+        terminal.line(&table(["run", "workflow", "version", "state", "created", "took", "steps", "reason"], rows))?;
+        if !page.next_page_token.is_empty() {
+            terminal.talk(&format!("more with --page-token {}", page.next_page_token));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! `orchestrator upgrade`: which runs in flight this program can go on with, told from a store that another one may serve.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use engine::store::StoreError;
+use engine::upgrade::{self, Checked, Obstacle};
+use serde::Serialize;
+
+use super::configuration_flags::ConfigurationFlags;
+use super::connection::Output;
+use super::exit::CommandError;
+use super::table::table;
+use super::{Exit, Terminal};
+use crate::App;
+use crate::text::plain;
+
+/// How often the progress of a long check is told.
+const PROGRESS: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Upgrade {
+    /// Replay every run in flight with the code of this program. Nothing is sent, and nothing is written.
+    ///
+    /// Reads the store of the configuration, which another orchestrator may have open, or a backup of it (`--store FILE`).
+    /// Exits with 6 where a run that goes on now would not.
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// How many runs that cannot go on to name; all are counted.
+    #[arg(long, value_name = "RUNS", default_value_t = 100)]
+    limit: usize,
+    /// Tables for people, JSON for programs.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(flatten)]
+    configuration: ConfigurationFlags,
+}
+
+/// What was found, as JSON has it.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    runs: u64,
+    workflows: Vec<Workflow>,
+    /// Runs that would not go on, the oldest first.
+    findings: Vec<Finding>,
+    /// Further ones that are not among them.
+    findings_omitted: u64,
+}
+
+/// What becomes of the runs of one workflow and version.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Workflow {
+    workflow: String,
+    version: u32,
+    runs: u64,
+    goes_on: u64,
+    /// Would wait for a release that has their code.
+    waits: u64,
+    /// Would be BLOCKED.
+    blocks: u64,
+    /// Are BLOCKED already, and would stay so.
+    stays_blocked: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Finding {
+    run_id: String,
+    workflow: String,
+    version: u32,
+    state: &'static str,
+    reason: String,
+}
+
+impl Upgrade {
+    pub(super) fn run(self, app: &App, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
+        let Self::Check(Check { limit, output, configuration }) = self;
+        let configuration = configuration.load()?.configuration;
+        let store = configuration.store.path;
+        let workflows = (app.workflows)().map_err(|error| CommandError::failed(error.to_string()))?;
+        let check = upgrade::Upgrade::check(&store, &workflows, (&configuration.limits).into()).map_err(failed)?;
+        let report = report(check, limit, terminal)?;
+        match output {
+            Output::Json => {
+                let json = serde_json::to_string_pretty(&report);
+                terminal.line(&json.map_err(|error| CommandError::failed(error.to_string()))?)?;
+            }
+            Output::Table => show(&report, terminal)?,
+        }
+        Ok(conclude(&report, &store, terminal))
+    }
+}
+
+fn failed(error: StoreError) -> CommandError {
+    CommandError::failed(error.to_string())
+}
+
+fn report(mut check: upgrade::Upgrade<'_>, limit: usize, terminal: &mut Terminal<'_>) -> Result<Report, CommandError> {
+    let all = check.runs().map_err(failed)?;
+    let mut report = Report::default();
+    let mut workflows: BTreeMap<(String, u32), Workflow> = BTreeMap::new();
+    let mut told = Instant::now();
+    for checked in check {
+        let checked = checked.map_err(failed)?;
+        report.runs += 1;
+        if told.elapsed() >= PROGRESS {
+            told = Instant::now();
+            terminal.talk(&format!("checked {} of {all} runs", report.runs));
+        }
+        let key = (checked.workflow.clone(), checked.version);
+        count(workflows.entry(key).or_default(), &checked);
+        let found = checked.obstacle.as_ref().filter(|_| !checked.stands_still());
+        let Some(reason) = found.map(ToString::to_string) else { continue };
+        if report.findings.len() == limit {
+            report.findings_omitted += 1;
+            continue;
+        }
+        let Checked { run, workflow, version, state, .. } = checked;
+        report.findings.push(Finding { run_id: run.to_string(), workflow, version, state: state.name(), reason });
+    }
+    report.workflows =
+        workflows.into_iter().map(|((workflow, version), counts)| Workflow { workflow, version, ..counts }).collect();
+    Ok(report)
+}
+
+fn count(counts: &mut Workflow, checked: &Checked) {
+    counts.runs += 1;
+    *match &checked.obstacle {
+        None => &mut counts.goes_on,
+        Some(_) if checked.stands_still() => &mut counts.stays_blocked,
+        Some(Obstacle::MissingCode(_)) => &mut counts.waits,
+        Some(Obstacle::Blocked(_)) => &mut counts.blocks,
+    } += 1;
+}
+
+fn show(report: &Report, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
+    let rows = report.workflows.iter().map(|counts| {
+        let Workflow { workflow, version, runs, goes_on, waits, blocks, stays_blocked } = counts;
+        let [runs, goes_on, waits, blocks, stays] = [runs, goes_on, waits, blocks, stays_blocked].map(u64::to_string);
+        [workflow.clone(), version.to_string(), runs, goes_on, waits, blocks, stays]
+    });
+    terminal.line(&table(["workflow", "version", "runs", "go on", "wait", "block", "stay blocked"], rows))?;
+    for Finding { run_id, workflow, version, state, reason } in &report.findings {
+        let (workflow, reason) = (plain(workflow), plain(reason));
+        terminal.line(&format!("\n{run_id}  {workflow} (version {version})  {state}\n  {reason}"))?;
+    }
+    Ok(())
+}
+
+fn conclude(report: &Report, store: &Path, terminal: &mut Terminal<'_>) -> Exit {
+    let found = report.findings.len() as u64 + report.findings_omitted;
+    if report.findings_omitted > 0 {
+        terminal.talk(&format!("{} more are named with --limit {found}", report.findings_omitted));
+    }
+    let runs = report.runs;
+    terminal.talk(&format!("{}: of {runs} runs in flight {found} cannot go on", store.display()));
+    if found == 0 { Exit::Ok } else { Exit::Findings }
+}

@@ -1,0 +1,24 @@
+//! An orchestrator without workflows: the one room where configuration, engine, transport and admin API meet.
+
+pub mod admin;
+mod app;
+pub mod background_services;
+pub mod command_line;
+pub mod configuration;
+mod contracts;
+mod descriptors;
+pub mod health;
+mod installed;
+mod logs;
+pub mod serve;
+mod services;
+mod text;
+
+pub use app::App;
+pub use installed::{ContractsError, install};
+pub use transport::{generated, include_contracts};
+
+/// The contracts of the admin API.
+pub mod proto {
+    transport::include_contracts!();
+}

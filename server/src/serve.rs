@@ -1,0 +1,199 @@
+//! The composition root: what `orchestrator serve` puts together, in which order, and how it comes apart again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::Chance;
+use engine::engine::{Drained, Engine, Parts};
+use engine::guard::Guards;
+use engine::store::{Schedule, Store};
+use engine::time::Clock;
+use engine::transport::Transport;
+use engine::workflow::Registry;
+use tracing::{info, warn};
+use transport::Services;
+
+use crate::background_services::{self, Supervisor};
+use crate::configuration::{Configuration, Loaded, Retention, Schedules};
+use crate::health::Reporter;
+use crate::{App, logs, services};
+
+mod accept;
+mod bodies;
+mod bounds;
+mod calls;
+mod listeners;
+mod peer;
+mod servers;
+mod signals;
+mod store;
+
+pub(crate) use calls::Class;
+pub use listeners::Listeners;
+use servers::{Servers, Shown};
+
+/// How long background services and open connections may take to end once the engine has drained.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the orchestrator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("cannot listen on {address} ({key}): {source}")]
+    Listen { key: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error("cannot wait for signals: {0}")]
+    Signals(std::io::Error),
+    #[error(transparent)]
+    Store(#[from] engine::store::StoreError),
+    #[error(transparent)]
+    Services(#[from] services::TransportError),
+    #[error(transparent)]
+    Workflows(#[from] engine::workflow::NameTaken),
+    #[error(transparent)]
+    Contracts(#[from] crate::ContractsError),
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Serves until a signal asks for the end, then drains.
+pub async fn serve(app: &App, loaded: Loaded) -> Result<Drained, ServeError> {
+    app.install()?;
+    let workflows = (app.workflows)()?;
+    let Loaded { configuration, warnings, .. } = loaded;
+    logs::start(&configuration.log);
+    for warning in warnings {
+        warn!(warning, "configuration");
+    }
+    let mut signals = signals::Signals::install().map_err(ServeError::Signals)?;
+    let listeners = Listeners::bind(&configuration).await?;
+    let store = store::open(&configuration.store)?;
+    let trail = store::trail(&configuration.store);
+    let services = Arc::new(services::transport(&configuration.services)?);
+    let transport = Arc::clone(&services);
+
+    let clock = Clock::system();
+    let guards = Guards { trail: trail.clone(), ..Guards::default() };
+    let assembly = Assembly { configuration, listeners, store, guards, transport, services, workflows, clock };
+    let running = Running::start(assembly)?;
+    let signal = signals.first().await;
+    info!(signal, "shutdown begins");
+    signals.exit_on_second(move || trail.iter().for_each(|trail| trail.close()));
+    Ok(running.drain().await)
+}
+
+/// Everything that is given to the orchestrator; tests give other stores, transports and workflows.
+pub struct Assembly {
+    pub configuration: Configuration,
+    pub listeners: Listeners,
+    pub store: Arc<dyn Store>,
+    pub guards: Guards,
+    pub transport: Arc<dyn Transport>,
+    /// The services that are shown; in earnest those that the transport calls.
+    pub services: Arc<Services>,
+    pub workflows: Registry,
+    pub clock: Clock,
+}
+
+/// An orchestrator that serves.
+pub struct Running {
+    engine: Engine,
+    reporter: Arc<Reporter>,
+    background: Supervisor,
+    servers: Servers,
+    grace: Duration,
+}
+
+impl Running {
+    /// Starts the engine, the background services and the servers.
+    pub fn start(assembly: Assembly) -> Result<Self, ServeError> {
+        let Assembly { configuration, listeners, store, guards, transport, services, workflows, clock } = assembly;
+        let schedules = schedules(configuration.schedules, &workflows);
+        warn_of_unknown(&configuration.retention, &workflows);
+        let parts = Parts {
+            store,
+            transport,
+            workflows,
+            clock: clock.clone(),
+            chance: Chance::system(),
+            limits: (&configuration.limits).into(),
+            retention: (&configuration.retention).into(),
+        };
+        let engine = Engine::guarded(parts, guards);
+
+        let reporter = Arc::new(Reporter::default());
+        let (health, admin) = (listeners.health_address, listeners.admin_address);
+        let (health_settings, admin_settings) = (&configuration.health, &configuration.admin);
+        let shown = Shown { engine: engine.clone(), services: Arc::clone(&services), clock };
+        let servers = Servers::start(listeners, health_settings, admin_settings, shown, &reporter)?;
+        let background = Supervisor::start(background_services::all(background_services::Parts {
+            engine: engine.clone(),
+            schedules,
+            services,
+            reporter: reporter.clone(),
+            health_interval: configuration.health.interval,
+        }));
+        reporter.set_engine_running();
+        info!(%health, %admin, "orchestrator serves");
+        Ok(Self { engine, reporter, background, servers, grace: configuration.drain.grace })
+    }
+
+    /// Where the admin API listens; tells the port where the configuration left it open.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.servers.admin_address
+    }
+
+    /// Where health listens.
+    pub fn health_address(&self) -> SocketAddr {
+        self.servers.health_address
+    }
+
+    /// The engine, for those who start runs in process.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Not ready, no new claims, steps in flight finish or are given up, all of it durable, listeners closed.
+    pub async fn drain(self) -> Drained {
+        self.reporter.set_draining();
+        self.background.stop();
+        let drained = self.engine.drain(self.grace).await;
+        info!(settled = drained.settled, given_up = drained.given_up, "engine drained");
+        let (late_services, late_servers) =
+            tokio::join!(self.background.join(JOIN_TIMEOUT), self.servers.join(JOIN_TIMEOUT));
+        for service in late_services {
+            warn!(service, "background service did not stop in time");
+        }
+        if late_servers {
+            warn!("connections did not close in time");
+        }
+        if let Err(error) = self.engine.store().close().await {
+            warn!(%error, "store did not close");
+        }
+        info!("shutdown complete");
+        drained
+    }
+}
+
+/// The schedules as the engine takes them. One of a workflow that is not there is left out, not fatal: a replica of
+/// another version may know it.
+fn schedules(configured: Schedules, workflows: &Registry) -> Vec<Schedule> {
+    let enabled = configured.0.into_iter().filter(|(_, schedule)| schedule.enabled);
+    enabled
+        .filter_map(|(name, schedule)| {
+            if workflows.get(&schedule.workflow).is_none() {
+                warn!(schedule = name, workflow = schedule.workflow, "schedule names an unknown workflow");
+                return None;
+            }
+            Some(Schedule { name, workflow: schedule.workflow, interval: schedule.every })
+        })
+        .collect()
+}
+
+/// Says where retention names a workflow that is not there. It holds all the same, for runs of one that was.
+fn warn_of_unknown(retention: &Retention, workflows: &Registry) {
+    for (name, own) in &retention.workflows {
+        if workflows.get(&own.workflow).is_none() {
+            warn!(name, workflow = own.workflow, "retention names an unknown workflow");
+        }
+    }
+}

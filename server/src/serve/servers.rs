@@ -1,0 +1,148 @@
+//! The health server and the admin server, each on its own listener with exactly the services that belong there.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::engine::Engine;
+use engine::time::Clock;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic_reflection::server::Builder;
+use transport::Services;
+
+use super::accept;
+use super::bounds::Bounds;
+use super::calls::{Class, Door};
+use super::listeners::Listeners;
+use crate::admin;
+use crate::configuration::{Admin, Health};
+use crate::health::Reporter;
+
+/// What the names of both versions of reflection begin with.
+const REFLECTION: &str = "/grpc.reflection.";
+
+const HEALTH_SERVICE: &str = "grpc.health.v1.Health";
+
+/// Calls in flight on one connection of the health listener.
+const HEALTH_STREAMS: u32 = 64;
+
+/// Calls in flight on all of its connections.
+const HEALTH_CALLS: usize = 1_024;
+
+/// Bytes of the requests and of the answers of the admin listener that are on their way.
+const REQUEST_BYTES: usize = 32 << 20;
+const ANSWER_BYTES: usize = 32 << 20;
+
+/// What the admin API shows and steers.
+pub(super) struct Shown {
+    pub(super) engine: Engine,
+    pub(super) services: Arc<Services>,
+    pub(super) clock: Clock,
+}
+
+/// Both servers.
+pub(super) struct Servers {
+    pub(super) health_address: SocketAddr,
+    pub(super) admin_address: SocketAddr,
+    /// Ends streams and waits, so that connections can close.
+    closing: CancellationToken,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Servers {
+    pub(super) fn start(
+        listeners: Listeners,
+        health: &Health,
+        admin: &Admin,
+        shown: Shown,
+        reporter: &Arc<Reporter>,
+    ) -> Result<Self, tonic_reflection::server::Error> {
+        let closing = CancellationToken::new();
+        let Listeners { health: health_socket, health_address, admin: admin_socket, admin_address } = listeners;
+
+        let mut health_routes = Routes::new(reporter.service(closing.clone()));
+        if health.reflection {
+            health_routes = with_reflection(health_routes, &[HEALTH_SERVICE])?;
+        }
+        let mut admin_routes =
+            admin::routes(shown.engine, shown.services, shown.clock, admin.max_message_bytes as usize, closing.clone());
+        if admin.reflection {
+            admin_routes = with_reflection(admin_routes, &admin::SERVICES)?;
+        }
+        let tasks = [
+            spawn(health_socket, Door::new(health_bounds(health), health_routes, health_class), closing.clone()),
+            spawn(admin_socket, Door::new(admin_bounds(admin), admin_routes, admin::class), closing.clone()),
+        ];
+        Ok(Self { health_address, admin_address, closing, tasks })
+    }
+
+    /// Closes both servers. Connections that take longer are cut, and the answer is true.
+    pub(super) async fn join(self, within: Duration) -> bool {
+        self.closing.cancel();
+        let deadline = Instant::now() + within;
+        let mut late = false;
+        for mut task in self.tasks {
+            if timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
+                late = true;
+            }
+        }
+        late
+    }
+}
+
+/// Adds reflection, v1 and v1alpha, that names these services and itself.
+fn with_reflection(routes: Routes, services: &[&str]) -> Result<Routes, tonic_reflection::server::Error> {
+    let builder = || {
+        let own = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+        let builder = Builder::configure()
+            .register_encoded_file_descriptor_set(crate::proto::CONTRACTS.descriptors)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
+        services.iter().copied().chain(own).fold(builder, Builder::with_service_name)
+    };
+    Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
+}
+
+/// A Watch and a talk with reflection answer with a stream.
+fn health_class(path: &str) -> Class {
+    if path.ends_with("/Watch") || path.starts_with(REFLECTION) { Class::Watch } else { Class::Other }
+}
+
+fn spawn(socket: TcpListener, door: Door, closing: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(accept::serve(socket, Arc::new(door), closing))
+}
+
+/// Probes are small, and come again.
+fn health_bounds(health: &Health) -> Bounds {
+    Bounds {
+        connections: health.max_connections as usize,
+        streams: HEALTH_STREAMS,
+        calls: HEALTH_CALLS,
+        watches: HEALTH_CALLS / 2,
+        reads: HEALTH_CALLS,
+        request_bytes: 1 << 20,
+        answer_bytes: 1 << 20,
+        cuts_calls: true,
+    }
+}
+
+fn admin_bounds(admin: &Admin) -> Bounds {
+    let most = admin.max_message_bytes as usize;
+    Bounds {
+        connections: admin.max_connections as usize,
+        streams: admin.max_streams,
+        calls: admin.max_calls as usize,
+        watches: admin.max_watches as usize,
+        reads: admin.max_reads as usize,
+        // A message of the largest size always finds room once those before it have gone.
+        request_bytes: REQUEST_BYTES.max(2 * most),
+        answer_bytes: ANSWER_BYTES,
+        cuts_calls: false,
+    }
+}
