@@ -22,7 +22,6 @@ mod workflows;
 
 /// The contracts of the echo service and of what is measured.
 mod proto {
-    #![expect(unreachable_pub, reason = "in a library these are its public items")]
     transport::include_contracts!();
 }
 

@@ -54,7 +54,6 @@ fn hides(oneof: &OneofDescriptor) -> bool {
 fn append_message(message: &MessageDescriptor, runtime: &str, code: &mut String) -> std::fmt::Result {
     let (scope, name) = (scope(message), type_name(message.name()));
     writeln!(code, "impl ::core::fmt::Debug for self::{scope}{name} {{")?;
-    writeln!(code, "    #[allow(deprecated)]")?;
     writeln!(code, "    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{")?;
     writeln!(code, "        f.debug_struct({name:?})")?;
     for field in message.fields() {

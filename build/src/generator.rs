@@ -19,6 +19,9 @@ use crate::policy::Policy;
 use crate::rpcs::Rpcs;
 use crate::sources;
 
+/// For everything that is generated.
+const LINTS: &str = "#[allow(clippy::allow_attributes, clippy::all, deprecated, missing_docs, unreachable_pub)]";
+
 /// Writes to `out`, for all contracts below `root`:
 /// - `mod.rs`, one module a package, nested like the packages, and `SERVICES`, the methods of each service;
 /// - `descriptors.bin`, the descriptor set, with imports, comments, and the messages that streams are collected in.
@@ -45,7 +48,7 @@ pub(crate) fn generate(root: &Path, runtime: &str, out: &Path) -> Result<(), Err
     let runtime = format!("{runtime}::generated");
     let tables = Rc::new(RefCell::new(Vec::new()));
     let tonic = tonic_prost_build::configure()
-        .codec_path(&format!("{runtime}::Codec"))
+        .codec_path(format!("{runtime}::Codec"))
         // Clients are made over the channel of ours, never over tonic's.
         .build_transport(false)
         .service_generator();
@@ -68,15 +71,25 @@ pub(crate) fn generate(root: &Path, runtime: &str, out: &Path) -> Result<(), Err
     debug::configure(&pool, &mut config);
     config.compile_fds(files)?;
 
-    let mut module = fs::read_to_string(out.join("packages.rs")).unwrap_or_default();
+    let packages = fs::read_to_string(out.join("packages.rs")).unwrap_or_default();
+    let mut module = String::new();
+    for line in packages.lines() {
+        // Lints are for code that people write.
+        if line.starts_with("pub mod ") {
+            writeln!(module, "{LINTS}")?;
+        }
+        writeln!(module, "{line}")?;
+    }
+    writeln!(module, "{LINTS}\nconst _: () = {{")?;
     debug::append(&pool, &runtime, &mut module)?;
+    writeln!(module, "}};")?;
     append_contracts(&runtime, &tables.borrow(), &mut module)?;
     fs::write(out.join("mod.rs"), module)?;
     Ok(())
 }
 
 fn append_contracts(runtime: &str, tables: &[String], code: &mut String) -> std::fmt::Result {
-    writeln!(code, "/// The contracts: what an orchestrator is told of them.")?;
+    writeln!(code, "/// The contracts: what an orchestrator is told of them.\n{LINTS}")?;
     writeln!(code, "pub static CONTRACTS: {runtime}::Contracts = {runtime}::Contracts {{")?;
     writeln!(code, "    services: &[")?;
     for table in tables {
