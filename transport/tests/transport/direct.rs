@@ -9,7 +9,7 @@ use transport::channel::connect;
 use super::wire::{framed, listen, peer};
 
 fn run(id: &str) -> Vec<u8> {
-    Run { run_id: id.to_owned(), ..Run::default() }.encode_to_vec()
+    Run { run_id: id.to_owned() }.encode_to_vec()
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ async fn stream_within(address: SocketAddr, channel: ChannelConfig) -> Outcome {
     )
     .unwrap();
     let reserved = reserve_for(&services, StreamEntriesRequest::METHOD.path, LONG).await.unwrap();
-    let request = Bytes::from(StreamEntriesRequest { user_id: "u1".to_owned(), ..Default::default() }.encode_to_vec());
+    let request = Bytes::from(StreamEntriesRequest { user_id: "u1".to_owned() }.encode_to_vec());
     reserved.send(Attempt { request, key: None, ..attempt(LONG) }).await
 }
 
