@@ -45,16 +45,16 @@ impl Verdict {
 }
 
 /// What is known of a step in doubt.
-pub(crate) struct Doubt {
+pub(crate) struct Undecided {
     pub(crate) incarnation: u32,
     pub(crate) attempt: u32,
-    /// When its last attempt must have had its answer.
+    /// When every attempt must have had its answer.
     pub(crate) deadline: Timestamp,
 }
 
 impl Decision {
     /// Whether the decision is about this doubt, and comes late enough; otherwise why not.
-    pub(crate) fn check(&self, doubt: &Doubt, now: Timestamp) -> Result<(), String> {
+    pub(crate) fn check(&self, doubt: &Undecided, now: Timestamp) -> Result<(), String> {
         if (self.incarnation, self.attempt) != (doubt.incarnation, doubt.attempt) {
             return Err(format!(
                 "{} is at attempt {} of incarnation {}, the decision is about attempt {} of incarnation {}",

@@ -8,10 +8,12 @@ use bytes::Bytes;
 use prost::Message;
 use uuid::Uuid;
 
+use crate::doubt::Doubt;
 use crate::failure::{Code, Failure};
 use crate::identity;
-use crate::journal::{load_level, store_level};
+use crate::journal::{load_failure, load_level, store_level};
 use crate::journal_v1 as stored;
+use crate::panics::{Panicked, caught};
 use crate::place::Place;
 use crate::retry::Retry;
 use crate::rpc::{Level, Rpc};
@@ -36,7 +38,15 @@ pub(crate) enum Form {
     /// By key: known when the step starts.
     Known(stored::Undo),
     /// Made from the step's encoded response.
-    ByResponse(Box<dyn FnOnce(Bytes) -> Result<stored::Undo, prost::DecodeError> + Send>),
+    ByResponse(Box<Make>),
+}
+
+/// Makes an undo from an encoded response.
+pub(crate) type Make = dyn FnOnce(Bytes) -> Result<stored::Undo, prost::DecodeError> + Send;
+
+/// Makes an undo; none if the response does not decode, which code sees as well. A panic is one of the run's code (S5).
+pub(crate) fn made(make: Box<Make>, response: Bytes) -> Result<Option<stored::Undo>, Panicked> {
+    caught(|| make(response)).map(Result::ok)
 }
 
 /// How an undo is tried: its own budget, whatever the step had.
@@ -125,7 +135,7 @@ pub(crate) struct Undoable {
     pub(crate) request: Bytes,
     pub(crate) started_at: Timestamp,
     pub(crate) attempts: u32,
-    /// When its last attempt must have had its answer.
+    /// When every attempt must have had its answer.
     pub(crate) deadline: Timestamp,
     /// The call that undoes it; none where it is made from a response that is not there.
     pub(crate) undo: Option<stored::Undo>,
@@ -135,6 +145,8 @@ pub(crate) struct Undoable {
     pub(crate) policy: Policy,
     pub(crate) became: Became,
     pub(crate) undone: bool,
+    /// Why its undo failed, until an operator retries that.
+    pub(crate) failed: Option<String>,
 }
 
 /// What is known of a step that has an undo.
@@ -151,23 +163,58 @@ pub(crate) enum Became {
 }
 
 impl Became {
-    /// What became of a step that settled like this. `in_doubt` says whether an attempt before the last may have acted.
-    pub(crate) fn of(failure: Option<Code>, outcome: stored::Outcome, in_doubt: bool, decided: bool) -> Self {
-        match (failure, outcome) {
-            (None, _) => Self::Happened,
-            (Some(_), _) if decided => Self::Nothing,
-            (Some(_), stored::Outcome::Ambiguous) => Self::Doubtful,
+    /// What became of a step that settled like this, whose attempts leave this doubt.
+    fn of(settled: &stored::StepSettled, doubt: Doubt, undo_is_known: bool, level: Level) -> Self {
+        match (&settled.result, settled.outcome()) {
+            (Some(stored::step_settled::Result::Response(_)) | None, _) => Self::Happened,
+            (_, stored::Outcome::Ambiguous) => Self::Doubtful,
             // It answered, only the answer was of no use.
-            (Some(_), stored::Outcome::Unspecified) => Self::Happened,
-            (Some(_), _) if in_doubt => Self::Happened,
-            (Some(_), _) => Self::Nothing,
+            (_, stored::Outcome::Unspecified) => Self::Happened,
+            _ if !doubt.exists() => Self::Nothing,
+            // An earlier attempt may have acted. It is taken back on that account, unless that needs its response, or an
+            // operator has to say whether it acted (semantics.md U2).
+            _ if undo_is_known && level != Level::Unknown => Self::Happened,
+            _ => Self::Doubtful,
         }
     }
+}
+
+/// Whether the end of an undo means that its step is taken back.
+pub(crate) fn takes_back(settled: &stored::StepSettled) -> bool {
+    settled.undone || matches!(settled.result, Some(stored::step_settled::Result::Response(_)))
 }
 
 impl Undoable {
     pub(crate) fn is_left(&self) -> bool {
         !self.undone && self.became != Became::Nothing
+    }
+
+    /// Another attempt of the step begins.
+    pub(crate) fn attempted(&mut self, attempt: u32, deadline: Timestamp) {
+        (self.attempts, self.deadline) = (attempt, self.deadline.max(deadline));
+    }
+
+    /// The step settled; its attempts leave this doubt.
+    pub(crate) fn settled(&mut self, settled: &stored::StepSettled, doubt: Doubt) {
+        if settled.undo.is_some() {
+            self.undo.clone_from(&settled.undo);
+        }
+        self.response = match &settled.result {
+            Some(stored::step_settled::Result::Response(response)) if self.undo.is_none() => Some(response.clone()),
+            _ => None,
+        };
+        self.became = Became::of(settled, doubt, self.undo.is_some(), self.level);
+    }
+
+    /// Its undo settled.
+    pub(crate) fn undo_settled(&mut self, settled: &stored::StepSettled) {
+        self.undone |= takes_back(settled);
+        self.failed = match &settled.result {
+            Some(stored::step_settled::Result::Failure(failure)) if !self.undone => {
+                Some(load_failure(failure.clone()).to_string())
+            }
+            _ => None,
+        };
     }
 
     /// Whether code has to say again what takes the step back: it is made from a response that may still come, or that
@@ -180,6 +227,15 @@ impl Undoable {
     pub(crate) fn undo_level(undo: &stored::Undo) -> Level {
         load_level(undo.level(), undo.dedupe_horizon_seconds)
     }
+}
+
+/// What an author gets who wants to undo a call that has a business key.
+pub(crate) fn shared(method: &str) -> Failure {
+    let message = format!(
+        "{method} has a business key and an undo: the effect may be another run's, and under the same key it is not made \
+         again after it was undone; use one of the two"
+    );
+    Failure::new(Code::InvalidArgument, message)
 }
 
 /// What an author gets who wants a read undone, or a step undone by a read.

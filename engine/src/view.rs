@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::doubt::Doubt;
 use crate::engine::Ended;
 use crate::failure::Failure;
 use crate::history::{History, number};
@@ -14,6 +15,7 @@ use crate::rpc::Level;
 use crate::state::State;
 use crate::store::{Message, RunRow};
 use crate::time::Timestamp;
+use crate::undo;
 
 /// A run with everything that is durable of it.
 #[derive(Clone, Debug)]
@@ -59,7 +61,7 @@ pub struct StepView {
     pub failure: Option<Failure>,
     /// Whether an earlier attempt may have had the effect already.
     pub repeated: bool,
-    /// Whether nobody knows how the step ended.
+    /// Whether an attempt may have acted, and no usable answer says so.
     pub in_doubt: bool,
     /// Path of the step that this one takes back.
     pub undoes: Option<String>,
@@ -170,7 +172,7 @@ fn left(facts: Vec<stored::Fact>, now: Timestamp) -> Result<[Vec<String>; 3], Jo
         .ending
         .is_some_and(|ending| matches!(ending.ending_as(), stored::EndState::Failed | stored::EndState::Cancelled));
     let left = history.undoables.iter().rev().filter(|undoable| (undoes || terminated) && undoable.is_left());
-    let open = history.open.values().filter(|open| terminated && open.doubtful());
+    let open = history.open.values().filter(|open| terminated && open.in_doubt());
     let mut uncertain: Vec<String> = open.map(|open| open.place.to_string()).collect();
     uncertain.sort_unstable();
     let undecided = history.open.values().filter(|open| !terminated && open.undecided(now));
@@ -178,35 +180,33 @@ fn left(facts: Vec<stored::Fact>, now: Timestamp) -> Result<[Vec<String>; 3], Jo
     Ok([left.map(|undoable| undoable.place.to_string()).collect(), uncertain, undecided])
 }
 
-/// The step that a failed run failed at, and whether the service refused it (then it gets a new key).
+/// The step that a failed run failed at, and whether the service refused it and no attempt can have acted: then it is made
+/// again under a new key (semantics.md E7).
 pub(crate) fn failed_step(facts: Vec<stored::Fact>) -> Option<(stored::Place, bool)> {
     let (facts, _) = crate::reset::apply(number(facts)).ok()?;
-    let place = facts.iter().rev().find_map(|(_, fact)| match &fact.kind {
-        Some(Kind::Ended(stored::Ended { result: Some(stored::ended::Result::Failure(failure)), .. })) => {
-            failure.step.clone()
-        }
-        _ => None,
-    })?;
-    let mut starts = HashMap::new();
+    let mut reader = Reader::default();
+    let mut place = None;
     for (sequence, fact) in facts {
-        match fact.kind {
-            Some(Kind::StepStarted(started)) => {
-                starts.insert(sequence, started.place.unwrap_or_default());
+        let at = Timestamp::from_micros(fact.time_micros);
+        match fact.kind? {
+            Kind::Ended(stored::Ended { result: Some(stored::ended::Result::Failure(failure)), .. }) => {
+                place = failure.step
             }
-            Some(Kind::ChildStarted(child)) => {
-                starts.insert(sequence, child.place.unwrap_or_default());
-            }
-            Some(Kind::StepSettled(settled)) => {
-                let refused = settled.outcome() == stored::Outcome::Refused;
-                let settled = settled.place.or_else(|| starts.get(&settled.step).cloned());
-                if settled.as_ref() == Some(&place) {
-                    return Some((place, refused));
-                }
-            }
-            _ => {}
+            kind => reader.fact(sequence, at, kind),
         }
     }
-    None
+    let place = place?;
+    let index = *reader.by_place.get(&(place.branch.clone(), place.position))?;
+    let Known { doubt, settled } = reader.known[index];
+    Some((place, settled? == stored::Outcome::Refused && !doubt.exists()))
+}
+
+/// What is known of the attempts of one step.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    doubt: Doubt,
+    /// How the step settled, if it did.
+    settled: Option<stored::Outcome>,
 }
 
 #[derive(Default)]
@@ -216,6 +216,8 @@ struct Reader {
     by_place: HashMap<(String, u32), usize>,
     /// Which step an undo takes back, by the sequence number of the undo's start.
     undos: HashMap<u64, usize>,
+    /// What is known of the attempts of each step.
+    known: Vec<Known>,
     /// The step that the last fact spoke of.
     touched: usize,
 }
@@ -226,6 +228,7 @@ impl Reader {
         let index = *self.by_place.entry((place.branch.clone(), place.position)).or_insert(self.steps.len());
         self.touched = index;
         if index == self.steps.len() {
+            self.known.push(Known::default());
             self.steps.push(StepView {
                 branch: place.branch,
                 position: place.position,
@@ -255,7 +258,10 @@ impl Reader {
 
     fn spoken_of(&mut self, step: u64, place: Option<stored::Place>, at: Timestamp) -> &mut StepView {
         match self.by_sequence.get(&step) {
-            Some(index) => &mut self.steps[*index],
+            Some(index) => {
+                self.touched = *index;
+                &mut self.steps[*index]
+            }
             None => {
                 let view = self.step(place, StepKind::Call, at);
                 view.level.get_or_insert(Level::NoSideEffects);
@@ -273,11 +279,11 @@ impl Reader {
                 view.incarnation = started.incarnation;
                 // An undo that failed and is made again counts anew, as decisions do.
                 view.attempts = if view.ended_at.is_some() { 1 } else { view.attempts + 1 };
-                view.in_doubt = true;
                 view.state = StepState::InFlight;
                 view.key = Some(started.key);
                 view.request = Some(started.request);
                 view.ended_at = None;
+                self.known(|known| known.doubt.begin());
                 let undone = self.by_sequence.get(&started.undoes).copied();
                 if let Some(undone) = undone {
                     let path = self.steps[undone].path();
@@ -292,8 +298,11 @@ impl Reader {
                 view.attempts = attempt.attempt;
                 view.state = StepState::InFlight;
                 view.next_attempt_at = None;
+                view.ended_at = None;
+                self.known(|known| known.doubt.begin());
             }
             Kind::AttemptFailed(failed) => {
+                let outcome = failed.outcome();
                 let view = self.spoken_of(failed.step, failed.place, at);
                 view.attempts = failed.attempt;
                 view.failure = failed.failure.map(load_failure);
@@ -301,15 +310,15 @@ impl Reader {
                     (failed.retry_at_micros != 0).then(|| Timestamp::from_micros(failed.retry_at_micros));
                 view.state =
                     if view.next_attempt_at.is_some() { StepState::BackingOff } else { StepState::NeedsDecision };
+                self.known(|known| known.doubt.fail(outcome));
             }
             Kind::StepSettled(settled) => {
-                let done = settled.undone || matches!(settled.result, Some(stored::step_settled::Result::Response(_)));
-                if let Some(undone) = self.undos.get(&settled.step).filter(|_| done) {
+                let outcome = settled.outcome();
+                if let Some(undone) = self.undos.get(&settled.step).filter(|_| undo::takes_back(&settled)) {
                     self.steps[*undone].undone = true;
                 }
                 let view = self.spoken_of(settled.step, settled.place, at);
                 view.attempts = view.attempts.max(settled.attempts);
-                view.in_doubt = settled.outcome == i32::from(stored::Outcome::Ambiguous);
                 view.ended_at = Some(at);
                 view.next_attempt_at = None;
                 view.repeated = settled.repeated;
@@ -330,6 +339,11 @@ impl Reader {
                     None if view.kind == StepKind::Signal => view.state = StepState::Expired,
                     _ => view.state = StepState::Succeeded,
                 }
+                let failed = view.state == StepState::Failed;
+                self.known(|known| {
+                    known.settled = Some(outcome);
+                    if failed { known.doubt.fail(outcome) } else { known.doubt.clear() }
+                });
             }
             Kind::Recorded(recorded) => {
                 let view = self.step(recorded.place, StepKind::Record, at);
@@ -374,15 +388,27 @@ impl Reader {
                 }
             }
             Kind::Decided(decided) => {
+                let view = self.spoken_of(decided.step, None, at);
                 if decided.ask_again {
-                    self.spoken_of(decided.step, None, at).state = StepState::BackingOff;
+                    view.state = StepState::BackingOff;
                 }
+                self.known(|known| if decided.ask_again { known.doubt.allow() } else { known.doubt.clear() });
             }
             Kind::BackOffSkipped(skipped) => {
                 self.spoken_of(skipped.step, skipped.place, at).next_attempt_at = Some(at);
             }
             Kind::Created(_) | Kind::Ending(_) | Kind::Ended(_) | Kind::Reset(_) | Kind::Struck(_) => {}
         }
+    }
+
+    /// Changes what is known of the step that was touched last. A read leaves nothing to doubt.
+    fn known(&mut self, change: impl FnOnce(&mut Known)) {
+        let (known, view) = (&mut self.known[self.touched], &mut self.steps[self.touched]);
+        change(known);
+        if view.level == Some(Level::NoSideEffects) {
+            known.doubt.clear();
+        }
+        view.in_doubt = known.doubt.exists() && view.kind == StepKind::Call;
     }
 
     /// Later facts name the step by the number of its start.

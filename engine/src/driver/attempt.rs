@@ -132,34 +132,33 @@ impl Driver {
     fn tried(&mut self, slot: SlotId, outcome: Outcome) {
         let now = self.shared.clock.now();
         let Some(step) = self.steps.get_mut(&slot) else { return };
-        let Work::Call(call) = &step.work else { return };
         let kind = store_outcome(&outcome);
         let (failure, retry_after) = match outcome {
             Outcome::Done(response) => return self.done(slot, response),
             Outcome::Refused(failure) => {
+                step.failed(kind);
+                let (doubt, Work::Call(call)) = (step.doubt, &step.work) else { return };
+                let (undoes, attempted_at) = (call.undoes, call.attempted_at);
                 if failure.code() == Code::NotFound
-                    && let Some(from) = call.undoes.and_then(|step| self.nothing_there_from(step))
-                    && now < from
+                    && let Some(from) = undoes.and_then(|step| self.nothing_there_from(step))
+                    && attempted_at < from
                 {
-                    return self.look_again(slot, &failure, from);
+                    return self.look_again(slot, &failure, from.max(now));
                 }
-                let Some(step) = self.steps.get(&slot) else { return };
-                let repeated = step.in_doubt && matches!(failure.code(), Code::NotFound | Code::AlreadyExists);
+                let repeated = doubt.exists() && matches!(failure.code(), Code::NotFound | Code::AlreadyExists);
                 return self.settle(slot, Err(failure), kind, repeated);
             }
             Outcome::NotSent(Unsent { failure, retry_after }) => (failure, retry_after),
-            Outcome::Ambiguous { failure, retry_after } => {
-                step.in_doubt |= call.level.has_effects();
-                step.allowed = false;
-                (failure, retry_after)
-            }
+            Outcome::Ambiguous { failure, retry_after } => (failure, retry_after),
         };
+        step.failed(kind);
+        let Work::Call(call) = &step.work else { return };
         let undecided = step.undecided(now);
         let counted = step.attempts.saturating_sub(step.forgiven);
         let pause = call.retry().pause_after(counted, retry_after, self.shared.chance.share());
         // An attempt that could only begin too late is not waited for.
         let pause = pause.filter(|pause| step.deadline().is_none_or(|at| now.after(*pause) < at));
-        let in_doubt = step.in_doubt;
+        let in_doubt = step.doubt.exists();
         let retry_at = match pause {
             _ if undecided => None,
             Some(pause) => Some(now.after(pause)),
@@ -201,7 +200,7 @@ impl Driver {
     fn out_of_time(&mut self, slot: SlotId) {
         let Some(step) = self.steps.get(&slot) else { return };
         let message = format!("the time for all attempts of the step is up, after {} of them", step.attempts);
-        let known = if step.in_doubt { stored::Outcome::Ambiguous } else { stored::Outcome::NotSent };
+        let known = if step.doubt.exists() { stored::Outcome::Ambiguous } else { stored::Outcome::NotSent };
         self.settle(slot, Err(Failure::new(Code::DeadlineExceeded, message)), known, false);
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Driver;
 use super::step::{CallWork, OpenStep, Phase, Work};
+use crate::doubt::Doubt;
 use crate::history::{Open, OpenKind};
 use crate::journal::Kind;
 use crate::journal_v1 as stored;
@@ -75,6 +76,7 @@ impl Driver {
             incarnation,
             started: None,
             deadline: begun_at,
+            attempted_at: begun_at,
             options,
             undo,
             undoes: None,
@@ -85,8 +87,7 @@ impl Driver {
             begun_at,
             attempts,
             forgiven: 0,
-            in_doubt: false,
-            allowed: false,
+            doubt: Doubt::default(),
             let_go: false,
             phase: Phase::Reserving,
         };
@@ -104,7 +105,8 @@ impl Driver {
     /// Goes on with a step that the journal has open. `call` is what code says of it, where code reached it.
     pub(super) fn reopen(&mut self, slot: SlotId, open: Open, call: Option<CallIntent>) {
         let now = self.shared.clock.now();
-        let (undecided, in_doubt, allowed) = (open.undecided(now), open.doubtful(), open.asked_again());
+        let (undecided, mut doubt) = (open.undecided(now), open.doubt);
+        doubt.cut_off();
         let said = self.ending_options(&open).unwrap_or_default();
         let Open { place, kind, begun_at, attempts, forgiven, retry_at, undoes, .. } = open;
         let options = call.as_ref().map_or(said, |call| call.options);
@@ -120,6 +122,7 @@ impl Driver {
                 incarnation,
                 started: Some((sequence, started_at)),
                 deadline,
+                attempted_at: now,
                 options,
                 undo: call.and_then(|call| call.undo).or_else(|| self.undo_said(&place)),
                 undoes,
@@ -132,6 +135,7 @@ impl Driver {
                 incarnation: call.incarnation,
                 started: None,
                 deadline: now,
+                attempted_at: now,
                 options,
                 undo: call.undo,
                 undoes: None,
@@ -145,7 +149,7 @@ impl Driver {
             _ => Phase::Reserving,
         };
         let work = Work::Call(work);
-        let mut step = OpenStep { place, work, begun_at, attempts, forgiven, in_doubt, allowed, let_go: false, phase };
+        let mut step = OpenStep { place, work, begun_at, attempts, forgiven, doubt, let_go: false, phase };
         if matches!(step.phase, Phase::Reserving) && step.deadline().is_some_and(|at| at <= now) {
             // It ends when it is due: code may not be there yet to be told.
             step.phase = Phase::Until(now);

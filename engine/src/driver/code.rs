@@ -1,7 +1,5 @@
 //! A run's code: one future, polled once for every fact.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
@@ -13,6 +11,7 @@ use uuid::Uuid;
 
 use super::handle::{FOREIGN, Handle};
 use crate::failure::Failure;
+use crate::panics::{Panicked, caught};
 use crate::scope::Mark;
 use crate::trail::Trail;
 
@@ -79,10 +78,10 @@ impl Code {
         let _poll = self.trail.as_ref().map(|(trail, run)| trail.enter(*run));
         while self.woken.now.swap(false, Ordering::AcqRel) {
             let mut cx = TaskContext::from_waker(&self.waker);
-            match catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(&mut cx))) {
+            match caught(|| self.future.as_mut().poll(&mut cx)) {
                 Ok(Poll::Pending) => {}
                 Ok(Poll::Ready(result)) => return Some(Finished::Returned(result)),
-                Err(panic) => return Some(Finished::Panicked(message(panic.as_ref()))),
+                Err(Panicked(message)) => return Some(Finished::Panicked(message)),
             }
         }
         None
@@ -92,12 +91,4 @@ impl Code {
     pub(crate) fn rerun(&mut self) -> Option<Finished> {
         tracing::dispatcher::with_default(&Dispatch::none(), || self.run())
     }
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a message".to_owned())
 }

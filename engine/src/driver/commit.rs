@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::children::ChildWork;
 use super::orders::Promised;
-use super::step::{OpenStep, Phase, Work};
+use super::step::{CallWork, OpenStep, Phase, Work};
 use super::{Driver, Exit, Starter};
 use crate::engine::{Ended, Started};
 use crate::failure::{Code, Failure};
@@ -170,6 +170,11 @@ impl Driver {
             let Some(step) = self.steps.get_mut(slot) else { continue };
             self.undoing.any |= matches!(&step.work, Work::Call(call) if call.undo.is_some());
             let fact = start(step, sequence, now, attempt_deadline);
+            if let (Work::Call(CallWork { started: Some((started, _)), .. }), attempt) = (&step.work, step.attempts) {
+                let started = *started;
+                self.attempted_for_undo(started, attempt, attempt_deadline);
+            }
+            let Some(step) = self.steps.get_mut(slot) else { continue };
             if let Phase::Ready(reservation) = std::mem::replace(&mut step.phase, Phase::Sending) {
                 step.phase = Phase::Starting(reservation, deadline);
             }
@@ -263,7 +268,10 @@ impl Driver {
             return self.not_now(slot);
         }
         // A run that ends begins nothing; it only asks again what may have happened.
-        if self.ending.is_some() && !step.in_doubt && !step.is_undo() {
+        let mut before = step.doubt;
+        before.fail(stored::Outcome::NotSent);
+        if self.ending.is_some() && !before.exists() && !step.is_undo() {
+            step.doubt = before;
             let failure = Failure::new(Code::Cancelled, "the run ended before the call was sent");
             return self.settle(slot, Err(failure), stored::Outcome::NotSent, false);
         }
@@ -296,6 +304,7 @@ impl Driver {
         for slot in &commit.starts {
             let Some(step) = self.steps.get_mut(slot) else { continue };
             if let Phase::Starting(reservation, _) = std::mem::replace(&mut step.phase, Phase::Undecided) {
+                step.failed(stored::Outcome::NotSent);
                 step.phase = Phase::Ready(reservation);
             }
         }
@@ -348,7 +357,9 @@ impl Driver {
 /// The fact that goes before an attempt of an effect.
 fn start(step: &mut OpenStep, sequence: u64, now: Timestamp, deadline: Timestamp) -> Option<Kind> {
     let Work::Call(call) = &mut step.work else { return None };
-    call.deadline = deadline;
+    step.doubt.begin();
+    call.deadline = call.deadline.max(deadline);
+    call.attempted_at = now;
     if let Some((started, _)) = call.started {
         return Some(Kind::AttemptStarted(stored::AttemptStarted {
             step: started,

@@ -115,7 +115,7 @@ impl Driver {
                 self.timers.insert((at, slot));
                 continue;
             }
-            if step.in_doubt {
+            if step.doubt.exists() {
                 self.timers.insert((now, slot));
                 continue;
             }

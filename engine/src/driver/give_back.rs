@@ -15,6 +15,7 @@ impl Driver {
         let now = self.shared.clock.now();
         let Some(step) = self.steps.get_mut(&slot) else { return };
         step.phase = Phase::Until(now);
+        step.failed(stored::Outcome::NotSent);
         let attempt = step.attempts;
         let (sequence, place) = reference(step);
         let failure = Failure::new(Code::Cancelled, "the run was given back before the call was sent");
@@ -36,6 +37,7 @@ impl Driver {
         let now = self.shared.clock.now();
         for step in self.steps.values_mut() {
             if matches!(step.phase, Phase::Sending) {
+                step.doubt.cut_off();
                 step.phase = Phase::Until(now);
             }
         }

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use super::Driver;
 use super::ending::Ending;
 use super::step::{Phase, Work, reference};
-use crate::decision::{Decision, Doubt, Verdict};
+use crate::decision::{Decision, Undecided, Verdict};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
@@ -137,12 +137,15 @@ impl Driver {
         let step = self.steps.get_mut(&slot).ok_or_else(nothing)?;
         let Work::Call(call) = &step.work else { return Err(nothing()) };
         let (Phase::Undecided, Some((sequence, _))) = (&step.phase, call.started) else { return Err(nothing()) };
-        let doubt = Doubt { incarnation: call.incarnation, attempt: step.attempts, deadline: call.deadline };
-        decision.check(&doubt, now)?;
-        if decision.verdict == Verdict::AskAgain {
-            step.allowed = true;
-            // An operator's word has all attempts before it, like a retry.
-            step.forgiven = step.attempts;
+        let undecided = Undecided { incarnation: call.incarnation, attempt: step.attempts, deadline: call.deadline };
+        decision.check(&undecided, now)?;
+        match &decision.verdict {
+            Verdict::AskAgain => {
+                step.doubt.allow();
+                // An operator's word has all attempts before it, like a retry.
+                step.forgiven = step.attempts;
+            }
+            Verdict::Happened(_) | Verdict::Failed(_) => step.doubt.clear(),
         }
         self.learn(decision.fact(sequence, &change.asked));
         match &decision.verdict {

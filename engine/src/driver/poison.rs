@@ -71,8 +71,12 @@ impl Driver {
             return self.stop_struck();
         }
         let at = self.shared.clock.now().after(pause);
-        self.park(State::BackingOff, format!("PANICKED: {message}"));
-        self.goes_on_at = Some(at.min(self.work_deadline()));
+        let (state, at) = match &self.ending {
+            Some(_) => (State::Ending, at),
+            None => (State::BackingOff, at.min(self.work_deadline())),
+        };
+        self.park(state, format!("PANICKED: {message}"));
+        self.goes_on_at = Some(at);
     }
 
     fn strike(&mut self, struck: Struck) {

@@ -7,15 +7,18 @@ use bytes::Bytes;
 
 use super::code::{Code, Finished};
 use super::poison::{Strikes, take_turn};
+use super::undoing::NoUndos;
 use super::{CANCEL, Driver, Exit, Handle, PAUSE, Starter};
 use crate::context::Context;
 use crate::engine::{Shared, journal_of};
 use crate::history::{History, Open, Past, Replay};
 use crate::journal::{JournalError, Kind};
 use crate::journal_v1 as stored;
+use crate::panics::Panicked;
 use crate::scope::{About, CallIntent, Fault, Intent, Scope};
 use crate::state::State;
 use crate::store::{NewRun, RunRow};
+use crate::undo::Undoable;
 use crate::workflow::Definition;
 
 impl Driver {
@@ -126,27 +129,30 @@ impl Driver {
     }
 
     fn restore(&mut self, history: History) {
-        let History { replay, seen, open, ending, undoables, strikes, .. } = history;
+        let History { replay, seen, open, ending, mut undoables, strikes, .. } = history;
         self.undoing.any = !undoables.is_empty();
         if let Some(ending) = ending {
             self.resume_ending(ending);
             if self.must_undo() {
-                self.undoing.plan = Some(undoables);
+                self.undoing.plan = Some(std::mem::take(&mut undoables));
             }
         }
         self.strikes = Strikes::of(&strikes, self.shared.clock.now());
-        if self.is_struck() {
+        // What stopped the code does not stop its undos, unless code has to say them.
+        let no_code = self.ending.is_some() && !self.undoing.plan.iter().flatten().any(Undoable::needs_code);
+        if self.is_struck() && !no_code {
             self.reopen_unreached(open);
             self.stop_struck();
             return;
         }
         if self.ending.is_some() {
-            if let Err(fault) = self.find_undos(replay, seen) {
-                self.reopen_unreached(open);
-                self.block(fault);
-                return;
-            }
+            let found = self.find_undos(replay, seen);
             self.reopen_unreached(open);
+            match found {
+                Ok(()) => {}
+                Err(NoUndos::Fault(fault)) => return self.block(fault),
+                Err(NoUndos::Panicked(Panicked(message))) => return self.panicked(message),
+            }
             // Sleeps were dropped when the end began; only what may have happened is waited for.
             self.settle_waiting();
             self.conclude();
@@ -161,8 +167,13 @@ impl Driver {
                 return;
             }
         };
+        let mut intents = self.scope.take_intents();
+        if let Err(Panicked(message)) = self.make_missing_undos(&mut undoables, &mut intents) {
+            self.reopen_unreached(open);
+            return self.panicked(message);
+        }
         self.scope.replayed();
-        self.resume(open);
+        self.resume(open, intents);
         match finished {
             Some(result) => self.finished(result),
             None => self.code = Some(code),
@@ -170,8 +181,8 @@ impl Driver {
     }
 
     /// Goes on with what is open, and begins what code asked for beyond the journal.
-    fn resume(&mut self, mut open: BTreeMap<(Arc<str>, u32), Open>) {
-        for intent in self.scope.take_intents() {
+    fn resume(&mut self, mut open: BTreeMap<(Arc<str>, u32), Open>, intents: Vec<Intent>) {
+        for intent in intents {
             match intent {
                 Intent::Call(call) => match open.remove(&key(&call)) {
                     Some(step) => self.reopen(call.slot, step, Some(*call)),

@@ -8,6 +8,7 @@ use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
 use crate::limits::Limit;
+use crate::panics::Panicked;
 use crate::place::SlotId;
 
 impl Driver {
@@ -35,7 +36,19 @@ impl Driver {
     ) {
         let Some(mut step) = self.steps.remove(&slot) else { return };
         let (sequence, place) = reference(&step);
-        let undo = step.undo_made(result.as_ref().ok());
+        if result.is_err() {
+            step.failed(outcome);
+        }
+        let make = result.as_ref().ok().and_then(|response| Some((step.takes_undo()?, response.clone())));
+        let (undo, panic) = match make.map(|(make, response)| self.made(make, response)) {
+            None => (None, None),
+            Some(Ok(undo)) => (undo, None),
+            Some(Err(Panicked(message))) => (None, Some(message)),
+        };
+        if panic.is_some() {
+            // The response is kept; code goes on with it once its undo can be made.
+            self.code = None;
+        }
         let (request_hash, durable) = match &step.work {
             Work::Call(call) if call.started.is_none() => (Bytes::copy_from_slice(&call.hash), call.options.durable),
             Work::Call(call) => (Bytes::new(), call.options.durable),
@@ -53,7 +66,7 @@ impl Driver {
                 stored::step_settled::Result::Failure(store_failure(failure))
             }
         };
-        self.learn(Kind::StepSettled(stored::StepSettled {
+        let settled = stored::StepSettled {
             step: sequence,
             place,
             attempts: step.attempts,
@@ -63,16 +76,18 @@ impl Driver {
             request_hash,
             begun_micros: if sequence == 0 { step.begun_at.as_micros() } else { 0 },
             message: 0,
-            undo: undo.clone(),
+            undo,
             undone: step.is_undo()
                 && outcome == stored::Outcome::Refused
                 && result.as_ref().is_err_and(|failure| failure.code() == Code::NotFound),
             unseen: self.code.is_none(),
-        }));
-        if let Work::Call(call) = &step.work
-            && self.undoing.any
-        {
-            self.settled_for_undo(call, &result, outcome, undo.as_ref(), step.in_doubt);
+        };
+        if let Work::Call(call) = &step.work {
+            self.settled_for_undo(call, &settled, step.doubt);
+        }
+        self.learn(Kind::StepSettled(settled));
+        if let Some(message) = panic {
+            return self.panicked(message);
         }
         self.flush |= durable;
         if self.code.is_some() {

@@ -56,7 +56,7 @@ impl Driver {
             state,
             reason,
             ending_as: ending.filter(|ending| !ending.concluded).map(|ending| ending.state),
-            wake_at: self.wake_at(state),
+            wake_at: self.wake_at(state, idle),
             awaits: if idle && self.parked.is_none() { self.awaited() } else { Vec::new() },
             steps: self.scope.steps() + self.undoing.begun,
             error: ending
@@ -72,7 +72,7 @@ impl Driver {
     }
 
     /// When a run that is given back is due again.
-    fn wake_at(&self, state: State) -> Option<Timestamp> {
+    fn wake_at(&self, state: State, idle: bool) -> Option<Timestamp> {
         if state.is_end() {
             return None;
         }
@@ -83,6 +83,8 @@ impl Driver {
             // What an undo needs is an operator, whoever holds the run.
             (Some(_), Some(_)) => None,
             _ if self.draining() || self.undoing.reload => Some(self.shared.clock.now()),
+            // What is in flight beside a decision settles, also if its owner dies.
+            (Some(_), None) if state == State::NeedsDecision && !idle => Some(self.shared.clock.now()),
             (Some(_), None) => step,
             (None, Some(_)) if self.clock_stands() => None,
             (None, Some(_)) => Some(self.work_deadline()),

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::children::ChildWork;
 use super::outage::Down;
+use crate::doubt::Doubt;
 use crate::journal_v1 as stored;
 use crate::place::Place;
 use crate::retry::Retry;
@@ -14,7 +15,7 @@ use crate::scope::CallOptions;
 use crate::state::State;
 use crate::time::Timestamp;
 use crate::transport::Reservation;
-use crate::undo::{Form, Undo};
+use crate::undo::{Form, Make, Undo};
 
 pub(crate) struct OpenStep {
     pub(crate) place: Place,
@@ -24,10 +25,8 @@ pub(crate) struct OpenStep {
     pub(crate) attempts: u32,
     /// Those of them that are not counted when it is tried again: an operator forgave them, or they were given back unsent.
     pub(crate) forgiven: u32,
-    /// Whether an attempt may have had its effect.
-    pub(crate) in_doubt: bool,
-    /// Whether an operator said to make the call again, although it may have had its effect.
-    pub(crate) allowed: bool,
+    /// Whether an attempt may have acted; never of a read.
+    pub(crate) doubt: Doubt,
     /// Whether code waits for it no more: it lost a race.
     pub(crate) let_go: bool,
     pub(crate) phase: Phase,
@@ -49,8 +48,10 @@ pub(crate) struct CallWork {
     pub(crate) incarnation: u32,
     /// Sequence number and time of the durable start, once there is one.
     pub(crate) started: Option<(u64, Timestamp)>,
-    /// When the last attempt that was started must have had its answer.
+    /// When every attempt that was started must have had its answer.
     pub(crate) deadline: Timestamp,
+    /// When the last attempt that was started was about to be sent.
+    pub(crate) attempted_at: Timestamp,
     pub(super) options: CallOptions,
     /// What takes the call back.
     pub(crate) undo: Option<Box<Undo>>,
@@ -81,7 +82,7 @@ pub(crate) enum Phase {
 impl OpenStep {
     /// A step that only waits.
     pub(super) fn waiting(place: Place, work: Work, begun_at: Timestamp, phase: Phase) -> Self {
-        Self { place, work, begun_at, attempts: 0, forgiven: 0, in_doubt: false, allowed: false, let_go: false, phase }
+        Self { place, work, begun_at, attempts: 0, forgiven: 0, doubt: Doubt::default(), let_go: false, phase }
     }
 
     /// Whether the step takes another one back.
@@ -89,13 +90,12 @@ impl OpenStep {
         matches!(&self.work, Work::Call(call) if call.undoes.is_some())
     }
 
-    /// What takes the step back, where that is made from its response.
-    pub(super) fn undo_made(&mut self, response: Option<&Bytes>) -> Option<stored::Undo> {
-        let (Work::Call(call), Some(response)) = (&mut self.work, response) else { return None };
+    /// Makes what takes the step back, if that is made from its response.
+    pub(super) fn takes_undo(&mut self) -> Option<Box<Make>> {
+        let Work::Call(call) = &mut self.work else { return None };
         match call.undo.take()?.form {
+            Form::ByResponse(make) => Some(make),
             Form::Known(_) => None,
-            // Where the response does not decode, code is told; and so is whoever wants it undone.
-            Form::ByResponse(make) => make(response.clone()).ok(),
         }
     }
 
@@ -105,10 +105,17 @@ impl OpenStep {
         call.retry().total().map(|total| self.begun_at.after(total))
     }
 
-    /// Whether an attempt may have had its effect, and nobody allows another.
+    /// Whether only an operator can say what becomes of the step.
     pub(super) fn undecided(&self, now: Timestamp) -> bool {
         let Work::Call(call) = &self.work else { return false };
-        self.in_doubt && !self.allowed && !call.level.may_repeat(call.started.map(|(_, at)| at), now)
+        self.doubt.needs_decision(call.level, call.started.map(|(_, at)| at), now)
+    }
+
+    /// An attempt failed in this way. A read leaves nothing to doubt.
+    pub(super) fn failed(&mut self, outcome: stored::Outcome) {
+        if matches!(&self.work, Work::Call(call) if call.level.has_effects()) {
+            self.doubt.fail(outcome);
+        }
     }
 }
 

@@ -7,17 +7,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Driver;
+use super::code::Finished;
 use super::replay::bring;
 use super::step::{CallWork, OpenStep, Phase, Work};
 use crate::decision::MARGIN;
-use crate::failure::{Code, Failure};
+use crate::doubt::Doubt;
 use crate::history::{Open, OpenKind, Replay};
 use crate::journal_v1 as stored;
+use crate::panics::Panicked;
 use crate::place::{Place, SlotId};
 use crate::scope::{CallOptions, Fault, Intent};
 use crate::state::State;
 use crate::time::Timestamp;
-use crate::undo::{self, Became, Form, Policy, Undo, Undoable};
+use crate::undo::{self, Became, Form, Make, Policy, Undo, Undoable};
 
 /// How many steps that are left to undo a reason names.
 const NAMED: usize = 8;
@@ -31,8 +33,6 @@ pub(super) struct Undoing {
     pub(super) plan: Option<Vec<Undoable>>,
     /// The run is given back, to be loaded with its plan.
     pub(super) reload: bool,
-    /// The step that was settled again without an end, so that it is not tried forever.
-    given_up: Option<u64>,
     /// Slots that were given to steps which code does not wait for.
     slots: SlotId,
     /// Undos that were begun since the run was loaded.
@@ -73,8 +73,11 @@ impl Driver {
             plan.pop();
         }
         let Some(next) = plan.last().cloned() else { return true };
+        // A step in doubt was opened when the journal was read: what is in doubt here has been asked again since.
+        let may_repeat = next.level.may_repeat(Some(next.started_at), self.shared.clock.now());
         match (next.became, next.undo.clone()) {
-            (Became::Open | Became::Doubtful, _) if self.undoing.given_up == Some(next.step) => {
+            _ if next.failed.is_some() => self.undo_failed(&next, next.failed.as_deref().unwrap_or_default()),
+            (Became::Doubtful, _) if may_repeat => {
                 self.undo_failed(&next, "whether it happened is not known, and its service gives no answer");
             }
             (Became::Open | Became::Doubtful, _) => self.settle_again(&next),
@@ -84,8 +87,12 @@ impl Driver {
         false
     }
 
-    /// Asks again under the same key what became of a step, so that it can be undone.
+    /// Asks again under the same key what became of a step, so that it can be undone; if its contract does not allow that,
+    /// an operator is asked.
     fn settle_again(&mut self, step: &Undoable) {
+        let now = self.shared.clock.now();
+        let mut doubt = Doubt::default();
+        doubt.fail(stored::Outcome::Ambiguous);
         let work = CallWork {
             level: step.level,
             request: step.request.clone(),
@@ -94,6 +101,7 @@ impl Driver {
             incarnation: step.incarnation,
             started: Some((step.step, step.started_at)),
             deadline: step.deadline,
+            attempted_at: now,
             options: options(step.policy),
             undo: self.undo_said(&step.place),
             undoes: None,
@@ -101,11 +109,10 @@ impl Driver {
         let open = OpenStep {
             place: step.place.clone(),
             work: Work::Call(work),
-            begun_at: self.shared.clock.now(),
+            begun_at: now,
             attempts: step.attempts,
             forgiven: step.attempts,
-            in_doubt: true,
-            allowed: false,
+            doubt,
             let_go: false,
             phase: Phase::Reserving,
         };
@@ -118,6 +125,7 @@ impl Driver {
     }
 
     fn undo(&mut self, step: &Undoable, undo: stored::Undo) {
+        let now = self.shared.clock.now();
         let place = undo::place_of(&step.place, undo.method.clone());
         let work = CallWork {
             level: self.level(&undo.method, Undoable::undo_level(&undo), true),
@@ -126,7 +134,8 @@ impl Driver {
             request: undo.request,
             incarnation: step.incarnation,
             started: None,
-            deadline: self.shared.clock.now(),
+            deadline: now,
+            attempted_at: now,
             options: options(step.policy),
             undo: None,
             undoes: Some(step.step),
@@ -135,11 +144,10 @@ impl Driver {
         let open = OpenStep {
             place,
             work: Work::Call(work),
-            begun_at: self.shared.clock.now(),
+            begun_at: now,
             attempts: 0,
             forgiven: 0,
-            in_doubt: false,
-            allowed: false,
+            doubt: Doubt::default(),
             let_go: false,
             phase: Phase::Reserving,
         };
@@ -159,39 +167,23 @@ impl Driver {
         plan.iter().find(|undoable| undoable.step == undoes).map(|undoable| undoable.deadline.after(MARGIN))
     }
 
-    /// A step of the plan settled, or its undo did.
-    pub(super) fn settled_for_undo(
-        &mut self,
-        call: &CallWork,
-        result: &Result<Bytes, Failure>,
-        outcome: stored::Outcome,
-        made: Option<&stored::Undo>,
-        in_doubt: bool,
-    ) {
+    /// Another attempt of a step begins, which may be one of the plan.
+    pub(super) fn attempted_for_undo(&mut self, step: u64, attempt: u32, deadline: Timestamp) {
+        let mut plan = self.undoing.plan.iter_mut().flatten();
+        if let Some(undoable) = plan.find(|undoable| undoable.step == step) {
+            undoable.attempted(attempt, deadline);
+        }
+    }
+
+    /// A step of the plan settled, or its undo did. `doubt` is what its attempts leave.
+    pub(super) fn settled_for_undo(&mut self, call: &CallWork, settled: &stored::StepSettled, doubt: Doubt) {
         let of = call.undoes.or(call.started.map(|(sequence, _)| sequence));
         let Some(plan) = &mut self.undoing.plan else { return };
         let Some(undoable) = plan.iter_mut().find(|undoable| Some(undoable.step) == of) else { return };
         if call.undoes.is_none() {
-            let failure = result.as_ref().err().map(Failure::code);
-            undoable.became = Became::of(failure, outcome, in_doubt, false);
-            if undoable.became == Became::Doubtful {
-                self.undoing.given_up = Some(undoable.step);
-            }
-            if let Some(made) = made {
-                undoable.undo = Some(made.clone());
-            }
-            return;
+            return undoable.settled(settled, doubt);
         }
-        match result {
-            Ok(_) => undoable.undone = true,
-            Err(failure) if failure.code() == Code::NotFound && outcome == stored::Outcome::Refused => {
-                undoable.undone = true;
-            }
-            Err(failure) => {
-                let (step, why) = (undoable.clone(), failure.to_string());
-                self.undo_failed(&step, &why);
-            }
-        }
+        undoable.undo_settled(settled);
     }
 
     fn undo_failed(&mut self, step: &Undoable, why: &str) {
@@ -220,13 +212,19 @@ impl Driver {
         if left == 0 || !self.must_undo() { String::new() } else { format!("UNDOING: {left} steps are left to undo") }
     }
 
-    /// Has the undos that are made from a response, where one may still come: code has to say them again.
-    pub(super) fn find_undos(&mut self, replay: Vec<Replay>, seen: usize) -> Result<(), Fault> {
+    /// Makes an undo from a response; that is code of the run, wherever it is called.
+    pub(super) fn made(&self, make: Box<Make>, response: Bytes) -> Result<Option<stored::Undo>, Panicked> {
+        let _poll = self.shared.guards.trail.as_ref().map(|trail| trail.enter(self.row.id));
+        undo::made(make, response)
+    }
+
+    /// Has the undos that are made from a response, if one may still come: code has to say them again.
+    pub(super) fn find_undos(&mut self, replay: Vec<Replay>, seen: usize) -> Result<(), NoUndos> {
         if !self.undoing.plan.iter().flatten().any(Undoable::needs_code) {
             return Ok(());
         }
         let mut code = self.fresh_code();
-        bring(&self.scope, &mut code, replay, seen)?;
+        let finished = bring(&self.scope, &mut code, replay, seen)?;
         for intent in self.scope.take_intents() {
             if let Intent::Call(call) = intent
                 && let Some(undo) = call.undo
@@ -234,16 +232,74 @@ impl Driver {
                 self.undoing.said.insert((Arc::clone(&call.place.branch), call.place.position), undo);
             }
         }
-        // An operator who said what the response was could not say what undoes it.
-        for undoable in self.undoing.plan.iter_mut().flatten() {
+        let mut plan = self.undoing.plan.take().unwrap_or_default();
+        let made = self.make_undos(&mut plan);
+        let missing = plan.iter().any(|undoable| {
+            undoable.needs_code()
+                && !self.undoing.said.contains_key(&(Arc::clone(&undoable.place.branch), undoable.place.position))
+        });
+        self.undoing.plan = Some(plan);
+        match finished {
+            // It said what was needed before.
+            Some(Finished::Panicked(message)) if missing => Err(NoUndos::Panicked(Panicked(message))),
+            _ => Ok(made?),
+        }
+    }
+
+    /// Sees that every undo can be made before code goes on: one whose code panicked is tried again.
+    pub(super) fn make_missing_undos(
+        &mut self,
+        undoables: &mut [Undoable],
+        intents: &mut [Intent],
+    ) -> Result<(), Panicked> {
+        let lacks = |undoable: &Undoable| undoable.undo.is_none() && undoable.response.is_some();
+        if !undoables.iter().any(lacks) {
+            return Ok(());
+        }
+        for intent in intents {
+            let Intent::Call(call) = intent else { continue };
+            let is_at = |undoable: &&Undoable| {
+                (&undoable.place.branch, undoable.place.position) == (&call.place.branch, call.place.position)
+            };
+            if undoables.iter().filter(is_at).any(lacks)
+                && let Some(undo) = call.undo.take()
+            {
+                self.undoing.said.insert((Arc::clone(&call.place.branch), call.place.position), undo);
+            }
+        }
+        self.make_undos(undoables)
+    }
+
+    /// Makes the undos of steps whose response the journal has without one: an operator gave it, or code panicked over it.
+    pub(super) fn make_undos(&mut self, undoables: &mut [Undoable]) -> Result<(), Panicked> {
+        for undoable in undoables.iter_mut().filter(|undoable| undoable.by_response && undoable.undo.is_none()) {
             let place = (Arc::clone(&undoable.place.branch), undoable.place.position);
-            if let Some(response) = undoable.response.take()
+            if let Some(response) = &undoable.response
                 && let Some(Form::ByResponse(make)) = self.undoing.said.remove(&place).map(|undo| undo.form)
             {
-                undoable.undo = make(response).ok();
+                undoable.undo = self.made(make, response.clone())?;
+                undoable.response = None;
             }
         }
         Ok(())
+    }
+}
+
+/// Why the undos that code has to say again are not there.
+pub(super) enum NoUndos {
+    Fault(Fault),
+    Panicked(Panicked),
+}
+
+impl From<Fault> for NoUndos {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Panicked> for NoUndos {
+    fn from(panicked: Panicked) -> Self {
+        Self::Panicked(panicked)
     }
 }
 

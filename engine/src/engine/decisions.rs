@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{Engine, EngineError};
-use crate::decision::{Decision, Doubt, Verdict};
+use crate::decision::{Decision, Undecided, Verdict};
 use crate::driver::RunOrder;
 use crate::history::{History, OpenKind};
 use crate::journal::Buffer;
@@ -50,7 +50,7 @@ impl Engine {
         if !open.undecided(now) {
             return Err(nothing());
         }
-        decision.check(&Doubt { incarnation, attempt: open.attempts, deadline }, now).map_err(refuse)?;
+        decision.check(&Undecided { incarnation, attempt: open.attempts, deadline }, now).map_err(refuse)?;
 
         let mut buffer = Buffer::default();
         buffer.push(now, decision.fact(sequence, asked));

@@ -1,14 +1,14 @@
 //! Takes in a journal fact by fact.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{History, Open, OpenKind, PastKind, PastStep, Replay};
+use crate::doubt::Doubt;
 use crate::driver::expired;
-use crate::failure::Code;
 use crate::journal::{JournalError, Kind, load_failure, load_level};
 use crate::journal_v1 as stored;
 use crate::place::Place;
@@ -27,8 +27,9 @@ pub(super) struct Reader {
     undoables: HashMap<u64, usize>,
     /// The step that an undo takes back, by the sequence number of the undo's start.
     undos: HashMap<u64, u64>,
-    /// The step that an operator said the end of in the last fact.
-    decided: Option<u64>,
+    /// Steps that settled and left a doubt which an undo cannot leave: steps with an undo, and undos. By the sequence number
+    /// of their start.
+    doubtful: BTreeMap<u64, Open>,
     history: History,
 }
 
@@ -40,13 +41,13 @@ impl Reader {
             places: HashMap::new(),
             undoables: HashMap::new(),
             undos: HashMap::new(),
-            decided: None,
+            doubtful: BTreeMap::new(),
             history,
         }
     }
 
     pub(super) fn finish(mut self) -> History {
-        self.open_doubtful();
+        self.ask_again();
         self.history
     }
 
@@ -93,12 +94,9 @@ impl Reader {
             begun_at,
             attempts,
             forgiven: 0,
-            in_doubt: false,
+            doubt: Doubt::default(),
             retry_at: None,
-            cut_off: false,
-            allowed: false,
             undoes: None,
-            last_failure: None,
         })
     }
 
@@ -113,18 +111,15 @@ impl Reader {
                 let place = self.spoken_of(sequence, attempt.step, None)?;
                 let deadline = Timestamp::from_micros(attempt.attempt_deadline_micros);
                 if let Some(undoable) = self.undoable(attempt.step) {
-                    (undoable.attempts, undoable.deadline) = (attempt.attempt, deadline);
+                    undoable.attempted(attempt.attempt, deadline);
                 }
-                self.settle_after_all(attempt.step);
+                self.settles_after_all(attempt.step);
                 let open = self.open(&place, OpenKind::Call, 0);
-                // Whatever comes of this attempt, nobody knows what came of the one before.
-                open.in_doubt |= open.cut_off;
-                open.allowed &= !open.cut_off;
+                open.doubt.begin();
                 open.attempts = attempt.attempt;
-                open.cut_off = true;
                 open.retry_at = None;
-                if let OpenKind::Effect { deadline, .. } = &mut open.kind {
-                    *deadline = Timestamp::from_micros(attempt.attempt_deadline_micros);
+                if let OpenKind::Effect { deadline: latest, .. } = &mut open.kind {
+                    *latest = deadline.max(*latest);
                 }
             }
             Kind::AttemptFailed(failed) => self.failed(sequence, failed)?,
@@ -174,14 +169,14 @@ impl Reader {
             }
             Kind::Decided(decided) => {
                 let place = self.spoken_of(sequence, decided.step, None)?;
-                self.decided = (!decided.ask_again).then_some(decided.step);
+                self.settles_after_all(decided.step);
+                let open = self.open(&place, OpenKind::Call, 0);
                 if decided.ask_again {
-                    self.settle_after_all(decided.step);
-                    let open = self.open(&place, OpenKind::Call, 0);
-                    open.in_doubt = true;
-                    open.cut_off = false;
-                    open.allowed = true;
+                    open.doubt.allow();
                     (open.forgiven, open.begun_at) = (open.attempts, at);
+                } else {
+                    // Its end is the next fact.
+                    open.doubt.clear();
                 }
             }
             Kind::BackOffSkipped(skipped) => {
@@ -196,6 +191,7 @@ impl Reader {
             // Applied before the journal is read. A step that is made again has all its attempts before it.
             Kind::Reset(reset) => {
                 self.history.strikes.clear();
+                self.history.undoables.iter_mut().for_each(|undoable| undoable.failed = None);
                 self.history.past.was_reset |= reset.place.is_some_and(|place| !place.name.is_empty());
                 for open in self.history.open.values_mut() {
                     (open.forgiven, open.begun_at) = (open.attempts, at);
@@ -210,45 +206,34 @@ impl Reader {
         self.history.undoables.get_mut(index)
     }
 
-    /// An end that takes steps back first settles those of which nobody knows whether they happened.
-    fn open_doubtful(&mut self) {
-        let ending = self.history.ending.as_ref().map(stored::Ending::ending_as);
-        let undoes = matches!(ending, Some(stored::EndState::Failed | stored::EndState::Cancelled));
-        if !undoes || self.history.ended.is_some() {
+    /// An end that takes steps back first settles those of which nobody knows whether they happened, undos included. Of a
+    /// run that was ended by force, they stay uncertain.
+    fn ask_again(&mut self) {
+        let undoes = |state| matches!(state, stored::EndState::Failed | stored::EndState::Cancelled);
+        let ending = self.history.ending.as_ref().is_some_and(|ending| undoes(ending.ending_as()));
+        let by_force = self.history.ended.as_ref().map(|ended| ended.state() == stored::EndState::Terminated);
+        if !by_force.unwrap_or(ending) {
             return;
         }
-        for at in 0..self.history.undoables.len() {
-            let undoable = &mut self.history.undoables[at];
-            if undoable.became == Became::Doubtful {
-                undoable.became = Became::Open;
-                let undoable = undoable.clone();
-                self.open_again(&undoable);
-            }
+        // An undo that failed waits for an operator.
+        let failed = |undoable: &&Undoable| by_force.is_none() && undoable.failed.is_some();
+        let failed: Vec<u64> = self.history.undoables.iter().filter(failed).map(|undoable| undoable.step).collect();
+        let waits = |open: &Open| open.undoes.is_some_and(|step| failed.contains(&step));
+        let steps: Vec<u64> = self.doubtful.iter().filter(|(_, open)| !waits(open)).map(|(step, _)| *step).collect();
+        for step in steps {
+            self.settles_after_all(step);
         }
     }
 
-    /// A step that ended in doubt is asked again, before it is undone.
-    fn settle_after_all(&mut self, step: u64) {
-        if let Some(undoable) = self.undoable(step).filter(|undoable| undoable.became == Became::Doubtful) {
+    /// A step that settled in doubt is asked again, before it is undone; so is an undo.
+    fn settles_after_all(&mut self, step: u64) {
+        let Some(mut open) = self.doubtful.remove(&step) else { return };
+        open.forgiven = open.attempts;
+        open.retry_at = None;
+        if let Some(undoable) = self.undoable(step) {
             undoable.became = Became::Open;
-            let undoable = undoable.clone();
-            self.open_again(&undoable);
         }
-    }
-
-    fn open_again(&mut self, undoable: &Undoable) {
-        let kind = OpenKind::Effect {
-            sequence: undoable.step,
-            key: undoable.key,
-            incarnation: undoable.incarnation,
-            level: undoable.level,
-            request: undoable.request.clone(),
-            started_at: undoable.started_at,
-            deadline: undoable.deadline,
-        };
-        let open = self.open(&undoable.place, kind, undoable.attempts);
-        open.in_doubt = true;
-        open.forgiven = undoable.attempts;
+        self.history.open.insert((Arc::clone(&open.place.branch), open.place.position), open);
     }
 
     fn started(&mut self, sequence: u64, at: Timestamp, mut started: stored::StepStarted) {
@@ -290,13 +275,25 @@ impl Reader {
                 policy: started.undo_policy.take().map_or_else(Policy::default, Policy::load),
                 became: Became::Open,
                 undone: false,
+                failed: None,
             });
         }
         let undoes = (started.undoes != 0).then_some(started.undoes);
         self.undos.extend(undoes.map(|step| (sequence, step)));
+        // Release 0.1.0 started an undo in doubt once more when its run was retried: the doubt is the same.
+        let again = self.doubtful.iter().find(|(_, open)| undoes.is_some() && open.undoes == undoes);
+        let again = again.map(|(start, _)| *start).and_then(|start| self.doubtful.remove(&start));
         let open = self.open(&place, kind, attempts + 1);
         open.begun_at = begun_at;
-        open.cut_off = true;
+        if let Some(before) = again {
+            open.doubt = before.doubt;
+            if let (OpenKind::Effect { started_at, .. }, OpenKind::Effect { started_at: first, .. }) =
+                (&mut open.kind, before.kind)
+            {
+                *started_at = first;
+            }
+        }
+        open.doubt.begin();
         open.undoes = undoes;
     }
 
@@ -312,36 +309,39 @@ impl Reader {
         let open = self.open(&place, OpenKind::Call, 0);
         open.attempts = failed.attempt;
         open.forgiven += u32::from(failed.given_back);
-        open.cut_off = false;
-        open.in_doubt |= outcome == stored::Outcome::Ambiguous;
-        open.allowed &= outcome != stored::Outcome::Ambiguous;
+        open.failed(outcome);
         open.retry_at = (failed.retry_at_micros != 0).then(|| Timestamp::from_micros(failed.retry_at_micros));
-        open.last_failure = failed.failure.map(load_failure);
         Ok(())
     }
 
     fn settled(&mut self, sequence: u64, mut settled: stored::StepSettled) -> Result<(), JournalError> {
         let place = self.spoken_of(sequence, settled.step, settled.place.take())?;
-        let open = self.history.open.remove(&(Arc::clone(&place.branch), place.position));
+        self.settles_after_all(settled.step);
+        let mut open = self.history.open.remove(&(Arc::clone(&place.branch), place.position));
         let was_open = open.is_some();
-        let decided = self.decided.take() == Some(settled.step);
-        let failure = match &settled.result {
-            Some(stored::step_settled::Result::Failure(failure)) => Some(Code::from_i32(failure.code)),
-            _ => None,
+        let doubt = match (&mut open, &settled.result) {
+            (Some(open), Some(stored::step_settled::Result::Failure(_))) => {
+                open.failed(settled.outcome());
+                open.doubt
+            }
+            _ => Doubt::default(),
         };
         if let Some(step) = self.undos.get(&settled.step).copied() {
-            if let Some(undoable) = self.undoable(step) {
-                undoable.undone |= failure.is_none() || settled.undone;
+            let Some(undoable) = self.undoable(step) else { return Ok(()) };
+            undoable.undo_settled(&settled);
+            let is_left = !undoable.undone;
+            if let Some(open) = open.filter(|_| is_left && doubt.exists()) {
+                self.doubtful.insert(settled.step, open);
             }
             return Ok(());
         }
-        let (undo, outcome) = (settled.undo.take(), settled.outcome());
         if let Some(undoable) = self.undoable(settled.step) {
-            undoable.undo = undo.or(undoable.undo.take());
-            if let (None, Some(stored::step_settled::Result::Response(response))) = (&undoable.undo, &settled.result) {
-                undoable.response = Some(response.clone());
+            undoable.settled(&settled, doubt);
+            if undoable.became == Became::Doubtful
+                && let Some(open) = &open
+            {
+                self.doubtful.insert(settled.step, open.clone());
             }
-            undoable.became = Became::of(failure, outcome, open.as_ref().is_some_and(|open| open.in_doubt), decided);
         }
         if settled.step == 0 {
             let hash = settled.request_hash.as_ref().try_into().ok();

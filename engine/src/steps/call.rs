@@ -85,11 +85,13 @@ impl<R: Rpc> Call<R> {
         self
     }
 
-    /// A business key: no other run can have this effect again, as long as the service remembers the key.
+    /// A business key: no other run can have this effect again, as long as the service remembers the key. Such a call has
+    /// no undo: the effect may be that of another run.
     pub fn once<P: AsRef<str>>(mut self, name: &'static str, parts: impl IntoIterator<Item = P>) -> Self {
         if let State::Built { once, .. } = &mut self.state {
             *once = Some((name, parts.into_iter().map(|part| part.as_ref().to_owned()).collect()));
         }
+        self.check_shared();
         self
     }
 
@@ -133,7 +135,17 @@ impl<R: Rpc> Call<R> {
             let policy = undo.take().map_or_else(Policy::default, |before| before.policy);
             *undo = Some(ToUndo { form: Some(Box::new(form)), policy });
         }
+        self.check_shared();
         self
+    }
+
+    /// A business key belongs to no run, so no run may take back what was done under it.
+    fn check_shared(&self) {
+        if let State::Built { once: Some(_), undo: Some(undo), .. } = &self.state
+            && undo.form.is_some()
+        {
+            self.scope.fail(Fault::Limit(undo::shared(R::METHOD.path)));
+        }
     }
 
     /// How the undo is tried: [`Retry::stubborn`] where nothing is said. One that still fails leaves the run BLOCKED,

@@ -34,7 +34,7 @@ macro_rules! messages {
     )+};
 }
 
-messages!(Look, Put, Charge, Cancel, Answer, Input, Output);
+messages!(Look, Put, Charge, Cancel, Pay, Refund, Answer, Input, Output);
 
 macro_rules! rpc {
     ($request:ident, $name:literal, $level:expr) => {
@@ -60,6 +60,11 @@ rpc!(Look, "Look", Level::NoSideEffects);
 rpc!(Put, "Put", Level::Idempotent);
 rpc!(Charge, "Charge", Level::Unknown);
 rpc!(Cancel, "Cancel", Level::Idempotent);
+rpc!(Pay, "Pay", Level::Keyed { horizon: HORIZON });
+rpc!(Refund, "Refund", Level::Keyed { horizon: HORIZON });
+
+/// How long the service remembers the keys of the calls that it does once for each.
+pub(crate) const HORIZON: Duration = Duration::from_secs(60);
 
 /// Services that answer every method with the text of its request and the next number.
 pub(crate) fn services() -> Services {
@@ -68,6 +73,8 @@ pub(crate) fn services() -> Services {
         .on::<Put>(|put| Ok(Answer::of(put.text, put.number + 1)))
         .on::<Charge>(|charge| Ok(Answer::of(charge.text, charge.number + 1)))
         .on::<Cancel>(|cancel| Ok(Answer::of(cancel.text, 0)))
+        .on::<Pay>(|pay| Ok(Answer::of(pay.text, pay.number + 1)))
+        .on::<Refund>(|refund| Ok(Answer::of(refund.text, 0)))
 }
 
 /// Waits until a run is in one of these states, in virtual time.
