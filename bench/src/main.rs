@@ -22,7 +22,7 @@ mod workflows;
 
 /// The contracts of the echo service and of what is measured.
 mod proto {
-    transport::include_contracts!();
+    ::transport::include_contracts!();
 }
 
 use report::Report;

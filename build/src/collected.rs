@@ -9,6 +9,8 @@ use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::source_code_info::Location;
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, SourceCodeInfo};
 
+use crate::places::Places;
+
 /// Fields of `FileDescriptorProto` and `DescriptorProto` that hold messages and fields, for the paths to their comments.
 const MESSAGE_TYPE: i32 = 4;
 const FIELD: i32 = 2;
@@ -26,8 +28,8 @@ impl Collected {
     /// Makes them up for every method of the pool that takes one request, and adds them to the pool.
     ///
     /// # Errors
-    /// Where a contract has messages of these names already.
-    pub(crate) fn add_to(pool: &mut DescriptorPool) -> Result<Self, crate::Error> {
+    /// The pool does not take them.
+    pub(crate) fn add_to(pool: &mut DescriptorPool, places: &mut Places) -> Result<Self, crate::Error> {
         let mut collected = Self::default();
         let mut packages: BTreeMap<String, Vec<MethodDescriptor>> = BTreeMap::new();
         for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
@@ -37,14 +39,14 @@ impl Collected {
         }
         for (package, methods) in packages {
             let mut file = FileDescriptorProto {
-                name: Some(format!("{}/collected.proto", package.replace('.', "/"))),
+                name: Some(file_name(pool, &package)),
                 package: Some(package.clone()),
                 source_code_info: Some(SourceCodeInfo::default()),
                 syntax: Some("proto3".to_owned()),
                 ..FileDescriptorProto::default()
             };
             for method in methods {
-                let name = name(pool, &package, &method, &file);
+                let name = name(places, &package, &method);
                 collected.names.insert(method.full_name().to_owned(), name.clone());
                 append(&mut file, name, &method);
             }
@@ -60,14 +62,19 @@ impl Collected {
     }
 }
 
-/// Of the method alone where that is free, else of its service too.
-fn name(pool: &DescriptorPool, package: &str, method: &MethodDescriptor, file: &FileDescriptorProto) -> String {
+/// Of the method alone if that is free, else of its service too.
+fn name(places: &mut Places, package: &str, method: &MethodDescriptor) -> String {
     let short = format!("{}Collected", method.name().to_upper_camel_case());
-    let taken = pool.get_message_by_name(&format!("{package}.{short}")).is_some();
-    if taken || file.message_type.iter().any(|message| message.name() == short) {
-        return format!("{}{short}", method.parent_service().name().to_upper_camel_case());
-    }
-    short
+    let long = format!("{}{short}", method.parent_service().name().to_upper_camel_case());
+    places.take(package, [short, long], &format!("all responses of {}", method.full_name()))
+}
+
+/// A file that no contract is in.
+fn file_name(pool: &DescriptorPool, package: &str) -> String {
+    let folder = package.replace('.', "/");
+    let numbered = (2..).map(|number| format!("{folder}/collected_{number}.proto"));
+    let mut names = std::iter::once(format!("{folder}/collected.proto")).chain(numbered);
+    names.find(|name| pool.get_file_by_name(name).is_none()).unwrap_or_default()
 }
 
 fn append(file: &mut FileDescriptorProto, name: String, method: &MethodDescriptor) {

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use prost_build::Config;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor};
 
-use crate::names::{field_name, oneof_type, scope, snake, type_name};
+use crate::names::{inner_scope, oneof_type, scope, snake, type_name};
 
 /// Tells prost which messages have a `Debug` of ours. It leaves its own out of everything nested in them, so enums and
 /// oneofs that hide nothing get the standard one.
@@ -23,8 +23,16 @@ pub(crate) fn configure(pool: &DescriptorPool, config: &mut Config) {
 }
 
 /// Writes the implementations, to stand beside the modules of the packages.
-pub(crate) fn append(pool: &DescriptorPool, runtime: &str, code: &mut String) -> std::fmt::Result {
-    for message in pool.all_messages().filter(|message| !message.is_map_entry() && lacks_debug(message)) {
+pub(crate) fn append(
+    pool: &DescriptorPool,
+    is_generated: impl Fn(&str) -> bool,
+    runtime: &str,
+    code: &mut String,
+) -> std::fmt::Result {
+    let ours = pool.all_messages().filter(|message| !message.is_map_entry() && lacks_debug(message));
+    for message in
+        ours.filter(|message| message.package_name() != "google.protobuf" && is_generated(message.parent_file().name()))
+    {
         append_message(&message, runtime, code)?;
     }
     Ok(())
@@ -62,12 +70,12 @@ fn append_message(message: &MessageDescriptor, runtime: &str, code: &mut String)
         }
     }
     for oneof in oneofs(message) {
-        writeln!(code, "            .field({:?}, &self.{})", oneof.name(), field_name(oneof.name()))?;
+        writeln!(code, "            .field({:?}, &self.{})", oneof.name(), snake(oneof.name()))?;
     }
     writeln!(code, "            .finish()\n    }}\n}}")?;
 
     for oneof in oneofs(message).filter(hides) {
-        let inner = format!("{scope}{}::{}", snake(message.name()), oneof_type(&oneof));
+        let inner = format!("{}{}", inner_scope(message), oneof_type(&oneof));
         writeln!(code, "impl ::core::fmt::Debug for self::{inner} {{")?;
         writeln!(code, "    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{")?;
         writeln!(code, "        f.write_str({runtime}::REDACTED)\n    }}\n}}")?;
@@ -76,7 +84,7 @@ fn append_message(message: &MessageDescriptor, runtime: &str, code: &mut String)
 }
 
 fn shown(field: &FieldDescriptor, runtime: &str) -> String {
-    let name = field_name(field.name());
+    let name = snake(field.name());
     if is_redacted(field) {
         return format!("::core::format_args!(\"{{}}\", {runtime}::REDACTED)");
     }

@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 
 mod collected;
 mod debug;
-mod embedded;
+mod editions;
 mod generator;
-mod policy;
-
+mod modules;
 mod names;
+mod places;
+mod policy;
 mod rpcs;
 mod sources;
 

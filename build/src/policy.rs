@@ -70,10 +70,6 @@ impl Policy {
         u64::try_from(seconds).ok().filter(|seconds| *seconds > 0)
     }
 
-    pub(crate) fn has_message(&self, package: &str, name: &str) -> bool {
-        self.pool.get_message_by_name(&format!("{package}.{name}")).is_some()
-    }
-
     /// The `request_id` field of the method's request, where the contract annotates one with the format UUID4.
     ///
     /// The name counts too: a UUID under any other name is an id of something else.

@@ -7,33 +7,97 @@ use std::fmt::Write;
 use std::rc::Rc;
 
 use heck::ToShoutySnakeCase;
-use prost_build::{Method, Module, Service, ServiceGenerator};
+use prost_build::{Method, Service, ServiceGenerator};
 
 use crate::collected::Collected;
+use crate::names::{package_scope, type_name};
+use crate::places::Places;
 use crate::policy::{Policy, RequestId};
+
+/// Functions of every client that tonic makes.
+const FUNCTIONS: [&str; 8] = [
+    "new",
+    "with_origin",
+    "with_interceptor",
+    "send_compressed",
+    "accept_compressed",
+    "max_decoding_message_size",
+    "max_encoding_message_size",
+    "connect",
+];
+
+/// What the server that tonic makes names without a path, beside the trait that has the name of the service. A service of
+/// such a name has `Service` behind it there.
+const SHADOWED: [&str; 34] = [
+    "Arc",
+    "B",
+    "Body",
+    "Box",
+    "BoxFuture",
+    "BoxStream",
+    "Bytes",
+    "Clone",
+    "CompressionEncoding",
+    "Context",
+    "D",
+    "Default",
+    "Drop",
+    "EnabledCompressionEncodings",
+    "Err",
+    "F",
+    "Fn",
+    "From",
+    "GrpcMethod",
+    "InterceptedService",
+    "Into",
+    "Never",
+    "None",
+    "Ok",
+    "Option",
+    "Poll",
+    "Result",
+    "Self_",
+    "Service",
+    "Some",
+    "StdError",
+    "String",
+    "T",
+    "Vec",
+];
 
 /// Wraps tonic's generator.
 pub(crate) struct Rpcs {
     /// The path of what the code names beside its own types.
     runtime: String,
-    tonic: Box<dyn ServiceGenerator>,
+    client: Box<dyn ServiceGenerator>,
+    server: Box<dyn ServiceGenerator>,
     policy: Policy,
     collected: Collected,
     /// Paths of the generated tables, for the list of all.
     tables: Rc<RefCell<Vec<String>>>,
-    /// Wrapper types by package, so that two services of a package do not both get one of the same name.
-    wrappers: HashSet<(String, String)>,
+    /// Names of wrapper types are taken among those of the contracts.
+    places: Places,
 }
 
 impl Rpcs {
     pub(crate) fn new(
         runtime: String,
-        tonic: Box<dyn ServiceGenerator>,
         policy: Policy,
         collected: Collected,
+        places: Places,
         tables: Rc<RefCell<Vec<String>>>,
     ) -> Self {
-        Self { runtime, tonic, policy, collected, tables, wrappers: HashSet::new() }
+        let tonic = |client| {
+            tonic_prost_build::configure()
+                .codec_path(format!("{runtime}::Codec"))
+                .build_client(client)
+                .build_server(!client)
+                // Clients are made over the channel of ours, never over tonic's.
+                .build_transport(false)
+                .service_generator()
+        };
+        let (client, server) = (tonic(true), tonic(false));
+        Self { runtime, client, server, policy, collected, tables, places }
     }
 
     fn append(&mut self, service: &Service, code: &mut String) -> std::fmt::Result {
@@ -60,11 +124,7 @@ impl Rpcs {
         writeln!(code, "/// The methods of `{}` that take one request.", full_name(service))?;
         writeln!(code, "pub static {table}: &[{runtime}::MethodEntry] = &[\n{entries}];")?;
 
-        let mut path = String::new();
-        for part in Module::from_protobuf_package_name(&service.package).parts() {
-            write!(path, "{part}::")?;
-        }
-        self.tables.borrow_mut().push(path + &table);
+        self.tables.borrow_mut().push(package_scope(&service.package) + &table);
         Ok(())
     }
 
@@ -115,34 +175,42 @@ impl Rpcs {
     }
 
     fn wrapper(&mut self, service: &Service, method: &Method) -> String {
-        let short = format!("{}Call", method.proto_name);
+        let short = format!("{}Call", type_name(&method.proto_name));
         let long = format!("{}{short}", service.name);
-        let of_package = |name: &str| (service.package.clone(), name.to_owned());
-        if self.wrappers.insert(of_package(&short)) && !self.policy.has_message(&service.package, &short) {
-            return short;
+        let what = format!("a call of {}/{}", full_name(service), method.proto_name);
+        self.places.take(&service.package, [short, long], &what)
+    }
+
+    /// What tonic makes of the service. It names tonic as a crate; who includes the code need not have it.
+    fn append_tonic(&mut self, service: Service, code: &mut String) {
+        let mut generated = String::new();
+        let mut served = service.clone();
+        if SHADOWED.contains(&served.name.as_str()) {
+            served.name.push_str("Service");
         }
-        self.wrappers.insert(of_package(&long));
-        long
+        self.client.generate(service, &mut generated);
+        self.server.generate(served, &mut generated);
+        let tonic = format!("use {}::tonic;\n    use tonic::codegen::*;", self.runtime);
+        code.push_str(&generated.replace("use tonic::codegen::*;", &tonic));
+    }
+}
+
+/// Gives each method a function of its own in the client, which has functions that no contract names.
+fn distinct_functions(service: &mut Service) {
+    let mut taken: HashSet<String> = FUNCTIONS.into_iter().map(str::to_owned).collect();
+    for method in &mut service.methods {
+        while !taken.insert(method.name.clone()) {
+            method.name = format!("{}_", method.name.trim_start_matches("r#"));
+        }
     }
 }
 
 impl ServiceGenerator for Rpcs {
-    fn generate(&mut self, service: Service, code: &mut String) {
-        let mut generated = String::new();
-        self.tonic.generate(service.clone(), &mut generated);
-        // The code names tonic as a crate; who includes it need not have it.
-        let tonic = format!("use {}::tonic;\n    use tonic::codegen::*;", self.runtime);
-        code.push_str(&generated.replace("use tonic::codegen::*;", &tonic));
+    fn generate(&mut self, mut service: Service, code: &mut String) {
+        distinct_functions(&mut service);
         // Writing to a string does not fail.
         let _ = self.append(&service, code);
-    }
-
-    fn finalize(&mut self, code: &mut String) {
-        self.tonic.finalize(code);
-    }
-
-    fn finalize_package(&mut self, package: &str, code: &mut String) {
-        self.tonic.finalize_package(package, code);
+        self.append_tonic(service, code);
     }
 }
 

@@ -2,4 +2,4 @@
 //!
 //! A package is a module: `guras.users.v1` is [`guras::users::v1`].
 
-transport::include_contracts!();
+::transport::include_contracts!();

@@ -25,7 +25,7 @@ mod world;
 
 /// The contract of what controls the demo.
 pub mod proto {
-    transport::include_contracts!();
+    ::transport::include_contracts!();
 }
 
 pub use faults::{FaultBook, Faults};

@@ -20,5 +20,5 @@ pub use transport::{generated, include_contracts};
 
 /// The contracts of the admin API.
 pub mod proto {
-    transport::include_contracts!();
+    ::transport::include_contracts!();
 }
