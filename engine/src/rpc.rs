@@ -27,11 +27,12 @@ impl Level {
         !matches!(self, Self::NoSideEffects)
     }
 
-    /// Whether a call that was started then, and may have had its effect, can be made again.
+    /// Whether a call that was started then, and may have had its effect, can be made again. How long ago a start in the
+    /// future was, nobody knows: the service may have forgotten its key (semantics.md C1).
     pub(crate) fn may_repeat(self, started: Option<Timestamp>, now: Timestamp) -> bool {
         match self {
             Self::NoSideEffects | Self::Idempotent => true,
-            Self::Keyed { horizon } => started.is_none_or(|at| now < at.after(horizon)),
+            Self::Keyed { horizon } => started.is_none_or(|at| at <= now && now < at.after(horizon)),
             Self::Unknown => false,
         }
     }

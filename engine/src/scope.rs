@@ -283,10 +283,16 @@ impl Scope {
 
     /// The time as the run knows it: never earlier than any it has seen, also over takeovers.
     pub(crate) fn now(&self) -> Timestamp {
-        let now = self.clock.now();
+        let now = self.clock.wall();
         let mut inner = self.lock();
         inner.latest = inner.latest.max(now);
         inner.latest
+    }
+
+    /// Code was given this time, now or before its replica changed.
+    pub(crate) fn saw(&self, time: Timestamp) {
+        let mut inner = self.lock();
+        inner.latest = inner.latest.max(time);
     }
 
     pub(crate) fn fail(&self, fault: Fault) {

@@ -3,6 +3,7 @@
 //! A test builds a [`World`] in a `#[tokio::test(start_paused = true)]`, says what its services answer, and runs a
 //! workflow in it: no network, no files, no waiting.
 
+mod clocks;
 mod crash;
 mod cut;
 mod faults;
@@ -15,6 +16,7 @@ mod replay;
 mod services;
 mod world;
 
+pub use clocks::Clocks;
 pub use crash::{Sweep, crash_everywhere, crash_everywhere_while};
 pub use expect_test::{Expect, expect};
 pub use journal::{Journal, check};

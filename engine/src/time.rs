@@ -1,10 +1,13 @@
-//! Wall-clock instants as they are stored, and the clock that gives them.
+//! Instants as they are stored.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-/// A wall-clock instant in whole microseconds since the Unix epoch.
+mod clock;
+
+pub use clock::Clock;
+
+/// An instant in whole microseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -57,37 +60,6 @@ impl fmt::Display for Timestamp {
             Ok(time) => write!(f, "{time}"),
             Err(_) => write!(f, "{}us", self.0),
         }
-    }
-}
-
-/// Gives the wall-clock time; replaced in tests by one that follows tokio's paused clock.
-#[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
-
-impl Clock {
-    /// The machine's clock.
-    pub fn system() -> Self {
-        Self(Arc::new(|| {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
-        }))
-    }
-
-    /// A clock that starts at `start` and goes with tokio's, so that paused time moves it too.
-    pub fn following_tokio(start: Timestamp) -> Self {
-        let origin = tokio::time::Instant::now();
-        Self(Arc::new(move || start.after(origin.elapsed())))
-    }
-
-    /// The time now.
-    pub fn now(&self) -> Timestamp {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Clock({})", self.now())
     }
 }
 

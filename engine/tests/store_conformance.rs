@@ -55,7 +55,7 @@ impl Stores for Memory {
     }
 
     fn succeed(&self, _: Arc<dyn Store>) -> BoxFuture<'_, Arc<dyn Store>> {
-        let next = self.0.lock().unwrap().as_ref().unwrap().reopen_as_new_owner().unwrap();
+        let next = self.0.lock().unwrap().as_ref().unwrap().reopen_as_new_owner(Clock::system()).unwrap();
         async { self.keep(next) }.boxed()
     }
 }

@@ -38,11 +38,11 @@ impl Engine {
             return Err(EngineError::UnknownWorkflow(unknown.workflow.clone()));
         }
         let mut rows = self.shared.store.declare_schedules(schedules).await?;
-        let begun = self.shared.clock.now();
+        let begun = self.shared.clock.wall();
         let mut failing = false;
         loop {
             self.shared.bump();
-            let mut next = self.shared.clock.now().after(LONGEST);
+            let mut next = self.shared.clock.wall().after(LONGEST);
             let mut failed = false;
             for row in &mut rows {
                 match self.tick(row, begun).await {
@@ -54,12 +54,12 @@ impl Engine {
                         if !std::mem::replace(&mut failing, true) {
                             tracing::warn!(schedule = row.schedule.name, %error, "tick failed, it is tried again");
                         }
-                        next = next.min(self.shared.clock.now().after(AFTER_FAILURE));
+                        next = next.min(self.shared.clock.wall().after(AFTER_FAILURE));
                     }
                 }
             }
             failing = failed;
-            let pause = next.since(self.shared.clock.now());
+            let pause = next.since(self.shared.clock.wall()).min(LONGEST);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(pause) => {}
@@ -69,15 +69,15 @@ impl Engine {
 
     /// Deals with the latest nominal time that has come; says when the next one will.
     async fn tick(&self, row: &mut ScheduleRow, begun: Timestamp) -> Result<Timestamp, StoreError> {
-        let now = self.shared.clock.now();
+        let (wall, now) = (self.shared.clock.wall(), self.shared.clock.now());
         let interval = row.schedule.interval;
-        let nominal = latest_nominal(interval, now);
+        let nominal = latest_nominal(interval, wall);
         // A schedule that never ticked begins with the first time after it was declared.
         if nominal <= row.high_water.unwrap_or(begun) || self.is_draining() {
-            return Ok(next_nominal(interval, now));
+            return Ok(next_nominal(interval, wall));
         }
         let Some(workflow) = self.shared.workflows.get(&row.schedule.workflow) else {
-            return Ok(next_nominal(interval, now));
+            return Ok(next_nominal(interval, wall));
         };
         let origin = Origin { schedule: row.schedule.name.clone(), nominal };
         let id = identity::tick_run(row.uid, nominal);
@@ -100,7 +100,7 @@ impl Engine {
             Ticked::Past => {}
         }
         row.high_water = Some(nominal);
-        Ok(next_nominal(interval, self.shared.clock.now()))
+        Ok(next_nominal(interval, self.shared.clock.wall()))
     }
 }
 

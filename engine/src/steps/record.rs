@@ -58,7 +58,9 @@ pub(crate) fn now(scope: &Arc<Scope>, branch: BranchId) -> Timestamp {
     let place = scope.place(branch, position, "now");
     let micros = value(scope, branch, &place, || scope.now().as_micros());
     // Where the run cannot go on, the driver looks at nothing that code does after this.
-    Timestamp::from_micros(micros.unwrap_or_default())
+    let time = Timestamp::from_micros(micros.unwrap_or_default());
+    scope.saw(time);
+    time
 }
 
 /// The journaled value, or a new one; none where the run cannot go on.

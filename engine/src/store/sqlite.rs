@@ -176,14 +176,14 @@ impl Sqlite {
     }
 
     /// The same store in memory as its next owner finds it after this one was killed: this one answers
-    /// [`StoreError::Closed`] from now on, and what it held can be claimed.
+    /// [`StoreError::Closed`] from now on, and what it held can be claimed. The next one has its own clock.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unusable`] for a store in a file, which is dropped and opened instead.
-    pub fn reopen_as_new_owner(&self) -> Result<Self, StoreError> {
+    pub fn reopen_as_new_owner(&self, clock: Clock) -> Result<Self, StoreError> {
         match &self.0 {
-            Backend::Memory(inline) => Ok(Self(Backend::Memory(inline.succeed()?))),
+            Backend::Memory(inline) => Ok(Self(Backend::Memory(inline.succeed(clock)?))),
             Backend::File(_) => Err(StoreError::Unusable("only a store in memory changes hands in place".to_owned())),
         }
     }

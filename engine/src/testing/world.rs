@@ -8,6 +8,7 @@ use prost::Message;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
+use super::clocks::Clocks;
 use super::cut::Cut;
 use super::faults::Faults;
 use super::probed_store::ProbedStore;
@@ -21,7 +22,7 @@ use crate::retention::Retention;
 use crate::state::State;
 use crate::store::sqlite::Sqlite;
 use crate::store::{Asked, RequestKey, RunRow};
-use crate::time::{Clock, Timestamp};
+use crate::time::Clock;
 use crate::view::Detail;
 use crate::workflow::{NameTaken, Registry, Workflow};
 
@@ -32,6 +33,8 @@ pub struct World {
     engine: Engine,
     store: Arc<Sqlite>,
     outside: Outside,
+    /// Of the replica: its successor has another one.
+    clock: Clock,
     probe: Probe,
     /// Ends the loops of the replica when it goes.
     stop: DropGuard,
@@ -43,7 +46,7 @@ struct Outside {
     register: Arc<Register>,
     limits: Limits,
     retention: Retention,
-    clock: Clock,
+    clocks: Clocks,
     chance: Chance,
     faults: Faults,
 }
@@ -71,21 +74,22 @@ impl World {
         limits: Limits,
         probe: Probe,
     ) -> Self {
-        // 2026-01-01, so that times in tests look like times.
-        let clock = Clock::following_tokio(Timestamp::from_micros(1_767_225_600_000_000));
+        let clocks = Clocks::new();
+        let clock = clocks.of_a_process();
         // What a test saw comes again when it runs again.
         let chance = Chance::seeded(0);
         let store = Sqlite::in_memory(clock.clone());
         let store = Arc::new(store.unwrap_or_else(|error| fail(&format!("no store in memory: {error}"))));
         let (register, retention) = (Arc::new(register), Retention::default());
         Self::build(
-            Outside { services, register, limits, retention, clock, chance, faults: Faults::default() },
+            Outside { services, register, limits, retention, clocks, chance, faults: Faults::default() },
             store,
+            clock,
             probe,
         )
     }
 
-    fn build(outside: Outside, store: Arc<Sqlite>, probe: Probe) -> Self {
+    fn build(outside: Outside, store: Arc<Sqlite>, clock: Clock, probe: Probe) -> Self {
         let mut workflows = Registry::new();
         (outside.register)(&mut workflows).unwrap_or_else(|error| fail(&error.to_string()));
         let probed = ProbedStore { store: Arc::clone(&store), probe: probe.clone(), faults: outside.faults.clone() };
@@ -93,7 +97,7 @@ impl World {
             store: Arc::new(probed),
             transport: outside.services.seen_by(probe.clone()),
             workflows,
-            clock: outside.clock.clone(),
+            clock: clock.clone(),
             chance: outside.chance.clone(),
             limits: own(&outside.limits, &probe),
             retention: outside.retention.clone(),
@@ -104,15 +108,16 @@ impl World {
         let claims = engine.clone();
         let stopped = stop.clone();
         tokio::spawn(async move { claims.claim_runs(stopped).await });
-        Self { engine, store, outside, probe, stop: stop.drop_guard() }
+        Self { engine, store, outside, clock, probe, stop: stop.drop_guard() }
     }
 
     /// The replica is killed, and another one finds its store. Services live on.
     #[must_use]
     pub fn crash(self, probe: Probe) -> Self {
         drop(self.stop);
-        let store = self.store.reopen_as_new_owner().unwrap_or_else(|error| fail(&error.to_string()));
-        Self::build(self.outside, Arc::new(store), probe)
+        let clock = self.outside.clocks.of_a_process();
+        let store = self.store.reopen_as_new_owner(clock.clone()).unwrap_or_else(|error| fail(&error.to_string()));
+        Self::build(self.outside, Arc::new(store), clock, probe)
     }
 
     /// Starts a run and kills the replica right after this step of it has settled: what comes later in the journal was
@@ -315,8 +320,14 @@ impl World {
         &self.probe
     }
 
+    /// The clock of the replica.
     pub fn clock(&self) -> &Clock {
-        &self.outside.clock
+        &self.clock
+    }
+
+    /// The clocks of the machine, to set them.
+    pub fn clocks(&self) -> &Clocks {
+        &self.outside.clocks
     }
 }
 

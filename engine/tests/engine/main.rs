@@ -4,6 +4,7 @@
 
 mod branches;
 mod children;
+mod clocks;
 mod common;
 mod decisions;
 mod doubt;

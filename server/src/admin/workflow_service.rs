@@ -46,7 +46,7 @@ impl WorkflowService for Workflows {
         let stranded = if after.is_empty() { self.engine.stranded_runs().await } else { Ok(Vec::new()) };
         let stranded = stranded.map_err(status::from_engine)?;
         let schedules = self.schedules().await?;
-        let now = self.clock.now();
+        let now = self.clock.wall();
         let definitions = self.engine.workflows().iter().filter(|known| known.name.as_bytes() > after.as_slice());
         let mut workflows: Vec<Workflow> =
             definitions.take(page_size + 1).map(|known| messages::workflow(known, &schedules, now)).collect();
@@ -65,7 +65,7 @@ impl WorkflowService for Workflows {
         violations.workflow_name(&name);
         violations.or(())?;
         let definition = self.engine.workflows().get(&name).ok_or_else(|| status::unknown_workflow(&name))?;
-        let mut workflow = messages::workflow(definition, &self.schedules().await?, self.clock.now());
+        let mut workflow = messages::workflow(definition, &self.schedules().await?, self.clock.wall());
         let signals: Vec<String> = definition.signals.iter().map(|signal| signal.type_name()).collect();
         let types = [&definition.input_type, &definition.output_type].into_iter().chain(&signals);
         workflow.descriptors = Some(descriptors::files_of(&types.map(String::as_str).collect::<Vec<_>>()));

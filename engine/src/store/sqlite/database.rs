@@ -121,6 +121,12 @@ impl Database {
         place::checkpoint_by_itself(&self.connection).map_err(connection_failed)
     }
 
+    /// The next owner is a process with another clock.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn change_clock(&mut self, clock: Clock) {
+        self.settings.clock = clock;
+    }
+
     /// The same database under a new owner, as after a crash. A transaction that is open is taken back.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn change_owner(&mut self) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@ use super::faults::{CommitFault, Faults};
 use super::job::{Operation, job};
 use super::shared::{Shared, lock};
 use crate::store::{Answer, StoreError};
+use crate::time::Clock;
 
 /// A closed handle owns nothing; generations start at 1.
 const CLOSED: i64 = 0;
@@ -31,9 +32,10 @@ impl Inline {
     }
 
     /// The same database in the hands of another owner. This one is dead from now on.
-    pub(super) fn succeed(&self) -> Result<Self, StoreError> {
+    pub(super) fn succeed(&self, clock: Clock) -> Result<Self, StoreError> {
         let generation = {
             let mut database = lock(&self.database);
+            database.change_clock(clock);
             database.change_owner()?;
             database.owner.generation
         };

@@ -1,0 +1,112 @@
+//! Clocks that are set while a replica lives, and between two of them.
+
+use std::time::Duration;
+
+use engine::testing::{Probe, Reply, World};
+use engine::{Code, Context, Failure, Level, Method, Retry, Rpc, State, Workflow};
+
+use crate::common::{Answer, Input, Output, Put, services, workflow};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A call whose key its service remembers for a minute.
+struct Pay(Put);
+
+impl Rpc for Pay {
+    type Request = Put;
+    type Response = Answer;
+    const METHOD: &'static Method = &Method {
+        service: "test.Keyed",
+        name: "Pay",
+        path: "/test.Keyed/Pay",
+        level: Level::Keyed { horizon: Duration::from_secs(60) },
+        request_id: None,
+    };
+    fn into_request(self) -> Put {
+        self.0
+    }
+}
+
+workflow!(PayLater, "test.pay-later", |ctx, _input| {
+    let retry = Retry::try_new(5, 20 * SECOND, 1.0, 20 * SECOND, 0.0).unwrap();
+    ctx.call(Pay(Put::of("pay", 1))).retry(retry).await?;
+    Ok(Output::of("done", 0))
+});
+
+fn paying() -> World {
+    let services = services().on::<Pay>(|put| Ok(Answer::of(put.text, put.number)));
+    let world = World::new(services, |registry| registry.register(|| PayLater));
+    world.services().script::<Pay>([Reply::ActAndBreak(Code::Unavailable)]);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_is_set_moves_no_back_off_and_no_horizon() {
+    for (back, forward) in [(2 * HOUR, Duration::ZERO), (Duration::ZERO, 2 * HOUR), (HOUR, HOUR)] {
+        let world = paying();
+        let run = world.start::<PayLater>(Input::default()).await.unwrap();
+        tokio::time::sleep(10 * SECOND).await;
+        world.clocks().set_back(back);
+        tokio::time::sleep(SECOND).await;
+        world.clocks().set_forward(forward);
+        let ended = world.end_of(run).await;
+        assert_eq!(ended.row.status.state, State::Succeeded);
+        let took = ended.row.ended_at.unwrap().since(ended.row.created_at);
+        assert!(took > 19 * SECOND && took < 22 * SECOND, "{took:?}");
+    }
+}
+
+/// Takes the time before and after a wait.
+#[derive(Clone)]
+struct Twice;
+
+impl Workflow for Twice {
+    const NAME: &'static str = "test.twice";
+    type Input = Input;
+    type Output = Output;
+
+    async fn run(&self, ctx: &Context, _input: Input) -> Result<Output, Failure> {
+        let before = ctx.now();
+        ctx.sleep("wait", 100 * SECOND).await?;
+        let after = ctx.now();
+        let passed = u32::try_from(after.since(before).as_secs()).unwrap_or(u32::MAX);
+        Ok(Output::of(if after < before { "back" } else { "on" }, passed))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_that_code_is_given_is_the_wall_clocks_and_never_goes_back() {
+    for dies in [false, true] {
+        let mut world = World::new(services(), |registry| registry.register(|| Twice));
+        world.clocks().set_forward(6 * HOUR);
+        let run = world.start::<Twice>(Input::default()).await.unwrap();
+        tokio::time::sleep(SECOND).await;
+        world.clocks().set_back(6 * HOUR);
+        if dies {
+            world.probe().kill();
+            world = world.crash(Probe::counting());
+        }
+        let output = world.result_of::<Twice>(run).await.unwrap();
+        assert_eq!((output.text.as_str(), output.number), ("on", 0));
+
+        let run = world.start::<Twice>(Input::default()).await.unwrap();
+        tokio::time::sleep(SECOND).await;
+        world.clocks().set_forward(HOUR);
+        assert_eq!(world.result_of::<Twice>(run).await.unwrap().number, 3_700);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sleep_lasts_as_long_as_it_says_whatever_the_wall_clock_is_set_to() {
+    for (back, forward) in [(2 * HOUR, Duration::ZERO), (Duration::ZERO, 2 * HOUR), (48 * HOUR, 24 * HOUR)] {
+        let world = World::new(services(), |registry| registry.register(|| Twice));
+        let (run, begun) = (world.start::<Twice>(Input::default()).await.unwrap(), tokio::time::Instant::now());
+        tokio::time::sleep(50 * SECOND).await;
+        world.clocks().set_back(back);
+        world.clocks().set_forward(forward);
+        world.end_of(run).await;
+        let took = begun.elapsed();
+        assert!(took >= 100 * SECOND && took < 102 * SECOND, "{took:?}");
+    }
+}
