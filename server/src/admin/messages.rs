@@ -88,7 +88,7 @@ pub(super) fn detailed(detail: Detail, types: Types<'_>, engine: &Engine, max_st
     // Their payloads come last and take what is left: without the steps themselves nobody knows what a run does.
     let signals = detail.inbox.into_iter().filter(|message| message.name != Message::CHILD_ENDED);
     let signals = room.list(signals.collect());
-    let steps = bounds::fitting(chosen(detail.steps, max_steps), &mut room, |steps, most| chosen(steps, most));
+    let steps = bounds::fitting(chosen(detail.steps, max_steps), &mut room, chosen);
     run.input = payload(Some(&detail.input_type), Some(&detail.input), &mut room);
     run.output = payload(types.map(|types| types.output_type.as_str()), detail.output.as_ref(), &mut room);
     run.payloads_omitted = room.is_short();

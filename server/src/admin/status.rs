@@ -61,7 +61,7 @@ pub(super) fn unknown_service(name: &str) -> Status {
 }
 
 /// UNAVAILABLE: this process ends; another one, or the next, answers.
-pub(super) fn draining() -> Status {
+pub(crate) fn draining() -> Status {
     let mut details = info("DRAINING", []);
     details.set_retry_info(Some(DRAIN_RETRY));
     status(Code::Unavailable, "the orchestrator is shutting down", details)

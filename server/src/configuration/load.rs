@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use config::{Config, ConfigError, FileFormat, Format, Source, Value, ValueKind};
@@ -14,6 +15,13 @@ use crate::text::echo;
 
 /// Prefix of environment variables that are configuration keys: `ORCHESTRATOR__ADMIN__LISTEN` is `admin.listen`.
 const PREFIX: &str = "ORCHESTRATOR__";
+
+/// Bounds of a key: no key of ours comes near them, and what is read of a deeper one would take as much of the stack.
+const LONGEST_PATH: usize = 500;
+const DEEPEST_PATH: usize = 16;
+
+/// The largest file.
+const LARGEST_FILE: u64 = 1 << 20;
 
 /// Where the layers above the defaults come from, lowest first.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +92,7 @@ impl Source for Layer {
 
 fn file(path: &Path, mistakes: &mut Mistakes) -> Layer {
     let origin = path.display().to_string();
-    let parsed = std::fs::read_to_string(path)
+    let parsed = read_bounded(path)
         .map_err(|error| error.to_string())
         .and_then(|text| FileFormat::Toml.parse(Some(&origin), &text).map_err(|error| place_of(&*error, &text)));
     let mut values = parsed.unwrap_or_else(|error| {
@@ -100,6 +108,15 @@ fn file(path: &Path, mistakes: &mut Mistakes) -> Layer {
         known
     });
     Layer(values)
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(std::io::Error::other(format!("more than {LARGEST_FILE} bytes; expected fewer")));
+    }
+    Ok(text)
 }
 
 /// Where a file stops to be TOML, and why. Not the line itself, which may have a secret in it.
@@ -119,7 +136,9 @@ fn environment(variables: &[(OsString, OsString)], mistakes: &mut Mistakes) -> L
         let Some(key) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
         let path = key.to_lowercase().replace("__", ".");
         match value.to_str() {
-            _ if !is_path(&path) => mistakes.note("", format!("{PREFIX}{key} names no key"), Some(origin.clone())),
+            _ if !is_path(&path) => {
+                mistakes.note("", format!("{} names no key", echo(&format!("{PREFIX}{key}"))), Some(origin.clone()))
+            }
             None => mistakes.note(&path, "the value is not UTF-8", Some(origin.clone())),
             Some(value) => {
                 values.insert(path, Value::new(Some(&origin), value));
@@ -148,11 +167,12 @@ fn flags(given: &[String], mistakes: &mut Mistakes) -> Layer {
 }
 
 fn is_path(path: &str) -> bool {
-    path.split('.').all(is_word)
+    path.len() <= LONGEST_PATH && path.split('.').count() <= DEEPEST_PATH && path.split('.').all(is_word)
 }
 
 fn is_word(word: &str) -> bool {
-    word.starts_with(|first: char| first.is_ascii_lowercase())
+    word.len() <= LONGEST_PATH
+        && word.starts_with(|first: char| first.is_ascii_lowercase())
         && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 

@@ -452,3 +452,22 @@ fn a_file_that_is_no_toml_is_told_with_line_and_column() {
     let mistakes = from_file("[drain]\ngrace = \"1s\"\n\ngrace == 2\n").map(|loaded| loaded.warnings).unwrap_err();
     assert!(mistakes.to_string().contains("not TOML at line 4, column "), "{mistakes}");
 }
+
+#[test]
+fn keys_and_values_that_are_too_deep_are_mistakes() {
+    let deep = 20_000;
+    let dotted = vec!["a"; deep].join(".");
+    for text in [
+        format!("{dotted} = 1\n"),
+        format!("[{dotted}]\n"),
+        format!("[services.users]\n{dotted} = 1\n"),
+        format!("services = {}{}\n", "[".repeat(deep), "]".repeat(deep)),
+        format!("services = {}1{}\n", "{a = ".repeat(deep), "}".repeat(deep)),
+        format!("[health]\nlisten = \"{}\"\n", "x".repeat(2 << 20)),
+    ] {
+        assert!(from_file(&text).is_err(), "{}", text.get(..40).unwrap());
+    }
+    assert!(from_flags(&[&format!("{dotted}=1")]).is_err());
+    let name = format!("ORCHESTRATOR__{}", vec!["A"; deep].join("__"));
+    assert!(from_environment(&[(&name, "1")]).is_err());
+}

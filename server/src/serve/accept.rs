@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::bounds::{Bounds, HEADERS, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, MAKES_ROOM, SEND_BUFFER, WINDOW};
+use super::bounds::{Bounds, HEADERS, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, MAKES_ROOM, SEND_BUFFER, WINDOW, WINDOW_OF_CALL};
 use super::calls::{Calls, Door};
 use super::peer::{Peer, Verdict, Wire};
 
@@ -113,7 +113,7 @@ async fn connection(stream: TcpStream, peer: Arc<Peer>, door: Arc<Door>, closing
         .timer(TokioTimer::new())
         .max_concurrent_streams(streams)
         .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW.max(streams.saturating_mul(WINDOW_OF_CALL)))
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(HEADERS)
         .keep_alive_interval(KEEP_ALIVE)

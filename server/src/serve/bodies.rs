@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::store::for_caller;
@@ -13,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::bounds::{PART, REQUEST, SMALL};
+use super::bounds::{Pace, SMALL};
 use super::peer::{Call, Peer, Receiving, Untaken};
 use crate::admin::status;
 
@@ -47,17 +48,19 @@ pub(super) struct Received {
     body: Incoming,
     held: Arc<Held>,
     bytes: usize,
-    /// When all of it has to be there.
+    /// When all of it has to be there, and how long a part may take.
     until: Instant,
+    part: Duration,
     /// Made when something is waited for.
     timer: Option<Pin<Box<Sleep>>>,
     receiving: Option<Receiving>,
 }
 
 impl Received {
-    pub(super) fn new(body: Incoming, held: Arc<Held>, peer: Arc<Peer>) -> Self {
+    pub(super) fn new(body: Incoming, held: Arc<Held>, peer: Arc<Peer>, pace: Pace) -> Self {
         let receiving = (!body.is_end_stream()).then(|| Receiving::begin(peer));
-        Self { body, held, bytes: 0, until: Instant::now() + REQUEST, timer: None, receiving }
+        let Pace { part, whole } = pace;
+        Self { body, held, bytes: 0, until: Instant::now() + whole, part, timer: None, receiving }
     }
 
     fn count(&mut self, bytes: usize) -> Result<(), Status> {
@@ -91,8 +94,8 @@ impl http_body::Body for Received {
                 Poll::Ready(end.map(|end| end.map_err(Into::into)))
             }
             Poll::Pending => {
-                let until = this.until;
-                let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(until.min(Instant::now() + PART))));
+                let (until, part) = (this.until, this.part);
+                let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(until.min(Instant::now() + part))));
                 ready!(timer.as_mut().poll(cx));
                 this.receiving = None;
                 Poll::Ready(Some(Err(status::late().into())))

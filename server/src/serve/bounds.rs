@@ -17,8 +17,19 @@ pub(super) const BLOCKED: Duration = Duration::from_secs(10);
 pub(super) const UNTAKEN: Duration = Duration::from_secs(30);
 
 /// How long the next part of a request may take to come, and all of it.
-pub(super) const PART: Duration = Duration::from_secs(10);
-pub(super) const REQUEST: Duration = Duration::from_secs(60);
+pub(super) const REQUEST: Pace = Pace { part: Duration::from_secs(10), whole: Duration::from_secs(60) };
+
+/// The same where caller and answer take turns, as in a talk with reflection.
+pub(super) const TALK: Pace = Pace { part: Duration::from_secs(60), whole: Duration::from_secs(3_600) };
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    pub(super) part: Duration,
+    pub(super) whole: Duration,
+}
+
+/// How long the rest of a request that is refused may take.
+pub(super) const READ_OUT: Duration = Duration::from_secs(1);
 
 /// A connection that was idle for so long makes room for a new one where there is none left.
 pub(super) const MAKES_ROOM: Duration = Duration::from_millis(250);
@@ -26,8 +37,10 @@ pub(super) const MAKES_ROOM: Duration = Duration::from_millis(250);
 /// Bytes of a request or an answer that count against nothing, so that small ones always go through.
 pub(super) const SMALL: usize = 4 << 10;
 
-/// Bytes that HTTP/2 takes of one connection and of one call before somebody reads them.
+/// Bytes that HTTP/2 takes of one call before somebody reads them; and of one connection for each call that it may have,
+/// where they are more: h2 cuts a connection off whose small frames are worth more than half of its window.
 pub(super) const WINDOW: u32 = 256 << 10;
+pub(super) const WINDOW_OF_CALL: u32 = 512;
 
 /// Bytes that HTTP/2 keeps of one answer for the peer.
 pub(super) const SEND_BUFFER: usize = 64 << 10;
@@ -36,7 +49,11 @@ pub(super) const SEND_BUFFER: usize = 64 << 10;
 pub(super) const HEADERS: u32 = 16 << 10;
 
 /// How long an answer waits for room for its bytes, and a stream that has begun not at all.
-pub(super) const WAIT_FOR_ROOM: Duration = Duration::from_secs(10);
+pub(super) const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
+
+/// While reads wait, each is followed by a rest of so many times as long as it took.
+pub(super) const REST: u32 = 3;
+pub(super) const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// Reads that wait for their turn; further ones are refused.
 pub(super) const WAITING_READS: usize = 256;

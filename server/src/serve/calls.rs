@@ -12,13 +12,14 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::{Code, Status};
 
 use super::bodies::{Answer, Held, Received};
-use super::bounds::{Bounds, SMALL, WAIT_FOR_ROOM, WAITING_READS};
+use super::bounds::{Bounds, LONGEST_REST, READ_OUT, REQUEST, REST, SMALL, TALK, WAIT_FOR_ROOM, WAITING_READS};
 use super::peer::{Call, Peer};
 use crate::admin::status;
 
@@ -39,20 +40,22 @@ pub(super) struct Door {
     class: fn(&str) -> Class,
     calls: Arc<Semaphore>,
     watches: Arc<Semaphore>,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
     waiting_reads: Semaphore,
     requests: Arc<Semaphore>,
     answers: Arc<Semaphore>,
+    closing: CancellationToken,
 }
 
 impl Door {
-    pub(super) fn new(bounds: Bounds, routes: Routes, class: fn(&str) -> Class) -> Self {
+    pub(super) fn new(bounds: Bounds, routes: Routes, class: fn(&str) -> Class, closing: CancellationToken) -> Self {
         Self {
+            closing,
             routes: routes.prepare(),
             class,
             calls: Arc::new(Semaphore::new(bounds.calls)),
             watches: Arc::new(Semaphore::new(bounds.watches)),
-            reads: Semaphore::new(bounds.reads),
+            reads: Arc::new(Semaphore::new(bounds.reads)),
             waiting_reads: Semaphore::new(WAITING_READS),
             requests: Arc::new(Semaphore::new(bounds.request_bytes)),
             answers: Arc::new(Semaphore::new(bounds.answer_bytes)),
@@ -60,12 +63,14 @@ impl Door {
         }
     }
 
-    async fn admit(&self, class: Class) -> Result<Admitted<'_>, Status> {
+    async fn admit(&self, class: Class) -> Result<Admitted, Status> {
         Ok(match class {
             Class::Read => {
                 let waiting = self.waiting_reads.try_acquire();
                 let _waiting = waiting.map_err(|_| status::busy("too many reads wait for their turn"))?;
-                Admitted { read: self.reads.acquire().await.ok(), watch: None }
+                let turn = self.closing.run_until_cancelled(Arc::clone(&self.reads).acquire_owned()).await;
+                let turn = turn.ok_or_else(status::draining)?;
+                Admitted { read: turn.ok().map(|turn| (turn, Instant::now())), watch: None }
             }
             Class::Watch => {
                 let watch = Arc::clone(&self.watches).try_acquire_owned();
@@ -85,7 +90,10 @@ impl Door {
     ) -> Response<Answer> {
         let Admitted { read, watch } = match self.admit(class).await {
             Ok(admitted) => admitted,
-            Err(refused) => return refusal(refused),
+            Err(refused) => {
+                read_out(request.into_body()).await;
+                return refusal(refused);
+            }
         };
         let mut routes = self.routes.clone();
         let Ok(response) = ForCaller::new(tower::Service::call(&mut routes, request)).await;
@@ -105,8 +113,22 @@ impl Door {
             Ok(held) => held,
             Err(refused) => return refusal(refused),
         };
-        drop(read);
+        if let Some((turn, began)) = read {
+            self.rest(turn, began.elapsed());
+        }
         Response::from_parts(parts, Answer::whole(body, first, held, call, [Some(place), None]))
+    }
+
+    /// Gives a turn to the next read. Where some wait, not before a rest: so however many come, most of the time is left to
+    /// the runs, and the busier the process is the more of it.
+    fn rest(&self, turn: OwnedSemaphorePermit, took: Duration) {
+        if self.waiting_reads.available_permits() < WAITING_READS && !self.closing.is_cancelled() {
+            let rest = (took * REST).min(LONGEST_REST);
+            tokio::spawn(async move {
+                sleep(rest).await;
+                drop(turn);
+            });
+        }
     }
 
     /// Room for an answer. Small ones always have it.
@@ -124,8 +146,9 @@ impl Door {
 }
 
 /// What a call has while it is worked on.
-struct Admitted<'d> {
-    read: Option<tokio::sync::SemaphorePermit<'d>>,
+struct Admitted {
+    /// Its turn, and since when.
+    read: Option<(OwnedSemaphorePermit, Instant)>,
     watch: Option<OwnedSemaphorePermit>,
 }
 
@@ -149,13 +172,17 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let door = Arc::clone(&self.door);
         let Ok(place) = Arc::clone(&door.calls).try_acquire_owned() else {
-            return Box::pin(async { Ok(refusal(status::busy("there are too many calls"))) });
+            return Box::pin(async {
+                read_out(request.into_body()).await;
+                Ok(refusal(status::busy("there are too many calls")))
+            });
         };
         let call = Call::begin(Arc::clone(&self.peer));
         let class = (door.class)(request.uri().path());
         let within = deadline(request.headers());
         let held = Held::new(Arc::clone(&door.requests));
-        let mut request = request.map(|body| Received::new(body, Arc::clone(&held), Arc::clone(&call.0)));
+        let pace = if class == Class::Watch { TALK } else { REQUEST };
+        let mut request = request.map(|body| Received::new(body, Arc::clone(&held), Arc::clone(&call.0), pace));
         // Handlers that keep the message keep this with it.
         request.extensions_mut().insert(held);
         Box::pin(async move {
@@ -179,6 +206,19 @@ fn readable(response: Response<Body>) -> Response<Body> {
 /// Our handlers give details with each of these.
 const fn is_of_framework(code: Code) -> bool {
     matches!(code, Code::OutOfRange | Code::Internal | Code::Unimplemented | Code::ResourceExhausted | Code::Unknown)
+}
+
+/// Reads a small request to its end: one that is refused before that is reset, and of many resets HTTP/2 makes an attack.
+async fn read_out<B: http_body::Body<Data = bytes::Bytes> + Unpin>(mut body: B) {
+    let mut left = SMALL;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, bytes::Bytes::len)) else { return };
+            left = rest;
+        }
+    };
+    // Slow ones are reset.
+    let _late = timeout(READ_OUT, reading).await;
 }
 
 fn refusal(status: Status) -> Response<Answer> {

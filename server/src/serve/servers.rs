@@ -73,9 +73,10 @@ impl Servers {
         if admin.reflection {
             admin_routes = with_reflection(admin_routes, &admin::SERVICES)?;
         }
+        let door = |bounds, routes, class| Door::new(bounds, routes, class, closing.clone());
         let tasks = [
-            spawn(health_socket, Door::new(health_bounds(health), health_routes, health_class), closing.clone()),
-            spawn(admin_socket, Door::new(admin_bounds(admin), admin_routes, admin::class), closing.clone()),
+            spawn(health_socket, door(health_bounds(health), health_routes, health_class), closing.clone()),
+            spawn(admin_socket, door(admin_bounds(admin), admin_routes, admin::class), closing.clone()),
         ];
         Ok(Self { health_address, admin_address, closing, tasks })
     }

@@ -50,7 +50,7 @@ impl Room {
     }
 
     /// The first of a list, as many as a tenth of an answer has room for.
-    pub(super) fn list<T: Sized>(&mut self, items: Vec<T>) -> Vec<T>
+    pub(super) fn list<T>(&mut self, items: Vec<T>) -> Vec<T>
     where
         T: Length,
     {
