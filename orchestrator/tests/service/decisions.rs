@@ -26,6 +26,44 @@ fn losing() -> Services {
     })
 }
 
+#[tokio::test]
+async fn a_decision_is_bounded_in_depth_count_and_size_and_the_run_stays_as_it_was() {
+    let world = World::start(losing()).await;
+    let run = in_doubt(&world).await;
+    let packed = |name: &str, value: Vec<u8>| Any { type_url: format!("type.googleapis.com/{name}"), value };
+    let deep = (0..1_000).fold(Vec::new(), |value, _| packed("google.protobuf.Any", value).encode_to_vec());
+    let failed = |message: String, details: Vec<Any>| {
+        Decision::Failure(server::proto::google::rpc::Status { code: 10, message, details })
+    };
+    let in_a_status = server::proto::google::rpc::Status {
+        details: vec![packed("google.protobuf.Any", deep.clone())],
+        ..Default::default()
+    };
+    for (decision, field) in [
+        (failed(String::new(), vec![packed("google.protobuf.Any", deep.clone())]), "failure.details[0]"),
+        (failed(String::new(), vec![packed("google.rpc.Status", in_a_status.encode_to_vec())]), "failure.details[0]"),
+        (failed(String::new(), vec![packed("acme.v1.Unknown", vec![0; 100_000])]), "failure.details"),
+        (failed(String::new(), vec![packed("acme.v1.Unknown", Vec::new()); 17]), "failure.details"),
+        (failed(String::new(), vec![packed(&"n".repeat(1_000), Vec::new())]), "failure.details[0]"),
+        (failed("m".repeat(100_000), Vec::new()), "failure.message"),
+        (Decision::ResponseJson("[".repeat(1 << 20)), "response_json"),
+        (Decision::Response(packed("google.protobuf.Any", deep.clone())), "response.type_url"),
+    ] {
+        let status = world.runs().await.resolve_step(resolving(&run, decision)).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status:?}");
+        assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, field);
+    }
+    assert_eq!(world.show(&run.run_id).await.state(), RunState::NeedsDecision);
+    let unknown = failed(String::from("it failed"), vec![packed("acme.v1.Unknown", deep)]);
+    // Nobody here reads a message of a type that is not among the contracts, however deep it is.
+    world.runs().await.resolve_step(resolving(&run, unknown)).await.unwrap();
+    world.until_ended(&run.run_id).await;
+    let shown = world.show(&run.run_id).await;
+    assert_eq!(shown.error.unwrap().details[0].type_url, "type.googleapis.com/acme.v1.Unknown");
+    let (exit, _, talk) = world.command(&["runs", "show", &run.run_id, "--output", "json"]).await;
+    assert_eq!(exit, Exit::Ok, "{talk}");
+}
+
 /// A run whose only effect is in doubt.
 async fn in_doubt(world: &World) -> Run {
     let run = world.runs().await.start_run(start("test.unsure", 0)).await.unwrap().into_inner();
@@ -70,6 +108,8 @@ async fn a_decision_is_typed_by_the_contract_of_the_method() {
     assert_eq!(refused(any("guras.users.v1.CreateUserResponse", &[0xff])).await, ["response.value"]);
     let status = server::proto::google::rpc::Status { code: 0, ..Default::default() };
     assert_eq!(refused(Decision::Failure(status)).await, ["failure.code"]);
+    let twice = String::from("{\"user\": {\"userId\": \"a\", \"user_id\": \"b\"}}");
+    assert_eq!(refused(Decision::ResponseJson(twice)).await, ["response_json.user.user_id"]);
 
     let elsewhere = ResolveStepRequest { step: String::from("Nowhere#0"), ..resolving(&run, Decision::AskAgain(())) };
     assert_eq!(world.runs().await.resolve_step(elsewhere).await.unwrap_err().code(), tonic::Code::InvalidArgument);

@@ -11,4 +11,5 @@ mod services;
 mod signals;
 mod steering;
 mod support;
+mod texts;
 mod upgrade;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use clients::guras::orchestration::notifications::v1::{SendDueRequest, SendDueResponse};
-use clients::guras::users::v1::{CreateUserRequest, GetUserResponse};
+use clients::guras::users::v1::{CreateUserRequest, GetUserResponse, User};
 use engine::transport::Outcome;
+use engine::{Code as FailureCode, Failure};
 use futures_util::StreamExt;
 use prost::Message;
 use prost_reflect::DescriptorPool;
@@ -293,4 +294,27 @@ async fn a_drain_answers_waits_ends_streams_and_gives_runs_back() {
     assert_eq!(last.get_details_error_info().unwrap().reason, "DRAINING");
     let answered = waiting.await.unwrap().unwrap().into_inner();
     assert!(answered.end_time.is_none(), "the start is durable, so its answer is the run as it is");
+}
+
+#[tokio::test]
+async fn a_run_with_large_payloads_is_shown_within_what_clients_take() {
+    let large = Services::new(|path, _| {
+        let user = User { user_id: String::from("u1"), name: "x".repeat(1_900_000), ..User::default() };
+        let answer = GetUserResponse { user: Some(user) };
+        match path {
+            "/guras.users.v1.UserService/GetUser" => Outcome::Done(answer.encode_to_vec().into()),
+            _ => Outcome::Refused(Failure::new(FailureCode::Aborted, "m".repeat(60_000))),
+        }
+    });
+    let world = World::start(large).await;
+    let run = world.greet().await;
+    assert!(run.encoded_len() < 1 << 20, "{}", run.encoded_len());
+    // A client takes 4 MiB unless told otherwise.
+    let run = world.show(&run.run_id).await;
+    let omitted: Vec<bool> = run.steps.iter().map(|step| step.payloads_omitted).collect();
+    assert_eq!(omitted, [false, true], "{:?}", run.steps);
+    assert!(run.input.is_some() && !run.payloads_omitted);
+    let list = ListRunsRequest::default();
+    let listed = world.runs().await.list_runs(list).await.unwrap().into_inner();
+    assert!(listed.encoded_len() < 10_000, "{}", listed.encoded_len());
 }

@@ -1,0 +1,10 @@
+//! A real process under callers who mean no good: its memory stays bounded, probes are answered, runs go on at their rate,
+//! and its end waits for nobody who is silent.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+mod connections;
+mod meter;
+mod process;
+mod reads;
+mod requests;
+mod wire;
