@@ -8,6 +8,7 @@ use prost::{Message, Name};
 use uuid::Uuid;
 
 use crate::failure::Failure;
+use crate::journal_v1 as stored;
 use crate::place::{BranchId, ROOT};
 use crate::rpc::Rpc;
 use crate::scope::Scope;
@@ -22,6 +23,27 @@ use crate::steps::signal::Signal;
 use crate::steps::sleep::Sleep;
 use crate::time::Timestamp;
 use crate::workflow::Workflow;
+
+/// The tick that started a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleInfo {
+    /// Name of the schedule.
+    pub schedule: String,
+    /// The time that the run is for, however late it started. For a trigger, when that was asked for.
+    pub nominal: Timestamp,
+    /// Nominal time of the schedule's last run that had succeeded then; none where none had.
+    pub previous_success: Option<Timestamp>,
+}
+
+impl ScheduleInfo {
+    pub(crate) fn of(created: &stored::Created) -> Option<Self> {
+        (!created.schedule.is_empty()).then(|| Self {
+            schedule: created.schedule.clone(),
+            nominal: Timestamp::from_micros(created.nominal_micros),
+            previous_success: created.previous_success_micros.map(Timestamp::from_micros),
+        })
+    }
+}
 
 /// One branch of a run. Steps are built on it one after the other; several at once need branches of their own
 /// ([`Context::branch`], [`Context::fan_out`]) or are built together ([`Context::all`], [`Context::race`]).
@@ -158,6 +180,20 @@ impl Context {
     /// The answer is in the run's first fact, so it is the same for as long as the run lives. The oldest version is 1.
     pub fn since(&self, version: u32) -> bool {
         self.scope.version >= version
+    }
+
+    /// The tick of a schedule that started the run; none where somebody else did. It is in the run's first fact, so it is
+    /// the same for as long as the run lives.
+    ///
+    /// ```
+    /// # use engine::Context;
+    /// fn covers_a_day(ctx: &Context) -> bool {
+    ///     let previous = ctx.schedule().and_then(|tick| Some(tick.nominal.since(tick.previous_success?)));
+    ///     previous.is_some_and(|since| since.as_secs() >= 24 * 3_600)
+    /// }
+    /// ```
+    pub fn schedule(&self) -> Option<&ScheduleInfo> {
+        self.scope.schedule.as_ref()
     }
 
     /// The id of the run.

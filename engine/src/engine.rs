@@ -20,7 +20,7 @@ use crate::journal::{Buffer, JournalError};
 use crate::limits::Limits;
 use crate::retention::Retention;
 use crate::state::State;
-use crate::store::{Asked, Created, NewRun, Origin, RunRow, Status, Store, StoreError};
+use crate::store::{Asked, Created, NewRun, Origin, RunRow, ScheduleRefusal, Status, Store, StoreError};
 use crate::time::{Clock, Timestamp};
 use crate::transport::Transport;
 use crate::workflow::{Definition, Registry};
@@ -46,7 +46,8 @@ pub use look::Seen;
 pub(crate) use look::journal_of;
 use resident::Looks;
 pub use retries::Again;
-pub use schedules::next_nominal;
+use schedules::Bell;
+pub use schedules::{Backfill, Triggered};
 pub use stranded::StrandedRuns;
 
 /// What an engine is made of.
@@ -89,6 +90,7 @@ pub(crate) struct Shared {
     /// What the loop that claims runs is about to do, so that it is not woken for nothing.
     looks: Looks,
     left: Notify,
+    bell: Bell,
     /// An answer of the store did not come: there may be runs of this replica that are not in memory.
     unsure: AtomicBool,
     draining: AtomicBool,
@@ -143,6 +145,12 @@ pub enum EngineError {
     RequestMismatch(Uuid),
     #[error("run {0} was changed meanwhile")]
     Conflict(Uuid),
+    #[error("schedule {name}: {field}: {problem}")]
+    InvalidSchedule { name: String, field: &'static str, problem: String },
+    #[error("schedule {0} changes all the time")]
+    ScheduleBusy(String),
+    #[error(transparent)]
+    Schedule(#[from] ScheduleRefusal),
     #[error("the replica is draining, it starts nothing new")]
     Draining,
     #[error("the journal of run {run} cannot be read: {error}")]
@@ -160,6 +168,7 @@ impl From<StoreError> for EngineError {
         match error {
             StoreError::NotFound(run) => Self::NotFound(run),
             StoreError::RequestMismatch(id) => Self::RequestMismatch(id),
+            StoreError::Schedule(refusal) => Self::Schedule(refusal),
             StoreError::Fenced(run) => Self::Conflict(run),
             StoreError::Precondition { run, state } => {
                 Self::Precondition { run, state, reason: "its state does not allow this".to_owned() }
@@ -201,6 +210,7 @@ impl Engine {
             due: Notify::new(),
             looks: Looks::default(),
             left: Notify::new(),
+            bell: Bell::default(),
             unsure: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             progress: AtomicU64::new(0),
@@ -305,6 +315,7 @@ pub(crate) fn new_run(
         created_at: now,
         deadline,
         origin,
+        previous_success: None,
         parent: None,
         change: None,
         claimed: false,

@@ -40,14 +40,18 @@ pub(crate) fn business_key(method: &str, name: &str, parts: &[String]) -> Uuid {
     shaped_as_v4(hasher)
 }
 
-/// The id of the run that a tick starts, from the schedule's uid and the nominal time (semantics.md T2).
+/// The id of the run that a tick starts, from the schedule's uid, the nominal time and the id of the trigger or backfill
+/// that it is of (semantics.md T2).
 ///
 /// Shaped as a version 7 UUID of the nominal time, so that it sorts among the ids of other runs.
-pub(crate) fn tick_run(schedule: Uuid, nominal: Timestamp) -> Uuid {
+pub(crate) fn tick_run(schedule: Uuid, nominal: Timestamp, origin: Option<Uuid>) -> Uuid {
     let mut hasher = Sha256::new();
     hasher.update(b"tick\0");
     hasher.update(schedule.as_bytes());
     hasher.update(nominal.as_micros().to_be_bytes());
+    if let Some(origin) = origin {
+        hasher.update(origin.as_bytes());
+    }
     shaped_as_v7(hasher, nominal)
 }
 
@@ -155,10 +159,11 @@ mod tests {
     #[test]
     fn a_tick_has_one_run_id_that_sorts_by_nominal_time() {
         let schedule = Uuid::from_u128(1);
-        let first = tick_run(schedule, Timestamp::from_micros(1_000_000));
-        let second = tick_run(schedule, Timestamp::from_micros(2_000_000));
-        assert_eq!(first, tick_run(schedule, Timestamp::from_micros(1_000_000)));
+        let first = tick_run(schedule, Timestamp::from_micros(1_000_000), None);
+        let second = tick_run(schedule, Timestamp::from_micros(2_000_000), None);
+        assert_eq!(first, tick_run(schedule, Timestamp::from_micros(1_000_000), None));
         assert!(first < second);
-        assert_ne!(first, tick_run(Uuid::from_u128(2), Timestamp::from_micros(1_000_000)));
+        assert_ne!(first, tick_run(schedule, Timestamp::from_micros(1_000_000), Some(Uuid::from_u128(9))));
+        assert_ne!(first, tick_run(Uuid::from_u128(2), Timestamp::from_micros(1_000_000), None));
     }
 }

@@ -41,7 +41,7 @@ pub mod view;
 pub mod workflow;
 
 pub use chance::Chance;
-pub use context::Context;
+pub use context::{Context, ScheduleInfo};
 pub use engine::Engine;
 pub use failure::{Code, Failure};
 pub use guard::{ForeignWaits, Guards};

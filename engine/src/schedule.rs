@@ -4,12 +4,16 @@
 
 pub mod cron;
 mod local;
+pub(crate) mod missed;
+pub(crate) mod policy;
 mod spec;
+pub(crate) mod stored;
 #[cfg(test)]
 mod tests;
 mod timetable;
 mod zone;
 
+pub use policy::{CatchUp, CatchUpMode, MAX_ALLOWED, MAX_BUFFERED, MAX_CATCH_UP, Overlap, Policy};
 pub use spec::{
     DstGap, DstOverlap, Exclusions, MAX_EXCLUDED_DATES, MAX_EXCLUDED_PATTERNS, MAX_RULES, MAX_SPAN, MIN_INTERVAL, Rule,
     Spec, SpecError,

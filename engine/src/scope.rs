@@ -11,6 +11,7 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::context::ScheduleInfo;
 use crate::failure::{Code, Failure};
 use crate::history::{Past, PastStep};
 use crate::journal::Kind;
@@ -32,7 +33,7 @@ pub(crate) use intent::{CallIntent, CallOptions, ChildIntent, Intent};
 pub(crate) use mark::Mark;
 
 /// What a run is, as its code may ask.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct About {
     pub(crate) run: Uuid,
     pub(crate) workflow: &'static str,
@@ -42,6 +43,8 @@ pub(crate) struct About {
     pub(crate) signals: &'static [SignalType],
     /// How many runs are above this one.
     pub(crate) depth: u32,
+    /// The tick that started the run, as its journal has it.
+    pub(crate) schedule: Option<ScheduleInfo>,
 }
 
 /// One run's shared state.
@@ -53,6 +56,7 @@ pub(crate) struct Scope {
     pub(crate) limits: Arc<Limits>,
     pub(crate) signals: &'static [SignalType],
     pub(crate) depth: u32,
+    pub(crate) schedule: Option<ScheduleInfo>,
     clock: Clock,
     /// Limits that were warned of, a bit each.
     warned: AtomicU8,
@@ -105,7 +109,7 @@ pub(crate) enum Reached {
 
 impl Scope {
     pub(crate) fn new(about: About, limits: Arc<Limits>, clock: Clock, mut past: Past) -> Self {
-        let About { run, workflow, version, signals, depth } = about;
+        let About { run, workflow, version, signals, depth, schedule } = about;
         let root: Arc<str> = "".into();
         let branch = Branch {
             path: Arc::clone(&root),
@@ -129,7 +133,7 @@ impl Scope {
             last: None,
         };
         let (warned, inner) = (AtomicU8::new(0), Mutex::new(inner));
-        Self { run, workflow, version, limits, signals, depth, clock, warned, inner }
+        Self { run, workflow, version, limits, signals, depth, schedule, clock, warned, inner }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

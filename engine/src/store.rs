@@ -19,6 +19,7 @@ pub mod conformance;
 mod family;
 mod inbox;
 mod lane;
+mod schedules;
 pub mod sqlite;
 
 pub use changes::{
@@ -28,6 +29,11 @@ pub use family::{Family, Parent, Report};
 pub use inbox::{Message, Signal};
 pub(crate) use lane::Lane;
 pub use lane::{ForCaller, for_caller};
+pub use schedules::{
+    BackfillRow, Declare, ListSchedules, ListTicks, PassedTicks, PausedSchedule, Schedule, ScheduleCommand,
+    ScheduleFacts, ScheduleOrder, ScheduleRefusal, ScheduleRow, Settled, Source, Tick, TickDone, TickOrigin,
+    TickOutcome, TickRow, TickStart, Ticked,
+};
 
 /// The answer to one operation. Dropping it does not take the operation back.
 pub type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
@@ -51,11 +57,26 @@ pub trait Store: Send + Sync + 'static {
     /// Changes a run from outside, with its audit entry and its request id. The same request again changes nothing.
     fn command(&self, command: Command) -> Answer<RunRow>;
 
-    /// Makes the stored schedules those that are declared; marks of schedules that stay are kept.
-    fn declare_schedules(&self, schedules: Vec<Schedule>) -> Answer<Vec<ScheduleRow>>;
+    /// Brings the schedules of code and configuration to what is declared. One that is not declared any more is retired;
+    /// marks are kept. Answers with those that are declared.
+    fn declare_schedules(&self, declare: Declare) -> Answer<Vec<ScheduleRow>>;
 
-    /// Starts the run of one tick and advances the schedule's mark, both or neither (semantics.md T1).
+    /// Changes a schedule, with its audit entry and its request id. The same request again changes nothing. A schedule
+    /// that is deleted is answered as it was.
+    fn schedule_command(&self, command: ScheduleCommand) -> Answer<ScheduleRow>;
+
+    /// Decides about one tick by the runs that go on, writes down what becomes of it, starts its run and advances the
+    /// schedule's mark, all or nothing (semantics.md T1).
     fn tick(&self, tick: Tick) -> Answer<Ticked>;
+
+    /// Writes down which runs of a schedule have ended, and says what may start after them.
+    fn settle_schedule(&self, schedule: Uuid) -> Answer<Settled>;
+
+    /// Rows of a schedule's ledger, newest first.
+    fn ticks(&self, filter: ListTicks) -> Answer<Vec<TickRow>>;
+
+    /// Backfills of a schedule, newest first.
+    fn backfills(&self, schedule: Uuid) -> Answer<Vec<BackfillRow>>;
 
     /// The messages of a run that it has not received, from the one after this number on, oldest first.
     fn inbox(&self, run: Uuid, after: u64) -> Answer<Vec<Message>>;
@@ -88,8 +109,8 @@ pub trait Store: Send + Sync + 'static {
     /// Audit entries by filter, newest first.
     fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>>;
 
-    /// The stored schedules, by name.
-    fn schedules(&self) -> Answer<Vec<ScheduleRow>>;
+    /// Schedules by filter, in the order of their names.
+    fn schedules(&self, filter: ListSchedules) -> Answer<Vec<ScheduleRow>>;
 
     /// The claim of this owner, to be asked right before every send. Not held while the store is down, and never
     /// again once it is closed or another's; held once it is open again, for the runs that are claimed from then on.
@@ -172,6 +193,8 @@ pub struct NewRun {
     pub origin: Option<Origin>,
     /// The request that starts it; none for a tick.
     pub change: Option<Change>,
+    /// The nominal time of its schedule's last run that had succeeded.
+    pub previous_success: Option<Timestamp>,
     /// The run that it is a child of.
     pub parent: Option<Parent>,
     /// Whether the caller drives the run from now on (epoch 1); otherwise it is left for a claim (epoch 0).
@@ -253,46 +276,6 @@ pub struct Unclaimable {
     pub runs: u64,
 }
 
-/// A schedule as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Schedule {
-    pub name: String,
-    pub workflow: String,
-    pub interval: std::time::Duration,
-}
-
-/// A schedule as stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScheduleRow {
-    pub schedule: Schedule,
-    /// Made when the schedule was first declared; run ids of ticks derive from it.
-    pub uid: Uuid,
-    /// Nominal time of the last tick that was dealt with.
-    pub high_water: Option<Timestamp>,
-    /// The last run that a tick started.
-    pub last_run: Option<Uuid>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Tick {
-    pub schedule: String,
-    pub uid: Uuid,
-    pub nominal: Timestamp,
-    /// The run to start; its id is derived from uid and nominal time.
-    pub run: NewRun,
-}
-
-/// What became of a tick.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ticked {
-    /// The run is durable.
-    Started,
-    /// The run of an earlier tick is not over; the tick is skipped.
-    Overlapped(Uuid),
-    /// The tick was dealt with before, or the schedule is not the one it was.
-    Past,
-}
-
 /// A filter over runs. The page goes on below `before`.
 #[derive(Clone, Debug, Default)]
 pub struct ListRuns {
@@ -329,6 +312,9 @@ pub enum StoreError {
     /// A request id was used for another request before. Nothing was written.
     #[error("request_id {0} was used for another request")]
     RequestMismatch(Uuid),
+    /// The schedule does not allow the operation. Nothing was written.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleRefusal),
     /// The store failed; whether the operation was done is unknown.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),

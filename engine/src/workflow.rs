@@ -12,6 +12,7 @@ use prost::{Message, Name};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::signal::SignalType;
+use crate::store::Schedule;
 
 /// Says what to do: composes calls to services. Its code must be deterministic between steps: time, randomness
 /// and everything else from outside comes through the [`Context`].
@@ -32,6 +33,11 @@ pub trait Workflow: Send + Sync + 'static {
 
     /// The signals that it takes, for example `&[SignalType::of::<Paid>("payment")]`. Others are refused.
     const SIGNALS: &'static [SignalType] = &[];
+
+    /// The schedules that come with it. One of the configuration that has the name of one of these takes its place.
+    fn schedules() -> Vec<Schedule> {
+        Vec::new()
+    }
 
     /// The input message.
     type Input: Message + Name + Default + 'static;
@@ -87,6 +93,7 @@ impl Registry {
             deadline: W::DEADLINE,
             signals: W::SIGNALS,
             undo_budget: W::UNDO_BUDGET,
+            schedules: W::schedules(),
             check: |input| W::Input::decode(input).map(drop),
             begin: Box::new(move |ctx, input| {
                 let workflow = make();
@@ -140,6 +147,8 @@ pub struct Definition {
     pub deadline: Duration,
     pub signals: &'static [SignalType],
     pub undo_budget: Duration,
+    /// Those that its code declares.
+    pub schedules: Vec<Schedule>,
     check: fn(Bytes) -> Result<(), prost::DecodeError>,
     begin: Box<Begin>,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use engine::Chance;
 use engine::engine::{Drained, Engine, Parts};
 use engine::guard::Guards;
+use engine::schedule::Spec;
 use engine::store::{Schedule, Store};
 use engine::time::Clock;
 use engine::transport::Transport;
@@ -184,7 +185,7 @@ fn schedules(configured: Schedules, workflows: &Registry) -> Vec<Schedule> {
                 warn!(schedule = name, workflow = schedule.workflow, "schedule names an unknown workflow");
                 return None;
             }
-            Some(Schedule { name, workflow: schedule.workflow, interval: schedule.every })
+            Some(Schedule::new(name, schedule.workflow, Spec::every(schedule.every)))
         })
         .collect()
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::Handle;
 use super::code::{Code, Finished};
 use super::replay::bring;
-use crate::context::Context;
+use crate::context::{Context, ScheduleInfo};
 use crate::history::History;
 use crate::journal::JournalError;
 use crate::journal_v1 as stored;
@@ -42,7 +42,8 @@ pub(crate) fn rehearse(
     let Some(workflow) = workflows.get(&history.created.workflow).filter(|_| !ends || undoes) else { return Ok(()) };
     let input = history.created.input.take().unwrap_or_default().value;
     let (version, depth) = (history.created.workflow_version, history.created.depth);
-    let about = About { run, workflow: workflow.name, version, signals: workflow.signals, depth };
+    let schedule = ScheduleInfo::of(&history.created);
+    let about = About { run, workflow: workflow.name, version, signals: workflow.signals, depth, schedule };
     let scope = Arc::new(Scope::new(about, Arc::clone(limits), clock.clone(), history.past));
     let begun = workflow.begin(Context::root(Arc::clone(&scope)), input);
     let mut code = Code::new(begun, scope.mark(), Arc::new(Handle::default()));

@@ -9,7 +9,7 @@ use super::code::{Code, Finished};
 use super::poison::{Strikes, take_turn};
 use super::undoing::NoUndos;
 use super::{CANCEL, Driver, Exit, Handle, PAUSE, Starter};
-use crate::context::Context;
+use crate::context::{Context, ScheduleInfo};
 use crate::engine::{Shared, journal_of};
 use crate::history::{History, Open, Past, Replay};
 use crate::journal::{JournalError, Kind};
@@ -39,6 +39,8 @@ impl Driver {
             version: run.workflow_version,
             signals: workflow.signals,
             depth: run.parent.map_or(0, |parent| parent.depth),
+            // A tick's run is created pending, and comes from its journal.
+            schedule: None,
         };
         let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), past);
         let mut driver = Self::new(shared, handle, workflow, row, input, scope);
@@ -87,7 +89,8 @@ impl Driver {
         take_turn(&shared, &row, &history.strikes).await;
         let created = &history.created;
         let (version, depth) = (created.workflow_version, created.depth);
-        let about = About { run: row.id, workflow: workflow.name, version, signals: workflow.signals, depth };
+        let schedule = ScheduleInfo::of(created);
+        let about = About { run: row.id, workflow: workflow.name, version, signals: workflow.signals, depth, schedule };
         let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), past);
         let (cancelled, paused) = (row.cancel_requested.is_some(), row.paused.is_some());
         let mut driver = Self::new(shared, handle, workflow, row, input, scope);
@@ -119,7 +122,8 @@ impl Driver {
     ) -> Self {
         tracing::error!(run = %row.id, %error, "journal cannot be read");
         let version = row.workflow_version;
-        let about = About { run: row.id, workflow: workflow.name, version, signals: workflow.signals, depth: 0 };
+        let (signals, schedule) = (workflow.signals, None);
+        let about = About { run: row.id, workflow: workflow.name, version, signals, depth: 0, schedule };
         let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), Past::default());
         let mut driver = Self::new(shared, handle, workflow, row, Bytes::new(), scope);
         // Nothing ends a run whose open steps are not known; not even its deadline.
@@ -282,6 +286,7 @@ pub(crate) fn created_fact(run: &NewRun, workflow: &Definition, input: Bytes) ->
         parent: run.parent.map(|parent| parent.run.to_string()).unwrap_or_default(),
         depth: run.parent.map_or(0, |parent| parent.depth),
         marks_unseen: true,
+        previous_success_micros: run.previous_success.map(crate::time::Timestamp::as_micros),
     })
 }
 

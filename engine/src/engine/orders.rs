@@ -106,6 +106,9 @@ impl Engine {
             // It may have made the run due all the same.
             self.shared.due.notify_one();
         })?;
+        if let Some(origin) = row.origin.as_ref().filter(|_| row.status.state.is_end()) {
+            self.shared.bell.ended(&origin.schedule);
+        }
         tracing::info!(run = %run, workflow = row.workflow, action, caller, "run changed by an operator");
         Ok(row)
     }

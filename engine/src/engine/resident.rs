@@ -128,7 +128,12 @@ impl Shared {
             place.sure = !matches!(exit, Exit::Lost);
             drop(place);
             match exit {
-                Exit::Ended(ended) => shared.hub.ended(*ended),
+                Exit::Ended(ended) => {
+                    if let Some(origin) = &ended.row.origin {
+                        shared.bell.ended(&origin.schedule);
+                    }
+                    shared.hub.ended(*ended);
+                }
                 Exit::Lost => shared.look_for_end(run).await,
                 Exit::Released(_) => {}
             }

@@ -1,121 +1,241 @@
-//! The loop that starts runs at their nominal times.
+//! The loop that deals with the ticks of all schedules: it sleeps until the next one is due, or something was changed.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::time::Duration;
 
-use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::{Engine, EngineError, new_run, pending};
-use crate::identity;
-use crate::store::{Origin, Schedule, ScheduleRow, StoreError, Tick, Ticked};
+use super::{Engine, EngineError};
+use crate::store::{Declare, ListSchedules, Schedule, Source, StoreError};
 use crate::time::Timestamp;
+
+mod backfill;
+mod bell;
+mod check;
+mod commands;
+mod make;
+mod turn;
+
+pub(super) use bell::Bell;
+pub use commands::{Backfill, Triggered};
+use turn::{Turned, Watched};
 
 /// The loop looks at least this often; the wall clock may have been set.
 const LONGEST: Duration = Duration::from_secs(5);
+/// After this long something that failed is tried again.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// Schedules that are dealt with at the same time. Their commits are one.
+const AT_ONCE: usize = 512;
+/// Schedules that are read at once.
+const PAGE: u32 = 1_000;
+/// A wall clock that falls behind by less than this was not set.
+const SET_BACK: Duration = Duration::from_millis(500);
 
-/// The first multiple of the interval, counted from the Unix epoch, that is later than `after`.
-pub fn next_nominal(interval: Duration, after: Timestamp) -> Timestamp {
-    let step = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX).max(1);
-    let periods = after.as_micros().div_euclid(step).saturating_add(1);
-    Timestamp::from_micros(periods.saturating_mul(step))
-}
-
-/// The latest multiple of the interval that is not later than `now`.
-fn latest_nominal(interval: Duration, now: Timestamp) -> Timestamp {
-    let step = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX).max(1);
-    Timestamp::from_micros(now.as_micros().div_euclid(step).saturating_mul(step))
+/// What the loop knows.
+struct Queue {
+    schedules: HashMap<Uuid, Watched>,
+    due: BinaryHeap<Reverse<(Timestamp, Uuid)>>,
+    by_name: HashMap<String, Uuid>,
 }
 
 impl Engine {
-    /// Starts runs at the nominal times of these schedules, until told to stop. After an outage the latest missed
-    /// time is made up for, once; a time whose predecessor still runs is skipped.
+    /// Starts the runs of schedules at their nominal times, until told to stop: of those that workflows declare in code, of
+    /// these, and of those that were created. One of these takes the place of one in code that has its name.
     ///
     /// # Errors
-    /// Where a schedule names an unknown workflow, or the store fails for good.
-    pub async fn run_schedules(&self, schedules: Vec<Schedule>, stop: CancellationToken) -> Result<(), EngineError> {
-        if let Some(unknown) = schedules.iter().find(|s| self.shared.workflows.get(&s.workflow).is_none()) {
-            return Err(EngineError::UnknownWorkflow(unknown.workflow.clone()));
-        }
-        let mut rows = self.shared.store.declare_schedules(schedules).await?;
-        let begun = self.shared.clock.wall();
+    /// Where one that is declared cannot be kept, or the store fails for good.
+    pub async fn run_schedules(&self, declared: Vec<Schedule>, stop: CancellationToken) -> Result<(), EngineError> {
+        let begun = self.shared.clock.now();
+        let mut queue = self.load(declared, begun).await?;
         let mut failing = false;
+        let (mut looked, mut since) = (begun, Instant::now());
         loop {
             self.shared.bump();
-            let mut next = self.shared.clock.wall().after(LONGEST);
-            let mut failed = false;
-            for row in &mut rows {
-                match self.tick(row, begun).await {
-                    Ok(due) => next = next.min(due),
+            let now = self.shared.clock.now();
+            // The steady clock tells how late it should be.
+            let expected = looked.after(since.elapsed());
+            if now.after(SET_BACK) < expected {
+                let by = expected.since(now);
+                tracing::warn!(?by, "the clock was set back; ticks that come again start no run twice");
+                queue.look_at_all(now);
+            }
+            (looked, since) = (now, Instant::now());
+            let failed = self.deal_with(&mut queue, now, begun).await?;
+            if let Some(error) = &failed
+                && !failing
+            {
+                // Told once, however long it lasts.
+                tracing::warn!(%error, "a schedule could not be dealt with, it is tried again");
+            }
+            failing = failed.is_some();
+            let next = queue.next().map_or(LONGEST, |due| due.since(self.shared.clock.now()).min(LONGEST));
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = self.shared.bell.rung() => {}
+                () = tokio::time::sleep(next) => {}
+            }
+        }
+    }
+
+    /// What is declared, checked, and everything that is stored.
+    async fn load(&self, declared: Vec<Schedule>, now: Timestamp) -> Result<Queue, EngineError> {
+        let mut by_name: BTreeMap<String, (Source, Schedule)> = BTreeMap::new();
+        for workflow in self.shared.workflows.iter() {
+            for schedule in &workflow.schedules {
+                by_name.insert(schedule.name.clone(), (Source::Code, schedule.clone()));
+            }
+        }
+        for schedule in declared {
+            by_name.insert(schedule.name.clone(), (Source::Configuration, schedule));
+        }
+        let mut schedules = Vec::with_capacity(by_name.len());
+        for (source, schedule) in by_name.into_values() {
+            schedules.push((source, self.checked(schedule)?));
+        }
+        while let Err(error) = self.shared.store.declare_schedules(Declare { now, schedules: schedules.clone() }).await
+        {
+            if matches!(error, StoreError::Closed | StoreError::Unusable(_)) {
+                return Err(error.into());
+            }
+            tracing::warn!(%error, "schedules could not be declared, it is tried again");
+            tokio::time::sleep(AFTER_FAILURE).await;
+        }
+        let mut queue = Queue { schedules: HashMap::new(), due: BinaryHeap::new(), by_name: HashMap::new() };
+        let mut after = None;
+        loop {
+            let filter = ListSchedules { after: after.clone(), limit: PAGE, ..ListSchedules::default() };
+            let rows = match self.shared.store.schedules(filter).await {
+                Ok(rows) => rows,
+                Err(error @ (StoreError::Closed | StoreError::Unusable(_))) => return Err(error.into()),
+                Err(_) => {
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                    continue;
+                }
+            };
+            let Some(last) = rows.last() else { return Ok(queue) };
+            after = Some(last.schedule.name.clone());
+            for row in rows {
+                queue.put(Watched::new(row), now);
+            }
+        }
+    }
+
+    /// Deals with what was changed and what is due. Everything is seen as of the same moment, however long it takes: what is
+    /// due together is late together.
+    async fn deal_with(
+        &self,
+        queue: &mut Queue,
+        now: Timestamp,
+        begun: Timestamp,
+    ) -> Result<Option<StoreError>, EngineError> {
+        let mut failed = None;
+        for name in self.shared.bell.take_changed() {
+            let filter = ListSchedules { name: Some(name.clone()), limit: 1, ..ListSchedules::default() };
+            match self.shared.store.schedules(filter).await {
+                Ok(rows) => queue.replace(&name, rows.into_iter().next().map(Watched::new), now),
+                Err(error) => {
+                    self.shared.bell.changed(&name);
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        for name in self.shared.bell.take_ended() {
+            queue.look_at(&name, now);
+        }
+        loop {
+            let due = queue.pop(now, AT_ONCE);
+            if due.is_empty() {
+                return Ok(failed);
+            }
+            let turns = due.into_iter().map(|watched| async move {
+                let mut watched = watched;
+                let turned = self.turn(&mut watched, now, begun).await;
+                (watched, turned)
+            });
+            let mut turns = stream::iter(turns).buffer_unordered(AT_ONCE);
+            while let Some((mut watched, turned)) = turns.next().await {
+                match turned {
+                    Ok(Turned::Next(due)) => queue.put_due(watched, due),
+                    Ok(Turned::Gone) => queue.forget(&watched),
                     Err(error @ (StoreError::Closed | StoreError::Unusable(_))) => return Err(error.into()),
                     Err(error) => {
-                        failed = true;
-                        // Told once, however long it lasts.
-                        if !std::mem::replace(&mut failing, true) {
-                            tracing::warn!(schedule = row.schedule.name, %error, "tick failed, it is tried again");
-                        }
-                        next = next.min(self.shared.clock.wall().after(AFTER_FAILURE));
+                        // It may have been done all the same.
+                        self.shared.due.notify_one();
+                        watched.unsure = true;
+                        queue.put_due(watched, Some(now.after(AFTER_FAILURE)));
+                        failed = Some(error);
                     }
                 }
             }
-            failing = failed;
-            let pause = next.since(self.shared.clock.wall()).min(LONGEST);
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(pause) => {}
-            }
         }
-    }
-
-    /// Deals with the latest nominal time that has come; says when the next one will.
-    async fn tick(&self, row: &mut ScheduleRow, begun: Timestamp) -> Result<Timestamp, StoreError> {
-        let (wall, now) = (self.shared.clock.wall(), self.shared.clock.now());
-        let interval = row.schedule.interval;
-        let nominal = latest_nominal(interval, wall);
-        // A schedule that never ticked begins with the first time after it was declared.
-        if nominal <= row.high_water.unwrap_or(begun) || self.is_draining() {
-            return Ok(next_nominal(interval, wall));
-        }
-        let Some(workflow) = self.shared.workflows.get(&row.schedule.workflow) else {
-            return Ok(next_nominal(interval, wall));
-        };
-        let origin = Origin { schedule: row.schedule.name.clone(), nominal };
-        let id = identity::tick_run(row.uid, nominal);
-        let mut run = new_run(workflow, id, now, now.after(workflow.deadline), Some(origin));
-        pending(&mut run, workflow, Bytes::new());
-        let tick = Tick { schedule: row.schedule.name.clone(), uid: row.uid, nominal, run };
-        let ticked = self.shared.store.tick(tick).await.inspect_err(|_| {
-            // It may have started the run all the same.
-            self.shared.due.notify_one();
-        });
-        match ticked? {
-            Ticked::Started => {
-                tracing::info!(schedule = row.schedule.name, run = %id, nominal = %nominal, "tick started a run");
-                self.shared.due.notify_one();
-                row.last_run = Some(id);
-            }
-            Ticked::Overlapped(last) => {
-                tracing::info!(schedule = row.schedule.name, run = %last, nominal = %nominal, "tick skipped, the last run goes on");
-            }
-            Ticked::Past => {}
-        }
-        row.high_water = Some(nominal);
-        Ok(next_nominal(interval, self.shared.clock.wall()))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Queue {
+    fn next(&self) -> Option<Timestamp> {
+        self.due.peek().map(|Reverse((due, _))| *due)
+    }
 
-    #[test]
-    fn nominal_times_are_multiples_of_the_interval() {
-        let minute = Duration::from_secs(60);
-        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
-        assert_eq!(next_nominal(minute, at(0)), at(60));
-        assert_eq!(next_nominal(minute, at(59)), at(60));
-        assert_eq!(next_nominal(minute, at(60)), at(120));
-        assert_eq!(latest_nominal(minute, at(119)), at(60));
-        assert_eq!(latest_nominal(minute, at(120)), at(120));
+    /// Takes out schedules that are due.
+    fn pop(&mut self, now: Timestamp, most: usize) -> Vec<Watched> {
+        let mut popped = Vec::new();
+        while popped.len() < most
+            && let Some(Reverse((due, uid))) = self.due.peek().copied().filter(|Reverse((due, _))| *due <= now)
+        {
+            self.due.pop();
+            // Others are entries that a later one outdated.
+            if self.schedules.get(&uid).is_some_and(|watched| watched.due == Some(due)) {
+                popped.extend(self.schedules.remove(&uid));
+            }
+        }
+        popped
+    }
+
+    fn put(&mut self, watched: Watched, now: Timestamp) {
+        let due = watched.first_due(now);
+        self.by_name.insert(watched.row.schedule.name.clone(), watched.row.uid);
+        self.put_due(watched, due);
+    }
+
+    fn put_due(&mut self, mut watched: Watched, due: Option<Timestamp>) {
+        watched.due = due;
+        self.due.extend(due.map(|due| Reverse((due, watched.row.uid))));
+        self.schedules.insert(watched.row.uid, watched);
+    }
+
+    fn forget(&mut self, watched: &Watched) {
+        if self.by_name.get(&watched.row.schedule.name) == Some(&watched.row.uid) {
+            self.by_name.remove(&watched.row.schedule.name);
+        }
+    }
+
+    fn replace(&mut self, name: &str, watched: Option<Watched>, now: Timestamp) {
+        if let Some(uid) = self.by_name.remove(name) {
+            self.schedules.remove(&uid);
+        }
+        if let Some(watched) = watched {
+            self.put(watched, now);
+        }
+    }
+
+    /// A run of the schedule has ended: something may start after it.
+    fn look_at(&mut self, name: &str, now: Timestamp) {
+        if let Some(mut watched) = self.by_name.get(name).and_then(|uid| self.schedules.remove(uid)) {
+            watched.settles = true;
+            self.put_due(watched, Some(now));
+        }
+    }
+
+    fn look_at_all(&mut self, now: Timestamp) {
+        let all: Vec<Watched> = self.schedules.drain().map(|(_, watched)| watched).collect();
+        self.due.clear();
+        for watched in all {
+            self.put(watched, now);
+        }
     }
 }

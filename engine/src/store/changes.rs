@@ -139,8 +139,11 @@ pub struct AuditEntry {
     pub action: String,
     pub detail: String,
     pub reason: String,
+    /// Nil where it speaks of a schedule and started no run.
     pub run: Uuid,
     pub workflow: String,
+    /// The schedule that it speaks of; none where it speaks of a run.
+    pub schedule: Option<String>,
     pub request: Option<Uuid>,
 }
 

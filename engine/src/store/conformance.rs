@@ -29,6 +29,7 @@ mod commands;
 mod families;
 mod messaging;
 mod reading;
+mod scheduling;
 mod steering;
 mod ticking;
 
@@ -155,12 +156,29 @@ sentences! {
         young_ends_and_long_journals_wait_for_a_later_purge
         old_audit_entries_are_dropped
     }
+    scheduling {
+        a_schedule_is_created_changed_paused_and_deleted
+        a_request_changes_a_schedule_once
+        a_schedule_that_is_created_anew_is_another_one
+        what_is_declared_is_kept_over_owners_and_changed_where_it_is_declared
+        a_declared_schedule_that_disappears_is_retired_and_keeps_its_mark
+        a_declaration_takes_over_what_was_created_under_its_name
+        schedules_are_listed_by_name_in_pages
+        a_backfill_starts_runs_beside_the_schedules_own
+    }
     ticking {
         a_tick_starts_its_run_once
-        a_tick_during_the_last_run_is_skipped
-        a_tick_after_the_end_of_the_last_run_starts
-        marks_of_schedules_that_stay_are_kept
-        a_schedule_that_left_and_came_back_is_another_one
+        a_tick_during_the_last_run_is_skipped_and_says_for_which
+        a_parked_run_counts_as_running
+        ticks_wait_in_their_order_and_no_more_than_there_is_room_for
+        so_many_runs_go_on_as_are_allowed
+        the_next_run_waits_for_the_end_of_those_that_it_cancels
+        times_that_start_nothing_are_written_down_with_the_one_that_does
+        a_tick_of_another_generation_or_success_writes_nothing
+        a_schedule_is_over_after_as_many_runs_as_it_may_start
+        a_run_that_fails_pauses_a_schedule_that_says_so
+        a_clock_that_is_set_back_starts_no_run_twice_and_stops_nothing
+        the_ledger_keeps_its_newest_rows_and_those_that_wait
     }
 }
 
@@ -191,6 +209,7 @@ fn pending() -> NewRun {
         created_at,
         deadline: created_at.after(60 * MINUTE),
         origin: None,
+        previous_success: None,
         parent: None,
         change: None,
         claimed: false,

@@ -14,9 +14,9 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::{
-    Answer, Append, Appended, AuditEntry, Change, ClaimRuns, Claimed, Command, Created, JournalEntry, ListAudit,
-    ListRuns, Message as Received, NewRun, Order, Purge, Purged, RunRow, Schedule, ScheduleRow, Store, StoreError,
-    Tick, Ticked, Unclaimable,
+    Answer, Append, Appended, AuditEntry, BackfillRow, Change, ClaimRuns, Claimed, Command, Created, Declare,
+    JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Order, Purge, Purged,
+    RunRow, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
 use crate::claim::Claim;
 use crate::time::{Clock, Timestamp};
@@ -221,13 +221,29 @@ impl Store for Sqlite {
         self.write(command, bytes, commands::command)
     }
 
-    fn declare_schedules(&self, schedules: Vec<Schedule>) -> Answer<Vec<ScheduleRow>> {
-        self.write(schedules, 0, schedules::declare)
+    fn declare_schedules(&self, declare: Declare) -> Answer<Vec<ScheduleRow>> {
+        self.write(declare, 0, schedules::declare)
+    }
+
+    fn schedule_command(&self, command: ScheduleCommand) -> Answer<ScheduleRow> {
+        self.write(command, 0, schedules::command)
     }
 
     fn tick(&self, tick: Tick) -> Answer<Ticked> {
-        let bytes = tick.run.entry.len();
+        let bytes = tick.start.as_ref().map_or(0, |start| start.run.entry.len());
         self.write(tick, bytes, schedules::tick)
+    }
+
+    fn settle_schedule(&self, schedule: Uuid) -> Answer<Settled> {
+        self.write(schedule, 0, schedules::settle)
+    }
+
+    fn ticks(&self, filter: ListTicks) -> Answer<Vec<TickRow>> {
+        self.read(filter, schedules::ticks)
+    }
+
+    fn backfills(&self, schedule: Uuid) -> Answer<Vec<BackfillRow>> {
+        self.read(schedule, schedules::backfills)
     }
 
     fn inbox(&self, run: Uuid, after: u64) -> Answer<Vec<Received>> {
@@ -270,8 +286,8 @@ impl Store for Sqlite {
         self.read(filter, audit::list)
     }
 
-    fn schedules(&self) -> Answer<Vec<ScheduleRow>> {
-        self.read((), schedules::all)
+    fn schedules(&self, filter: ListSchedules) -> Answer<Vec<ScheduleRow>> {
+        self.read(filter, schedules::list)
     }
 
     fn ownership(&self) -> Arc<dyn Claim> {

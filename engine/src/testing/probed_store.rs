@@ -9,9 +9,9 @@ use super::Probe;
 use super::faults::Faults;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
-    Answer, Append, Appended, AuditEntry, Change, ClaimRuns, Claimed, Command, Created, JournalEntry, ListAudit,
-    ListRuns, Message as Received, NewRun, Purge, Purged, RunRow, Schedule, ScheduleRow, Store, StoreError, Tick,
-    Ticked, Unclaimable,
+    Answer, Append, Appended, AuditEntry, BackfillRow, Change, ClaimRuns, Claimed, Command, Created, Declare,
+    JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Purge, Purged, RunRow,
+    ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
 use crate::time::Timestamp;
 
@@ -73,8 +73,24 @@ impl Store for ProbedStore {
         self.write("command", "before command", "commanded", |store| store.command(command), false)
     }
 
-    fn declare_schedules(&self, schedules: Vec<Schedule>) -> Answer<Vec<ScheduleRow>> {
-        self.read("declare_schedules", |store| store.declare_schedules(schedules))
+    fn declare_schedules(&self, declare: Declare) -> Answer<Vec<ScheduleRow>> {
+        self.read("declare_schedules", |store| store.declare_schedules(declare))
+    }
+
+    fn schedule_command(&self, command: ScheduleCommand) -> Answer<ScheduleRow> {
+        self.write("schedule", "before schedule", "scheduled", |store| store.schedule_command(command), false)
+    }
+
+    fn settle_schedule(&self, schedule: Uuid) -> Answer<Settled> {
+        self.write("settle", "before settle", "settled", move |store| store.settle_schedule(schedule), false)
+    }
+
+    fn ticks(&self, filter: ListTicks) -> Answer<Vec<TickRow>> {
+        self.read("ticks", |store| store.ticks(filter))
+    }
+
+    fn backfills(&self, schedule: Uuid) -> Answer<Vec<BackfillRow>> {
+        self.read("backfills", |store| store.backfills(schedule))
     }
 
     fn tick(&self, tick: Tick) -> Answer<Ticked> {
@@ -121,8 +137,8 @@ impl Store for ProbedStore {
         self.read("audit", |store| store.audit(filter))
     }
 
-    fn schedules(&self) -> Answer<Vec<ScheduleRow>> {
-        self.read("schedules", |store| store.schedules())
+    fn schedules(&self, filter: ListSchedules) -> Answer<Vec<ScheduleRow>> {
+        self.read("schedules", |store| store.schedules(filter))
     }
 
     fn ownership(&self) -> Arc<dyn crate::claim::Claim> {

@@ -21,6 +21,7 @@ mod retention;
 mod retries;
 mod runs;
 mod schedules;
+mod scheduling;
 mod signals;
 mod steering;
 mod testkit;

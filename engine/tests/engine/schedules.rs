@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use engine::schedule::Spec;
 use engine::store::{ListRuns, Schedule};
 use engine::testing::{Probe, World};
 use engine::{Context, Failure, Limits, Registry, State, Workflow};
@@ -31,8 +32,7 @@ fn world(takes: Duration) -> World {
 
 fn schedule(world: &World) -> CancellationToken {
     let (engine, stop) = (world.engine().clone(), CancellationToken::new());
-    let schedule =
-        Schedule { name: "each".to_owned(), workflow: Work::NAME.to_owned(), interval: Duration::from_secs(60) };
+    let schedule = Schedule::new("each", Work::NAME, Spec::every(Duration::from_secs(60)));
     let stopped = stop.clone();
     tokio::spawn(async move { engine.run_schedules(vec![schedule], stopped).await });
     stop

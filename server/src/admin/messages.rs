@@ -5,9 +5,10 @@ use crate::proto::orchestrator::admin::v1::{
     self, AuditEntry, PendingSignal, RetriedStep, Run, RunState, Schedule, Signal, Step, Workflow, step,
 };
 use bytes::Bytes;
-use engine::engine::{Again, Ended, Engine, StrandedRuns, next_nominal};
+use engine::engine::{Again, Ended, Engine, StrandedRuns};
 use engine::failure::Failure;
 use engine::rpc::Level;
+use engine::schedule::{Rule, Timetable};
 use engine::signal::SignalType;
 use engine::state::State;
 use engine::store::{self, Message, RunRow, ScheduleRow};
@@ -257,12 +258,17 @@ fn pending_signal(message: &Message, types: Types<'_>, room: &mut Room) -> Pendi
 }
 
 fn schedule(row: &ScheduleRow, now: Timestamp) -> Schedule {
+    let interval = match &row.schedule.spec.rules[..] {
+        [Rule::Every { interval, .. }] => prost_types::Duration::try_from(*interval).ok(),
+        _ => None,
+    };
+    let next = Timetable::new(row.schedule.spec.clone()).ok().and_then(|timetable| timetable.next(now));
     Schedule {
         schedule: row.schedule.name.clone(),
-        interval: prost_types::Duration::try_from(row.schedule.interval).ok(),
-        next_time: Some(time(next_nominal(row.schedule.interval, now))),
-        last_time: row.high_water.map(time),
-        last_run_id: row.last_run.map(|run| run.to_string()).unwrap_or_default(),
+        interval,
+        next_time: next.map(|next| time(next.at)),
+        last_time: row.facts.last_nominal.map(time),
+        last_run_id: row.facts.last_run.map(|run| run.to_string()).unwrap_or_default(),
     }
 }
 
@@ -284,8 +290,9 @@ pub(super) fn audit_entry(entry: store::AuditEntry) -> AuditEntry {
         create_time: Some(time(entry.at)),
         caller: entry.caller,
         method: entry.action,
-        run_id: entry.run.to_string(),
+        run_id: if entry.run.is_nil() { String::new() } else { entry.run.to_string() },
         workflow: entry.workflow,
+        schedule: entry.schedule.unwrap_or_default(),
         reason: entry.reason,
         detail: entry.detail,
         request_id: entry.request.map(|id| id.to_string()).unwrap_or_default(),

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use engine::engine::EngineError;
-use engine::store::StoreError;
+use engine::store::{ScheduleRefusal, StoreError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
@@ -126,6 +126,13 @@ pub(super) fn from_engine(error: EngineError) -> Status {
         }
         EngineError::RequestMismatch(id) => return request_mismatch(&message, &id.to_string()),
         EngineError::Journal { run, .. } => (Code::Internal, info("JOURNAL_UNREADABLE", [("run", run.to_string())])),
+        EngineError::InvalidSchedule { field, problem, .. } => {
+            let mut details = info("INVALID_SCHEDULE", [("field", (*field).to_owned())]);
+            details.add_bad_request_violation(*field, described(problem));
+            (Code::InvalidArgument, details)
+        }
+        EngineError::ScheduleBusy(name) => (Code::Aborted, info("SCHEDULE_CHANGED", [("schedule", name.clone())])),
+        EngineError::Schedule(refusal) => return from_refusal(refusal),
         EngineError::Conflict(run) => (Code::Aborted, info("RUN_CHANGED", [("run", run.to_string())])),
     };
     status(code, &message, details)
@@ -141,10 +148,29 @@ fn from_store(error: &StoreError) -> Status {
         StoreError::InboxFull { run, .. } => (Code::ResourceExhausted, info("INBOX_FULL", [("run", run.to_string())])),
         StoreError::Fenced(run) => (Code::Aborted, info("RUN_CHANGED", [("run", run.to_string())])),
         StoreError::RequestMismatch(id) => return request_mismatch(&message, &id.to_string()),
+        StoreError::Schedule(refusal) => return from_refusal(refusal),
         StoreError::Unavailable(_) | StoreError::Closed => (Code::Unavailable, info("STORE_UNAVAILABLE", [])),
         StoreError::Unusable(_) => (Code::Internal, info("STORE_UNUSABLE", [])),
     };
     status(code, &message, details)
+}
+
+/// Why a schedule does not do what is asked of it.
+fn from_refusal(refusal: &ScheduleRefusal) -> Status {
+    let of = |name: &str| [("schedule", name.to_owned())];
+    let (code, details) = match refusal {
+        ScheduleRefusal::NotFound(name) => (Code::NotFound, info("SCHEDULE_NOT_FOUND", of(name))),
+        ScheduleRefusal::Gone => (Code::NotFound, info("SCHEDULE_NOT_FOUND", [])),
+        ScheduleRefusal::Exists(name) => (Code::AlreadyExists, info("SCHEDULE_EXISTS", of(name))),
+        ScheduleRefusal::Changed { name, .. } => (Code::Aborted, info("SCHEDULE_CHANGED", of(name))),
+        ScheduleRefusal::Declared { name, .. } => (Code::FailedPrecondition, info("SCHEDULE_DECLARED", of(name))),
+        ScheduleRefusal::NotPaused(name) => (Code::FailedPrecondition, info("SCHEDULE_NOT_PAUSED", of(name))),
+        ScheduleRefusal::NoBackfill(id) => (Code::NotFound, info("BACKFILL_NOT_FOUND", [("backfill", id.to_string())])),
+        ScheduleRefusal::BusyBackfilling { name, .. } => {
+            (Code::ResourceExhausted, info("TOO_MANY_BACKFILLS", of(name)))
+        }
+    };
+    status(code, &refusal.to_string(), details)
 }
 
 fn request_mismatch(message: &str, id: &str) -> Status {

@@ -5,13 +5,16 @@ use crate::proto::orchestrator::admin::v1::{
     GetWorkflowRequest, ListWorkflowsRequest, ListWorkflowsResponse, Workflow,
 };
 use engine::engine::{Engine, EngineError};
-use engine::store::ScheduleRow;
+use engine::store::{ListSchedules, ScheduleRow};
 use engine::time::Clock;
 use tonic::{Request, Response, Status};
 
 use super::requests::Violations;
 use super::{messages, pages, status};
 use crate::descriptors;
+
+/// Schedules that are shown with their workflows, at most.
+const SCHEDULES: u32 = 10_000;
 
 pub(super) struct Workflows {
     engine: Engine,
@@ -24,7 +27,8 @@ impl Workflows {
     }
 
     async fn schedules(&self) -> Result<Vec<ScheduleRow>, Status> {
-        self.engine.store().schedules().await.map_err(|error| status::from_engine(EngineError::Store(error)))
+        let all = ListSchedules { limit: SCHEDULES, ..ListSchedules::default() };
+        self.engine.store().schedules(all).await.map_err(|error| status::from_engine(EngineError::Store(error)))
     }
 }
 

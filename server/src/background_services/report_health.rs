@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::engine::Engine;
-use engine::store::Store;
+use engine::store::{ListSchedules, Store};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
@@ -46,7 +46,7 @@ pub(super) fn report_health(engine: Engine, reporter: Arc<Reporter>, every: Dura
 
 /// Why the store is of no use at the moment: it must answer, and take what we write. A disk that is full still reads.
 async fn trouble_with(store: &dyn Store) -> Option<String> {
-    match timeout(STORE_TIMEOUT, store.schedules()).await {
+    match timeout(STORE_TIMEOUT, store.schedules(ListSchedules { limit: 1, ..ListSchedules::default() })).await {
         Ok(Ok(_)) if store.ownership().is_held() => None,
         Ok(Ok(_)) => Some("it cannot be written to".to_owned()),
         Ok(Err(error)) => Some(error.to_string()),

@@ -1,7 +1,7 @@
 //! Reading journals, rows and lists.
 
 use super::*;
-use crate::store::{ListRuns, Origin};
+use crate::store::{ListRuns, ListSchedules, Origin};
 
 pub(super) async fn a_journal_is_read_in_pages(stores: &dyn Stores) {
     let store = stores.empty().await;
@@ -106,7 +106,7 @@ pub(super) async fn what_is_not_there_is_none(stores: &dyn Stores) {
     assert_eq!(store.run(id).await, Ok(None));
     assert_eq!(store.journal(id, 0, 10).await, Ok(Vec::new()));
     assert_eq!(store.list(ListRuns { limit: 10, ..ListRuns::default() }).await, Ok(Vec::new()));
-    assert_eq!(store.schedules().await, Ok(Vec::new()));
+    assert_eq!(store.schedules(ListSchedules::default()).await, Ok(Vec::new()));
     let origin = Origin { schedule: "hourly".to_owned(), nominal: now() };
     let run = NewRun { origin: Some(origin.clone()), ..pending() };
     let id = created(&*store, run).await;

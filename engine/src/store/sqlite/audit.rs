@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::database::Database;
 use super::job::Fault;
 use super::{requests, rows};
-use crate::store::{AuditEntry, Change, ListAudit};
+use crate::store::{AuditEntry, Change, ListAudit, ScheduleRow};
 use crate::time::Timestamp;
 
 /// Writes down what was changed, and which request it was. The run must be there still.
@@ -32,6 +32,35 @@ pub(super) fn keep(db: &Database, change: &Change, run: Uuid) -> rusqlite::Resul
         .map(drop)
 }
 
+/// The same for a change of a schedule; the request is answered with this id from now on.
+pub(super) fn keep_of_schedule(
+    db: &mut Database,
+    change: &Change,
+    schedule: &ScheduleRow,
+    answer: Uuid,
+) -> rusqlite::Result<()> {
+    requests::keep(db, change, answer)?;
+    let workflow = db.workflows.number(&db.connection, &schedule.schedule.workflow, 1)?;
+    let run = if answer == schedule.uid { Uuid::nil() } else { answer };
+    db.connection
+        .prepare_cached(
+            "INSERT INTO audit (at, caller, action, detail, reason, run, workflow, request, schedule)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            db.now.as_micros(),
+            change.asked.caller,
+            change.action,
+            change.detail,
+            change.asked.reason,
+            run.as_bytes(),
+            workflow,
+            change.asked.request.as_ref().map(|key| key.id.into_bytes()),
+            schedule.schedule.name,
+        ])
+        .map(drop)
+}
+
 /// Newest first.
 pub(super) fn list(connection: &mut Connection, filter: &ListAudit) -> Result<Vec<AuditEntry>, Fault> {
     let before = filter.before.map_or(i64::MAX, rows::number);
@@ -41,7 +70,7 @@ pub(super) fn list(connection: &mut Connection, filter: &ListAudit) -> Result<Ve
         Some(run) => {
             let mut statement = connection.prepare_cached(
                 "SELECT audit.number, audit.at, audit.caller, audit.action, audit.detail, audit.reason, audit.run,
-                        workflows.name, audit.request
+                        workflows.name, audit.request, audit.schedule
                  FROM audit INDEXED BY audit_by_run CROSS JOIN workflows ON workflows.id = audit.workflow
                  WHERE audit.run = ?1 AND audit.number < ?2 ORDER BY audit.number DESC LIMIT ?3",
             )?;
@@ -53,7 +82,7 @@ pub(super) fn list(connection: &mut Connection, filter: &ListAudit) -> Result<Ve
         None => {
             let mut statement = connection.prepare_cached(
                 "SELECT audit.number, audit.at, audit.caller, audit.action, audit.detail, audit.reason, audit.run,
-                        workflows.name, audit.request
+                        workflows.name, audit.request, audit.schedule
                  FROM audit CROSS JOIN workflows ON workflows.id = audit.workflow
                  WHERE audit.number < ?1 ORDER BY audit.number DESC LIMIT ?2",
             )?;
@@ -77,5 +106,6 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
         run: rows::uuid(row, 6)?,
         workflow: row.get(7)?,
         request: row.get::<_, Option<[u8; 16]>>(8)?.map(Uuid::from_bytes),
+        schedule: row.get(9)?,
     })
 }

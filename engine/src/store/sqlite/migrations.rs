@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_inbox.sql"),
     include_str!("migrations/0004_children.sql"),
     include_str!("migrations/0005_pauses_and_pins.sql"),
+    include_str!("migrations/0006_schedules.sql"),
 ];
 
 /// The schema that this release reads and writes.

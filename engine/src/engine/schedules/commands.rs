@@ -1,0 +1,290 @@
+//! What people ask of schedules: to look at them, change them, start their runs now, or those of another time.
+
+use uuid::Uuid;
+
+use crate::driver;
+use crate::engine::{Engine, EngineError};
+use crate::schedule::{Overlap, Timetable};
+use crate::store::{
+    Asked, BackfillRow, Change, ListSchedules, ListTicks, Schedule, ScheduleCommand, ScheduleOrder, ScheduleRefusal,
+    ScheduleRow, Tick, TickOrigin, TickOutcome, TickRow, Ticked,
+};
+use crate::time::Timestamp;
+
+/// Most nominal times of one backfill.
+const MAX_BACKFILL: u64 = 100_000;
+/// A schedule that is changed while it is triggered is looked at again so often.
+const TRIES: u32 = 20;
+
+/// A range of nominal times whose runs are to be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backfill {
+    /// From this on,
+    pub from: Timestamp,
+    /// and before this.
+    pub until: Timestamp,
+    /// Runs of it at the same time, at most.
+    pub at_once: u32,
+    /// Starts in a minute, at most; 0 where there is no bound.
+    pub per_minute: u32,
+}
+
+/// What came of a trigger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Triggered {
+    /// None where the same request was answered before.
+    pub outcome: Option<TickOutcome>,
+    /// The run that was started, or that it was skipped for.
+    pub run: Option<Uuid>,
+    pub row: ScheduleRow,
+}
+
+impl Engine {
+    /// Creates a schedule.
+    ///
+    /// # Errors
+    /// Where it cannot be kept, its name is taken, or the store fails.
+    pub async fn create_schedule(&self, schedule: Schedule, asked: Asked) -> Result<ScheduleRow, EngineError> {
+        let schedule = self.check_schedule(schedule)?;
+        let (name, detail) = (schedule.name.clone(), schedule.workflow.clone());
+        let order = ScheduleOrder::Create(Box::new(schedule));
+        self.schedule_command(name, None, asked.to("CreateSchedule", detail), order).await
+    }
+
+    /// Gives a schedule another definition, if it is of this generation.
+    ///
+    /// # Errors
+    /// Where it cannot be kept, is unknown, was changed meanwhile, is declared elsewhere, or the store fails.
+    pub async fn update_schedule(
+        &self,
+        schedule: Schedule,
+        generation: Option<u64>,
+        asked: Asked,
+    ) -> Result<ScheduleRow, EngineError> {
+        let schedule = self.check_schedule(schedule)?;
+        let name = schedule.name.clone();
+        let order = ScheduleOrder::Update(Box::new(schedule));
+        self.schedule_command(name, generation, asked.to("UpdateSchedule", ""), order).await
+    }
+
+    /// What would be stored: the schedule with every policy said.
+    ///
+    /// # Errors
+    /// Where it cannot be kept.
+    pub fn check_schedule(&self, schedule: Schedule) -> Result<Schedule, EngineError> {
+        self.checked(schedule)
+    }
+
+    /// Removes a schedule with its ledger. Its runs go on.
+    ///
+    /// # Errors
+    /// Where it is unknown, was changed meanwhile, is declared elsewhere, or the store fails.
+    pub async fn delete_schedule(
+        &self,
+        name: String,
+        generation: Option<u64>,
+        asked: Asked,
+    ) -> Result<(), EngineError> {
+        let order = ScheduleOrder::Delete;
+        self.schedule_command(name, generation, asked.to("DeleteSchedule", ""), order).await.map(drop)
+    }
+
+    /// Stops a schedule: its ticks start nothing, and say so.
+    ///
+    /// # Errors
+    /// Where it is unknown, or the store fails.
+    pub async fn pause_schedule(&self, name: String, asked: Asked) -> Result<ScheduleRow, EngineError> {
+        self.schedule_command(name, None, asked.to("PauseSchedule", ""), ScheduleOrder::Pause).await
+    }
+
+    /// Lets a schedule go on with its next tick.
+    ///
+    /// # Errors
+    /// Where it is unknown or not paused, or the store fails.
+    pub async fn resume_schedule(&self, name: String, asked: Asked) -> Result<ScheduleRow, EngineError> {
+        self.schedule_command(name, None, asked.to("ResumeSchedule", ""), ScheduleOrder::Resume).await
+    }
+
+    /// Starts a run of a schedule now, also where it is paused. What it does while others go on is said, or is the
+    /// schedule's own policy. Every trigger is one; only a request id makes two the same.
+    ///
+    /// # Errors
+    /// Where the schedule is unknown, its run cannot be made, or the store fails.
+    pub async fn trigger_schedule(
+        &self,
+        name: String,
+        overlap: Option<Overlap>,
+        asked: Asked,
+    ) -> Result<Triggered, EngineError> {
+        self.check_asked(&asked)?;
+        if self.is_draining() {
+            return Err(EngineError::Draining);
+        }
+        let change = asked.to("TriggerSchedule", overlap.map(|overlap| format!("{overlap:?}")).unwrap_or_default());
+        let mut row = self.schedule(&name).await?;
+        let origin = TickOrigin::Trigger(crate::identity::run(&self.shared.chance, self.shared.clock.now()));
+        for _ in 0..TRIES {
+            let now = self.shared.clock.now();
+            let overlap = overlap.unwrap_or(row.schedule.policy.overlap);
+            let start = self.make_start(&row, now, origin, overlap, String::new());
+            let start = start.map_err(|problem| EngineError::InvalidSchedule {
+                name: name.clone(),
+                field: "workflow",
+                problem,
+            })?;
+            let tick = Tick {
+                schedule: row.uid,
+                generation: row.generation,
+                now,
+                origin,
+                passed: Vec::new(),
+                start: Some(start),
+                rewind: None,
+                change: Some(change.clone()),
+            };
+            match self.shared.store.tick(tick).await? {
+                Ticked::Done(done) => {
+                    done.cancelled.iter().for_each(|run| self.shared.tell(*run, driver::CANCEL));
+                    self.shared.due.notify_one();
+                    self.shared.bell.ended(&name);
+                    tracing::info!(schedule = name, outcome = ?done.outcome, run = ?done.run, "schedule triggered");
+                    return Ok(Triggered { outcome: done.outcome, run: done.run, row: done.row });
+                }
+                Ticked::Stale(changed) => row = *changed,
+                Ticked::Existing(run) => return Ok(Triggered { outcome: None, run, row }),
+                Ticked::Past => return Err(ScheduleRefusal::NotFound(name).into()),
+            }
+        }
+        Err(EngineError::ScheduleBusy(name))
+    }
+
+    /// Starts the runs of a range of nominal times, beside the schedule's own ticks. Skipped and missed ones of them do not
+    /// stand in its way (semantics.md T3).
+    ///
+    /// # Errors
+    /// Where the schedule is unknown, the range has no times or too many, or the store fails.
+    pub async fn backfill_schedule(
+        &self,
+        name: String,
+        backfill: Backfill,
+        asked: Asked,
+    ) -> Result<BackfillRow, EngineError> {
+        let planned = self.plan_backfill(&name, &backfill).await?;
+        let detail = format!("{} to {}", backfill.from, backfill.until);
+        let change = asked.to("BackfillSchedule", detail);
+        let row = self.schedule_command(name, None, change, ScheduleOrder::Backfill(Box::new(planned.clone()))).await?;
+        // The same request may have made another one before.
+        let all = self.shared.store.backfills(row.uid).await?;
+        let same = |known: &&BackfillRow| known.id == planned.id;
+        let before = |known: &&BackfillRow| (known.from, known.until) == (planned.from, planned.until);
+        Ok(all.iter().find(same).or_else(|| all.iter().find(before)).cloned().unwrap_or(planned))
+    }
+
+    /// What a backfill would do.
+    ///
+    /// # Errors
+    /// As [`Engine::backfill_schedule`].
+    pub async fn plan_backfill(&self, name: &str, backfill: &Backfill) -> Result<BackfillRow, EngineError> {
+        let invalid = |field: &'static str, problem: String| EngineError::InvalidSchedule {
+            name: name.to_owned(),
+            field,
+            problem,
+        };
+        let Backfill { from, until, at_once, per_minute } = *backfill;
+        if from >= until {
+            return Err(invalid("end_time", format!("{until} is not after {from}")));
+        }
+        if at_once == 0 || per_minute > 60_000 {
+            return Err(invalid(
+                "max_at_once",
+                "at least 1 run at the same time, at most 60000 starts a minute".to_owned(),
+            ));
+        }
+        let row = self.schedule(name).await?;
+        let timetable =
+            Timetable::new(row.schedule.spec.clone()).map_err(|error| invalid("spec", error.to_string()))?;
+        let cursor = Timestamp::from_micros(from.as_micros().saturating_sub(1));
+        let most = usize::try_from(MAX_BACKFILL).unwrap_or(usize::MAX) + 1;
+        let times = timetable.following(cursor).take_while(|nominal| nominal.at < until).take(most);
+        let total = times.count() as u64;
+        if total == 0 || total > MAX_BACKFILL {
+            let found = if total == 0 { "no nominal time".to_owned() } else { format!("more than {MAX_BACKFILL}") };
+            return Err(invalid("start_time", format!("the range has {found}; 1 to {MAX_BACKFILL} are allowed")));
+        }
+        let now = self.shared.clock.now();
+        Ok(BackfillRow {
+            id: crate::identity::run(&self.shared.chance, now),
+            from,
+            until,
+            at_once,
+            per_minute,
+            total,
+            created_at: now,
+            cursor,
+            started: 0,
+            passed: 0,
+            ended_at: None,
+            cancelled: false,
+            open: 0,
+            last_start: None,
+        })
+    }
+
+    /// Starts no more runs of a backfill; those that go on do.
+    ///
+    /// # Errors
+    /// Where it is unknown or over, or the store fails.
+    pub async fn cancel_backfill(&self, name: String, id: Uuid, asked: Asked) -> Result<ScheduleRow, EngineError> {
+        let change = asked.to("CancelBackfill", id.to_string());
+        self.schedule_command(name, None, change, ScheduleOrder::CancelBackfill(id)).await
+    }
+
+    /// A schedule as it is now, with what its runs have come to.
+    ///
+    /// # Errors
+    /// Where it is unknown, or the store fails.
+    pub async fn schedule(&self, name: &str) -> Result<ScheduleRow, EngineError> {
+        let filter = ListSchedules { name: Some(name.to_owned()), limit: 1, ..ListSchedules::default() };
+        let found = self.shared.store.schedules(filter).await?.into_iter().next();
+        let row = found.ok_or_else(|| ScheduleRefusal::NotFound(name.to_owned()))?;
+        if row.open.is_empty() {
+            return Ok(row);
+        }
+        let settled = self.shared.store.settle_schedule(row.uid).await?;
+        if settled.due {
+            self.shared.due.notify_one();
+        }
+        if !settled.ready.is_empty() || settled.row.generation != row.generation {
+            self.shared.bell.changed(name);
+        }
+        Ok(settled.row)
+    }
+
+    /// Rows of a schedule's ledger, newest first.
+    ///
+    /// # Errors
+    /// Where the schedule is unknown, or the store fails.
+    pub async fn ticks(&self, name: &str, before: Option<u64>, limit: u32) -> Result<Vec<TickRow>, EngineError> {
+        let row = self.schedule(name).await?;
+        Ok(self.shared.store.ticks(ListTicks { schedule: row.uid, before, limit }).await?)
+    }
+
+    async fn schedule_command(
+        &self,
+        name: String,
+        generation: Option<u64>,
+        change: Change,
+        order: ScheduleOrder,
+    ) -> Result<ScheduleRow, EngineError> {
+        self.check_asked(&change.asked)?;
+        let (action, caller) = (change.action, change.asked.caller.clone());
+        let now = self.shared.clock.now();
+        let command = ScheduleCommand { name: name.clone(), now, generation, change, order };
+        let answer = self.shared.store.schedule_command(command).await;
+        // Where the answer did not come it may have been done all the same.
+        self.shared.bell.changed(&name);
+        let row = answer?;
+        tracing::info!(schedule = name, action, caller, "schedule changed by an operator");
+        Ok(row)
+    }
+}

@@ -1,0 +1,34 @@
+//! Makes the run that a tick starts.
+
+use crate::engine::{Engine, new_run, pending};
+use crate::identity;
+use crate::schedule::Overlap;
+use crate::store::{Origin, ScheduleRow, TickOrigin, TickStart};
+use crate::time::Timestamp;
+
+impl Engine {
+    /// The start of one tick; otherwise why its run cannot be made.
+    pub(super) fn make_start(
+        &self,
+        row: &ScheduleRow,
+        nominal: Timestamp,
+        origin: TickOrigin,
+        overlap: Overlap,
+        late: String,
+    ) -> Result<TickStart, String> {
+        let schedule = &row.schedule;
+        let Some(workflow) = self.shared.workflows.get(&schedule.workflow) else {
+            return Err(format!("workflow {} is not known to this release", schedule.workflow));
+        };
+        if let Err(error) = workflow.check_input(schedule.input.clone()) {
+            return Err(format!("its input is not a {}: {error}", workflow.input_type));
+        }
+        let now = self.shared.clock.now();
+        let id = identity::tick_run(row.uid, nominal, origin.id());
+        let deadline = now.after(schedule.policy.deadline.unwrap_or(workflow.deadline));
+        let mut run = new_run(workflow, id, now, deadline, Some(Origin { schedule: schedule.name.clone(), nominal }));
+        run.previous_success = row.facts.last_success_nominal;
+        pending(&mut run, workflow, schedule.input.clone());
+        Ok(TickStart { nominal, overlap, run, buffered: None, late })
+    }
+}

@@ -1,0 +1,128 @@
+//! The ends of a schedule's runs: what they say of it, and what may start after them.
+
+use rusqlite::params;
+use uuid::Uuid;
+
+use super::super::database::Database;
+use super::super::job::Fault;
+use super::super::rows;
+use super::{Stored, backfills, by_uid, ledger};
+use crate::state::State;
+use crate::store::{PausedSchedule, ScheduleRefusal, Settled, StoreError, TickRow};
+use crate::time::Timestamp;
+
+/// Ticks that have waited and are looked at, at most: the next settling finds others.
+const READY: u32 = 1;
+
+pub(in super::super) fn settle(db: &mut Database, uid: &Uuid) -> Result<Settled, Fault> {
+    let Some(mut stored) = by_uid(&db.connection, *uid)? else {
+        return Err(StoreError::from(ScheduleRefusal::Gone).into());
+    };
+    let due = ends(db, &mut stored)?;
+    let ready: Vec<TickRow> = if stored.row.facts.buffered > 0 && open(db, &stored, None)? == 0 {
+        ledger::all_waiting(&db.connection, stored.id, READY)?
+    } else {
+        Vec::new()
+    };
+    let backfills = backfills::active(&db.connection, stored.id)?;
+    Ok(Settled { row: stored.row, ready, due, backfills })
+}
+
+/// Runs that have not ended, of the schedule itself or of one of its backfills.
+pub(super) fn open(db: &Database, stored: &Stored, backfill: Option<Uuid>) -> rusqlite::Result<usize> {
+    let count: i64 = db
+        .connection
+        .prepare_cached("SELECT count(*) FROM schedule_runs WHERE schedule = ?1 AND backfill IS ?2")?
+        .query_row(params![stored.id, backfill.map(Uuid::into_bytes)], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+struct End {
+    run: Uuid,
+    nominal: Timestamp,
+    backfill: bool,
+    /// None where retention has taken the run.
+    state: Option<State>,
+    ended_at: Option<Timestamp>,
+}
+
+/// Writes down which runs have ended. Says whether one that waited behind them is due now.
+pub(super) fn ends(db: &mut Database, stored: &mut Stored) -> Result<bool, Fault> {
+    let ended = ended(db, stored)?;
+    let mut paused_by = None;
+    for end in &ended {
+        db.connection
+            .prepare_cached("DELETE FROM schedule_runs WHERE schedule = ?1 AND run = ?2")?
+            .execute(params![stored.id, end.run.as_bytes()])?;
+        let facts = &mut stored.row.facts;
+        match end.state {
+            Some(State::Succeeded) => {
+                facts.consecutive_failures = 0;
+                facts.last_success = facts.last_success.max(end.ended_at);
+                facts.last_success_nominal = facts.last_success_nominal.max(Some(end.nominal));
+            }
+            Some(State::Failed | State::Terminated) if !end.backfill => {
+                facts.consecutive_failures += 1;
+                paused_by = Some(end.run);
+            }
+            _ => {}
+        }
+    }
+    if let Some(run) = paused_by.filter(|_| stored.row.schedule.policy.pause_on_failure && stored.row.paused.is_none())
+    {
+        let note = format!("run {run} failed");
+        stored.row.paused = Some(PausedSchedule { at: db.now, by: "pause on failure".to_owned(), note });
+        stored.row.generation += 1;
+    }
+    if !ended.is_empty() {
+        stored.row.open.retain(|run| ended.iter().all(|end| end.run != *run));
+        stored.save(&db.connection)?;
+    }
+    let_go(db, stored)
+}
+
+fn ended(db: &Database, stored: &Stored) -> rusqlite::Result<Vec<End>> {
+    db.connection
+        .prepare_cached(
+            "SELECT schedule_runs.run, schedule_runs.nominal, schedule_runs.backfill IS NOT NULL, runs.state,
+                    runs.ended_at
+             FROM schedule_runs LEFT JOIN runs ON runs.id = schedule_runs.run
+             WHERE schedule_runs.schedule = ?1 AND (runs.state IS NULL OR runs.state >= ?2)",
+        )?
+        .query_map(params![stored.id, State::Succeeded as u8], |row| {
+            Ok(End {
+                run: rows::uuid(row, 0)?,
+                nominal: Timestamp::from_micros(row.get(1)?),
+                backfill: row.get(2)?,
+                state: row.get::<_, Option<u8>>(3)?.map(|number| rows::state(3, number)).transpose()?,
+                ended_at: rows::time(row, 4)?,
+            })
+        })?
+        .collect()
+}
+
+/// A run that waits for the end of the others is due once there are none (semantics.md T3).
+fn let_go(db: &Database, stored: &Stored) -> Result<bool, Fault> {
+    let (waiting, others): (i64, i64) = db
+        .connection
+        .prepare_cached(
+            "SELECT coalesce(sum(behind), 0), coalesce(sum(1 - behind), 0) FROM schedule_runs
+             WHERE schedule = ?1 AND backfill IS NULL",
+        )?
+        .query_row([stored.id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if waiting == 0 || others > 0 {
+        return Ok(false);
+    }
+    // Of several the last came last: it has asked the others to end.
+    db.connection
+        .prepare_cached(
+            "UPDATE runs SET due_at = ?2, wake_at = ?2, reason = ''
+             WHERE state = ?3 AND owner IS NULL AND due_at IS NULL
+               AND id IN (SELECT run FROM schedule_runs WHERE schedule = ?1 AND behind = 1)",
+        )?
+        .execute(params![stored.id, db.now.as_micros(), State::Pending as u8])?;
+    db.connection
+        .prepare_cached("UPDATE schedule_runs SET behind = 0 WHERE schedule = ?1 AND behind = 1")?
+        .execute([stored.id])?;
+    Ok(true)
+}

@@ -1,0 +1,278 @@
+//! Ticks: the mark, the ledger and the run move in one transaction (semantics.md T1).
+
+use rusqlite::params;
+use uuid::Uuid;
+
+use super::super::database::Database;
+use super::super::job::Fault;
+use super::super::{audit, commands, requests, rows, runs};
+use super::ledger::{self, Entry};
+use super::{Stored, backfills, by_uid, settling};
+use crate::schedule::policy::{Verdict, decide};
+use crate::store::{Asked, Command, Order, PassedTicks, Tick, TickDone, TickOrigin, TickOutcome, TickStart, Ticked};
+use crate::time::Timestamp;
+
+/// Nominal times that a set-back clock may leave behind, at most.
+const AHEAD: usize = 1_000;
+
+/// What came of a start.
+struct Came {
+    outcome: Option<TickOutcome>,
+    run: Option<Uuid>,
+    cancelled: Vec<Uuid>,
+}
+
+impl Came {
+    fn nothing(outcome: TickOutcome, run: Option<Uuid>) -> Self {
+        Self { outcome: Some(outcome), run, cancelled: Vec::new() }
+    }
+}
+
+pub(in super::super) fn tick(db: &mut Database, tick: &Tick) -> Result<Ticked, Fault> {
+    if let Some(change) = &tick.change
+        && let Some(run) = requests::find(&db.connection, change)?
+    {
+        return Ok(Ticked::Existing(Some(run).filter(|run| !run.is_nil())));
+    }
+    let Some(mut stored) = by_uid(&db.connection, tick.schedule)? else { return Ok(Ticked::Past) };
+    settling::ends(db, &mut stored)?;
+    if stored.row.generation != tick.generation || has_other_success(&stored, tick) {
+        return Ok(Ticked::Stale(Box::new(stored.row)));
+    }
+    if let Some(to) = tick.rewind {
+        rewind(db, &mut stored, to)?;
+        return Ok(Ticked::Done(Box::new(TickDone {
+            row: stored.row,
+            outcome: None,
+            run: None,
+            cancelled: Vec::new(),
+        })));
+    }
+    let own = tick.origin == TickOrigin::Clock;
+    if own
+        && tick.start.as_ref().is_none_or(|start| start.buffered.is_none())
+        && first(tick) <= Some(stored.row.high_water)
+    {
+        return Ok(Ticked::Past);
+    }
+    for passed in &tick.passed {
+        pass(db, &mut stored, tick, passed)?;
+    }
+    let mut came = Came { outcome: None, run: None, cancelled: Vec::new() };
+    if let Some(start) = &tick.start {
+        came = match start.buffered {
+            Some(number) => after_waiting(db, &mut stored, tick, start, number)?,
+            None => begin(db, &mut stored, tick, start)?,
+        };
+    }
+    if let (TickOrigin::Backfill(id), None, true) = (tick.origin, &tick.start, tick.passed.is_empty()) {
+        backfills::end(&db.connection, id, tick.now)?;
+    }
+    if let Some(change) = &tick.change {
+        let run = came.run.filter(|_| came.outcome == Some(TickOutcome::Started));
+        audit::keep_of_schedule(db, change, &stored.row, run.unwrap_or_default())?;
+    }
+    stored.save(&db.connection)?;
+    let Came { outcome, run, cancelled } = came;
+    Ok(Ticked::Done(Box::new(TickDone { row: stored.row, outcome, run, cancelled })))
+}
+
+/// Whether a run succeeded that whoever made the new one did not know of: it is a fact of that one.
+fn has_other_success(stored: &Stored, tick: &Tick) -> bool {
+    tick.start.as_ref().is_some_and(|start| start.run.previous_success != stored.row.facts.last_success_nominal)
+}
+
+fn first(tick: &Tick) -> Option<Timestamp> {
+    tick.passed.first().map(|passed| passed.first).or(tick.start.as_ref().map(|start| start.nominal))
+}
+
+fn pass(db: &Database, stored: &mut Stored, tick: &Tick, passed: &PassedTicks) -> rusqlite::Result<()> {
+    let entry = Entry {
+        first: passed.first,
+        last: passed.last,
+        count: passed.count,
+        outcome: passed.outcome,
+        reason: passed.reason.clone(),
+        origin: tick.origin,
+        run: None,
+        at: tick.now,
+    };
+    ledger::add(&db.connection, stored, &entry)?;
+    advance(db, stored, tick, passed.last, passed.count, false)
+}
+
+/// Moves the mark, or that of the backfill.
+fn advance(
+    db: &Database,
+    stored: &mut Stored,
+    tick: &Tick,
+    nominal: Timestamp,
+    count: u64,
+    started: bool,
+) -> rusqlite::Result<()> {
+    match tick.origin {
+        TickOrigin::Clock => {
+            stored.row.high_water = stored.row.high_water.max(nominal);
+            stored.row.ahead.retain(|ahead| *ahead > nominal);
+            Ok(())
+        }
+        TickOrigin::Trigger(_) => Ok(()),
+        TickOrigin::Backfill(id) => backfills::advance(&db.connection, id, nominal, count, started.then_some(tick.now)),
+    }
+}
+
+fn begin(db: &mut Database, stored: &mut Stored, tick: &Tick, start: &TickStart) -> Result<Came, Fault> {
+    let own = tick.origin == TickOrigin::Clock;
+    let backfill = match tick.origin {
+        TickOrigin::Backfill(id) => Some(id),
+        _ => None,
+    };
+    if own && stored.row.ahead.contains(&start.nominal) {
+        // It started its run before the clock was set back.
+        advance(db, stored, tick, start.nominal, 1, false)?;
+        return Ok(Came { outcome: None, run: None, cancelled: Vec::new() });
+    }
+    let open = settling::open(db, stored, backfill)?;
+    let over = own && stored.row.schedule.policy.run_limit.is_some_and(|most| stored.row.facts.started >= most);
+    let buffered = if backfill.is_some() { 0 } else { stored.row.facts.buffered };
+    let verdict = decide(start.overlap, open, buffered);
+    if backfill.is_some() && verdict != Verdict::Start {
+        // It waits for room, and nothing has become of it yet.
+        return Ok(Came { outcome: None, run: None, cancelled: Vec::new() });
+    }
+    let by = stored.row.open.first().copied();
+    let came = if over {
+        Came::nothing(TickOutcome::Ended, None)
+    } else {
+        match verdict {
+            Verdict::Skip => Came::nothing(TickOutcome::Skipped, by),
+            Verdict::BufferFull => Came::nothing(TickOutcome::BufferFull, by),
+            Verdict::Buffer => {
+                stored.row.facts.buffered += 1;
+                Came::nothing(TickOutcome::Buffered, None)
+            }
+            Verdict::Start => {
+                create(db, stored, tick, start, false)?;
+                Came::nothing(TickOutcome::Started, Some(start.run.id))
+            }
+            Verdict::Replace => {
+                let cancelled = cancel_others(db, stored, tick)?;
+                create(db, stored, tick, start, true)?;
+                Came { outcome: Some(TickOutcome::Started), run: Some(start.run.id), cancelled }
+            }
+        }
+    };
+    let entry = Entry {
+        first: start.nominal,
+        last: start.nominal,
+        count: 1,
+        outcome: came.outcome.unwrap_or(TickOutcome::Failed),
+        reason: reason(stored, &came, start),
+        origin: tick.origin,
+        run: came.run,
+        at: tick.now,
+    };
+    ledger::add(&db.connection, stored, &entry)?;
+    advance(db, stored, tick, start.nominal, 1, came.outcome == Some(TickOutcome::Started))?;
+    Ok(came)
+}
+
+fn reason(stored: &Stored, came: &Came, start: &TickStart) -> String {
+    match came.outcome {
+        Some(TickOutcome::Skipped) => "an earlier run goes on".to_owned(),
+        Some(TickOutcome::BufferFull) => format!("an earlier run goes on, and {} wait", stored.row.facts.buffered),
+        Some(TickOutcome::Buffered) => "it waits for the end of an earlier run".to_owned(),
+        Some(TickOutcome::Ended) => "the schedule has started as many runs as it may".to_owned(),
+        Some(TickOutcome::Started) if !came.cancelled.is_empty() => "earlier runs were asked to end".to_owned(),
+        _ => start.late.clone(),
+    }
+}
+
+/// A tick that has waited starts its run, if nothing goes on any more.
+fn after_waiting(
+    db: &mut Database,
+    stored: &mut Stored,
+    tick: &Tick,
+    start: &TickStart,
+    number: u64,
+) -> Result<Came, Fault> {
+    let nothing = Came { outcome: None, run: None, cancelled: Vec::new() };
+    if ledger::waiting(&db.connection, stored.id, number)?.is_none() || settling::open(db, stored, None)? > 0 {
+        return Ok(nothing);
+    }
+    stored.row.facts.buffered = stored.row.facts.buffered.saturating_sub(1);
+    create(db, stored, tick, start, false)?;
+    let waited = "it waited for the end of an earlier run";
+    ledger::started(&db.connection, stored.id, number, start.run.id, tick.now, waited)?;
+    Ok(Came::nothing(TickOutcome::Started, Some(start.run.id)))
+}
+
+fn create(db: &mut Database, stored: &mut Stored, tick: &Tick, start: &TickStart, behind: bool) -> Result<(), Fault> {
+    let run = start.run.id;
+    // One that is there already can only come from this tick: ids derive from uid, nominal time and origin.
+    let new = runs::insert(db, &start.run)?;
+    let backfill = match tick.origin {
+        TickOrigin::Backfill(id) => Some(id.into_bytes()),
+        _ => None,
+    };
+    db.connection
+        .prepare_cached(
+            "INSERT INTO schedule_runs (schedule, run, nominal, backfill, behind) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![stored.id, run.as_bytes(), start.nominal.as_micros(), backfill, behind])?;
+    if behind && new {
+        db.connection
+            .prepare_cached("UPDATE runs SET due_at = NULL, wake_at = NULL, reason = ?2 WHERE id = ?1")?
+            .execute(params![run.as_bytes(), "BEHIND: it begins when the earlier run of its schedule has ended"])?;
+    }
+    stored.row.open.push(run);
+    let facts = &mut stored.row.facts;
+    if backfill.is_none() {
+        facts.last_run = Some(run);
+        facts.last_nominal = Some(start.nominal);
+        facts.lateness = u64::try_from(tick.now.since(start.nominal).as_micros()).ok();
+    }
+    if tick.origin == TickOrigin::Clock {
+        facts.started += 1;
+    }
+    Ok(())
+}
+
+/// Asks the runs that go on to end, as an operator would: one that is paused, blocked or undecided too.
+fn cancel_others(db: &mut Database, stored: &Stored, tick: &Tick) -> Result<Vec<Uuid>, Fault> {
+    let open: Vec<Uuid> = db
+        .connection
+        .prepare_cached(
+            "SELECT schedule_runs.run FROM schedule_runs JOIN runs ON runs.id = schedule_runs.run
+             WHERE schedule_runs.schedule = ?1 AND schedule_runs.backfill IS NULL AND runs.cancel_requested IS NULL",
+        )?
+        .query_map([stored.id], |row| rows::uuid(row, 0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let caller = format!("schedule {}", stored.row.schedule.name);
+    for run in &open {
+        let asked = Asked::new(caller.clone(), "its next run begins");
+        let change = asked.to("CancelRun", "CANCEL_OTHER");
+        commands::command(db, &Command { run: *run, now: tick.now, change, order: Order::Cancel })?;
+    }
+    Ok(open)
+}
+
+/// The clock was set back: times that were dealt with come again. Those that started a run do not start another.
+fn rewind(db: &Database, stored: &mut Stored, to: Timestamp) -> rusqlite::Result<()> {
+    if stored.row.high_water <= to {
+        return Ok(());
+    }
+    let mut ahead = ledger::started_after(&db.connection, stored.id, to)?;
+    ahead.extend(stored.row.ahead.iter().copied().filter(|nominal| *nominal > to));
+    ahead.sort_unstable();
+    ahead.dedup();
+    if ahead.len() > AHEAD {
+        // So many are not remembered one by one: the mark stays, and no tick comes twice.
+        return Ok(());
+    }
+    ledger::forget_after(&db.connection, stored.id, to)?;
+    stored.row.ahead = ahead;
+    stored.row.high_water = to;
+    stored.save(&db.connection)
+}
