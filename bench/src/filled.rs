@@ -45,6 +45,7 @@ fn run(clock: &Clock, entry: Bytes, facts: u64) -> NewRun {
         created_at: now,
         deadline: now.after(Duration::from_secs(3_600)),
         origin: None,
+        previous_success: None,
         parent: None,
         change: None,
         claimed: true,

@@ -149,6 +149,7 @@ fn run(state: State) -> NewRun {
         created_at: now,
         deadline: now.after(Duration::from_hours(1)),
         origin: None,
+        previous_success: None,
         parent: None,
         change: None,
         claimed: true,

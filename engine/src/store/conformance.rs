@@ -6,7 +6,7 @@
 //! engine::store_conformance!(MyStores::default());
 //! ```
 
-#![expect(clippy::unwrap_used, reason = "these are tests, only that other crates' tests call them")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests, only that other crates' tests call them")]
 
 use std::sync::Arc;
 use std::time::Duration;

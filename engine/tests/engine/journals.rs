@@ -128,6 +128,7 @@ fn claimed_with(entry: Bytes, facts: u64) -> State {
             created_at: now,
             deadline: Timestamp::from_micros(now.as_micros() + 60_000_000),
             origin: None,
+            previous_success: None,
             parent: None,
             change: None,
             claimed: false,

@@ -47,6 +47,7 @@ fn running() -> NewRun {
         created_at: now,
         deadline: now.after(Duration::from_secs(60)),
         origin: None,
+        previous_success: None,
         parent: None,
         change: None,
         claimed: true,

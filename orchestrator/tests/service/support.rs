@@ -258,6 +258,7 @@ impl World {
             created_at: now,
             deadline: now.after(Duration::from_secs(3_600)),
             origin: None,
+            previous_success: None,
             change: None,
             parent: None,
             claimed: false,

@@ -87,7 +87,7 @@ pub(super) async fn what_is_declared_is_kept_over_owners_and_changed_where_it_is
     }
     let store = stores.succeed(store).await;
     assert_eq!(schedule(&*store, "hourly").await, marked);
-    assert_eq!(declare(&*store, vec![hourly()], hour(2)).await, [marked.clone()]);
+    assert_eq!(declare(&*store, vec![hourly()], hour(2)).await, std::slice::from_ref(&marked));
     let faster = Schedule { spec: Spec::every(MINUTE), ..hourly() };
     let changed = declare(&*store, vec![faster.clone()], hour(2)).await.remove(0);
     assert_eq!((changed.schedule, changed.uid, changed.high_water), (faster, marked.uid, hour(2)));
