@@ -49,13 +49,13 @@ impl Engine {
     /// # Errors
     /// Where one that is declared cannot be kept, or the store fails for good.
     pub async fn run_schedules(&self, declared: Vec<Schedule>, stop: CancellationToken) -> Result<(), EngineError> {
-        let begun = self.shared.clock.now();
+        let begun = self.shared.clock.wall();
         let mut queue = self.load(declared, begun).await?;
         let mut failing = false;
         let (mut looked, mut since) = (begun, Instant::now());
         loop {
             self.shared.bump();
-            let now = self.shared.clock.now();
+            let now = self.shared.clock.wall();
             // The steady clock tells how late it should be.
             let expected = looked.after(since.elapsed());
             if now.after(SET_BACK) < expected {
@@ -72,7 +72,7 @@ impl Engine {
                 tracing::warn!(%error, "a schedule could not be dealt with, it is tried again");
             }
             failing = failed.is_some();
-            let next = queue.next().map_or(LONGEST, |due| due.since(self.shared.clock.now()).min(LONGEST));
+            let next = queue.next().map_or(LONGEST, |due| due.since(self.shared.clock.wall()).min(LONGEST));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.shared.bell.rung() => {}

@@ -525,3 +525,65 @@ async fn a_schedule_that_is_not_declared_any_more_is_retired_and_goes_on_from_it
     assert_eq!((back.retired_at, back.uid), (None, retired.uid));
     assert_eq!(told(&world).await, [(1, 1, Started), (2, 2, Missed), (3, 3, Started)]);
 }
+
+/// Nominal times that started runs, in the order of their starts, as minutes.
+async fn started(world: &World) -> Vec<i64> {
+    let rows = ledger(world).await;
+    rows.iter().filter(|row| row.outcome == Started).map(|row| minute(row.first)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_stops_no_schedule_and_starts_no_tick_twice() {
+    let world = world();
+    let stop = run(&world, vec![with(Overlap::AllowAll, 1)]);
+    tokio::time::sleep(MINUTE * 3 + SECOND).await;
+    world.clocks().set_back(HOUR * 2);
+    tokio::time::sleep(MINUTE * 3).await;
+    // It goes on within its interval, at the times that clocks show now.
+    assert_eq!(runs(&world).await.len(), 6, "{:?}", told(&world).await);
+    stop.cancel();
+    let world = world.crash(Probe::counting());
+    run(&world, vec![with(Overlap::AllowAll, 1)]);
+    tokio::time::sleep(HOUR * 2).await;
+    let mut nominal: Vec<i64> =
+        runs(&world).await.iter().map(|run| minute(run.origin.as_ref().unwrap().nominal)).collect();
+    nominal.sort_unstable();
+    let count = nominal.len();
+    nominal.dedup();
+    assert_eq!(nominal.len(), count, "no tick twice");
+    assert_eq!(nominal, (nominal[0]..nominal[0] + i64::try_from(count).unwrap()).collect::<Vec<_>>(), "none lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_forward_and_back_again_silences_nothing() {
+    let world = world();
+    run(&world, vec![with(Overlap::AllowAll, 1)]);
+    tokio::time::sleep(MINUTE + SECOND).await;
+    world.clocks().set_forward(HOUR * 2);
+    tokio::time::sleep(SECOND * 10).await;
+    assert_eq!(started(&world).await, [1, 121], "the last one is made up for");
+    let late = ledger(&world).await.into_iter().find(|row| minute(row.first) == 121).unwrap().reason;
+    assert!(late.is_empty() || late.contains("its clock was set forward"), "{late}");
+    world.clocks().set_back(HOUR * 2);
+    tokio::time::sleep(MINUTE * 3).await;
+    assert_eq!(started(&world).await, [1, 121, 2, 3, 4]);
+    tokio::time::sleep(HOUR * 2).await;
+    let mut all = started(&world).await;
+    all.sort_unstable();
+    assert_eq!(all, (1..=124).collect::<Vec<_>>(), "each once, also the one that came early");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_slept_for_a_day_makes_up_for_the_last_tick_and_says_why() {
+    let world = world();
+    run(&world, vec![with(Overlap::AllowAll, 1)]);
+    tokio::time::sleep(MINUTE + SECOND).await;
+    world.clocks().suspend(HOUR * 24 + SECOND * 30);
+    tokio::time::sleep(SECOND * 10).await;
+    let rows = ledger(&world).await;
+    assert_eq!((minute(rows[1].first), rows[1].outcome, rows[2].outcome), (2, Missed, Started));
+    assert_eq!(rows[1].count, 1_439);
+    assert!(rows[2].reason.contains("held up, or its clock was set forward"), "{}", rows[2].reason);
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(told(&world).await.last().map(|told| told.2), Some(Started));
+}

@@ -43,7 +43,7 @@ impl Engine {
             let mut tick = Tick {
                 schedule: row.uid,
                 generation: row.generation,
-                now: self.shared.clock.now(),
+                now: self.shared.clock.wall(),
                 origin,
                 passed: Vec::new(),
                 start: None,
@@ -51,7 +51,7 @@ impl Engine {
                 change: None,
             };
             if let Some(nominal) = nominal {
-                if let Some(at) = backfill.may_start_at().filter(|at| *at > now) {
+                if let Some(at) = backfill.may_start_at(now).filter(|at| *at > now) {
                     return Ok(Some(at));
                 }
                 let overlap = Overlap::AllowN(backfill.at_once);
@@ -96,9 +96,10 @@ impl Engine {
 }
 
 impl BackfillRow {
-    /// When its rate allows the next start; none where that is not bounded.
-    fn may_start_at(&self) -> Option<Timestamp> {
-        let last = self.last_start.filter(|_| self.per_minute > 0)?;
+    /// When its rate allows the next start; none where that is not bounded. A clock that was set back since the last one
+    /// holds nothing up.
+    fn may_start_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let last = self.last_start.filter(|last| self.per_minute > 0 && *last <= now)?;
         Some(last.after(MINUTE / self.per_minute.max(1)))
     }
 }

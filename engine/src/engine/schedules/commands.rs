@@ -124,7 +124,7 @@ impl Engine {
         let mut row = self.schedule(&name).await?;
         let origin = TickOrigin::Trigger(crate::identity::run(&self.shared.chance, self.shared.clock.now()));
         for _ in 0..TRIES {
-            let now = self.shared.clock.now();
+            let now = self.shared.clock.wall();
             let overlap = overlap.unwrap_or(row.schedule.policy.overlap);
             let start = self.make_start(&row, now, origin, overlap, String::new());
             let start = start.map_err(|problem| EngineError::InvalidSchedule {
@@ -211,7 +211,7 @@ impl Engine {
             let found = if total == 0 { "no nominal time".to_owned() } else { format!("more than {MAX_BACKFILL}") };
             return Err(invalid("start_time", format!("the range has {found}; 1 to {MAX_BACKFILL} are allowed")));
         }
-        let now = self.shared.clock.now();
+        let now = self.shared.clock.wall();
         Ok(BackfillRow {
             id: crate::identity::run(&self.shared.chance, now),
             from,
@@ -278,7 +278,7 @@ impl Engine {
     ) -> Result<ScheduleRow, EngineError> {
         self.check_asked(&change.asked)?;
         let (action, caller) = (change.action, change.asked.caller.clone());
-        let now = self.shared.clock.now();
+        let now = self.shared.clock.wall();
         let command = ScheduleCommand { name: name.clone(), now, generation, change, order };
         let answer = self.shared.store.schedule_command(command).await;
         // Where the answer did not come it may have been done all the same.

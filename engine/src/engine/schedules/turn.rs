@@ -134,7 +134,7 @@ impl Engine {
         let tick = Tick {
             schedule: row.uid,
             generation: row.generation,
-            now: self.shared.clock.now(),
+            now: self.shared.clock.wall(),
             origin: TickOrigin::Clock,
             passed: Vec::new(),
             start: None,
@@ -241,7 +241,7 @@ impl Engine {
             let tick = Tick {
                 schedule: row.uid,
                 generation: row.generation,
-                now: self.shared.clock.now(),
+                now: self.shared.clock.wall(),
                 origin: waited.origin,
                 passed,
                 start,

@@ -156,7 +156,7 @@ fn begin(db: &mut Database, stored: &mut Stored, tick: &Tick, start: &TickStart)
                 Came::nothing(TickOutcome::Started, Some(start.run.id))
             }
             Verdict::Replace => {
-                let cancelled = cancel_others(db, stored, tick)?;
+                let cancelled = cancel_others(db, stored)?;
                 create(db, stored, tick, start, true)?;
                 Came { outcome: Some(TickOutcome::Started), run: Some(start.run.id), cancelled }
             }
@@ -240,7 +240,7 @@ fn create(db: &mut Database, stored: &mut Stored, tick: &Tick, start: &TickStart
 }
 
 /// Asks the runs that go on to end, as an operator would: one that is paused, blocked or undecided too.
-fn cancel_others(db: &mut Database, stored: &Stored, tick: &Tick) -> Result<Vec<Uuid>, Fault> {
+fn cancel_others(db: &mut Database, stored: &Stored) -> Result<Vec<Uuid>, Fault> {
     let open: Vec<Uuid> = db
         .connection
         .prepare_cached(
@@ -253,7 +253,7 @@ fn cancel_others(db: &mut Database, stored: &Stored, tick: &Tick) -> Result<Vec<
     for run in &open {
         let asked = Asked::new(caller.clone(), "its next run begins");
         let change = asked.to("CancelRun", "CANCEL_OTHER");
-        commands::command(db, &Command { run: *run, now: tick.now, change, order: Order::Cancel })?;
+        commands::command(db, &Command { run: *run, now: db.now, change, order: Order::Cancel })?;
     }
     Ok(open)
 }
