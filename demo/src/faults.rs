@@ -1,4 +1,4 @@
-//! What the services do wrong on purpose: errors before or after the effect, and time that passes.
+//! Faults that the services inject: errors before or after the effect, and delays.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use crate::shared::Shared;
 
-/// What calls suffer.
+/// The faults of calls.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Faults {
     /// Chance from 0 to 1 that a call fails.

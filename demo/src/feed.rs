@@ -1,4 +1,4 @@
-//! The last things that happened, in words, for people who watch.
+//! A log of recent events, in words, for the screen.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! What stands before every handler: the ledger, the faults and the deduplication, in this order.
+//! The middleware of every handler: the ledger, the faults and the deduplication, in this order.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const PREFIX: usize = 5;
 #[derive(Clone, Copy)]
 pub(crate) struct NothingChanged;
 
-/// What all services have in common.
+/// The state that all services share.
 pub(crate) struct Desk {
     pub(crate) ledger: Ledger,
     pub(crate) faults: FaultBook,

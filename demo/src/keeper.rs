@@ -1,4 +1,4 @@
-//! Keeps the orchestrator running: a process of its own that anybody may kill, and that is started again then.
+//! Supervises the orchestrator: a child process that may be killed, and is then started again.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,10 +13,10 @@ use tokio::time::Instant;
 
 use crate::plan::Plan;
 
-/// Between a death and the next start, so that a person sees it.
+/// The time between a death and the next start, long enough to be seen.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// An orchestrator that gives up by itself sooner than this cannot start at all.
+/// An orchestrator that exits by itself sooner than this cannot start at all.
 const STILLBORN: Duration = Duration::from_secs(3);
 
 pub(crate) struct Keeper {
@@ -44,7 +44,7 @@ impl Keeper {
         Ok(Self { plan, life, deaths: 0 })
     }
 
-    /// Waits until the orchestrator died or was started again, and says which. May be dropped and called again.
+    /// Waits until the orchestrator has died or was started again, and returns which. It may be dropped and called again.
     pub(crate) async fn next(&mut self) -> anyhow::Result<String> {
         match &mut self.life {
             Life::Up { child, pid, since, .. } => {
@@ -73,7 +73,7 @@ impl Keeper {
         self.deaths
     }
 
-    /// None while it is down.
+    /// `None` while it is down.
     pub(crate) fn pid(&self) -> Option<u32> {
         match self.life {
             Life::Up { pid, .. } => Some(pid),
@@ -89,7 +89,7 @@ impl Keeper {
         }
     }
 
-    /// Asks it to end and waits until it has; says how it did. It is killed where this is dropped before.
+    /// Asks it to exit, waits for that, and returns how it exited. If this is dropped before, it is killed.
     pub(crate) async fn stop(self) -> anyhow::Result<String> {
         let Life::Up { mut child, _hold, .. } = self.life else { return Ok("was down".to_owned()) };
         if let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {

@@ -1,4 +1,4 @@
-//! The runs of late, asked of the orchestrator over its admin API as any client would.
+//! Polls recent runs over the orchestrator's admin API, like any client.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -17,9 +17,9 @@ use transport::channel::Direct;
 use crate::plan::Plan;
 
 const PAUSE: Duration = Duration::from_millis(400);
-/// An orchestrator that is frozen does not answer.
+/// A frozen orchestrator does not answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Runs asked for at once; more than are started between two questions.
+/// The runs of one request; more than are started between two requests.
 const PAGE: i32 = 100;
 /// Runs that are shown.
 const MOST: usize = 8;
@@ -27,7 +27,7 @@ const MOST: usize = 8;
 /// What is known of the runs.
 #[derive(Clone, Default)]
 pub(crate) struct Runs {
-    /// Whether the admin API answered just now.
+    /// Whether the admin API answered the last request.
     pub(crate) answers: bool,
     /// The newest, newest first, those that ended with their output.
     pub(crate) newest: Vec<Run>,
@@ -106,7 +106,7 @@ impl Memory {
         Ok(runs)
     }
 
-    /// Runs that went on when they were last seen and are too old for the list.
+    /// Runs that had not ended when they were last seen and are too old for the list.
     fn slow(&self, listed: &[Run]) -> Vec<String> {
         let open = self.states.iter().filter(|(_, state)| !has_ended(**state)).map(|(id, _)| id);
         open.filter(|id| listed.iter().all(|run| run.run_id != **id)).cloned().collect()
@@ -137,7 +137,7 @@ fn output<M: Message + Name + Default>(run: &Run) -> Option<M> {
     run.output.as_ref()?.to_msg().ok()
 }
 
-/// What came of a run, in a few words.
+/// The result of a run, in a few words.
 pub(crate) fn outcome(run: &Run) -> String {
     if let Some(error) = &run.error {
         return error.message.clone();

@@ -1,4 +1,4 @@
-//! Users go on living while somebody watches: they write entries and get new devices.
+//! Simulates the activity of users: they write entries and get new devices.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::world::Settings;
 /// Seeded devices of a user have smaller numbers.
 const FIRST_NEW_DEVICE: usize = 100;
 
-/// Goes on until it is dropped: an entry each beat, a device every fourth.
+/// Runs until it is dropped: an entry in each interval, a device in every fourth.
 pub(crate) async fn go_on(services: Arc<Services>, settings: Arc<Settings>, beat: Duration) {
     let mut beats = tokio::time::interval(beat);
     beats.tick().await;

@@ -24,16 +24,17 @@ use crate::lately::Lately;
 use crate::plan::Plan;
 use crate::show::{Scene, Show};
 
-/// The domain services of Guras in small, with something going wrong now and then, and an orchestrator over them.
+/// Runs small versions of the services of Guras, some of whose calls fail on purpose, and an orchestrator over them.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Options {
     #[command(subcommand)]
     role: Option<Role>,
-    /// Only the services, without an orchestrator.
+    /// Start only the services, without an orchestrator.
     #[arg(long)]
     services_only: bool,
-    /// Directory of the orchestrator's store, configuration and log; kept. A new one that goes with the demo where unset.
+    /// Directory of the orchestrator's store, configuration and log; it is kept. Default: a temporary directory, deleted on
+    /// exit.
     #[arg(long, value_name = "DIRECTORY")]
     data: Option<PathBuf>,
     /// Address of the orchestrator's admin API.
@@ -45,29 +46,29 @@ struct Options {
     /// Address that the services listen on.
     #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into())]
     ip: IpAddr,
-    /// Port of the first service; the others and the control service follow. Free ports where 0.
+    /// Port of the first service; the others and the control service use the next ports. With 0, free ports are used.
     #[arg(long, default_value_t = 50061)]
     port: u16,
-    /// All domain services on the one port.
+    /// Serve all domain services on one port.
     #[arg(long)]
     one_port: bool,
-    /// How many users there are.
+    /// Number of users.
     #[arg(long, default_value_t = 60)]
     users: usize,
-    /// How much faster time goes by for the frequency of notifications: at 60, five minutes are five seconds.
+    /// How much faster notifications become due: with 60, five minutes are five seconds.
     #[arg(long, default_value_t = 60.0)]
     speed: f64,
-    /// Share of the calls that fail with UNAVAILABLE, half of them after they did what was asked.
+    /// Share of calls that fail with UNAVAILABLE, half of them after their effect.
     #[arg(long, default_value_t = 0.03)]
     error_rate: f64,
-    /// Of everything that is random.
+    /// Seed for all randomness.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 #[derive(Debug, Subcommand)]
 enum Role {
-    /// What the demo starts as a process of its own: the orchestrator with these arguments, until the demo is gone.
+    /// The orchestrator with these arguments. The demo starts `serve` as a process, which ends with the demo.
     #[command(hide = true)]
     Orchestrator {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -78,7 +79,10 @@ enum Role {
 fn main() -> ExitCode {
     let options = Options::parse();
     if let Some(Role::Orchestrator { arguments }) = options.role {
-        keeper::end_with_parent();
+        // Only the server ends with the demo; the other commands are for people.
+        if arguments.first().is_some_and(|verb| verb == "serve") {
+            keeper::end_with_parent();
+        }
         let (mut out, mut talk) = (std::io::stdout(), std::io::stderr());
         let arguments = std::iter::once("orchestrator".into()).chain(arguments);
         return command_line::run(&orchestrator::APP, arguments, &mut Terminal { out: &mut out, talk: &mut talk })
@@ -130,7 +134,7 @@ async fn demonstrate(options: Options) -> anyhow::Result<()> {
     // The services go last: what the orchestrator has in flight shall be answered.
     let runs = lately.as_ref().map(Lately::now);
     if let Some(keeper) = keeper {
-        show.tell("the orchestrator finishes what it has in flight (interrupt again to end it at once)")?;
+        show.tell("the orchestrator finishes what it has in flight (interrupt again to end it immediately)")?;
         let how = tokio::select! {
             how = keeper.stop() => how?,
             _ = terminate.recv() => "was ended at once".to_owned(),
@@ -144,7 +148,7 @@ async fn demonstrate(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Pending for ever where there is no orchestrator.
+/// Never resolves if there is no orchestrator.
 async fn next(keeper: Option<&mut Keeper>) -> anyhow::Result<String> {
     match keeper {
         Some(keeper) => keeper.next().await,

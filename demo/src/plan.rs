@@ -1,4 +1,4 @@
-//! Where the orchestrator of the demo lives: its directory with configuration, store and log, and its addresses.
+//! The set-up of the demo's orchestrator: its directory with configuration, store and log, and its addresses.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use demo::World;
 
-/// Schedules of the configuration and what they are set to, so that a person sees something happen.
+/// The schedules of the configuration, with intervals that are short enough to watch.
 const SCHEDULES: [(&str, &str); 2] = [("send_due", "2s"), ("analyze_emotions", "5s")];
 
 /// Bytes of the log that are read for its last lines.

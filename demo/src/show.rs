@@ -1,5 +1,4 @@
-//! What happens, for people who watch: a picture that is drawn anew each second on a terminal, a line every few seconds
-//! elsewhere.
+//! Shows what happens: on a terminal a screen that is redrawn each second, elsewhere a line every few seconds.
 
 mod frame;
 
@@ -15,14 +14,14 @@ use self::frame::{Frame, Style, styled};
 use crate::keeper::Keeper;
 use crate::lately::{self, Runs};
 
-/// Between two lines where there is no terminal.
+/// The time between two lines if there is no terminal.
 const QUIET: Duration = Duration::from_secs(5);
-/// Runs that are shown at least, and at most.
+/// The least and the most runs that are shown.
 const RUNS: std::ops::RangeInclusive<usize> = 2..=7;
-/// Lines of the feed that are shown at most, and that are looked at.
+/// The most lines of the feed that are shown, and that are read.
 const FEED: usize = 6;
 const FEED_BEHIND: usize = 30;
-/// Between two looks at how many calls there were.
+/// The time between two measurements of the number of calls.
 const BEAT: Duration = Duration::from_millis(900);
 
 const TRY: &str = "Try next, in another terminal:";
@@ -43,10 +42,10 @@ struct Rates {
     rates: BTreeMap<String, u64>,
 }
 
-/// What there is to be shown.
+/// Everything that can be shown.
 pub(crate) struct Scene<'a> {
     pub(crate) world: &'a World,
-    /// None where there are only the services.
+    /// `None` if there are only the services.
     pub(crate) keeper: Option<&'a Keeper>,
     pub(crate) runs: Option<&'a Runs>,
 }
@@ -83,12 +82,12 @@ impl Show {
         Ok(())
     }
 
-    /// Something that happened just now.
+    /// Prints something that has just happened.
     pub(crate) fn tell(&mut self, news: &str) -> std::io::Result<()> {
         if self.terminal { self.frame.above(&styled(Style::Bold, news)) } else { self.say(news) }
     }
 
-    /// The last word.
+    /// Prints the summary.
     pub(crate) fn finish(&mut self, scene: &Scene<'_>) -> std::io::Result<()> {
         if self.terminal {
             self.draw(scene);
@@ -219,7 +218,7 @@ impl Rates {
     }
 }
 
-/// What stands at the head of the lines where there is no terminal.
+/// The first lines if there is no terminal.
 fn greet(scene: &Scene<'_>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if let Some(keeper) = scene.keeper {
@@ -229,11 +228,13 @@ fn greet(scene: &Scene<'_>) -> std::io::Result<()> {
     writeln!(out)
 }
 
-/// The commands to try next, those that there is something for.
+/// The commands to try next.
 fn hints(keeper: &Keeper, runs: Option<&Runs>) -> Vec<String> {
     let server = keeper.plan().server();
     let server = if server == "http://127.0.0.1:50052" { String::new() } else { format!(" --server {server}") };
-    let cli = |command: &str| format!("cargo run --release -p orchestrator -- {command}{server}");
+    // The command line is in this program, so that nothing has to be compiled for it.
+    let program = own_program();
+    let cli = |command: &str| format!("{program} orchestrator {command}{server}");
     let mut hints = vec![
         cli("workflows list"),
         cli("runs start notifications.send-due --wait"),
@@ -243,6 +244,14 @@ fn hints(keeper: &Keeper, runs: Option<&Runs>) -> Vec<String> {
     hints.extend(keeper.pid().map(|pid| format!("kill -9 {pid}")));
     hints.extend(runs.and_then(|runs| runs.example.as_ref()).map(|run| cli(&format!("runs show {run}"))));
     hints
+}
+
+/// This program as a person in the same directory can name it.
+fn own_program() -> String {
+    let program = std::env::current_exe().unwrap_or_else(|_| "demo".into());
+    let here = std::env::current_dir().ok();
+    let below = here.as_deref().and_then(|here| program.strip_prefix(here).ok());
+    below.unwrap_or(&program).display().to_string()
 }
 
 fn run_line(run: &Run) -> String {
@@ -275,7 +284,7 @@ fn states(runs: &Runs) -> String {
     text
 }
 
-/// Everything in one line.
+/// All figures in one line.
 fn line(scene: &Scene<'_>) -> String {
     let Sums { calls, effects, repeats, faults } = total(scene.world);
     let doubled = scene.world.ledger().doubled().len();

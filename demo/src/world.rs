@@ -53,7 +53,7 @@ pub struct AiManners {
 }
 
 impl Default for AiManners {
-    /// At once, with all the bad habits.
+    /// Answers immediately, with all the faults.
     fn default() -> Self {
         Self { delay: Duration::ZERO, jitter: Duration::ZERO, fenced: 0.3, invented: 0.15, not_json: 0.1 }
     }
@@ -62,7 +62,7 @@ impl Default for AiManners {
 /// What a world begins with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Of everything that is random.
+    /// The seed for all randomness.
     pub seed: u64,
     /// How many users there are.
     pub users: usize,
@@ -80,14 +80,14 @@ pub struct Settings {
     pub faults: BTreeMap<String, Faults>,
     /// How long the services remember idempotency keys.
     pub dedupe_horizon: Duration,
-    /// How often somebody writes a new entry; nobody does where unset.
+    /// How often a user writes a new entry; never if unset.
     pub life: Option<Duration>,
     /// Where the services tell what happened.
     pub feed: Feed,
 }
 
 impl Default for Settings {
-    /// For tests: free ports, no delays, no faults, nobody asleep.
+    /// For tests: free ports, no delays, no faults, no quiet hours.
     fn default() -> Self {
         Self {
             seed: 1,
@@ -228,7 +228,7 @@ impl World {
         &self.desk.ledger
     }
 
-    /// What goes wrong, to be changed while calls go on.
+    /// The faults, which can be changed while calls are in flight.
     pub fn faults(&self) -> &FaultBook {
         &self.desk.faults
     }

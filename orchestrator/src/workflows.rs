@@ -1,7 +1,7 @@
 //! The workflows of Guras, and the registry of them: the one table a new workflow is added to.
 //!
-//! Time, chance and everything else from outside come through the context, or a replay does something else than the first
-//! run did. What clippy.toml names is denied here and below.
+//! Time, random numbers and everything else from outside come through the context; otherwise a replay does something else
+//! than the first execution. What clippy.toml names is denied here and below.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
@@ -28,7 +28,7 @@ pub use weekly_digests::{WeeklyDigest, WeeklyDigests};
 /// Every workflow that this orchestrator can run. Each run gets a value of its own.
 ///
 /// # Errors
-/// Where two workflows have one name.
+/// Two workflows have the same name.
 pub fn registry() -> Result<Registry, NameTaken> {
     let mut workflows = Registry::new();
     workflows.register(|| SendDue)?;

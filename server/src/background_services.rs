@@ -1,8 +1,8 @@
 //! Tasks that run as long as the orchestrator does, and the table of them.
 //!
-//! To add your own: put a file beside this module's other files, implement [`BackgroundService`] there (or make a
-//! [`Periodic`] with a closure that does one round), and add one line to [`all`]. The supervisor starts it, starts
-//! it again after an error or a panic with a growing, jittered pause, tells it to stop, and waits for it.
+//! To add your own, create a file in this module's folder, implement [`BackgroundService`] there (or make a [`Periodic`] with
+//! a closure for one round), and add one line to [`all`]. The supervisor starts the service, restarts it after an error or
+//! a panic with a growing, jittered pause, asks it to stop, and waits for it.
 
 use std::sync::Arc;
 
@@ -26,21 +26,21 @@ mod supervisor;
 pub use periodic::Periodic;
 pub use supervisor::Supervisor;
 
-/// Why a round or a whole service failed; it is logged and tried again.
+/// Why a round or a service failed; it is logged, and the service is restarted.
 pub type ServiceError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A supervised task.
 pub trait BackgroundService: Send + Sync + 'static {
-    /// For logs.
+    /// The name in logs.
     fn name(&self) -> &'static str;
 
     /// Works until `stop` is cancelled. An earlier return, good or bad, is followed by another run.
     ///
-    /// State of one run belongs into this future, so that each run starts afresh.
+    /// Keep state in this future, so that each restart begins without it.
     fn run(&self, stop: CancellationToken) -> BoxFuture<'_, Result<(), ServiceError>>;
 }
 
-/// What background services may use.
+/// The parts of the orchestrator that background services use.
 pub struct Parts {
     pub engine: Engine,
     pub schedules: Vec<Schedule>,

@@ -1,11 +1,11 @@
 //! The command line: serves, checks configuration, and speaks to a running orchestrator over its admin API.
 //!
-//! Data goes to stdout, talk to stderr. What a program may rely on is `--output json` and the exit codes of [`Exit`].
+//! Data goes to stdout, messages for people to stderr. Programs can rely on `--output json` and the exit codes of [`Exit`].
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 mod audit;
 mod caller;
@@ -41,32 +41,37 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Serve until SIGTERM or SIGINT; a second signal ends at once.
+    /// Serve until SIGTERM or SIGINT; a second signal ends the process immediately.
     Serve(serve::Serve),
-    /// Look at the contracts of the services.
+    /// Check the contracts of the services.
     #[command(subcommand)]
     Contracts(contracts::Contracts),
-    /// Look at the configuration without serving.
+    /// Check or print the configuration without serving.
     #[command(subcommand)]
     Config(config::Config),
-    /// Look at the workflows of a running orchestrator.
+    /// Show the workflows of a running orchestrator.
     #[command(subcommand)]
     Workflows(workflows::Workflows),
-    /// Start, look at and steer runs.
+    /// Start, show and steer runs.
     #[command(subcommand)]
     Runs(runs::Runs),
-    /// Look at who changed what.
+    /// Show who changed what.
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Look at the services that a running orchestrator calls.
+    /// Show the services that a running orchestrator calls.
     #[command(subcommand)]
     Services(services::Services),
-    /// Back up the files of a store.
+    /// Back up a store.
     #[command(subcommand)]
     Store(store::Store),
-    /// Find out what this program can go on with, before it is rolled out.
+    /// Check which runs in flight this version can continue, before it is rolled out.
     #[command(subcommand)]
     Upgrade(upgrade::Upgrade),
+}
+
+/// All commands and their arguments, for programs that complete, document or check them.
+pub fn definition() -> clap::Command {
+    CommandLine::command()
 }
 
 /// Does what the arguments of this process say.

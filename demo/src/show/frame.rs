@@ -44,7 +44,7 @@ impl Default for Frame {
 }
 
 impl Frame {
-    /// Begins anew, on the terminal as large as it is now.
+    /// Begins a new frame for the present size of the terminal.
     pub(super) fn clear(&mut self) {
         self.lines.clear();
         self.height = 0;

@@ -1,13 +1,13 @@
-//! Reads what AI answers where JSON was asked for: it is not always, and may come in a Markdown code fence.
+//! Reads JSON from the text of an AI, which may be something else, or may be in a Markdown code fence.
 
 use serde::de::DeserializeOwned;
 
-/// None where the answer is not the JSON that was asked for.
+/// `None` if the text is not the expected JSON.
 pub(super) fn parse<T: DeserializeOwned>(answer: &str) -> Option<T> {
     serde_json::from_str(unfenced(answer.trim())).ok()
 }
 
-/// The inside of a Markdown code fence; a text without one as it is.
+/// The inside of a Markdown code fence, or the text itself if it has none.
 fn unfenced(text: &str) -> &str {
     let Some(fenced) = text.strip_prefix("```") else { return text };
     let inside = fenced.split_once('\n').map_or(fenced, |(_language, inside)| inside);

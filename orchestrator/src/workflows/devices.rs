@@ -13,11 +13,11 @@ use super::paging::{Page, read_all};
 
 const MOST_DEVICES: usize = 100;
 
-/// What is pushed to a user.
+/// The content of a push to a user.
 #[derive(Clone, Debug)]
 pub(super) struct Push {
     pub(super) user_id: String,
-    /// Names the push among all that the user ever gets: no device gets it twice, whichever run sends it.
+    /// Identifies the push among all pushes to the user: no device gets it twice, whichever run sends it.
     pub(super) name: String,
     /// The notification slot that it fills; empty for a push outside the user's frequency.
     pub(super) slot: String,
@@ -26,12 +26,12 @@ pub(super) struct Push {
     pub(super) data: BTreeMap<String, String>,
 }
 
-/// What became of the devices of a user.
+/// The result for the devices of a user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reached {
-    /// Pushes that the push provider took.
+    /// Pushes that the push provider accepted.
     pub(super) pushes: i32,
-    /// Tokens that were dead and are removed.
+    /// Invalid tokens that were removed.
     pub(super) removed: i32,
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn devices(ctx: &Context, user: &str) -> Result<Vec<DeviceToken
     read_all(ctx, MOST_DEVICES, request, page).await
 }
 
-/// Pushes to every device. Fails where a device failed and no other was reached.
+/// Pushes to every device. Fails if a device failed and no other was reached.
 pub(super) async fn push_to_all(ctx: &Context, devices: Vec<DeviceToken>, push: Push) -> Result<Reached, Failure> {
     let pushed = ctx
         .fan_out("device", devices, move |ctx, device| push_to(ctx, device, push.clone()))
@@ -61,7 +61,7 @@ pub(super) async fn push_to_all(ctx: &Context, devices: Vec<DeviceToken>, push: 
     Ok(reached)
 }
 
-/// One device. A token that the push provider no longer knows is removed; the others still get theirs.
+/// Pushes to one device, and removes its token if the push provider no longer knows it.
 async fn push_to(ctx: Context, device: DeviceToken, push: Push) -> Result<PushOutcome, Failure> {
     let token = device.token;
     let Push { user_id, name, slot, title, body, data } = push;

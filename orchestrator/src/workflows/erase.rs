@@ -1,4 +1,4 @@
-//! `users.erase`: deletes all that the services have of a user, and then the user.
+//! `users.erase`: deletes all data of a user at the services, and then the user.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use clients::guras::{audio, journal, meditation, notifications};
 use engine::steps::call::Call;
 use engine::{Code, Context, Failure, Retry, Rpc, Workflow};
 
-/// Has to finish: every call is tried for weeks. The services are asked at the same time, so one that is away keeps none
-/// of the others from deleting; the user goes last, when nothing of them is left that could not be found without.
+/// Has to finish: every call is tried for weeks. The services are called at the same time, so one that is down does not
+/// delay the others. The user is deleted last, because the other data is found by it.
 #[derive(Clone, Copy, Debug)]
 pub struct Erase;
 
-/// Where there is data of users, by the name that the run shows.
+/// The services with data of users, by the names in the output of the run.
 const PLACES: [&str; 4] = ["journal", "meditation", "audio", "notifications"];
 
-/// What a service deleted; none where it knew nothing of the user and no earlier attempt can have been the reason.
+/// What a service deleted; `None` if it knew nothing of the user and no earlier attempt can be the reason.
 type Deleted = Option<i32>;
 
 impl Workflow for Erase {
@@ -78,7 +78,7 @@ async fn erase(ctx: Context, place: &'static str, user_id: String) -> Result<Del
     }
 }
 
-/// Who is not there is deleted. After a lost answer that was us, and how much it was nobody knows.
+/// NOT_FOUND counts as deleted. After a lost answer, the reason may be an earlier attempt, and the number is not known.
 async fn deleted<R: Rpc>(call: Call<R>, count: impl Fn(R::Response) -> i32) -> Result<Deleted, Failure> {
     match call.retry(Retry::patient()).await {
         Ok(answer) => Ok(Some(count(answer))),

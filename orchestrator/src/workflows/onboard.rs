@@ -1,4 +1,4 @@
-//! `users.onboard`: the first days of a user, as a saga that takes itself back where the welcome fails.
+//! `users.onboard`: the first days of a user, as a saga that is undone if the welcome fails.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use engine::{Code, Context, Failure, SignalType, Workflow};
 use super::devices::{Push, Reached, devices, push_to_all};
 use super::times::DAY;
 
-/// Gives a new user preferences, a first meditation and a welcome; then waits three days for the signal `settled-in`,
-/// and without it asks how they are. Every step is once for a user: who is onboarded twice is greeted once.
+/// Saves preferences and a first recommendation for a new user and sends a welcome. Then it waits three days for the signal
+/// `settled-in`, and asks how the user is if the signal does not come. A user who is onboarded twice is greeted once.
 #[derive(Clone, Copy, Debug)]
 pub struct Onboard;
 
@@ -47,7 +47,7 @@ impl Workflow for Onboard {
     }
 }
 
-/// Daily notifications, unless the user has said what they want. Taken back, the user gets none.
+/// Daily notifications, unless the user has set preferences. The undo switches notifications off.
 async fn give_preferences(ctx: &Context, input: &OnboardRequest) -> Result<(), Failure> {
     let user_id = input.user_id.clone();
     match ctx.call(GetPreferencesRequest { user_id: user_id.clone() }).await {
@@ -67,7 +67,7 @@ async fn give_preferences(ctx: &Context, input: &OnboardRequest) -> Result<(), F
     Ok(())
 }
 
-/// A first meditation, unless the user has been recommended some. Taken back, there is none again.
+/// A first recommendation, unless the user has some. The undo removes it.
 async fn recommend(ctx: &Context, user: &str) -> Result<(), Failure> {
     let known = ListRecommendationsRequest { user_id: user.to_owned(), page_size: 1, page_token: String::new() };
     if !ctx.call(known).await?.recommendations.is_empty() {
@@ -90,7 +90,7 @@ async fn recommend(ctx: &Context, user: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks how the user is. They are onboarded by now: that they cannot be asked takes nothing back.
+/// Asks how the user is. If that fails, nothing is undone, because the user is already onboarded.
 async fn check_in(ctx: &Context, user: &str) -> OnboardOutcome {
     match push(ctx, user, "check-in", "How are you?", "Three days in: what has changed for you?").await {
         Ok(Reached { pushes: 1.., .. }) => OnboardOutcome::CheckedIn,

@@ -3,7 +3,7 @@
 use engine::rpc::Rpc;
 use engine::{Context, Failure};
 
-/// What a page brought: its items, and the token of the next page, empty on the last.
+/// A page: its items, and the token of the next page, which is empty on the last.
 pub(super) struct Page<T> {
     pub(super) items: Vec<T>,
     pub(super) next_token: String,
@@ -11,7 +11,7 @@ pub(super) struct Page<T> {
 
 /// Reads pages until the last one or until there are `limit` items.
 ///
-/// `request` makes the request for a page token; `page` takes the response apart.
+/// `request` makes the request for a page token; `page` turns the response into a [`Page`].
 pub(super) async fn read_all<R: Rpc, T>(
     ctx: &Context,
     limit: usize,
@@ -31,10 +31,10 @@ pub(super) async fn read_all<R: Rpc, T>(
     }
 }
 
-/// Reads pages from one on until the last one or until there are `limit` items, none of which is cut off: the token is
-/// that of the next one to read.
+/// Reads pages, beginning with a token, until the last one or until there are `limit` items. No item is skipped: the
+/// returned token is that of the next page.
 ///
-/// `request` makes the request for a page token and a page size; `page` takes the response apart.
+/// `request` makes the request for a page token and a page size; `page` turns the response into a [`Page`].
 pub(super) async fn read_on<R: Rpc, T>(
     ctx: &Context,
     mut token: String,
@@ -56,7 +56,7 @@ pub(super) async fn read_on<R: Rpc, T>(
     }
 }
 
-/// A positive number of the input, or what stands for zero; never more than `most`.
+/// A positive number of the input, or the default for zero; at most `most`.
 pub(super) fn bounded(value: i32, default: u16, most: u16) -> u16 {
     match value {
         ..=0 => default,
@@ -64,7 +64,7 @@ pub(super) fn bounded(value: i32, default: u16, most: u16) -> u16 {
     }
 }
 
-/// A count as messages carry it.
+/// A count for a message.
 pub(super) fn count(items: usize) -> i32 {
     i32::try_from(items).unwrap_or(i32::MAX)
 }

@@ -1,4 +1,4 @@
-//! `meditations.refresh-recommendations`: lets AI recommend meditations anew to everybody who meditated lately.
+//! `meditations.refresh-recommendations`: asks AI for new recommendations for every user who meditated recently.
 
 use std::time::Duration;
 
@@ -17,21 +17,21 @@ use super::answers::parse;
 use super::paging::{Page, bounded, count, read_on};
 use super::times::{DAY, into_day, time, timestamp};
 
-/// Looks at every user on a branch of their own. An answer of AI that is of no use is counted, not a failure, and what a
-/// user has is replaced only by something better.
+/// Handles every user on a branch of its own. A text of AI that cannot be used is counted, not a failure; the present
+/// recommendations of a user are then kept.
 #[derive(Clone, Copy, Debug)]
 pub struct RefreshRecommendations;
 
-/// Users who are looked at at once; the AI service is slow and limits its callers.
+/// Users who are handled at the same time; the AI service is slow and limits its callers.
 const AT_ONCE: usize = 16;
-/// Recommendations that a user gets at most.
+/// The most recommendations for a user.
 const MOST_RECOMMENDATIONS: usize = 5;
 /// The longest meditation that is recommended, in minutes.
 const LONGEST: i32 = 120;
 /// Characters of a title, a theme or a reason.
 const MOST_TEXT: usize = 500;
 
-/// What became of one user.
+/// The result for one user.
 enum Refreshed {
     Saved,
     Inactive,
@@ -40,7 +40,7 @@ enum Refreshed {
 
 impl Workflow for RefreshRecommendations {
     const NAME: &'static str = "meditations.refresh-recommendations";
-    const DESCRIPTION: &'static str = "Lets AI recommend meditations anew to every user who meditated lately.";
+    const DESCRIPTION: &'static str = "Asks AI for new recommendations for every user who meditated recently.";
     const DEADLINE: Duration = Duration::from_hours(20);
     type Input = RefreshRecommendationsRequest;
     type Output = RefreshRecommendationsResponse;
@@ -96,7 +96,7 @@ async fn users(ctx: &Context, input: RefreshRecommendationsRequest) -> Result<Pa
     read_on(ctx, input.page_token, limit, page_size, request, page).await
 }
 
-/// One user: what they like to AI, what can be used of its answer to the meditation service.
+/// One user: sends what they like to AI, and what can be used of its text to the meditation service.
 async fn refresh(ctx: &Context, user_id: String, lately: &GetStatisticsResponse) -> Result<Refreshed, Failure> {
     let patterns = ctx.call(GetPatternsRequest { user_id: user_id.clone() }).await?;
     let request = WriteTextRequest {
@@ -154,7 +154,7 @@ struct Recommended {
     reason: String,
 }
 
-/// What can be recommended of an answer: what has a title and a length that somebody sits through.
+/// What can be recommended of a text: entries with a title and an acceptable length.
 fn usable(answer: &str) -> Vec<Recommendation> {
     let text = |text: &str| text.trim().chars().take(MOST_TEXT).collect::<String>();
     let recommendations = parse::<Answer>(answer).map(|answer| answer.recommendations).unwrap_or_default();

@@ -13,15 +13,15 @@ use super::devices::{Push, Reached, devices, push_to_all};
 use super::paging::{Page, bounded, count, read_all};
 use super::times::time;
 
-/// Finds who is due by asking the notification service, and notifies each on a branch of their own: one user who
-/// cannot be reached stops nobody else, and no user gets one slot twice, whatever crashes and whoever else runs.
+/// Asks the notification service which users are due, and notifies each on a branch of its own. A user who cannot be
+/// reached does not stop the others, and no user is notified twice for one slot, also after crashes and by other runs.
 #[derive(Clone, Copy, Debug)]
 pub struct SendDue;
 
-/// Users that are notified at once.
+/// Users who are notified at the same time.
 const AT_ONCE: usize = 32;
 
-/// What became of one user.
+/// The result for one user.
 enum Notified {
     Sent { pushes: i32, removed: i32 },
     NoDevice { removed: i32 },
@@ -74,7 +74,7 @@ async fn due(ctx: &Context, input: &SendDueRequest, now: Timestamp) -> Result<Ve
     read_all(ctx, limit.into(), request, |page| Page { items: page.recipients, next_token: page.next_page_token }).await
 }
 
-/// One user: a teaching to every device, and the slot closed once a device has it.
+/// One user: sends a teaching to every device, and closes the slot when a device has it.
 async fn notify(ctx: Context, recipient: DueRecipient, now: Timestamp) -> Result<Notified, Failure> {
     let devices = devices(&ctx, &recipient.user_id).await?;
     if devices.is_empty() {

@@ -1,4 +1,4 @@
-//! Times as messages carry them, and days.
+//! Conversions of times and days for messages.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ pub(super) fn time(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos }
 }
 
-/// The time that a message carries, to the microsecond.
+/// The time in a message, to the microsecond.
 pub(super) fn timestamp(time: prost_types::Timestamp) -> Timestamp {
     Timestamp::from_micros(time.seconds.saturating_mul(1_000_000).saturating_add(i64::from(time.nanos) / 1_000))
 }
 
-/// Time since the day (UTC) began.
+/// Time since the beginning of the day (UTC).
 pub(super) fn into_day(at: Timestamp) -> Duration {
     let day = i64::try_from(DAY.as_micros()).unwrap_or(i64::MAX);
     Duration::from_micros(u64::try_from(at.as_micros().rem_euclid(day)).unwrap_or(0))

@@ -1,4 +1,4 @@
-//! Takes runs that are due and drives them: the engine's main loop as a background service.
+//! Claims runs that are due and drives them: the engine's main loop as a background service.
 
 use engine::engine::Engine;
 use futures_util::future::BoxFuture;

@@ -1,4 +1,4 @@
-//! A background service that does one thing again and again.
+//! A background service that does one thing periodically.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BackgroundService, ServiceError};
 
-/// Calls a closure on a period; each round is a future of its own, with nothing left over from the last.
+/// Calls a closure periodically. Each round is a new future, without state from the previous one.
 ///
-/// The first round begins at once. Rounds never overlap: after a slow one the next begins a period later. A round
-/// that fails ends the run, so the supervisor's pause comes before the next.
+/// The first round begins immediately. Rounds never overlap: after a slow one, the next begins a period later. A round
+/// that fails ends the service, and the supervisor restarts it after a pause.
 pub struct Periodic<F> {
     name: &'static str,
     every: Duration,

@@ -1,4 +1,4 @@
-//! Removes runs and audit entries that are older than they are kept for.
+//! Deletes runs and audit entries whose retention time is over.
 
 use engine::engine::Engine;
 use futures_util::future::BoxFuture;

@@ -1,4 +1,4 @@
-//! Looks on a period at the files with certificates and tokens, which change while we run.
+//! Periodically reads the files with certificates and tokens, which change while the process runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use transport::Services;
 
 use super::{BackgroundService, Periodic};
 
-/// A mounted Secret or token is new within a minute or so after it was changed, and good for much longer than this.
+/// Kubernetes updates a mounted Secret or token within about a minute, and it is valid for much longer than this.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The service that keeps identities as the files have them.
+/// The service that keeps credentials equal to their files.
 pub(super) fn refresh_identities(services: Arc<Services>) -> impl BackgroundService {
     Periodic::new("refresh-identities", INTERVAL, move || {
         let services = Arc::clone(&services);

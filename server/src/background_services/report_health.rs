@@ -1,4 +1,4 @@
-//! Looks at the store and the engine on a period and reports what probes shall see.
+//! Periodically checks the store and the engine, and reports the result to the health service.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,10 +15,10 @@ use crate::health::Reporter;
 /// How long the store may take to answer.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the engine's loops may stand still before the process counts as stuck.
+/// How long the engine's loops may make no progress before the process counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 
-/// The service that keeps `readiness` and `liveness` true.
+/// The service that updates `readiness` and `liveness`.
 pub(super) fn report_health(engine: Engine, reporter: Arc<Reporter>, every: Duration) -> impl BackgroundService {
     let progress = Arc::new(Mutex::new(Progress { count: engine.progress(), changed: Instant::now() }));
     let failing = Arc::new(AtomicBool::new(false));
@@ -44,7 +44,7 @@ pub(super) fn report_health(engine: Engine, reporter: Arc<Reporter>, every: Dura
     })
 }
 
-/// Why the store is of no use at the moment: it must answer, and take what we write. A disk that is full still reads.
+/// Why the store cannot be used at the moment. It must answer and accept writes: a full disk can still be read.
 async fn trouble_with(store: &dyn Store) -> Option<String> {
     match timeout(STORE_TIMEOUT, store.schedules(ListSchedules { limit: 1, ..ListSchedules::default() })).await {
         Ok(Ok(_)) if store.ownership().is_held() => None,
@@ -54,7 +54,7 @@ async fn trouble_with(store: &dyn Store) -> Option<String> {
     }
 }
 
-/// The last count of loop turns that differed from the one before, and when it was seen.
+/// The last count of loop turns that differed from the previous one, and when it was observed.
 struct Progress {
     count: u64,
     changed: Instant,

@@ -1,4 +1,4 @@
-//! Looks at the services that we call on a period and reports what probes shall see of each.
+//! Periodically reports the state of each called service to the health service.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use transport::{BreakerState, ServiceState, Services};
 use super::{BackgroundService, Periodic};
 use crate::health::Reporter;
 
-/// The service that keeps `service/NAME` true.
+/// The service that updates `service/NAME`.
 pub(super) fn report_services(
     services: Arc<Services>,
     reporter: Arc<Reporter>,
@@ -22,7 +22,7 @@ pub(super) fn report_services(
     })
 }
 
-/// Whether a service is called. It is not known of one that has not answered yet, and of one without a breaker.
+/// Whether a service is up; unknown for one that has not answered yet, and for one without a breaker.
 fn status(state: &ServiceState) -> ServingStatus {
     match state.gate.breaker {
         BreakerState::Untried | BreakerState::Disabled => ServingStatus::Unknown,

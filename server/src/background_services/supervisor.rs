@@ -1,4 +1,4 @@
-//! Keeps background services running, and ends them.
+//! Starts background services, restarts those that fail, and stops all of them.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -35,12 +35,12 @@ impl Supervisor {
         Self { stop, tasks }
     }
 
-    /// Tells all services to stop; they go on with what they must finish.
+    /// Asks all services to stop; they finish what they must finish.
     pub fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Tells all services to stop and waits for them. Those that take longer are aborted and returned by name.
+    /// Asks all services to stop and waits for them. Those that take longer are aborted, and their names returned.
     pub async fn join(self, within: Duration) -> Vec<&'static str> {
         self.stop.cancel();
         let deadline = Instant::now() + within;
@@ -80,7 +80,7 @@ async fn keep_running(service: Arc<dyn BackgroundService>, stop: CancellationTok
     debug!(name, "background service stopped");
 }
 
-/// The text of a panic, where it has one.
+/// The text of a panic, if it has one.
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("")
 }

@@ -22,7 +22,7 @@ pub(super) struct List {
     /// How many changes to list.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=1_000))]
     limit: i32,
-    /// Where to go on; printed below the list before.
+    /// Where the next page begins; printed below the previous list.
     #[arg(long, value_name = "TOKEN", default_value = "")]
     page_token: String,
     #[command(flatten)]

@@ -9,9 +9,9 @@ use crate::configuration::show;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
-    /// Tell all mistakes of the configuration at once; exits with 2 where there are any.
+    /// Report all mistakes of the configuration; exits with 2 if there are any.
     Check(ConfigurationFlags),
-    /// Print the effective configuration as TOML, each value with its origin, secrets masked.
+    /// Print the effective configuration as TOML, each value with its source, secrets masked.
     Show(ConfigurationFlags),
 }
 

@@ -18,13 +18,13 @@ const MAX_ANSWER: usize = 64 << 20;
 
 pub(super) type Connection = InterceptedService<Direct, Named>;
 
-/// Which orchestrator is asked, and how its answer is shown.
+/// Which orchestrator to ask, and how to show its response.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Server {
-    /// Address of the admin API.
+    /// Address of the admin API, with its scheme.
     #[arg(long, value_name = "URL", env = "ORCHESTRATOR_SERVER", default_value = "http://127.0.0.1:50052")]
     server: String,
-    /// Who asks, for the audit trail. `user@host` where left out.
+    /// Your name for the audit trail. Default: `user@host`.
     #[arg(long, value_name = "NAME", env = "ORCHESTRATOR_CALLER")]
     caller: Option<String>,
     /// Tables for people, JSON for programs.

@@ -12,18 +12,18 @@ mod repeats;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Contracts {
-    /// Tell which methods are never repeated because neither their contract nor the configuration says that they may be;
-    /// exits with 6 where there are any.
+    /// List methods that declare no idempotency level, neither in their contract nor in the configuration; exits with 6 if
+    /// it finds any.
     Check(Check),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// Compare with what a server has, by its reflection: an address, or the key of a configured service, which is then
-    /// asked with its TLS and token. Exits with 6 where calls would fail, lose something, or be repeated and must not.
+    /// Compare with the contracts of a running server, by gRPC reflection: an address, or the name of a configured service,
+    /// whose TLS and token are then used. Exits with 6 if calls would fail, lose data, or be repeated although they must not.
     #[arg(long, value_name = "ADDRESS|SERVICE")]
     against: Option<String>,
-    /// List every method, with what its contract or the configuration says.
+    /// List every method, with its level and where that comes from.
     #[arg(long, conflicts_with = "against")]
     all: bool,
     /// Tables for people, JSON for programs.

@@ -7,22 +7,22 @@ use tonic::{Code, Status};
 use super::Terminal;
 use crate::text::plain;
 
-/// What the exit code says. The numbers are part of the command line's contract.
+/// The meaning of an exit code. The numbers are part of the command line's contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It was done.
+    /// The command did what was asked.
     Ok = 0,
-    /// It was not done.
+    /// The command failed.
     Failed = 1,
     /// The arguments, the input or the configuration are wrong; nothing was done.
     Usage = 2,
-    /// The run that was waited for ended in another way than SUCCEEDED.
+    /// The run that was waited for did not end as SUCCEEDED.
     RunFailed = 3,
     /// The orchestrator, or the server that was asked, could not be reached, or went away.
     Unreachable = 4,
-    /// The time to wait is up and the run goes on.
+    /// The time to wait is over and the run continues.
     TimeIsUp = 5,
-    /// What was checked has something to correct.
+    /// The check found something to correct.
     Findings = 6,
 }
 
@@ -34,8 +34,8 @@ Exit codes:
   2  arguments, input or configuration are wrong; nothing was done
   3  the run that was waited for did not succeed
   4  the orchestrator, or the server that was asked, could not be reached, or went away
-  5  the time to wait is up and the run goes on
-  6  what was checked has something to correct
+  5  the time to wait is over and the run continues
+  6  the check found something to correct
   130, 143  ended by a second SIGINT or SIGTERM";
 
 impl From<Exit> for ExitCode {

@@ -26,31 +26,31 @@ pub(super) enum Runs {
     List(list::List),
     /// Show a run with its steps.
     Show(show::Show),
-    /// Follow a run until it ends; exits with 3 where it does not succeed.
+    /// Follow a run until it ends; exits with 3 if it does not succeed.
     Watch(watch::Watch),
-    /// Ask a run to end; after the answer it starts nothing new.
+    /// Cancel a run: it starts nothing new, its effects settle, and its undos are made.
     Cancel(cancel::CancelRun),
     /// Send a run a message; it is kept until the run waits for it.
     Signal(signal::SignalRun),
-    /// Go on with a failed or blocked run from the step that failed.
+    /// Continue a failed or blocked run from the step that failed.
     Retry(retry::RetryRun),
-    /// Stop a run: it starts nothing new, and what is in flight settles.
+    /// Pause a run: it starts nothing new, and what is in flight settles.
     Pause(steer::Pause),
-    /// Let a paused run go on.
+    /// Resume a paused run.
     Resume(steer::Steer),
-    /// Make the next attempt of steps in back-off now.
+    /// Make the next attempt of steps in back-off immediately.
     SkipBackOff(steer::SkipBackOff),
-    /// End a run at once: nothing settles and nothing is undone.
+    /// End a run immediately: nothing settles and nothing is undone.
     Terminate(steer::Steer),
-    /// Remove a run that has ended.
+    /// Delete a run that has ended.
     Delete(steer::Steer),
-    /// Keep a run from retention.
+    /// Protect a run from retention.
     Pin(steer::Steer),
-    /// Leave a run to retention again.
+    /// End the protection of a run from retention.
     Unpin(steer::Steer),
-    /// Do one thing to every run that a filter finds; exits with 1 where it was not done to all of them.
+    /// Do one thing to every run that matches a filter; exits with 1 if it was not done to all of them.
     Bulk(bulk::Bulk),
-    /// Decide what became of a call that may or may not have happened; then the run goes on.
+    /// Decide whether a call in doubt happened; then the run continues.
     Resolve(resolve::ResolveStep),
 }
 

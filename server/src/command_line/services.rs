@@ -11,9 +11,9 @@ use super::{Exit, Terminal, json};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Services {
-    /// List the services: whether they are called, what waits for them, the last error.
+    /// List the services: whether they are up, how many calls and runs wait for them, and their last error.
     List(List),
-    /// Show one service and what holds for each of its methods.
+    /// Show one service, with the policy of each of its methods.
     Show(Show),
 }
 

@@ -14,13 +14,13 @@ use super::{Exit, Terminal};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Store {
-    /// Copy the store as it is at one moment, also while an orchestrator runs on it.
+    /// Copy the store as it is at one moment, also while an orchestrator uses it.
     Backup(BackUp),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct BackUp {
-    /// The file to make; it must not be there yet. `-` writes the copy to stdout.
+    /// The file to create; it must not exist. `-` writes the copy to stdout.
     #[arg(value_name = "FILE|-")]
     to: PathBuf,
     #[command(flatten)]

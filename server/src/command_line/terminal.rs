@@ -9,7 +9,7 @@ use crate::text::{plain, plain_lines};
 pub struct Terminal<'a> {
     /// Data.
     pub out: &'a mut dyn Write,
-    /// Talk: what a person wants to know and a program does not.
+    /// Messages for people.
     pub talk: &'a mut dyn Write,
 }
 

@@ -17,7 +17,7 @@ use super::{Exit, Terminal};
 use crate::App;
 use crate::text::plain;
 
-/// How often the progress of a long check is told.
+/// How often the progress of a long check is printed.
 const PROGRESS: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Subcommand)]
@@ -25,13 +25,13 @@ pub(super) enum Upgrade {
     /// Replay every run in flight with the code of this program. Nothing is sent, and nothing is written.
     ///
     /// Reads the store of the configuration, which another orchestrator may have open, or a backup of it (`--store FILE`).
-    /// Exits with 6 where a run that goes on now would not.
+    /// Exits with 6 if a run that can continue now could not continue.
     Check(Check),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// How many runs that cannot go on to name; all are counted.
+    /// How many runs that could not continue to name; all are counted.
     #[arg(long, value_name = "RUNS", default_value_t = 100)]
     limit: usize,
     /// Tables for people, JSON for programs.
@@ -47,13 +47,13 @@ pub(super) struct Check {
 struct Report {
     runs: u64,
     workflows: Vec<Workflow>,
-    /// Runs that would not go on, the oldest first.
+    /// Runs that could not continue, the oldest first.
     findings: Vec<Finding>,
-    /// Further ones that are not among them.
+    /// The number of further ones.
     findings_omitted: u64,
 }
 
-/// What becomes of the runs of one workflow and version.
+/// What happens to the runs of one workflow and version.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Workflow {

@@ -15,7 +15,7 @@ pub(in super::super) struct Bulk {
     /// What to do.
     #[arg(value_enum)]
     action: Action,
-    /// Only runs of this workflow. This or a state is needed.
+    /// Only runs of this workflow. This or a state is required.
     #[arg(long, value_name = "NAME", default_value = "")]
     workflow: String,
     /// Only runs in this state; may be repeated.
@@ -24,25 +24,25 @@ pub(in super::super) struct Bulk {
     /// Only runs created at this time or later (RFC 3339).
     #[arg(long, value_name = "TIME")]
     created_after: Option<jiff::Timestamp>,
-    /// Only runs created before this time. Now where left out.
+    /// Only runs created before this time. Default: now.
     #[arg(long, value_name = "TIME")]
     created_before: Option<jiff::Timestamp>,
     /// Only runs whose reason begins with this, for example UNDO_FAILED.
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason_prefix: String,
-    /// List the runs and do nothing.
+    /// List the runs and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Runs a second at most.
+    /// The most runs per second.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=1_000))]
     rate: i32,
-    /// Runs at most; all where left out.
+    /// The most runs to change. Default: all.
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
     limit: Option<i32>,
     /// Why; kept with every run.
     #[arg(long)]
     reason: String,
-    /// A UUID; the same id changes no run a second time. Made up where left out.
+    /// A UUID; the same id changes no run a second time. Default: a random one.
     #[arg(long, value_name = "UUID")]
     request_id: Option<Uuid>,
     #[command(flatten)]
@@ -60,7 +60,7 @@ enum Action {
     Delete,
     Pin,
     Unpin,
-    /// Decide: make every call in doubt again, once.
+    /// Decide: make every call in doubt once more.
     AskAgain,
     /// Decide: every call in doubt failed.
     DecideFailed,

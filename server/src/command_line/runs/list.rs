@@ -19,14 +19,14 @@ pub(in super::super) struct List {
     /// How many runs to list.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=1_000))]
     limit: i32,
-    /// Where to go on; printed below the list before.
+    /// Where the next page begins; printed below the previous list.
     #[arg(long, value_name = "TOKEN", default_value = "")]
     page_token: String,
     #[command(flatten)]
     server: Server,
 }
 
-/// The states that can be asked for, as the API spells them.
+/// The states, as the admin API spells them.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(super) enum State {

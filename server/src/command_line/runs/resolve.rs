@@ -18,13 +18,13 @@ pub(in super::super) struct ResolveStep {
     id: String,
     /// Path of the step that needs a decision, as `runs show` prints it.
     step: String,
-    /// Make the call again, once, under its key; only after the attempt in doubt is surely over.
+    /// Make the call once more under its key; refused until the attempt in doubt is certainly over.
     #[arg(long, group = "decision")]
     ask_again: bool,
-    /// It happened, and this was the method's response.
+    /// The call happened, and this was the method's response.
     #[arg(long, value_name = "JSON", group = "decision")]
     happened: Option<String>,
-    /// It did not happen; the step fails with this code (for example ABORTED) and message.
+    /// The call did not happen; the step fails with this code (for example ABORTED) and message.
     #[arg(long, num_args = 2, value_names = ["CODE", "MESSAGE"], group = "decision")]
     failed: Option<Vec<String>>,
     /// Why; kept in the run's journal.

@@ -16,10 +16,10 @@ pub(in super::super) struct RetryRun {
     /// Why; kept in the run's journal.
     #[arg(long, default_value = "")]
     reason: String,
-    /// Path of the step to go on from. A failed run goes on from the step that failed where left out.
+    /// Path of the step to continue from. Default for a failed run: the step that failed.
     #[arg(long, value_name = "STEP", default_value = "")]
     from: String,
-    /// Tell what would be made again, and what of it has side effects; do nothing.
+    /// List the steps that would be made again, and which of them have side effects; change nothing.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

@@ -11,7 +11,7 @@ use super::super::{Terminal, json};
 #[derive(Debug, Args)]
 pub(in super::super) struct Show {
     id: String,
-    /// How many steps to show; those that failed or go on come first.
+    /// How many steps to show; those that failed or have not settled come first.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     steps: i32,
     #[command(flatten)]

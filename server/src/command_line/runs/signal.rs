@@ -14,12 +14,12 @@ use super::show;
 #[derive(Debug, Args)]
 pub(in super::super) struct SignalRun {
     id: String,
-    /// Name of a signal that the run's workflow takes; `workflows show` has them.
+    /// Name of a signal that the run's workflow accepts; `workflows show` lists them.
     name: String,
-    /// The message as JSON; `@FILE` reads it from a file, `-` from stdin. The empty message where left out.
+    /// The message as JSON; `@FILE` reads it from a file, `-` from stdin. Default: the empty message.
     #[arg(long, value_name = "JSON|@FILE|-")]
     input: Option<String>,
-    /// A UUID; under the same id the message comes only once. Made up where left out.
+    /// A UUID; under the same id the message is delivered only once. Default: a random one.
     #[arg(long, value_name = "UUID")]
     request_id: Option<Uuid>,
     /// Why; kept in the audit trail.

@@ -23,16 +23,16 @@ const LONGEST_CALL: Duration = Duration::from_secs(3_600);
 pub(in super::super) struct StartRun {
     /// Name of the workflow, for example `notifications.send-due`.
     name: String,
-    /// The input as JSON; `@FILE` reads it from a file, `-` from stdin. The empty message where left out.
+    /// The input as JSON; `@FILE` reads it from a file, `-` from stdin. Default: the empty message.
     #[arg(long, value_name = "JSON|@FILE|-")]
     input: Option<String>,
-    /// Wait for the run's end, at most this long (one hour where no time is given).
+    /// Wait for the end of the run, at most this long (without a time: one hour).
     #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "1h", value_parser = parse_duration)]
     wait: Option<Duration>,
-    /// A UUID; the same id starts the same run only once. Made up where left out.
+    /// A UUID; the same id starts only one run. Default: a random one.
     #[arg(long, value_name = "UUID")]
     request_id: Option<Uuid>,
-    /// Time from now after which the run fails. The workflow's own where left out.
+    /// Time from now after which the run fails. Default: that of the workflow.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     deadline: Option<Duration>,
     #[command(flatten)]

@@ -35,7 +35,7 @@ pub(in super::super) struct Pause {
 pub(in super::super) struct SkipBackOff {
     #[command(flatten)]
     steer: Steer,
-    /// Path of the step; every step that waits for its next attempt where left out.
+    /// Path of the step. Default: every step that waits for its next attempt.
     #[arg(long, value_name = "STEP", default_value = "")]
     step: String,
 }
