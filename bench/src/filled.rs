@@ -1,4 +1,4 @@
-//! Stores that hold many runs which are over, as after months of work.
+//! Stores with many ended runs, as after months of work.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::load::{BYTES, STEPS};
 use crate::workflows::payload;
 
-/// Runs that are written at once.
+/// Runs that are written at the same time.
 const BATCH: usize = 1_000;
 
 /// How long ago the runs ended: less than runs are kept where nothing is said.

@@ -139,7 +139,7 @@ pub(crate) enum Until {
     Succeeded,
 }
 
-/// Starts one run for each number, this many at once. Says how long it took until all were answered.
+/// Starts one run for each number, this many at the same time. Returns how long it took until all were answered.
 pub(crate) async fn start_each<I, F>(
     orchestrator: &Orchestrator,
     workflow: &'static str,
@@ -177,7 +177,7 @@ where
     Ok(begun.elapsed())
 }
 
-/// Waits until no run of the workflow goes on; all must have succeeded. Gives the moment.
+/// Waits until all runs of the workflow have ended; all must have succeeded. Returns the moment.
 pub(crate) async fn until_over(
     orchestrator: &Orchestrator,
     workflow: &'static str,

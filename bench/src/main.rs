@@ -1,4 +1,4 @@
-//! Figures of the orchestrator beside the limits of the machine: `cargo run --release -p bench -- CASE [--json]`.
+//! Measures the orchestrator, and compares it with the limits of the machine: `cargo run --release -p bench -- CASE [--json]`.
 //!
 //! The load comes from this process over the admin API, as from any client. The orchestrator and the echo service that
 //! its workflows call are processes of their own: this binary again, in another role.
@@ -40,7 +40,7 @@ struct CommandLine {
     how: How,
 }
 
-/// Runs that are over, where a case wants many.
+/// The number of ended runs, for cases that need many.
 const ENDED_RUNS: usize = 1_000_000;
 /// Runs that are asleep.
 const SLEEPERS: usize = 100_000;
@@ -59,7 +59,7 @@ struct How {
     /// Length of one measurement.
     #[arg(long, global = true, default_value_t = 3)]
     seconds: u64,
-    /// Measurements of the same; the median is told.
+    /// Number of measurements; the median is reported.
     #[arg(long, global = true, default_value_t = 3)]
     rounds: usize,
     /// Only this many runs in flight.
@@ -92,7 +92,7 @@ enum Command {
     Engine,
     /// What the machine allows: calls without an orchestrator, commits without an engine. (1 minute)
     Limits,
-    /// Calls through the whole client stack beside a bare tonic channel that sends the same metadata. (2 minutes)
+    /// Calls through the whole client stack, compared with a bare tonic channel that sends the same metadata. (2 minutes)
     Stack,
     /// `chain` with commits that take 2 ms and 10 ms longer. (3 minutes)
     SlowDisk,
@@ -126,7 +126,7 @@ enum Command {
         #[arg(long, default_value_t = LOG_MEGABYTES)]
         log_megabytes: u64,
     },
-    /// A run with many keyed branches, beside as many runs; then killed when half of them are done.
+    /// A run with many keyed branches, compared with as many runs; then killed when half of them are done.
     /// (1 minute)
     #[command(name = "fanout")]
     FanOut {

@@ -1,4 +1,4 @@
-//! The processes beside this one: how they are started and ended, and what they use.
+//! The other processes: how they are started and ended, and what they use.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -179,7 +179,7 @@ impl Orchestrator {
         Ok(u64::try_from(pragma("page_count")? * pragma("page_size")?)?)
     }
 
-    /// A connection to the store beside the orchestrator's own.
+    /// A second connection to the store.
     pub(crate) fn reader(&self) -> anyhow::Result<rusqlite::Connection> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
         Ok(rusqlite::Connection::open_with_flags(self.folder.path().join(STORE), flags)?)
@@ -196,7 +196,7 @@ impl Orchestrator {
         Ok(Arc::clone(&self.folder))
     }
 
-    /// Drains the orchestrator; returns how often it waited for the disk, where that was counted.
+    /// Drains the orchestrator; returns how often it waited for the disk, if that was counted.
     pub(crate) async fn stop(mut self) -> anyhow::Result<Option<u64>> {
         kill_process(self.pid, Signal::TERM)?;
         let until = Instant::now() + PATIENCE;
@@ -298,7 +298,7 @@ fn only_child(pid: Pid) -> anyhow::Result<Pid> {
     child.with_context(|| format!("process {pid} has no child"))
 }
 
-/// A port that nobody listens on at the moment.
+/// A free port.
 fn free_port() -> std::io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }

@@ -34,14 +34,14 @@ impl Figure {
         self
     }
 
-    /// States the least ratio to the limit, or, where there is no limit, the least value.
+    /// States the least ratio to the limit, or, if there is no limit, the least value.
     pub(crate) fn at_least(mut self, goal: f64) -> Self {
         self.goal = Some(format!("{} at least {goal}", self.judged()));
         self.met = Some(self.ratio.unwrap_or(self.value) >= goal);
         self
     }
 
-    /// States the greatest ratio to the limit, or, where there is no limit, the greatest value.
+    /// States the greatest ratio to the limit, or, if there is no limit, the greatest value.
     pub(crate) fn at_most(mut self, goal: f64) -> Self {
         self.goal = Some(format!("{} at most {goal}", self.judged()));
         self.met = Some(self.ratio.unwrap_or(self.value) <= goal);

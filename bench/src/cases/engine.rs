@@ -84,7 +84,7 @@ async fn client(engine: Engine, begin: Instant, end: Instant) -> anyhow::Result<
     }
 }
 
-/// Answers every call with its own request, at once.
+/// Answers every call immediately with its own request.
 struct Memory;
 
 impl Transport for Memory {

@@ -1,4 +1,4 @@
-//! `fanout`: a branch of a run beside a run of its own, and what a kill in the middle of a wide run costs.
+//! `fanout`: a branch of a run compared with a run of its own, and what a kill in the middle of a wide run costs.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::report::{Figure, Report};
 use crate::sample::{bytes, count, median};
 use crate::workflows::{Effects, FanOut};
 
-/// Branches, or runs, that go on at once.
+/// Branches, or runs, at the same time.
 const AT_ONCE: usize = 256;
 
 /// Longer than what a run learned is written behind.

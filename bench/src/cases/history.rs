@@ -1,4 +1,4 @@
-//! `history`: what many runs that are over cost those that are not, and whoever looks for one.
+//! `history`: what many ended runs cost those that have not ended, and searches.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

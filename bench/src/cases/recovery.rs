@@ -23,7 +23,7 @@ const STEPS: i32 = 2;
 /// Once one of so many runs has its first call behind it, no call is answered any more until the kill.
 const ANSWERED: usize = 8;
 
-/// Starts that are under way at once.
+/// Starts in flight at the same time.
 const AT_ONCE: usize = 256;
 
 /// The load that makes the log grow, and how long each bit of it takes.
@@ -114,7 +114,7 @@ async fn kill(runs: usize, log: Option<u64>, how: &How) -> anyhow::Result<Kill> 
     })
 }
 
-/// Makes load beside a reader that does not end, until the log has this length.
+/// Makes load while a reader stays open, until the log has this length.
 async fn grow_log(orchestrator: &Orchestrator, length: u64) -> anyhow::Result<rusqlite::Connection> {
     let reader = orchestrator.reader()?;
     reader.execute_batch("BEGIN")?;

@@ -1,4 +1,4 @@
-//! `chain` and `reads`: whole runs over the admin API, beside the calls and commits that they consist of.
+//! `chain` and `reads`: whole runs over the admin API, compared with the calls and commits that they consist of.
 
 use crate::How;
 use crate::limits::{raw_calls, raw_commits};

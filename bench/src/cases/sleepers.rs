@@ -16,7 +16,7 @@ use crate::report::{Figure, Report};
 use crate::sample::{bytes, count, median};
 use crate::workflows::Sleeper;
 
-/// Starts that are under way at once.
+/// Starts in flight at the same time.
 const AT_ONCE: usize = 256;
 
 /// Runs that wake in each second of the wave,
@@ -70,7 +70,7 @@ enum Goal {
     None,
 }
 
-/// What one round came to, each figure in the unit in which it is told.
+/// The result of one round, each figure in the unit in which it is reported.
 struct Round {
     starts: f64,
     resident: f64,

@@ -1,4 +1,4 @@
-//! `stack`: calls through the whole client stack, as the engine makes them, beside a bare tonic channel that sends the same
+//! `stack`: calls through the whole client stack, as the engine makes them, compared with a bare tonic channel that sends the same
 //! metadata.
 
 use std::sync::Arc;

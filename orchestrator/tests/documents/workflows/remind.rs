@@ -13,9 +13,10 @@ impl Workflow for Remind {
 
     async fn run(&self, ctx: &Context, _input: RemindRequest) -> Result<RemindResponse, Failure> {
         let overdue = ctx.call(ListOverdueRequest {}).await?.invoice_ids;
-        let reminders =
-            ctx.fan_out("invoice", overdue, |ctx, invoice_id| async move {
-                ctx.call(SendReminderRequest { invoice_id }).await
+        let reminders = ctx
+            .fan_out("invoice", overdue, |ctx, invoice_id| async move {
+                let reminder = SendReminderRequest { invoice_id };
+                ctx.call(reminder).await
             })
             .key(|invoice_id| invoice_id.clone())
             .limit(16)
