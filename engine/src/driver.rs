@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::engine::{Ended, Shared, Started};
 use crate::failure::{Code as StatusCode, Failure};
-use crate::history::Open;
+use crate::history::{Open, OpenKind};
 use crate::journal::Buffer;
 use crate::limits::Limit;
 use crate::place::SlotId;
@@ -123,6 +123,8 @@ pub(crate) struct Driver {
     strikes: Strikes,
     /// When a run that is parked goes on by itself, where that is not at its deadline.
     goes_on_at: Option<Timestamp>,
+    /// Whether the journal cannot be read: what the run has in flight is not known.
+    unreadable: bool,
 }
 
 impl Driver {
@@ -160,6 +162,7 @@ impl Driver {
             parked: None,
             strikes: Strikes::default(),
             goes_on_at: None,
+            unreadable: false,
         }
     }
 
@@ -254,8 +257,11 @@ impl Driver {
 
     /// Code ended, one way or the other.
     fn finished(&mut self, result: code::Finished) {
+        // Code that failed may not have come that far; what it says it did, it must have done.
+        let succeeded = matches!(result, code::Finished::Returned(Ok(_)));
+        let held = self.held.values().find(|open| succeeded && !matches!(open.kind, OpenKind::Call));
         if matches!(result, code::Finished::Returned(_))
-            && let Some(journal) = self.scope.unreached()
+            && let Some(journal) = self.scope.unreached().or_else(|| held.map(|open| open.place.to_string()))
         {
             return self.fault(Fault::Mismatch { journal, code: "ended before it".to_owned() });
         }

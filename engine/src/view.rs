@@ -1,13 +1,13 @@
 //! A run as people see it: its steps, read from its durable facts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::doubt::Doubt;
 use crate::engine::Ended;
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::history::{History, number};
 use crate::journal::{JournalError, Kind, load_failure, load_level};
 use crate::journal_v1 as stored;
@@ -89,7 +89,7 @@ pub enum StepState {
     Failed,
     Waiting,
     NeedsDecision,
-    /// A wait that a race was decided without.
+    /// A wait that a race was decided without, or a step that its run ended without.
     Withdrawn,
     /// A wait whose time passed before its message came.
     Expired,
@@ -100,6 +100,22 @@ impl StepView {
     pub fn path(&self) -> String {
         path(&self.branch, &self.name, self.position)
     }
+
+    /// What facts do not say: that the run ended without the step, and that a time has passed.
+    fn as_of(&mut self, row: &RunRow, now: Timestamp) {
+        let settled =
+            matches!(self.state, StepState::Succeeded | StepState::Failed | StepState::Withdrawn | StepState::Expired);
+        if row.status.state.is_end() && !settled {
+            (self.state, self.ended_at, self.next_attempt_at) = (StepState::Withdrawn, row.ended_at, None);
+        }
+        if self.state == StepState::BackingOff && self.next_attempt_at.is_some_and(|at| at <= now) {
+            self.next_attempt_at = None;
+            // Nothing is written before a read is made again.
+            if row.owned && self.level == Some(Level::NoSideEffects) {
+                self.state = StepState::InFlight;
+            }
+        }
+    }
 }
 
 /// The path of a step: branch, short name, position.
@@ -109,7 +125,8 @@ pub fn path(branch: &str, name: &str, position: u32) -> String {
 }
 
 impl Detail {
-    pub(crate) fn read(row: RunRow, facts: Vec<stored::Fact>) -> Result<Self, JournalError> {
+    /// Reads a run as it is at this time.
+    pub(crate) fn read(row: RunRow, facts: Vec<stored::Fact>, now: Timestamp) -> Result<Self, JournalError> {
         let state = row.status.state;
         let left_open = row.status.ending_as.is_some() || matches!(state, State::Terminated | State::NeedsDecision);
         let [to_undo, uncertain, undecided] =
@@ -153,6 +170,8 @@ impl Detail {
             });
             cut_off.for_each(|step| step.state = StepState::NeedsDecision);
         }
+        let Self { row, steps, .. } = &mut detail;
+        steps.iter_mut().for_each(|step| step.as_of(row, now));
         Ok(detail)
     }
 }
@@ -180,25 +199,43 @@ fn left(facts: Vec<stored::Fact>, now: Timestamp) -> Result<[Vec<String>; 3], Jo
     Ok([left.map(|undoable| undoable.place.to_string()).collect(), uncertain, undecided])
 }
 
-/// The step that a failed run failed at, and whether the service refused it and no attempt can have acted: then it is made
-/// again under a new key (semantics.md E7).
-pub(crate) fn failed_step(facts: Vec<stored::Fact>) -> Option<(stored::Place, bool)> {
-    let (facts, _) = crate::reset::apply(number(facts)).ok()?;
-    let mut reader = Reader::default();
-    let mut place = None;
+/// Where a failed run failed.
+pub(crate) enum FailedAt {
+    /// At this step; whether it is made again under a new key, since no attempt of it can have acted (semantics.md E7).
+    Step(stored::Place, bool),
+    /// At its deadline or a limit: its code did not end, and can go on from where it stood.
+    Outside,
+    /// Its code said so.
+    Code,
+}
+
+/// Why a failed run failed, and the effects in doubt that its journal has.
+pub(crate) fn failed_at(facts: Vec<stored::Fact>) -> Result<(FailedAt, BTreeSet<(String, u32)>), JournalError> {
+    let (facts, _) = crate::reset::apply(number(facts))?;
+    let (mut reader, mut failure) = (Reader::default(), None);
     for (sequence, fact) in facts {
         let at = Timestamp::from_micros(fact.time_micros);
-        match fact.kind? {
-            Kind::Ended(stored::Ended { result: Some(stored::ended::Result::Failure(failure)), .. }) => {
-                place = failure.step
+        match fact.kind.ok_or(JournalError::UnknownKind { sequence })? {
+            Kind::Ended(stored::Ended { result: Some(stored::ended::Result::Failure(found)), .. }) => {
+                failure = Some(found)
             }
             kind => reader.fact(sequence, at, kind),
         }
     }
-    let place = place?;
-    let index = *reader.by_place.get(&(place.branch.clone(), place.position))?;
-    let Known { doubt, settled } = reader.known[index];
-    Some((place, settled? == stored::Outcome::Refused && !doubt.exists()))
+    let outside = |code| matches!(Code::from_i32(code), Code::DeadlineExceeded | Code::ResourceExhausted);
+    let place = failure.as_ref().and_then(|failure| failure.step.clone());
+    let index = place.as_ref().and_then(|place| reader.by_place.get(&(place.branch.clone(), place.position)));
+    let at = match (place, index.map(|index| (&reader.steps[*index], reader.known[*index]))) {
+        (Some(place), Some((view, Known { doubt, settled: Some(outcome) }))) => {
+            // A wait that is over is not waited for once more: the step begins as another one.
+            let over = view.kind != StepKind::Call || outcome == stored::Outcome::Refused;
+            FailedAt::Step(place, over && !doubt.exists())
+        }
+        _ if failure.is_some_and(|failure| outside(failure.code)) => FailedAt::Outside,
+        _ => FailedAt::Code,
+    };
+    let steps = reader.steps.iter().filter(|step| step.in_doubt && step.undoes.is_none() && !step.undone);
+    Ok((at, steps.map(|step| (step.branch.clone(), step.position)).collect()))
 }
 
 /// What is known of the attempts of one step.

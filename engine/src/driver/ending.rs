@@ -30,8 +30,11 @@ impl Ending {
 }
 
 impl Driver {
-    /// An operator asked for the end.
+    /// An operator asked for the end. A run of which it is not known what it has in flight is ended by force only (S2).
     pub(super) fn cancel(&mut self) {
+        if self.unreadable {
+            return;
+        }
         let failure = Failure::new(Code::Cancelled, "an operator cancelled the run");
         self.end(State::Cancelled, Err(failure));
     }
@@ -44,6 +47,9 @@ impl Driver {
         self.code = None;
         self.parked = None;
         self.ending = Some(Ending { state, result, concluded: false });
+        // Code will not come to these any more; what may have happened of them settles all the same.
+        let held = std::mem::take(&mut self.held);
+        self.reopen_unreached(held);
         self.drop_unsent();
         // A run that ends well has the children that it asked for.
         if state != State::Succeeded {

@@ -128,6 +128,7 @@ impl Driver {
         let mut driver = Self::new(shared, handle, workflow, row, Bytes::new(), scope);
         // Nothing ends a run whose open steps are not known; not even its deadline.
         driver.row.deadline = crate::time::Timestamp::from_micros(i64::MAX);
+        driver.unreadable = true;
         driver.park(State::Blocked, format!("JOURNAL_UNREADABLE: {error}"));
         driver
     }
@@ -219,7 +220,7 @@ impl Driver {
     }
 
     /// Steps that the journal has open and code did not reach: they settle all the same.
-    fn reopen_unreached(&mut self, open: BTreeMap<(Arc<str>, u32), Open>) {
+    pub(super) fn reopen_unreached(&mut self, open: BTreeMap<(Arc<str>, u32), Open>) {
         for step in open.into_values() {
             // Code has no slot for them.
             let slot = self.own_slot();

@@ -97,7 +97,8 @@ impl Engine {
         let row = self.shared.store.run(run).await?.ok_or(EngineError::NotFound(run))?;
         let facts = self.facts(&row).await?;
         let may_have_messages = row.messages > 0;
-        let mut detail = Detail::read(row, facts).map_err(|error| EngineError::Journal { run, error })?;
+        let mut detail =
+            Detail::read(row, facts, self.shared.clock.now()).map_err(|error| EngineError::Journal { run, error })?;
         if may_have_messages {
             detail.inbox = self.shared.store.inbox(run, 0).await?;
         }
@@ -117,7 +118,7 @@ impl Engine {
         let (after, more) = read_on(store, run, after, &mut facts).await?.map_err(unreadable)?;
         *seen = Seen { facts, after, bytes: bytes + more };
         let inbox = if row.messages > 0 { store.inbox(run, 0).await? } else { Vec::new() };
-        let mut detail = Detail::read(row, seen.facts.clone()).map_err(unreadable)?;
+        let mut detail = Detail::read(row, seen.facts.clone(), self.shared.clock.now()).map_err(unreadable)?;
         detail.inbox = inbox;
         Ok(detail)
     }

@@ -6,12 +6,15 @@ use uuid::Uuid;
 
 use super::decisions::going_on;
 use super::{Engine, EngineError};
+use crate::history::number;
+use crate::identity;
 use crate::journal::{Buffer, Kind};
 use crate::journal_v1 as stored;
+use crate::reset;
 use crate::rpc::Level;
 use crate::state::State;
 use crate::store::{Amend, Asked, Order, RunRow, Status};
-use crate::view::{self, Detail};
+use crate::view::{self, Detail, FailedAt, StepView};
 
 /// A step that a retry makes again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,17 @@ pub struct Again {
     pub level: Option<Level>,
     /// Whether it is made under another key, as another effect.
     pub new_key: bool,
+}
+
+/// A decided reset: the fact, and the children that it forgets although their end is not known, by the path of their step.
+struct Reset {
+    fact: stored::Reset,
+    children: Vec<(String, Uuid)>,
+}
+
+/// Whether a key is that of a step of this run; a business key is the same in every run.
+fn is_of_run(run: Uuid, step: &StepView, key: &str) -> bool {
+    identity::step_key(run, &step.branch, step.position, &step.name, step.incarnation).to_string() == key
 }
 
 impl Engine {
@@ -50,8 +64,10 @@ impl Engine {
     pub async fn preview_retry(&self, run: Uuid, step: Option<&str>) -> Result<Vec<Again>, EngineError> {
         let row = self.row(run).await?;
         let mut facts = self.facts(&row).await?;
-        let reset = reset(&row, &facts, step, String::new())?;
-        let read = |facts| Detail::read(row.clone(), facts).map_err(|error| EngineError::Journal { run, error });
+        let Reset { fact: reset, children } = reset(&row, facts.clone(), step, String::new())?;
+        self.check_children(&row, &children).await?;
+        let now = self.shared.clock.now();
+        let read = |facts| Detail::read(row.clone(), facts, now).map_err(|error| EngineError::Journal { run, error });
         let before = read(facts.clone())?;
         facts.push(stored::Fact { time_micros: 0, kind: Some(Kind::Reset(reset)) });
         let after = read(facts)?;
@@ -60,12 +76,25 @@ impl Engine {
             let made_again = kept.is_none_or(|kept| kept.ended_at != step.ended_at || kept.state != step.state);
             made_again.then(|| Again {
                 path: step.path(),
-                new_key: kept.is_none() && step.key.is_some(),
+                new_key: kept.is_none() && step.key.as_deref().is_some_and(|key| is_of_run(run, &step, key)),
                 level: step.level,
                 name: step.name,
             })
         });
         Ok(again.collect())
+    }
+
+    /// Sees that no child goes on which a reset would forget.
+    async fn check_children(&self, row: &RunRow, children: &[(String, Uuid)]) -> Result<(), EngineError> {
+        for (path, child) in children {
+            if self.shared.store.run(*child).await?.is_some_and(|child| !child.status.state.is_end()) {
+                let reason = format!(
+                    "{path} is child run {child}, which goes on; cancel that and wait for its end, or retry without a step"
+                );
+                return Err(EngineError::Precondition { run: row.id, state: row.status.state, reason });
+            }
+        }
+        Ok(())
     }
 
     async fn retry_at(&self, run: Uuid, step: Option<&str>, asked: Asked) -> Result<RunRow, EngineError> {
@@ -77,7 +106,8 @@ impl Engine {
         }
         let row = self.row(run).await?;
         let facts = self.facts(&row).await?;
-        let reset = reset(&row, &facts, step, reason)?;
+        let Reset { fact: reset, children } = reset(&row, facts, step, reason)?;
+        self.check_children(&row, &children).await?;
         let now = self.shared.clock.now();
         let span = self.shared.workflows.get(&row.workflow).map_or(Duration::from_secs(24 * 3_600), |w| w.deadline);
         let mut buffer = Buffer::default();
@@ -96,38 +126,53 @@ impl Engine {
     }
 }
 
-/// The fact that takes a run up again.
-fn reset(
-    row: &RunRow,
-    facts: &[stored::Fact],
-    step: Option<&str>,
-    reason: String,
-) -> Result<stored::Reset, EngineError> {
-    let refuse = |reason: &str| {
-        Err(EngineError::Precondition { run: row.id, state: row.status.state, reason: reason.to_owned() })
-    };
-    let keeps_ending = row.status.ending_as.is_some();
-    match (row.status.state, step) {
-        (State::Blocked, _) if row.owned => refuse("it is not given back yet; try again"),
-        (State::Blocked, None) => Ok(stored::Reset { reason, keeps_ending, ..stored::Reset::default() }),
-        (State::Blocked, Some(_)) if keeps_ending => refuse("it is undoing its steps; it goes on with that"),
-        (State::Failed | State::Blocked, Some(step)) => named(row, facts, step, reason),
-        (State::Failed, None) => match view::failed_step(facts.to_vec()) {
-            Some((place, refused)) => {
-                Ok(stored::Reset { place: Some(place), new_incarnation: refused, reason, keeps_ending: false })
-            }
-            None => refuse(
-                "it failed by its workflow's own decision, not at a step; retry it from a step, or start a new run",
-            ),
-        },
-        _ => refuse("only FAILED and BLOCKED runs are retried"),
-    }
-}
-
-fn named(row: &RunRow, facts: &[stored::Fact], path: &str, reason: String) -> Result<stored::Reset, EngineError> {
+/// What a retry of this run would do.
+fn reset(row: &RunRow, facts: Vec<stored::Fact>, step: Option<&str>, reason: String) -> Result<Reset, EngineError> {
     let run = row.id;
     let refuse = |reason: String| Err(EngineError::Precondition { run, state: row.status.state, reason });
-    let detail = Detail::read(row.clone(), facts.to_vec()).map_err(|error| EngineError::Journal { run, error })?;
+    let broken = |error| EngineError::Journal { run, error };
+    let keeps_ending = row.status.ending_as.is_some();
+    let stored = stored::Reset { reason, keeps_ending, ..stored::Reset::default() };
+    let (failed_at, in_doubt) = view::failed_at(facts.clone()).map_err(broken)?;
+    let stored = match (row.status.state, step) {
+        (State::Blocked, _) if row.owned => return refuse("it is not given back yet; try again".to_owned()),
+        (State::Blocked, None) => stored,
+        (State::Blocked, Some(_)) if keeps_ending => {
+            return refuse("it is undoing its steps; it goes on with that, so retry it without a step".to_owned());
+        }
+        (State::Failed | State::Blocked, Some(path)) => {
+            let (place, new_incarnation) = named(row, &facts, path)?;
+            stored::Reset { place: Some(place), new_incarnation, ..stored }
+        }
+        (State::Failed, None) => match failed_at {
+            FailedAt::Step(place, new_incarnation) => stored::Reset { place: Some(place), new_incarnation, ..stored },
+            FailedAt::Outside => stored,
+            FailedAt::Code => {
+                let reason =
+                    "it failed by its workflow's own decision, not at a step; retry it from a step, or start a new run";
+                return refuse(reason.to_owned());
+            }
+        },
+        (State::Succeeded | State::Cancelled | State::Terminated, _) => {
+            return refuse("it ended, and only a FAILED run is retried then; start a new run".to_owned());
+        }
+        _ => return refuse("it is going on; only FAILED and BLOCKED runs are retried".to_owned()),
+    };
+    let plan = reset::plan(number(facts), &stored, &in_doubt).map_err(broken)?;
+    if let (Some(path), Some(first)) = (step, plan.in_doubt.first()) {
+        return refuse(format!(
+            "{first} comes after {path} and may have happened; retry the run without a step, which settles it or asks for a \
+             decision, or from {first}, which keeps its key"
+        ));
+    }
+    Ok(Reset { fact: stored::Reset { forgotten: Some(plan.forgotten), ..stored }, children: plan.children })
+}
+
+fn named(row: &RunRow, facts: &[stored::Fact], path: &str) -> Result<(stored::Place, bool), EngineError> {
+    let run = row.id;
+    let refuse = |reason: String| Err(EngineError::Precondition { run, state: row.status.state, reason });
+    let detail = Detail::read(row.clone(), facts.to_vec(), row.updated_at)
+        .map_err(|error| EngineError::Journal { run, error })?;
     let at = detail.steps.iter().position(|step| step.path() == path && step.undoes.is_none());
     let Some(at) = at else { return refuse(format!("it has no step {path}")) };
     if let Some(undone) = detail.steps[..at].iter().find(|step| step.undone) {
@@ -135,6 +180,6 @@ fn named(row: &RunRow, facts: &[stored::Fact], path: &str, reason: String) -> Re
     }
     let step = &detail.steps[at];
     let place = stored::Place { branch: step.branch.clone(), position: step.position, name: step.name.clone() };
-    // What may have happened is asked again under its key; what surely ended is made anew.
-    Ok(stored::Reset { place: Some(place), new_incarnation: !step.in_doubt, reason, keeps_ending: false })
+    // What may have happened is asked again under its key; what surely ended is made as another effect.
+    Ok((place, !step.in_doubt || step.undone))
 }

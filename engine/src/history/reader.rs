@@ -192,7 +192,10 @@ impl Reader {
             Kind::Reset(reset) => {
                 self.history.strikes.clear();
                 self.history.undoables.iter_mut().for_each(|undoable| undoable.failed = None);
-                self.history.past.was_reset |= reset.place.is_some_and(|place| !place.name.is_empty());
+                let forgets = reset.forgotten.is_some_and(|forgotten| {
+                    !(forgotten.facts.is_empty() && forgotten.reopened.is_empty() && forgotten.renewed.is_empty())
+                });
+                self.history.past.was_reset |= forgets || reset.place.is_some_and(|place| !place.name.is_empty());
                 for open in self.history.open.values_mut() {
                     (open.forgiven, open.begun_at) = (open.attempts, at);
                 }

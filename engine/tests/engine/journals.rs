@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use engine::journal::decode_entry;
 use engine::journal_v1 as stored;
-use engine::store::{NewRun, Status};
+use engine::store::{Asked, NewRun, Status};
 use engine::testing::World;
 use engine::time::Timestamp;
 use engine::{Context, Failure, State, Workflow};
@@ -87,8 +87,9 @@ fn kind() -> impl Strategy<Value = Option<stored::fact::Kind>> {
             width,
             duplicates: vec![7]
         }))),
-        (place(), any::<bool>()).prop_map(|(place, new_incarnation)| {
-            Some(Kind::Reset(stored::Reset { place, new_incarnation, reason: String::new(), keeps_ending: false }))
+        (place(), any::<bool>(), proptest::option::of(forgotten())).prop_map(|(place, new_incarnation, forgotten)| {
+            let (reason, keeps_ending) = (String::new(), false);
+            Some(Kind::Reset(stored::Reset { place, new_incarnation, reason, keeps_ending, forgotten }))
         }),
         (place(), any::<i64>()).prop_map(|(place, until_micros)| {
             Some(Kind::SignalAwaited(stored::SignalAwaited { place, until_micros, type_name: String::new() }))
@@ -105,8 +106,28 @@ fn kind() -> impl Strategy<Value = Option<stored::fact::Kind>> {
     ]
 }
 
+fn forgotten() -> impl Strategy<Value = stored::Forgotten> {
+    let spans = proptest::collection::vec((0..8_u64, 0..8_u64), 0..3);
+    let renewed = proptest::collection::vec(("[a/]{0,3}", 0..3_u32, any::<u32>()), 0..3);
+    (spans, proptest::collection::vec(0..8_u64, 0..3), renewed).prop_map(|(spans, reopened, renewed)| {
+        stored::Forgotten {
+            facts: spans.into_iter().map(|(first, last)| stored::Span { first, last }).collect(),
+            reopened,
+            renewed: renewed
+                .into_iter()
+                .map(|(branch, position, incarnation)| stored::Renewed { branch, position, incarnation })
+                .collect(),
+        }
+    })
+}
+
 /// A run whose journal is this entry is claimed; says which state it comes to.
 fn claimed_with(entry: Bytes, facts: u64) -> State {
+    claimed_and(entry, facts, false)
+}
+
+/// The same, an hour after an operator cancelled it where it stands.
+fn claimed_and(entry: Bytes, facts: u64, cancel: bool) -> State {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let world = World::new(services(), |registry| registry.register(|| Two));
@@ -142,11 +163,21 @@ fn claimed_with(entry: Bytes, facts: u64) -> State {
             let row = world.engine().store().run(id).await.unwrap().unwrap();
             let _seen = world.engine().detail(id).await;
             if row.status.state.is_end() || matches!(row.status.state, State::Blocked | State::NeedsDecision) {
-                return row.status.state;
+                if !cancel {
+                    return row.status.state;
+                }
+                world.engine().cancel(id, Asked::new("ann", "enough")).await.unwrap();
+                tokio::time::sleep(std::time::Duration::from_secs(3_600)).await;
+                return world.engine().store().run(id).await.unwrap().unwrap().status.state;
             }
         }
         State::Running
     })
+}
+
+#[test]
+fn a_cancel_does_not_end_a_run_of_which_it_is_not_known_what_it_has_in_flight() {
+    assert_eq!(claimed_and(Bytes::from_static(b"no journal"), 3, true), State::Blocked);
 }
 
 proptest! {

@@ -7,7 +7,7 @@ use clients::guras::notifications::v1::{
     SendPushRequest,
 };
 use engine::steps::fan_out::Outcome;
-use engine::{Context, Failure, Retry};
+use engine::{Code, Context, Failure, Retry};
 
 use super::paging::{Page, read_all};
 
@@ -50,8 +50,8 @@ pub(super) async fn push_to_all(ctx: &Context, devices: Vec<DeviceToken>, push: 
     let mut reached = Reached::default();
     for (_, outcome) in pushed.iter() {
         match outcome {
-            Outcome::Done(PushOutcome::Delivered) => reached.pushes += 1,
-            Outcome::Done(_) => reached.removed += 1,
+            Outcome::Done(Pushed::Delivered) => reached.pushes += 1,
+            Outcome::Done(Pushed::Removed) => reached.removed += 1,
             Outcome::Failed(_) | Outcome::Duplicate => {}
         }
     }
@@ -61,15 +61,29 @@ pub(super) async fn push_to_all(ctx: &Context, devices: Vec<DeviceToken>, push: 
     Ok(reached)
 }
 
-/// Pushes to one device, and removes its token if the push provider no longer knows it.
-async fn push_to(ctx: Context, device: DeviceToken, push: Push) -> Result<PushOutcome, Failure> {
+/// What became of one device.
+#[derive(Clone, Copy, Debug)]
+enum Pushed {
+    Delivered,
+    Removed,
+}
+
+/// One device. A token that the push provider no longer knows is removed; the others still get theirs.
+async fn push_to(ctx: Context, device: DeviceToken, push: Push) -> Result<Pushed, Failure> {
     let token = device.token;
     let Push { user_id, name, slot, title, body, data } = push;
     let request = SendPushRequest { user_id: user_id.clone(), token: token.clone(), title, body, data, slot };
     // The key leaves the run out: neither a second run nor a retry can push this to this device again.
     let sent = ctx.call(request).once("push", [&user_id, &name, &token]).retry(Retry::brief()).await?;
-    if sent.outcome() == PushOutcome::TokenUnregistered {
-        ctx.call(RemoveDeviceTokenRequest { user_id, token }).await?;
+    match sent.outcome() {
+        PushOutcome::Delivered => Ok(Pushed::Delivered),
+        PushOutcome::TokenUnregistered => {
+            ctx.call(RemoveDeviceTokenRequest { user_id, token }).await?;
+            Ok(Pushed::Removed)
+        }
+        PushOutcome::Unspecified => {
+            let message = format!("the push was answered with outcome {}, which is not known here", sent.outcome);
+            Err(Failure::new(Code::Unknown, message))
+        }
     }
-    Ok(sent.outcome())
 }

@@ -13,8 +13,28 @@ use engine::{Code, Context, Failure, Retry, Rpc, Workflow};
 #[derive(Clone, Copy, Debug)]
 pub struct Erase;
 
-/// The services with data of users, by the names in the output of the run.
-const PLACES: [&str; 4] = ["journal", "meditation", "audio", "notifications"];
+/// A service that has data of users.
+#[derive(Clone, Copy, Debug)]
+enum Holder {
+    Journal,
+    Meditation,
+    Audio,
+    Notifications,
+}
+
+const HOLDERS: [Holder; 4] = [Holder::Journal, Holder::Meditation, Holder::Audio, Holder::Notifications];
+
+impl Holder {
+    /// The name that the run and its report show.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Journal => "journal",
+            Self::Meditation => "meditation",
+            Self::Audio => "audio",
+            Self::Notifications => "notifications",
+        }
+    }
+}
 
 /// What a service deleted; `None` if it knew nothing of the user and no earlier attempt can be the reason.
 type Deleted = Option<i32>;
@@ -33,23 +53,23 @@ impl Workflow for Erase {
         }
         let user = user_id.clone();
         let erased = ctx
-            .fan_out("service", PLACES, move |ctx, place| erase(ctx, place, user.clone()))
-            .key(|place| (*place).to_owned())
+            .fan_out("service", HOLDERS, move |ctx, holder| erase(ctx, holder, user.clone()))
+            .key(|holder| holder.name().to_owned())
             .await
             .values()?;
 
         let user = deleted(ctx.call(DeleteUserRequest { user_id: user_id.clone() }), |_| 1).await?;
         let mut report = EraseResponse { user_id, user_deleted: user.is_some(), ..EraseResponse::default() };
-        for (place, deleted) in PLACES.into_iter().zip(erased) {
+        for (holder, deleted) in HOLDERS.into_iter().zip(erased) {
             let Some(count) = deleted else {
-                report.unknown_to.push(place.to_owned());
+                report.unknown_to.push(holder.name().to_owned());
                 continue;
             };
-            match place {
-                "journal" => report.deleted_entries = count,
-                "meditation" => report.deleted_sessions = count,
-                "audio" => report.deleted_files = count,
-                _ => report.deleted_device_tokens = count,
+            match holder {
+                Holder::Journal => report.deleted_entries = count,
+                Holder::Meditation => report.deleted_sessions = count,
+                Holder::Audio => report.deleted_files = count,
+                Holder::Notifications => report.deleted_device_tokens = count,
             }
         }
         Ok(report)
@@ -57,21 +77,21 @@ impl Workflow for Erase {
 }
 
 /// One service.
-async fn erase(ctx: Context, place: &'static str, user_id: String) -> Result<Deleted, Failure> {
-    match place {
-        "journal" => {
+async fn erase(ctx: Context, holder: Holder, user_id: String) -> Result<Deleted, Failure> {
+    match holder {
+        Holder::Journal => {
             let call = ctx.call(journal::v1::DeleteUserDataRequest { user_id });
             deleted(call, |answer| answer.deleted_entries).await
         }
-        "meditation" => {
+        Holder::Meditation => {
             let call = ctx.call(meditation::v1::DeleteUserDataRequest { user_id });
             deleted(call, |answer| answer.deleted_sessions).await
         }
-        "audio" => {
+        Holder::Audio => {
             let call = ctx.call(audio::v1::DeleteUserFilesRequest { user_id });
             deleted(call, |answer| answer.deleted_files).await
         }
-        _ => {
+        Holder::Notifications => {
             let call = ctx.call(notifications::v1::DeleteUserDataRequest { user_id });
             deleted(call, |answer| answer.deleted_device_tokens).await
         }

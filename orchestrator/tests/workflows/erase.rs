@@ -76,6 +76,21 @@ async fn who_is_not_there_after_a_lost_answer_was_deleted_by_us() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_not_there_after_a_refusal_and_a_retry_was_deleted_by_us() {
+    let world = world(Probe::counting());
+    world.services().script::<DeleteUserRequest>([
+        Reply::ActAndBreak(Code::Unavailable),
+        Reply::Refuse(Code::Unauthenticated),
+        Reply::Refuse(Code::NotFound),
+    ]);
+    let run = world.start::<Erase>(ann()).await.unwrap();
+    assert_eq!(world.result_of::<Erase>(run).await.unwrap_err().code(), Code::Unauthenticated);
+    world.engine().retry(run, Asked::new("ann", "the token is renewed")).await.unwrap();
+    assert_eq!(world.result_of::<Erase>(run).await, Ok(report()));
+    assert_eq!(world.services().effects_of::<DeleteUserRequest>(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_was_never_there_is_reported_and_the_rest_is_deleted() {
     let world = world(Probe::counting());
     world.services().script::<DeleteUserRequest>([Reply::Refuse(Code::NotFound)]);

@@ -97,6 +97,15 @@ async fn nobody_is_pushed_twice_however_often_it_is_triggered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_push_with_an_outcome_that_is_not_known_is_no_dead_token_and_no_push() {
+    let newer = services().on::<SendPushRequest>(|_| Ok(SendPushResponse { outcome: 77, message_id: String::new() }));
+    let world = world_of(newer, Probe::counting());
+    let output = world.run::<SendDue>(SendDueRequest::default()).await.unwrap();
+    assert_eq!((output.sent, output.pushes, output.removed_device_tokens, output.failed), (0, 0, 0, 4));
+    assert_eq!(world.services().arrivals_of::<RemoveDeviceTokenRequest>(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_limit_bounds_how_many_are_found() {
     let world = world_of(services(), Probe::counting());
     let output = world.run::<SendDue>(SendDueRequest { limit: 2, page_size: 2 }).await.unwrap();

@@ -11,7 +11,7 @@ use engine::rpc::Level;
 use engine::schedule::{Rule, Timetable};
 use engine::signal::SignalType;
 use engine::state::State;
-use engine::store::{self, Message, RunRow, ScheduleRow};
+use engine::store::{self, Message, RunRow, ScheduleRow, Status};
 use engine::time::Timestamp;
 use engine::view::{Detail, StepKind, StepState, StepView, path};
 use engine::workflow::Definition;
@@ -26,6 +26,11 @@ use bounds::Room;
 
 /// The messages that a workflow takes and gives, by full name; none where this replica does not know the workflow.
 pub(super) type Types<'a> = Option<&'a Definition>;
+
+/// When a run goes on by itself. One that waits for an operator does not: its deadline is no such time.
+fn goes_on_at(status: &Status) -> Option<Timestamp> {
+    status.wake_at.filter(|_| !matches!(status.state, State::Blocked | State::NeedsDecision | State::Paused))
+}
 
 /// A run as its row says, and as this engine can go on with it.
 pub(super) fn run(row: RunRow, engine: &Engine) -> Run {
@@ -44,7 +49,7 @@ pub(super) fn run(row: RunRow, engine: &Engine) -> Run {
         update_time: Some(time(row.updated_at)),
         end_time: row.ended_at.map(time),
         deadline: Some(time(row.deadline)),
-        wake_time: row.status.wake_at.map(time),
+        wake_time: goes_on_at(&row.status).map(time),
         schedule,
         nominal_time,
         error: row.status.error.map(|(code, message)| rpc::Status { code, message, details: Vec::new() }),
