@@ -36,6 +36,7 @@ fn goes_on_at(status: &Status) -> Option<Timestamp> {
 pub(super) fn run(row: RunRow, engine: &Engine) -> Run {
     let expire_time = engine.retention().expiry(&row).map(time);
     let stranded = engine.stranded(&row);
+    let wake_time = goes_on_at(&row.status).map(time);
     let (schedule, nominal_time) =
         row.origin.map_or_else(Default::default, |origin| (origin.schedule, Some(time(origin.nominal))));
     Run {
@@ -49,7 +50,7 @@ pub(super) fn run(row: RunRow, engine: &Engine) -> Run {
         update_time: Some(time(row.updated_at)),
         end_time: row.ended_at.map(time),
         deadline: Some(time(row.deadline)),
-        wake_time: goes_on_at(&row.status).map(time),
+        wake_time,
         schedule,
         nominal_time,
         error: row.status.error.map(|(code, message)| rpc::Status { code, message, details: Vec::new() }),
