@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use engine::engine::Engine;
 use engine::time::Clock;
+use prost_reflect::DescriptorPool;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -21,6 +22,7 @@ use super::listeners::Listeners;
 use crate::admin;
 use crate::configuration::{Admin, Health};
 use crate::health::Reporter;
+use crate::installed;
 
 /// What the names of both versions of reflection begin with.
 const REFLECTION: &str = "/grpc.reflection.";
@@ -98,10 +100,12 @@ impl Servers {
 
 /// Adds reflection, v1 and v1alpha, that names these services and itself.
 fn with_reflection(routes: Routes, services: &[&str]) -> Result<Routes, tonic_reflection::server::Error> {
+    // Not only the admin API: whoever reads a run wants to read what is packed in it.
+    let contracts = installed::pool().map(DescriptorPool::encode_to_vec).unwrap_or_default();
     let builder = || {
         let own = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
         let builder = Builder::configure()
-            .register_encoded_file_descriptor_set(crate::proto::CONTRACTS.descriptors)
+            .register_encoded_file_descriptor_set(&contracts)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
