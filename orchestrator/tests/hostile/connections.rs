@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::FutureExt;
 use server::proto::orchestrator::admin::v1::GetRunRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 use crate::meter::{probe, under};
 use crate::process::Orchestrator;
@@ -99,6 +102,16 @@ async fn requests_that_are_sent_by_half_take_a_bounded_amount_of_memory() {
             }
             connections.push((send, task));
         }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let refused = held.iter_mut().filter_map(|(answer, _)| answer.now_or_never()?.ok());
+        let mut count = 0;
+        for answer in refused {
+            let status = Status::from_header_map(answer.headers()).unwrap();
+            assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+            assert!(status.get_details_retry_info().is_some(), "{status:?}");
+            count += 1;
+        }
+        assert!(count > 100, "only {count} requests were refused");
         (held, connections)
     })
     .await;

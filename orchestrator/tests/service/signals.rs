@@ -1,6 +1,7 @@
 //! Signals over the admin API and the command line.
 
 use clients::guras::users::v1::User;
+use engine::engine::Seen;
 use prost::Message;
 use prost_types::Any;
 use server::command_line::Exit;
@@ -96,4 +97,24 @@ async fn the_command_line_sends_signals_and_shows_what_waits() {
     assert!(out.contains(&run.run_id), "{out}");
     world.until_ended(&run.run_id).await;
     assert_eq!(world.show(&run.run_id).await.state(), RunState::Succeeded);
+}
+
+#[tokio::test]
+async fn who_reads_on_of_a_run_sees_what_one_who_reads_all_of_it_sees() {
+    let world = World::start(Services::good()).await;
+    let (run, mut seen) = (waiting(&world).await, Seen::default());
+    let id: Uuid = run.run_id.parse().unwrap();
+    let mut looked = async || {
+        let engine = world.running.engine();
+        let row = engine.store().run(id).await.unwrap().unwrap();
+        let on = engine.detail_since(row, &mut seen).await.unwrap();
+        let all = engine.detail(id).await.unwrap();
+        assert_eq!((&on.row, &on.steps, &on.output), (&all.row, &all.steps, &all.output));
+        (on.steps.len(), seen.bytes())
+    };
+    let (_, first) = looked().await;
+    assert_eq!(looked().await.1, first, "nothing was added");
+    world.runs().await.signal_run(arrived(&run, "{\"name\": \"Ada\"}")).await.unwrap();
+    world.until_ended(&run.run_id).await;
+    assert!(looked().await.1 > first);
 }
