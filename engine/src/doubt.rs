@@ -62,6 +62,11 @@ impl Doubt {
         *self = Self::default();
     }
 
+    /// Whether an operator allows the next attempt.
+    pub(crate) fn is_allowed(self) -> bool {
+        self.known == Known::Allowed && !self.under_way
+    }
+
     /// Whether an attempt may have acted.
     pub(crate) fn exists(self) -> bool {
         self.under_way || self.known != Known::NotActed

@@ -105,6 +105,8 @@ pub(crate) struct Driver {
     timers: BTreeSet<(Timestamp, SlotId)>,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
     buffer: Buffer,
+    /// Of what is durable.
+    journal_bytes: usize,
     create: Option<(Box<NewRun>, Starter)>,
     /// Boxed, because most runs in memory wait for something else.
     commit: Option<Box<Commit>>,
@@ -150,6 +152,7 @@ impl Driver {
             timers: BTreeSet::new(),
             timer: None,
             buffer: Buffer::default(),
+            journal_bytes: 0,
             create: None,
             commit: None,
             promised: Vec::new(),

@@ -43,7 +43,7 @@ mod stranded;
 use away::Away;
 pub use drain::Drained;
 pub use look::Seen;
-pub(crate) use look::journal_of;
+pub(crate) use look::{journal_of, journal_within};
 use resident::Looks;
 pub use retries::Again;
 use schedules::Bell;

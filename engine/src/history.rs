@@ -16,11 +16,13 @@ pub(crate) use open::{Open, OpenKind};
 pub(crate) use past::{Past, PastKind, PastStep};
 use reader::Reader;
 use receipts::Receipts;
+pub(crate) use set_back::move_facts;
 
 mod open;
 mod past;
 mod reader;
 mod receipts;
+mod set_back;
 
 /// A run's journal, read.
 #[derive(Debug)]

@@ -91,6 +91,8 @@ pub enum JournalError {
     UnknownKind { sequence: u64 },
     #[error("fact {sequence} speaks of step {step}, which the journal does not have")]
     UnknownStep { sequence: u64, step: u64 },
+    #[error("the journal has more than {most} bytes, twice the limit journal_bytes")]
+    TooLarge { most: usize },
     #[error("the journal does not begin with Created")]
     NoBeginning,
     #[error("the journal has {found} facts, its run says {expected}")]

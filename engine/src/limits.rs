@@ -10,6 +10,9 @@ use uuid::Uuid;
 pub struct Limits {
     /// Largest input, output, request or response of a run, in bytes.
     pub payload_bytes: usize,
+    /// Most bytes of a run's journal. A run that comes beyond ends; twice as many are read, so that what it began still
+    /// settles, and no more ever.
+    pub journal_bytes: usize,
     /// Most steps that one run may journal.
     pub steps_per_run: u32,
     /// Most items of one fan-out.
@@ -38,6 +41,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             payload_bytes: 2 << 20,
+            journal_bytes: 128 << 20,
             steps_per_run: 50_000,
             fan_out_width: 10_000,
             runs_in_flight: 20_000,
@@ -57,6 +61,7 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     PayloadBytes,
+    JournalBytes,
     StepsPerRun,
     FanOutWidth,
     ChildrenPerRun,
@@ -68,6 +73,7 @@ impl Limit {
     const fn name(self) -> &'static str {
         match self {
             Self::PayloadBytes => "payload_bytes",
+            Self::JournalBytes => "journal_bytes",
             Self::StepsPerRun => "steps_per_run",
             Self::FanOutWidth => "fan_out_width",
             Self::ChildrenPerRun => "children_per_run",

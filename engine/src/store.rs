@@ -35,6 +35,9 @@ pub use schedules::{
     TickOutcome, TickRow, TickStart, Ticked,
 };
 
+/// A page of a journal is over with the entry that brings it to so many bytes.
+pub const JOURNAL_PAGE_BYTES: usize = 4 << 20;
+
 /// The answer to one operation. Dropping it does not take the operation back.
 pub type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
 
@@ -84,7 +87,8 @@ pub trait Store: Send + Sync + 'static {
     /// One run's row.
     fn run(&self, id: Uuid) -> Answer<Option<RunRow>>;
 
-    /// The journal of a run from the fact after `after_sequence` on, at most `limit` entries.
+    /// The journal of a run from the fact after `after_sequence` on, at most `limit` entries; fewer where those have
+    /// [`JOURNAL_PAGE_BYTES`].
     fn journal(&self, id: Uuid, after_sequence: u64, limit: u32) -> Answer<Vec<JournalEntry>>;
 
     /// Runs by filter, newest first.
@@ -155,6 +159,22 @@ pub struct RunRow {
     pub pinned: bool,
     /// Whether a replica holds the run.
     pub owned: bool,
+    /// Where the store is a copy that was adopted: until when the run's original is known not to have done more than the
+    /// copy says.
+    pub copied_at: Option<Timestamp>,
+    /// Where the clock was set back while no replica lived.
+    pub set_back: Option<SetBack>,
+}
+
+/// What a step back of the clock over a restart means for the times in a run's journal (semantics.md C1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetBack {
+    /// The last fact that was written by the clock that was ahead.
+    pub before: u64,
+    /// By how much it was ahead.
+    pub by: std::time::Duration,
+    /// What the next clock said when it began.
+    pub to: Timestamp,
 }
 
 /// The part of a run's row that its owner writes.

@@ -14,6 +14,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use memmap2::MmapRaw;
 use uuid::Uuid;
 
+use cut::Mended;
+
+mod cut;
+
 /// Marks a file in use by a process that was not told to end.
 const MAGIC: u64 = u64::from_be_bytes(*b"GURATRL1");
 /// The header and each thread have a cache line of their own.
@@ -34,6 +38,8 @@ static TRAILS: AtomicUsize = AtomicUsize::new(1);
 /// The trail of one process.
 #[derive(Debug)]
 pub struct Trail {
+    /// Dropped before the map.
+    _mended: Mended,
     map: MmapRaw,
     number: usize,
     /// The next line that no thread has.
@@ -62,14 +68,20 @@ impl Trail {
         begun[8..24].copy_from_slice(&boot.to_ne_bytes());
         file.write_all(&begun)?;
         let map = MmapRaw::map_raw(&file)?;
+        let mended = Mended::new(map.as_mut_ptr())?;
         let number = TRAILS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { map, number, next: AtomicUsize::new(1), suspects })
+        Ok(Self { _mended: mended, map, number, next: AtomicUsize::new(1), suspects })
     }
 
     /// The runs that were polled at the moment at which the process before died. None where it was told to end, and where
     /// the machine was started anew since.
     pub fn suspects(&self) -> HashSet<Uuid> {
         self.suspects.clone()
+    }
+
+    /// Whether its file was cut short since this was asked last: nothing of what comes is written down then.
+    pub(crate) fn was_cut(&self) -> bool {
+        cut::take_cut()
     }
 
     /// This process ends because it was told to, whatever is going on: nothing counts against a run.
@@ -148,6 +160,29 @@ mod tests {
 
     fn run(number: u128) -> Uuid {
         Uuid::from_u128((1 << 64) + number)
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_does_not_end_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trail");
+        let trail = Trail::begin(&path).unwrap();
+        drop(trail.enter(run(1)));
+        File::create(&path).unwrap();
+        for number in 1..10 {
+            drop(trail.enter(run(number)));
+        }
+        std::thread::scope(|threads| {
+            for number in 1..10 {
+                let trail = &trail;
+                threads.spawn(move || drop(trail.enter(run(number))));
+            }
+        });
+        assert!(trail.was_cut() && !trail.was_cut());
+        trail.close();
+        drop(trail);
+        let next = Trail::begin(&path).unwrap();
+        assert!(next.suspects().is_empty());
     }
 
     #[test]

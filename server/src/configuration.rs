@@ -122,6 +122,8 @@ pub struct Drain {
 pub struct Limits {
     /// Largest input, output, request or response of a run.
     pub payload_bytes: u32,
+    /// Bytes of a run's journal.
+    pub journal_bytes: u32,
     pub steps_per_run: u32,
     pub fan_out_width: u32,
     /// Child runs that one run starts.
@@ -241,6 +243,7 @@ impl Default for Limits {
         let engine = engine::limits::Limits::default();
         Self {
             payload_bytes: u32::try_from(engine.payload_bytes).unwrap_or(u32::MAX),
+            journal_bytes: u32::try_from(engine.journal_bytes).unwrap_or(u32::MAX),
             steps_per_run: engine.steps_per_run,
             fan_out_width: engine.fan_out_width,
             children_per_run: engine.children_per_run,
@@ -256,6 +259,7 @@ impl From<&Limits> for engine::limits::Limits {
     fn from(limits: &Limits) -> Self {
         Self {
             payload_bytes: limits.payload_bytes as usize,
+            journal_bytes: limits.journal_bytes as usize,
             steps_per_run: limits.steps_per_run,
             fan_out_width: limits.fan_out_width,
             children_per_run: limits.children_per_run,

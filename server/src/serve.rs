@@ -56,8 +56,8 @@ pub enum ServeError {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
-/// Serves until a signal asks for the end, then drains.
-pub async fn serve(app: &App, loaded: Loaded) -> Result<Drained, ServeError> {
+/// Serves until a signal asks for the end, then drains. A store that is a copy is served where it is `adopt`ed.
+pub async fn serve(app: &App, loaded: Loaded, adopt: bool) -> Result<Drained, ServeError> {
     app.install()?;
     let workflows = (app.workflows)()?;
     let Loaded { configuration, warnings, .. } = loaded;
@@ -67,12 +67,12 @@ pub async fn serve(app: &App, loaded: Loaded) -> Result<Drained, ServeError> {
     }
     let mut signals = signals::Signals::install().map_err(ServeError::Signals)?;
     let listeners = Listeners::bind(&configuration).await?;
-    let store = store::open(&configuration.store)?;
+    let clock = Clock::system();
+    let store = store::open(&configuration.store, adopt, clock.clone())?;
     let trail = store::trail(&configuration.store);
     let services = Arc::new(services::transport(&configuration.services)?);
     let transport = Arc::clone(&services);
 
-    let clock = Clock::system();
     let guards = Guards { trail: trail.clone(), ..Guards::default() };
     let assembly = Assembly { configuration, listeners, store, guards, transport, services, workflows, clock };
     let running = Running::start(assembly)?;

@@ -11,7 +11,9 @@ use crate::engine::{Ended, Started};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_level};
 use crate::journal_v1 as stored;
+use crate::limits::{Limit, is_near, warn_near};
 use crate::place::SlotId;
+use crate::scope::Fault;
 use crate::store::{Answer, Append, Appended, Created, RunRow, Status, StoreError};
 use crate::time::Timestamp;
 use crate::undo::Form;
@@ -164,10 +166,14 @@ impl Driver {
             .filter(|(_, step)| matches!(step.phase, Phase::Ready(_)))
             .map(|(slot, _)| *slot)
             .collect();
-        for slot in &ready {
+        let mut sent = Vec::with_capacity(ready.len());
+        for slot in ready {
+            let slot = &slot;
             let (deadline, attempt_deadline) = self.attempt_deadline(*slot);
             let sequence = self.next_sequence();
+            let copied_at = self.row.copied_at;
             let Some(step) = self.steps.get_mut(slot) else { continue };
+            let undecided = copied_at.is_some_and(|copied_at| may_be_made(step, copied_at, now));
             self.undoing.any |= matches!(&step.work, Work::Call(call) if call.undo.is_some());
             let fact = start(step, sequence, now, attempt_deadline);
             if let (Work::Call(CallWork { started: Some((started, _)), .. }), attempt) = (&step.work, step.attempts) {
@@ -175,14 +181,19 @@ impl Driver {
                 self.attempted_for_undo(started, attempt, attempt_deadline);
             }
             let Some(step) = self.steps.get_mut(slot) else { continue };
-            if let Phase::Ready(reservation) = std::mem::replace(&mut step.phase, Phase::Sending) {
+            if undecided {
+                step.doubt.begin();
+                step.doubt.cut_off();
+                step.phase = Phase::Undecided;
+            } else if let Phase::Ready(reservation) = std::mem::replace(&mut step.phase, Phase::Sending) {
+                sent.push(*slot);
                 step.phase = Phase::Starting(reservation, deadline);
             }
             if let Some(fact) = fact {
                 self.buffer.push(now, fact);
             }
         }
-        ready
+        sent
     }
 
     /// The append was answered. Says so where the run leaves memory.
@@ -255,7 +266,22 @@ impl Driver {
         for slot in commit.starts {
             self.started(slot);
         }
+        self.grown(commit.entry.len());
         None
+    }
+
+    /// The journal has so many bytes more. A run whose journal could not be held in memory ends before that.
+    fn grown(&mut self, by: usize) {
+        let (before, max) = (self.journal_bytes, self.shared.limits.journal_bytes);
+        self.journal_bytes += by;
+        let now = self.journal_bytes;
+        if now > max && self.ending.is_none() {
+            let message = format!("the journal has {now} bytes, the limit journal_bytes is {max}");
+            return self.fault(Fault::Limit(Failure::new(Code::ResourceExhausted, message)));
+        }
+        if is_near(now as u64, max as u64) && !is_near(before as u64, max as u64) {
+            warn_near(self.row.id, self.workflow.name, Limit::JournalBytes, now as u64, max as u64, "its journal");
+        }
     }
 
     /// The start of a step is durable: now it may be sent.
@@ -355,6 +381,12 @@ impl Driver {
 }
 
 /// The fact that goes before an attempt of an effect.
+/// Whether the store is a copy whose original may have made this call, so that only an operator can say whether it is made.
+fn may_be_made(step: &OpenStep, copied_at: Timestamp, now: Timestamp) -> bool {
+    let Work::Call(call) = &step.work else { return false };
+    !step.doubt.is_allowed() && !call.level.may_repeat(Some(copied_at), now)
+}
+
 fn start(step: &mut OpenStep, sequence: u64, now: Timestamp, deadline: Timestamp) -> Option<Kind> {
     let Work::Call(call) = &mut step.work else { return None };
     step.doubt.begin();

@@ -10,8 +10,8 @@ use super::poison::{Strikes, take_turn};
 use super::undoing::NoUndos;
 use super::{CANCEL, Driver, Exit, Handle, PAUSE, Starter};
 use crate::context::{Context, ScheduleInfo};
-use crate::engine::{Shared, journal_of};
-use crate::history::{History, Open, Past, Replay};
+use crate::engine::{Shared, journal_within};
+use crate::history::{History, Open, Past, Replay, move_facts};
 use crate::journal::{JournalError, Kind};
 use crate::journal_v1 as stored;
 use crate::panics::Panicked;
@@ -57,14 +57,17 @@ impl Driver {
         workflow: Arc<Definition>,
         row: RunRow,
     ) -> Result<Box<Self>, Exit> {
-        let facts = match journal_of(&*shared.store, row.id).await {
+        let facts = match journal_within(&*shared.store, row.id, shared.limits.journal_bytes).await {
             Ok(facts) => facts,
             Err(error) => {
                 tracing::warn!(run = %row.id, %error, "journal not read");
                 return Err(Exit::Lost);
             }
         };
-        let history = facts.and_then(|facts| {
+        let mut journal_bytes = 0;
+        let history = facts.and_then(|(mut facts, bytes)| {
+            journal_bytes = bytes;
+            move_facts(&row, &mut facts);
             let found = facts.len() as u64;
             if found == row.sequence {
                 History::read(facts)
@@ -76,6 +79,7 @@ impl Driver {
             Ok(history) => history,
             Err(error) => return Ok(Box::new(Self::unreadable(shared, handle, workflow, row, &error))),
         };
+        history.doubt_starts(&row);
         let input = history.created.input.take().unwrap_or_default().value;
         let past = std::mem::take(&mut history.past);
         let unread = match row.messages {
@@ -94,6 +98,7 @@ impl Driver {
         let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), past);
         let (cancelled, paused) = (row.cancel_requested.is_some(), row.paused.is_some());
         let mut driver = Self::new(shared, handle, workflow, row, input, scope);
+        driver.journal_bytes = journal_bytes;
         driver.find_inbox(std::mem::take(&mut history.returned), unread);
         driver.restore(history);
         if cancelled {
@@ -312,5 +317,7 @@ pub(crate) fn row_of(run: &NewRun) -> RunRow {
         paused: None,
         pinned: false,
         owned: run.claimed,
+        copied_at: None,
+        set_back: None,
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{Ended, Engine, EngineError, Shared, Start, Started};
+use crate::history::move_facts;
 use crate::hub::Watch;
 use crate::journal::{JournalError, decode_entry};
 use crate::journal_v1 as stored;
-use crate::store::{RunRow, Store, StoreError};
+use crate::store::{JOURNAL_PAGE_BYTES, RunRow, Store, StoreError};
 use crate::view::Detail;
 
 /// Entries of a journal that are read at once.
@@ -115,17 +116,22 @@ impl Engine {
         let store = &*self.shared.store;
         // Taken, so that after an error it begins with nothing again.
         let Seen { mut facts, after, bytes } = std::mem::take(seen);
-        let (after, more) = read_on(store, run, after, &mut facts).await?.map_err(unreadable)?;
+        let most = self.shared.limits.journal_bytes.saturating_mul(2).saturating_sub(bytes);
+        let (after, more) = read_on(store, run, after, &mut facts, most).await?.map_err(unreadable)?;
         *seen = Seen { facts, after, bytes: bytes + more };
         let inbox = if row.messages > 0 { store.inbox(run, 0).await? } else { Vec::new() };
-        let mut detail = Detail::read(row, seen.facts.clone(), self.shared.clock.now()).map_err(unreadable)?;
+        let mut facts = seen.facts.clone();
+        move_facts(&row, &mut facts);
+        let mut detail = Detail::read(row, facts, self.shared.clock.now()).map_err(unreadable)?;
         detail.inbox = inbox;
         Ok(detail)
     }
 
     pub(super) async fn facts(&self, row: &RunRow) -> Result<Vec<stored::Fact>, EngineError> {
-        let facts = journal_of(&*self.shared.store, row.id).await?;
-        facts.map_err(|error| EngineError::Journal { run: row.id, error })
+        let facts = journal_within(&*self.shared.store, row.id, self.shared.limits.journal_bytes).await?;
+        let (mut facts, _) = facts.map_err(|error| EngineError::Journal { run: row.id, error })?;
+        move_facts(row, &mut facts);
+        Ok(facts)
     }
 }
 
@@ -170,9 +176,18 @@ pub(crate) async fn journal_of(
     store: &dyn Store,
     run: Uuid,
 ) -> Result<Result<Vec<stored::Fact>, JournalError>, StoreError> {
+    Ok(journal_within(store, run, usize::MAX).await?.map(|(facts, _)| facts))
+}
+
+/// The same with how many bytes they have; refused where those are more than twice the limit, before they are all in memory.
+pub(crate) async fn journal_within(
+    store: &dyn Store,
+    run: Uuid,
+    limit: usize,
+) -> Result<Result<(Vec<stored::Fact>, usize), JournalError>, StoreError> {
     let mut facts = Vec::new();
-    let read = read_on(store, run, 0, &mut facts).await?;
-    Ok(read.map(|_| facts))
+    let read = read_on(store, run, 0, &mut facts, limit.saturating_mul(2)).await?;
+    Ok(read.map(|(_, bytes)| (facts, bytes)))
 }
 
 /// Adds the facts after an entry; returns the number of the last entry, and how many bytes were read.
@@ -181,14 +196,19 @@ async fn read_on(
     run: Uuid,
     mut after: u64,
     facts: &mut Vec<stored::Fact>,
+    most: usize,
 ) -> Result<Result<(u64, usize), JournalError>, StoreError> {
     let mut bytes = 0;
     loop {
         let page = store.journal(run, after, PAGE).await?;
-        let last = page.len() < PAGE as usize;
+        let page_bytes: usize = page.iter().map(|entry| entry.entry.len()).sum();
+        let last = page.len() < PAGE as usize && page_bytes < JOURNAL_PAGE_BYTES;
+        bytes += page_bytes;
+        if bytes > most {
+            return Ok(Err(JournalError::TooLarge { most }));
+        }
         for entry in page {
             after = entry.sequence;
-            bytes += entry.entry.len();
             match decode_entry(entry.sequence, entry.entry) {
                 Ok(more) => facts.extend(more),
                 Err(error) => return Ok(Err(error)),

@@ -55,6 +55,9 @@ impl Engine {
         let (mut looked, mut since) = (begun, Instant::now());
         loop {
             self.shared.bump();
+            if self.shared.guards.trail.as_ref().is_some_and(|trail| trail.was_cut()) {
+                tracing::error!("the trail was cut short: what the process dies of is not known to the next one");
+            }
             let now = self.shared.clock.wall();
             // The steady clock tells how late it should be.
             let expected = looked.after(since.elapsed());

@@ -28,6 +28,7 @@ use readers::{Readers, Reads};
 use shared::Shared;
 use writer::{Message, Writer};
 
+mod adoption;
 mod audit;
 mod backup;
 mod claims;
@@ -40,10 +41,12 @@ mod inbox;
 #[cfg(any(test, feature = "testing"))]
 mod inline;
 mod job;
+mod lock;
 mod log;
 mod look;
 mod migrations;
 mod place;
+mod presence;
 mod purges;
 mod readers;
 mod reads;
@@ -51,6 +54,7 @@ mod requests;
 mod rows;
 mod runs;
 mod schedules;
+mod set_back;
 mod shared;
 mod workflows;
 mod writer;
@@ -67,6 +71,9 @@ pub struct SqliteOptions {
     /// Waits this long after every commit before it is answered, to see how the engine does on a slower disk.
     /// For benchmarks only.
     pub commit_delay: Option<Duration>,
+    /// Opens a copy of a store, or a restored backup, and says in it that the original may have gone on: what its runs did
+    /// since then is not known.
+    pub adopt: bool,
 }
 
 /// A store in a SQLite database. Dropping it closes it, and waits until that is done.
@@ -98,6 +105,7 @@ impl Sqlite {
         let settings = Settings {
             clock,
             commit_delay: options.commit_delay,
+            adopt: options.adopt,
             process: Uuid::new_v4(),
             #[cfg(any(test, feature = "testing"))]
             faults: faults::Faults::default(),
@@ -107,8 +115,8 @@ impl Sqlite {
         let place = Arc::new(Place::take(path.as_ref())?);
         let database = Database::open(&place, &settings, None)?;
         let no_thread = |error: std::io::Error| place::unusable(path.as_ref(), &format!("no thread for it: {error}"));
-        let (readers, reads) = Readers::start(place.clone()).map_err(no_thread)?;
         let shared = Arc::new(Shared::new());
+        let (readers, reads) = Readers::start(place.clone(), shared.clone()).map_err(no_thread)?;
         let (writes, queue) = mpsc::channel();
         let backfill =
             if database.leaves_log() { Some(Backfill::start(place.clone()).map_err(no_thread)?) } else { None };
@@ -170,8 +178,13 @@ impl Sqlite {
     /// A new store in memory that does everything when it is called, without a thread: under tokio's paused clock
     /// no time passes in it.
     pub fn in_memory(clock: Clock) -> Result<Self, StoreError> {
-        let settings =
-            Settings { clock, commit_delay: None, process: Uuid::new_v4(), faults: faults::Faults::default() };
+        let settings = Settings {
+            clock,
+            commit_delay: None,
+            adopt: false,
+            process: Uuid::new_v4(),
+            faults: faults::Faults::default(),
+        };
         Ok(Self(Backend::Memory(inline::Inline::new(&settings)?)))
     }
 
@@ -182,8 +195,21 @@ impl Sqlite {
     ///
     /// [`StoreError::Unusable`] for a store in a file, which is dropped and opened instead.
     pub fn reopen_as_new_owner(&self, clock: Clock) -> Result<Self, StoreError> {
+        self.reopen(clock, false)
+    }
+
+    /// The same as if this were a copy of the store, which the next owner adopts.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sqlite::reopen_as_new_owner`].
+    pub fn adopt_as_new_owner(&self, clock: Clock) -> Result<Self, StoreError> {
+        self.reopen(clock, true)
+    }
+
+    fn reopen(&self, clock: Clock, adopt: bool) -> Result<Self, StoreError> {
         match &self.0 {
-            Backend::Memory(inline) => Ok(Self(Backend::Memory(inline.succeed(clock)?))),
+            Backend::Memory(inline) => Ok(Self(Backend::Memory(inline.succeed(clock, adopt)?))),
             Backend::File(_) => Err(StoreError::Unusable("only a store in memory changes hands in place".to_owned())),
         }
     }

@@ -120,6 +120,15 @@ impl World {
         Self::build(self.outside, Arc::new(store), clock, probe)
     }
 
+    /// The replica is killed, and another one adopts a copy of its store, as it would a restored backup.
+    #[must_use]
+    pub fn crash_and_adopt(self, probe: Probe) -> Self {
+        drop(self.stop);
+        let clock = self.outside.clocks.of_a_process();
+        let store = self.store.adopt_as_new_owner(clock.clone()).unwrap_or_else(|error| fail(&error.to_string()));
+        Self::build(self.outside, Arc::new(store), clock, probe)
+    }
+
     /// Starts a run and kills the replica right after this step of it has settled: what comes later in the journal was
     /// not written, and what would have been sent later was not sent. Another replica takes the run over.
     ///

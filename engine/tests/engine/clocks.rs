@@ -57,6 +57,52 @@ async fn a_wall_clock_that_is_set_moves_no_back_off_and_no_horizon() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_start_that_lies_in_the_future_after_a_restart_is_beyond_its_horizon() {
+    let world = paying();
+    let run = world.start::<PayLater>(Input::default()).await.unwrap();
+    tokio::time::sleep(10 * SECOND).await;
+    world.probe().kill();
+    world.clocks().set_back(2 * HOUR);
+    let world = world.crash(Probe::counting());
+    let detail = world.until(run, State::NeedsDecision).await;
+    assert!(detail.row.status.reason.starts_with("AMBIGUOUS_EFFECT"), "{}", detail.row.status.reason);
+    assert_eq!(world.services().arrivals_of::<Pay>(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_lasts_no_longer_than_it_was_made_where_the_clock_is_set_back_over_a_restart() {
+    for (before, back) in [(50 * SECOND, 2 * HOUR), (50 * SECOND, 20 * SECOND), (90 * SECOND, 1_000 * HOUR)] {
+        let world = World::new(services(), |registry| registry.register(|| Twice));
+        let run = world.start::<Twice>(Input::default()).await.unwrap();
+        tokio::time::sleep(before).await;
+        world.probe().kill();
+        world.clocks().set_back(back);
+        let world = world.crash(Probe::counting());
+        let begun = tokio::time::Instant::now();
+        let ended = world.end_of(run).await;
+        assert_eq!(ended.row.status.state, State::Succeeded);
+        assert!(begun.elapsed() <= 102 * SECOND, "{back:?}: {:?} after the restart", begun.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_of_the_future_stays_beyond_its_horizon_when_the_clock_has_come_there() {
+    let world = paying();
+    let run = world.start::<PayLater>(Input::default()).await.unwrap();
+    tokio::time::sleep(10 * SECOND).await;
+    world.probe().kill();
+    world.clocks().set_back(100 * SECOND);
+    let world = world.crash(Probe::counting());
+    world.until(run, State::NeedsDecision).await;
+    tokio::time::sleep(110 * SECOND).await;
+    world.probe().kill();
+    let world = world.crash(Probe::counting());
+    tokio::time::sleep(1_000 * SECOND).await;
+    assert_eq!(world.detail(run).await.row.status.state, State::NeedsDecision);
+    assert_eq!(world.services().arrivals_of::<Pay>(), 1);
+}
+
 /// Takes the time before and after a wait.
 #[derive(Clone)]
 struct Twice;

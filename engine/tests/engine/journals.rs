@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use prost::Message;
 use uuid::Uuid;
 
-use crate::common::{Input, Look, Output, Put, services};
+use crate::common::{Input, Look, Output, Put, services, workflow};
 
 #[derive(Clone)]
 struct Two;
@@ -201,4 +201,45 @@ proptest! {
         let state = claimed_with(entry, count);
         prop_assert!(state != State::Running, "the run neither ended nor stopped");
     }
+}
+
+workflow!(Hoarder, "test.hoarder", |ctx, _input| {
+    for number in 0..1_000 {
+        if number % 100 == 99 {
+            ctx.sleep("rest", std::time::Duration::from_secs(4)).await?;
+        }
+        ctx.call(crate::common::Put::of("x".repeat(10_000), 1)).await?;
+    }
+    Ok(crate::common::Output::of("done", 0))
+});
+
+fn limited(journal_bytes: usize) -> engine::Limits {
+    engine::Limits { journal_bytes, ..engine::Limits::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_journal_comes_beyond_the_limit_ends_and_says_so() {
+    let register = |registry: &mut engine::Registry| registry.register(|| Hoarder);
+    let world =
+        engine::testing::World::with(services(), register, limited(500_000), engine::testing::Probe::counting());
+    let failure = world.run::<Hoarder>(crate::common::Input::default()).await.unwrap_err();
+    assert!(failure.message().contains("the limit journal_bytes is 500000"), "{failure}");
+    let sent = world.services().arrivals_of::<crate::common::Put>();
+    assert!(sent > 10 && sent < 50, "{sent}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_of_more_than_twice_the_limit_is_not_read_and_its_run_waits_visibly() {
+    let register = |registry: &mut engine::Registry| registry.register(|| Hoarder);
+    let world =
+        engine::testing::World::with(services(), register, limited(90_000_000), engine::testing::Probe::counting());
+    let run = world.start::<Hoarder>(crate::common::Input::default()).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(18)).await;
+    world.probe().kill();
+    let world = world.crash_and_limit(limited(500_000));
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let row = world.engine().store().run(run).await.unwrap().unwrap();
+    assert_eq!(row.status.state, engine::State::Blocked);
+    assert!(row.status.reason.contains("more than 1000000 bytes"), "{}", row.status.reason);
+    assert!(world.engine().detail(run).await.is_err());
 }

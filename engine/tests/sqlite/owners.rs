@@ -95,3 +95,24 @@ async fn a_store_that_was_taken_over_is_written_no_more() {
     assert_eq!(store.journal(id, 0, 10).await.unwrap().len(), 1);
     assert!(matches!(store.close().await, Err(StoreError::Unusable(_))));
 }
+
+#[tokio::test]
+async fn the_same_file_under_another_name_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store.db");
+    let alias = folder.path().join("alias.db");
+    let store = open(&path).unwrap();
+    std::fs::hard_link(&path, &alias).unwrap();
+    refused(&alias, "maybe by another name");
+    assert_eq!(store.create(running()).await, Ok(Created::New));
+    drop(store);
+
+    let mut owner = child("owners::appends_until_it_is_killed", &path);
+    let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("appended ")));
+    let error = open(&alias).unwrap_err().to_string();
+    assert!(error.contains("maybe by another name"), "{error}");
+    assert!(lines.any(|line| line.unwrap().starts_with("appended ")), "the owner goes on");
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+}

@@ -10,6 +10,11 @@ fn runs(pod: &Pod) -> Vec<String> {
     listed.lines().skip(1).map(|line| line.split(' ').next().unwrap().to_owned()).collect()
 }
 
+/// Starts it on a restored store, as docs/kubernetes.md says.
+fn adopted(store: &std::path::Path) -> Pod {
+    Pod::start_with(store, &[(String::from("ORCHESTRATOR_ADOPT"), String::from("true"))])
+}
+
 #[test]
 fn a_backup_of_a_running_orchestrator_has_all_that_was_acknowledged_before_and_starts() {
     let volume = tempfile::tempdir().unwrap();
@@ -24,7 +29,7 @@ fn a_backup_of_a_running_orchestrator_has_all_that_was_acknowledged_before_and_s
     let (ended, log) = original.end();
     assert_eq!(ended.code(), Some(0), "{log:?}");
 
-    let restored = Pod::start(&copy);
+    let restored = adopted(&copy);
     assert_eq!(runs(&restored), before);
     restored.exec(&START);
     assert_eq!(restored.end().0.code(), Some(0));
@@ -48,5 +53,5 @@ fn a_backup_to_stdout_is_the_whole_file_and_leaves_nothing_behind() {
     let elsewhere = tempfile::tempdir().unwrap();
     let copy = elsewhere.path().join("orchestrator.db");
     std::fs::write(&copy, streamed.stdout).unwrap();
-    assert_eq!(runs(&Pod::start(&copy)), before);
+    assert_eq!(runs(&adopted(&copy)), before);
 }

@@ -11,6 +11,10 @@ use crate::App;
 pub(super) struct Serve {
     #[command(flatten)]
     configuration: ConfigurationFlags,
+    /// Adopt a store that is a copy or a restored backup: its original must never run again. Calls of which no level is
+    /// stated then wait for a decision, because the original may have made them. For one start only.
+    #[arg(long, env = "ORCHESTRATOR_ADOPT")]
+    adopt: bool,
 }
 
 impl Serve {
@@ -18,7 +22,7 @@ impl Serve {
         let loaded = self.configuration.load()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| CommandError::failed(format!("no runtime: {error}")))?;
-        let served = runtime.block_on(crate::serve::serve(app, loaded));
+        let served = runtime.block_on(crate::serve::serve(app, loaded, self.adopt));
         // All that matters is done and durable. What may be left is the lookup of a name, which nothing can break off and
         // which takes longer than the time to end where no name server answers.
         runtime.shutdown_background();

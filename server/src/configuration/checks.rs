@@ -106,6 +106,7 @@ fn check_admin(admin: &Admin, note: &mut dyn FnMut(&str, String)) {
 
 fn check_limits(limits: &Limits, note: &mut dyn FnMut(&str, String)) {
     count("limits.payload_bytes", limits.payload_bytes, 1_024..=64 * 1024 * 1024, note);
+    count("limits.journal_bytes", limits.journal_bytes, 65_536..=1024 * 1024 * 1024, note);
     count("limits.steps_per_run", limits.steps_per_run, 1..=1_000_000, note);
     count("limits.fan_out_width", limits.fan_out_width, 1..=1_000_000, note);
     count("limits.children_per_run", limits.children_per_run, 1..=1_000_000, note);

@@ -25,8 +25,9 @@ pub(super) fn trail(configured: &configuration::Store) -> Option<Arc<Trail>> {
     }
 }
 
-pub(super) fn open(configured: &configuration::Store) -> Result<Arc<dyn Store>, ServeError> {
+pub(super) fn open(configured: &configuration::Store, adopt: bool, clock: Clock) -> Result<Arc<dyn Store>, ServeError> {
     let mut options = SqliteOptions::default();
     options.commit_delay = Some(configured.commit_delay).filter(|delay| !delay.is_zero());
-    Ok(Arc::new(Sqlite::open(&configured.path, options, Clock::system())?))
+    options.adopt = adopt;
+    Ok(Arc::new(Sqlite::open(&configured.path, options, clock)?))
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::adoption;
 use super::place::{private, unusable, visit};
 use crate::store::StoreError;
 
@@ -32,6 +33,7 @@ fn write(source: &Connection, copy: &Path) -> Result<u64, StoreError> {
     source.execute("VACUUM INTO ?1", [path]).map_err(failed)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let target = Connection::open_with_flags(copy, flags).map_err(failed)?;
+    adoption::mark_copy(&target).map_err(failed)?;
     let found: String = target.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
     if found != "ok" {
         return Err(unusable(copy, &format!("the store is damaged, and so is its copy: {found}")));
@@ -65,8 +67,11 @@ mod tests {
         for suffix in ["-wal", "-shm", "-journal", ".lock"] {
             assert!(!folder.path().join(format!("copy.db{suffix}")).exists(), "{suffix}");
         }
-        drop(store(&copy));
         drop(owner);
+        let refused = Sqlite::open(&copy, SqliteOptions::default(), Clock::system()).unwrap_err().to_string();
+        assert!(refused.contains("--adopt"), "{refused}");
+        drop(Sqlite::open(&copy, SqliteOptions { adopt: true, ..SqliteOptions::default() }, Clock::system()).unwrap());
+        drop(store(&copy));
     }
 
     #[test]
@@ -111,7 +116,7 @@ mod tests {
         let entry = format!("{personal} ").repeat(2_000);
         let write = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
             let place = super::super::place::Place::take(&path).unwrap();
-            place.writer().unwrap().execute(sql, values).unwrap();
+            place.writer(true).unwrap().execute(sql, values).unwrap();
         };
         for number in 0..50_i64 {
             let insert = "INSERT INTO journal (run, sequence, epoch, entry) VALUES (?1, ?2, 1, ?3)";

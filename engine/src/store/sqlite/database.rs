@@ -5,10 +5,12 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 use uuid::Uuid;
 
+use super::adoption::{self, Adoption};
 use super::job::Job;
 use super::log;
 use super::place::{self, Place};
 use super::requests;
+use super::set_back;
 use super::workflows::Workflows;
 use crate::store::StoreError;
 use crate::time::{Clock, Timestamp};
@@ -20,6 +22,10 @@ pub(super) struct Database {
     /// The time of the transaction that is open.
     pub(super) now: Timestamp,
     pub(super) owner: Owner,
+    /// Where the store is a copy that was adopted.
+    pub(super) adoption: Option<Adoption>,
+    /// When the time was written down last.
+    seen_at: Timestamp,
     settings: Settings,
     leaves_log: bool,
     requests_looked_at: Timestamp,
@@ -30,6 +36,8 @@ pub(super) struct Database {
 pub(super) struct Settings {
     pub(super) clock: Clock,
     pub(super) commit_delay: Option<Duration>,
+    /// Whether the store may be a copy, whose original has gone on.
+    pub(super) adopt: bool,
     /// Drawn once: all openings by this handle have it in common.
     pub(super) process: Uuid,
     #[cfg(any(test, feature = "testing"))]
@@ -55,6 +63,8 @@ pub(super) enum Failed {
     Connection(StoreError),
     /// The store has another owner. Nothing was written, and nothing ever will be from here.
     Owner(StoreError),
+    /// Something of the database is damaged.
+    Damage(String),
 }
 
 impl Database {
@@ -67,10 +77,19 @@ impl Database {
         if leaves_log {
             place.renew_log()?;
         }
-        Self::own(place.writer()?, settings, expected, leaves_log).map_err(|error| match error {
-            StoreError::Unusable(why) => place::unusable(place.path(), &why),
-            other => other,
-        })
+        if let Some(trouble) = place.presence().trouble() {
+            return Err(StoreError::Unusable(trouble));
+        }
+        // Only the first opening adopts.
+        let first = expected.is_none();
+        let writer = place.writer(first && !settings.adopt)?;
+        let opened =
+            Self::own(writer, settings, expected, Some(place.mark()), leaves_log).map_err(|error| match error {
+                StoreError::Unusable(why) => place::unusable(place.path(), &why),
+                other => other,
+            })?;
+        place.presence().opened();
+        Ok(opened)
     }
 
     /// A new database in memory.
@@ -79,13 +98,14 @@ impl Database {
         let mut connection = Connection::open_in_memory().map_err(unusable)?;
         place::settle(&connection).map_err(unusable)?;
         super::migrations::apply(&mut connection)?;
-        Self::own(connection, settings, None, false)
+        Self::own(connection, settings, None, None, false)
     }
 
     fn own(
         connection: Connection,
         settings: &Settings,
         expected: Option<&Owner>,
+        mark: Option<&[u8]>,
         leaves_log: bool,
     ) -> Result<Self, StoreError> {
         if let Some(expected) = expected {
@@ -105,9 +125,12 @@ impl Database {
         }
         let settings = settings.clone();
         let now = settings.clock.now();
-        let owner = succeed(&connection, &settings).map_err(unusable)?;
+        let adopts = settings.adopt && expected.is_none();
+        let owner = succeed(&connection, &settings, mark, adopts).map_err(unusable)?;
         let workflows = Workflows::load(&connection).map_err(unusable)?;
-        Ok(Self { connection, workflows, now, owner, settings, leaves_log, requests_looked_at: Timestamp::default() })
+        let adoption = adoption::adoption(&connection).map_err(unusable)?;
+        let (seen_at, requests_looked_at) = (now, Timestamp::default());
+        Ok(Self { connection, workflows, now, owner, adoption, seen_at, settings, leaves_log, requests_looked_at })
     }
 
     /// Whether there is a long log that somebody else is to move into the database; until
@@ -121,10 +144,13 @@ impl Database {
         place::checkpoint_by_itself(&self.connection).map_err(connection_failed)
     }
 
-    /// The next owner is a process with another clock.
+    /// The next owner is a process with another clock, and other wishes.
     #[cfg(any(test, feature = "testing"))]
-    pub(super) fn change_clock(&mut self, clock: Clock) {
-        self.settings.clock = clock;
+    pub(super) fn change_process(&mut self, clock: Option<Clock>, adopt: bool) {
+        if let Some(clock) = clock {
+            self.settings.clock = clock;
+        }
+        self.settings.adopt = adopt;
     }
 
     /// The same database under a new owner, as after a crash. A transaction that is open is taken back.
@@ -133,7 +159,9 @@ impl Database {
         if !self.connection.is_autocommit() {
             self.statement("ROLLBACK").map_err(unusable)?;
         }
-        self.owner = succeed(&self.connection, &self.settings).map_err(unusable)?;
+        self.owner = succeed(&self.connection, &self.settings, None, self.settings.adopt).map_err(unusable)?;
+        self.adoption = adoption::adoption(&self.connection).map_err(unusable)?;
+        self.seen_at = self.settings.clock.now();
         self.workflows = Workflows::load(&self.connection).map_err(unusable)?;
         Ok(())
     }
@@ -180,6 +208,11 @@ impl Database {
         for job in jobs {
             job.run(self).map_err(statement_failed)?;
         }
+        if self.now.since(self.seen_at) >= set_back::SEEN_EVERY {
+            let seen = self.connection.prepare_cached("UPDATE store SET seen_at = ?1").map_err(statement_failed);
+            seen?.execute([self.now.as_micros()]).map_err(statement_failed)?;
+            self.seen_at = self.now;
+        }
         if self.now.since(self.requests_looked_at) >= requests::LOOK_EVERY {
             let more = requests::drop_old(self).map_err(statement_failed)?;
             if !more {
@@ -198,15 +231,24 @@ fn unusable(error: rusqlite::Error) -> StoreError {
     StoreError::Unusable(error.to_string())
 }
 
-/// Writes the next owner down.
-fn succeed(connection: &Connection, settings: &Settings) -> rusqlite::Result<Owner> {
-    connection.query_row(
-        "INSERT INTO store (one, id, created_at, generation, owner) VALUES (1, ?1, ?2, 1, ?3)
-         ON CONFLICT (one) DO UPDATE SET generation = generation + 1, owner = excluded.owner
+/// Writes the next owner down, and what it finds different from what the one before it knew.
+fn succeed(connection: &Connection, settings: &Settings, mark: Option<&[u8]>, adopts: bool) -> rusqlite::Result<Owner> {
+    let now = settings.clock.now();
+    let transaction = connection.unchecked_transaction()?;
+    let owner = transaction.query_row(
+        "INSERT INTO store (one, id, created_at, generation, owner, file) VALUES (1, ?1, ?2, 1, ?3, ?4)
+         ON CONFLICT (one) DO UPDATE SET generation = generation + 1, owner = excluded.owner, file = excluded.file
          RETURNING id, generation, owner",
-        (Uuid::new_v4().as_bytes(), settings.clock.now().as_micros(), settings.process.as_bytes()),
+        (Uuid::new_v4().as_bytes(), now.as_micros(), settings.process.as_bytes(), mark),
         owner,
-    )
+    )?;
+    if adopts {
+        adoption::adopt(&transaction, now)?;
+    }
+    set_back::take_back(&transaction, now)?;
+    transaction.execute("UPDATE store SET seen_at = ?1", [now.as_micros()])?;
+    transaction.commit()?;
+    Ok(owner)
 }
 
 fn stored_owner(connection: &Connection) -> rusqlite::Result<Owner> {
@@ -218,7 +260,15 @@ fn owner(row: &rusqlite::Row<'_>) -> rusqlite::Result<Owner> {
 }
 
 fn connection_failed(error: rusqlite::Error) -> Failed {
+    if is_damage(&error) {
+        return Failed::Damage(error.to_string());
+    }
     Failed::Connection(StoreError::Unavailable(error.to_string()))
+}
+
+/// Whether this says that the file is not what SQLite wrote: opening it again does not mend that.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 /// Tells a statement that cannot be done from a disk that cannot be written.

@@ -32,11 +32,12 @@ impl Inline {
     }
 
     /// The same database in the hands of another owner. This one is dead from now on.
-    pub(super) fn succeed(&self, clock: Clock) -> Result<Self, StoreError> {
+    pub(super) fn succeed(&self, clock: Clock, adopt: bool) -> Result<Self, StoreError> {
         let generation = {
             let mut database = lock(&self.database);
-            database.change_clock(clock);
+            database.change_process(Some(clock), adopt);
             database.change_owner()?;
+            database.change_process(None, false);
             database.owner.generation
         };
         self.shared.lose();
@@ -68,6 +69,10 @@ impl Inline {
         match done {
             Ok(()) => job.answer(),
             Err(Failed::Statement(error) | Failed::Owner(error)) => job.fail(error),
+            Err(Failed::Damage(what)) => {
+                self.shared.damaged(&what);
+                job.fail(StoreError::Unusable(what));
+            }
             Err(Failed::Connection(error)) => {
                 self.shared.lose();
                 job.fail(error);

@@ -1,6 +1,6 @@
-//! Where a store lies: its path, the lock that keeps a second process out, and what must be true before SQLite opens it.
+//! Where a store lies: its path, and what must be true before SQLite opens it.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +8,9 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::adoption;
+use super::lock::Lock;
+use super::presence::Presence;
 use super::{log, migrations};
 use crate::store::StoreError;
 
@@ -33,8 +36,11 @@ const HEADER: usize = 72;
 #[derive(Debug)]
 pub(super) struct Place {
     path: PathBuf,
-    /// Released when dropped. A file of its own: closing the database file oneself would drop SQLite's own locks.
-    _lock: File,
+    presence: Presence,
+    /// What tells the file from its copies.
+    mark: Vec<u8>,
+    /// Released when dropped, after all connections are closed.
+    _lock: Lock,
 }
 
 impl Place {
@@ -42,10 +48,20 @@ impl Place {
     pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
         let path = resolve(path)?;
         refuse_network(&path)?;
-        let lock = lock(&path)?;
-        // Safe only here: under the lock, and before SQLite has the file open in this process.
-        refuse_foreign(&path)?;
-        Ok(Self { path, _lock: lock })
+        let lock = Lock::take(&path)?;
+        refuse_foreign(&path, lock.file())?;
+        let presence = Presence::new(&path, lock.id());
+        let mark = adoption::mark_of(lock.file()).map_err(|error| unusable(&path, &error))?;
+        Ok(Self { path, presence, mark, _lock: lock })
+    }
+
+    pub(super) fn mark(&self) -> &[u8] {
+        &self.mark
+    }
+
+    /// Looks whether the files are still in their place.
+    pub(super) fn presence(&self) -> &Presence {
+        &self.presence
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -74,8 +90,8 @@ impl Place {
     }
 
     /// The connection that writes, with the schema this release needs. It leaves the log as it is until it is told
-    /// otherwise.
-    pub(super) fn writer(&self) -> Result<Connection, StoreError> {
+    /// otherwise. Where it `refuses_copies`, nothing is written to one.
+    pub(super) fn writer(&self, refuses_copies: bool) -> Result<Connection, StoreError> {
         let failed = |error: rusqlite::Error| unusable(&self.path, &error);
         // Taking the place made the file. Where it is gone now, a new one would be another store.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -83,10 +99,14 @@ impl Place {
         // Until the file is known to be ours, closing it must not move its log into it.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
         connection.busy_timeout(PATIENCE).map_err(failed)?;
-        migrations::apply(&mut connection).map_err(|error| match error {
+        let named = |error: StoreError| match error {
             StoreError::Unusable(why) => unusable(&self.path, &why),
             other => other,
-        })?;
+        };
+        if refuses_copies {
+            adoption::refuse_copy(&connection, &self.mark).map_err(named)?;
+        }
+        migrations::apply(&mut connection).map_err(named)?;
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
         if mode != "wal" {
             return Err(unusable(&self.path, &format!("it cannot have a write-ahead log (journal mode {mode})")));
@@ -172,26 +192,10 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(folder.join(name))
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let name = beside(path, ".lock");
-    let file = private()
-        .truncate(false)
-        .open(&name)
-        .map_err(|error| unusable(path, &format!("its lock file {}: {error}", name.display())))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(unusable(
-            path,
-            &format!("another process has it open and holds {}; stop that one first", name.display()),
-        )),
-        Err(TryLockError::Error(error)) => Err(unusable(path, &format!("its lock file {}: {error}", name.display()))),
-    }
 }
 
 /// Files that only this user reads: journals carry personal data.
@@ -203,9 +207,8 @@ pub(super) fn private() -> OpenOptions {
     options
 }
 
-/// Looks at the header without SQLite, which could change a foreign file by opening it. Makes the file if missing.
-fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
-    let mut file = private().truncate(false).open(path).map_err(|error| unusable(path, &error))?;
+/// Looks at the header without SQLite, which could change a foreign file by opening it.
+fn refuse_foreign(path: &Path, mut file: &File) -> Result<(), StoreError> {
     let mut header = [0; HEADER];
     let length = file.metadata().map_err(|error| unusable(path, &error))?.len();
     if length == 0 {

@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
+use super::database::is_damage;
 use super::job::{Job, job};
 use super::place::Place;
-use super::shared::lock;
+use super::shared::{Shared, lock};
 use crate::store::{Answer, Lane, StoreError};
 
 /// Whose reads each thread does. Two for the engine are enough to read while another read is slow; each costs a thread
@@ -60,15 +61,16 @@ pub(super) struct Readers {
 /// Held open by each read, and shut by the writer.
 struct Gate {
     place: Arc<Place>,
+    shared: Arc<Shared>,
     open: RwLock<()>,
     connections: [Mutex<Option<Connection>>; THREADS.len()],
 }
 
 impl Readers {
-    pub(super) fn start(place: Arc<Place>) -> std::io::Result<(Self, Reads)> {
+    pub(super) fn start(place: Arc<Place>, shared: Arc<Shared>) -> std::io::Result<(Self, Reads)> {
         let [(engine, of_engine), (callers, of_callers)] = std::array::from_fn(|_| mpsc::channel());
         let [of_engine, of_callers] = [of_engine, of_callers].map(|queue| Arc::new(Mutex::new(queue)));
-        let gate = Arc::new(Gate { place, open: RwLock::new(()), connections: Default::default() });
+        let gate = Arc::new(Gate { place, shared, open: RwLock::new(()), connections: Default::default() });
         let mut threads = Vec::with_capacity(THREADS.len());
         for (number, lane) in THREADS.into_iter().enumerate() {
             let queue = match lane {
@@ -143,6 +145,9 @@ impl Gate {
             Ok(()) => read.answer(),
             Err(error) => {
                 tracing::warn!(%error, "read from the store failed");
+                if is_damage(&error) {
+                    self.shared.damaged(&error.to_string());
+                }
                 read.fail(StoreError::Unavailable(error.to_string()));
             }
         }
@@ -175,8 +180,8 @@ mod tests {
     fn readers() -> (tempfile::TempDir, Readers, Reads) {
         let folder = tempfile::tempdir().unwrap();
         let place = Arc::new(Place::take(&folder.path().join("store.db")).unwrap());
-        drop(place.writer().unwrap());
-        let (readers, reads) = Readers::start(place).unwrap();
+        drop(place.writer(true).unwrap());
+        let (readers, reads) = Readers::start(place, Arc::new(Shared::new())).unwrap();
         (folder, readers, reads)
     }
 

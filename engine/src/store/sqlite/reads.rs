@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::job::Fault;
 use super::rows::{self, select_runs};
 use crate::state::State;
-use crate::store::{JournalEntry, ListRuns, RunRow, Unclaimable};
+use crate::store::{JOURNAL_PAGE_BYTES, JournalEntry, ListRuns, RunRow, Unclaimable};
 
 /// A page of a run's journal.
 pub(super) struct Page {
@@ -28,11 +28,16 @@ pub(super) fn journal(connection: &mut Connection, page: &Page) -> Result<Vec<Jo
         "SELECT sequence, epoch, entry FROM journal INDEXED BY journal_by_run
          WHERE run = ?1 AND sequence > ?2 ORDER BY sequence LIMIT ?3",
     )?;
-    let entries = statement.query_map(params![page.run.as_bytes(), rows::number(page.after), page.limit], |row| {
-        let entry = Bytes::copy_from_slice(row.get_ref(2)?.as_blob()?);
-        Ok(JournalEntry { sequence: rows::count(row, 0)?, epoch: rows::count(row, 1)?, entry })
-    })?;
-    Ok(entries.collect::<rusqlite::Result<_>>()?)
+    let mut rows = statement.query(params![page.run.as_bytes(), rows::number(page.after), page.limit])?;
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    while bytes < JOURNAL_PAGE_BYTES
+        && let Some(row) = rows.next()?
+    {
+        let entry = Bytes::copy_from_slice(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?);
+        bytes += entry.len();
+        entries.push(JournalEntry { sequence: rows::count(row, 0)?, epoch: rows::count(row, 1)?, entry });
+    }
+    Ok(entries)
 }
 
 /// Newest first. A filter is a merge of pages of (workflow, state), each read in order from one index, so the cost

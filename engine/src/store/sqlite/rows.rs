@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::job::Fault;
 use crate::state::State;
-use crate::store::{Origin, Paused, RunRow, Status};
+use crate::store::{Origin, Paused, RunRow, SetBack, Status};
 use crate::time::Timestamp;
 
 /// `SELECT` of whole rows in the order that [`row`] reads them; the argument goes on behind the tables.
@@ -18,7 +18,8 @@ macro_rules! select_runs {
                     runs.updated_at, runs.ended_at, runs.deadline, runs.schedule, runs.nominal, runs.epoch,
                     runs.sequence, runs.control, runs.cancel_requested, runs.messages, runs.awaits, runs.parent,
                     runs.owner IS (SELECT generation FROM store), runs.paused_at, runs.pause_reason,
-                    runs.pause_stops_clock, runs.pinned
+                    runs.pause_stops_clock, runs.pinned, runs.copied_at, runs.set_back_before, runs.set_back_by,
+                    runs.set_back_to
              FROM runs CROSS JOIN workflows ON workflows.id = runs.workflow ",
             $rest
         )
@@ -53,6 +54,14 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         }
         _ => None,
     };
+    let set_back = match (row.get::<_, Option<i64>>(29)?, row.get::<_, Option<i64>>(30)?, time(row, 31)?) {
+        (Some(before), Some(by), Some(to)) => Some(SetBack {
+            before: u64::try_from(before).unwrap_or_default(),
+            by: std::time::Duration::from_micros(u64::try_from(by).unwrap_or_default()),
+            to,
+        }),
+        _ => None,
+    };
     Ok(RunRow {
         id: uuid(row, 0)?,
         workflow: row.get(1)?,
@@ -80,6 +89,8 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         messages: count(row, 20)?,
         parent: row.get::<_, Option<[u8; 16]>>(22)?.map(Uuid::from_bytes),
         owned: row.get(23)?,
+        copied_at: time(row, 28)?,
+        set_back,
     })
 }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::database::Database;
 use super::job::Fault;
-use super::{audit, family, inbox, requests, rows};
+use super::{adoption, audit, family, inbox, requests, rows};
 use crate::state::State;
 use crate::store::{Append, Appended, Created, NewRun, Status, StoreError};
 use crate::time::Timestamp;
@@ -71,6 +71,7 @@ pub(super) fn insert(db: &mut Database, run: &NewRun) -> Result<bool, Fault> {
     if written == 0 {
         return Ok(false);
     }
+    adoption::inherit(db, run)?;
     journal(db, run.id, rows::number(run.facts), i64::from(run.claimed), &run.entry)?;
     Ok(true)
 }

@@ -2,7 +2,7 @@
 //! operations wait.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
@@ -24,6 +24,8 @@ pub(super) struct Shared {
     losses: watch::Sender<u64>,
     /// Operations that the thread that writes has not taken yet.
     waiting: AtomicUsize,
+    /// What is damaged, where something is: nothing is built on it any more.
+    damage: OnceLock<String>,
 }
 
 impl Shared {
@@ -33,6 +35,7 @@ impl Shared {
             holding: Arc::new(Holding(AtomicBool::new(true))),
             losses: watch::Sender::new(0),
             waiting: AtomicUsize::new(0),
+            damage: OnceLock::new(),
         }
     }
 
@@ -62,6 +65,18 @@ impl Shared {
     /// The store is down, closed, or another's.
     pub(super) fn lose(&self) {
         self.holding.0.store(false, Ordering::Release);
+    }
+
+    /// Something of the database is damaged. The claim is lost from now on, and for good.
+    pub(super) fn damaged(&self, what: &str) {
+        if self.damage.set(what.to_owned()).is_ok() {
+            tracing::error!(error = what, "the store is damaged; restore a backup");
+        }
+        self.lose();
+    }
+
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.damage.get().map(String::as_str)
     }
 
     /// The store is open again. First says that what was held before is held no more.

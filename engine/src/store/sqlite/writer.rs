@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::database::{Database, Failed, Owner, Settings};
 use super::job::Job;
 use super::log::{self, Backfill};
-use super::place::Place;
+use super::place::{self, Place};
 use super::readers::Readers;
 use super::shared::Shared;
 use crate::store::StoreError;
@@ -94,17 +94,23 @@ impl Writer {
                 self.shared.lose();
                 let error = match &failed {
                     Failed::Statement(error) | Failed::Connection(error) | Failed::Owner(error) => error.clone(),
+                    Failed::Damage(what) => {
+                        self.shared.damaged(what);
+                        damaged(&self.place, what)
+                    }
                 };
                 tracing::error!(%error, "store lost; all claims are void");
                 fail(&mut batch, &error);
                 let owner = database.owner;
+                self.place.presence().closing();
                 drop(database);
                 self.end_backfill();
                 self.readers.apart_while(|| ());
                 if let Some(closing) = closing {
                     return (closing, Err(error));
                 }
-                let again = if matches!(failed, Failed::Owner(_)) { None } else { Some(&owner) };
+                let lost = matches!(failed, Failed::Owner(_) | Failed::Damage(_));
+                let again = if lost { None } else { Some(&owner) };
                 match self.recover(again, &error, &mut pauses) {
                     Ok(recovered) => database = recovered,
                     Err(closing) => return (closing, Err(error)),
@@ -162,14 +168,27 @@ impl Writer {
         }
     }
 
+    /// What is written to files that nobody finds again is not durable.
+    fn whole(&self) -> Result<(), Failed> {
+        let trouble = self.place.presence().trouble();
+        trouble.map_or(Ok(()), |trouble| Err(Failed::Owner(StoreError::Unusable(trouble))))
+    }
+
     /// Commits the batch and answers it; one by one where an operation of it cannot be done. On an error the batch
     /// holds what was not answered.
     fn carry(&self, database: &mut Database, batch: &mut Batch) -> Result<(), Failed> {
         if batch.is_empty() {
             return Ok(());
         }
+        // A reader found damage: nothing is acknowledged from then on.
+        if let Some(what) = self.shared.damage() {
+            return Err(Failed::Damage(what.to_owned()));
+        }
+        // Before, since a commit hides that the log was cut.
+        self.whole()?;
         match database.commit(batch) {
             Ok(()) => {
+                self.whole()?;
                 if let Some(delay) = self.settings.commit_delay {
                     std::thread::sleep(delay);
                 }
@@ -203,6 +222,7 @@ impl Writer {
             return Ok(limit);
         }
         if self.readers.shut_while(|| database.empty_log())? {
+            self.place.presence().cut();
             return Ok(log::LONG);
         }
         tracing::warn!(length, "another program reads the database, its log cannot be cut");
@@ -273,6 +293,10 @@ impl Pauses {
         self.last = (self.last * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         self.last
     }
+}
+
+fn damaged(place: &Place, what: &str) -> StoreError {
+    place::unusable(place.path(), &format!("it is damaged ({what}); restore a backup"))
 }
 
 fn fail(batch: &mut Batch, error: &StoreError) {
