@@ -15,6 +15,6 @@ pub(crate) static APP: App =
 pub(crate) async fn run(overrides: Vec<String>) -> anyhow::Result<()> {
     APP.install()?;
     let loaded = load(&Sources { overrides, ..Sources::default() }).map_err(|mistakes| anyhow!("{mistakes}"))?;
-    serve(&APP, loaded).await?;
+    serve(&APP, loaded, false).await?;
     Ok(())
 }
