@@ -7,22 +7,39 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum Code {
+    /// No error.
     Ok = 0,
+    /// The call was cancelled, usually by the caller.
     Cancelled = 1,
+    /// An error without a more precise code.
     Unknown = 2,
+    /// The request is wrong, whatever the state of the service.
     InvalidArgument = 3,
+    /// The time was over before the result arrived.
     DeadlineExceeded = 4,
+    /// Something that was requested does not exist.
     NotFound = 5,
+    /// Something that was to be created exists.
     AlreadyExists = 6,
+    /// The caller may not do this.
     PermissionDenied = 7,
+    /// A limit or quota is reached.
     ResourceExhausted = 8,
+    /// The state of the service does not allow this.
     FailedPrecondition = 9,
+    /// The call lost against another one.
     Aborted = 10,
+    /// A value is outside of what exists.
     OutOfRange = 11,
+    /// The service does not have this method.
     Unimplemented = 12,
+    /// An invariant of the service is broken.
     Internal = 13,
+    /// The service cannot be reached or is overloaded.
     Unavailable = 14,
+    /// Data is lost or damaged.
     DataLoss = 15,
+    /// The caller is not authenticated.
     Unauthenticated = 16,
 }
 

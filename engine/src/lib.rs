@@ -6,31 +6,40 @@
 
 pub mod chance;
 pub mod claim;
+#[warn(missing_docs)]
 pub mod context;
 pub mod decision;
 mod doubt;
 mod driver;
 pub mod engine;
+#[warn(missing_docs)]
 pub mod failure;
 pub mod guard;
 mod history;
 mod hub;
 mod identity;
 pub mod journal;
+#[warn(missing_docs)]
 pub mod limits;
 mod panics;
 mod place;
 mod reset;
 pub mod retention;
+#[warn(missing_docs)]
 pub mod retry;
+#[warn(missing_docs)]
 pub mod rpc;
 pub mod schedule;
 mod scope;
+#[warn(missing_docs)]
 pub mod signal;
+#[warn(missing_docs)]
 pub mod state;
+#[warn(missing_docs)]
 pub mod steps;
 pub mod store;
 #[cfg(feature = "testing")]
+#[warn(missing_docs)]
 pub mod testing;
 pub mod time;
 pub mod trail;
@@ -38,6 +47,7 @@ pub mod transport;
 mod undo;
 pub mod upgrade;
 pub mod view;
+#[warn(missing_docs)]
 pub mod workflow;
 
 pub use chance::Chance;

@@ -20,14 +20,23 @@ pub struct Retry {
 /// A policy that contradicts itself.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RetryError {
+    /// There are no attempts.
     #[error("retry attempts is 0, expected at least 1")]
     NoAttempts,
+    /// The factor between two pauses is out of range.
     #[error("retry factor is {0}, expected a number from 1 to 100")]
     Factor(f64),
+    /// The variation of pauses is out of range.
     #[error("retry jitter is {0}, expected a number from 0 to 1")]
     Jitter(f64),
+    /// The longest pause is shorter than the first.
     #[error("retry cap {cap:?} is shorter than the first delay {first:?}")]
-    Cap { first: Duration, cap: Duration },
+    Cap {
+        /// The first pause.
+        first: Duration,
+        /// The longest pause.
+        cap: Duration,
+    },
 }
 
 impl Retry {

@@ -27,6 +27,7 @@ impl SignalType {
         Self { name, type_name: M::full_name, check: |message| M::decode(message).map(drop) }
     }
 
+    /// The name.
     pub const fn name(&self) -> &'static str {
         self.name
     }

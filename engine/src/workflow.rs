@@ -62,13 +62,22 @@ pub struct NameTaken(pub &'static str);
 /// Why a run is left alone: the code that it needs is not here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MissingCode {
-    #[error("UNKNOWN_WORKFLOW: {0} is not known here; the run goes on by itself where a release that knows it runs")]
+    /// No workflow has this name.
+    #[error("UNKNOWN_WORKFLOW: {0} is not known here; the run continues by itself when a release that knows it runs")]
     Unknown(String),
+    /// The workflow is older here.
     #[error(
-        "NEWER_VERSION: version {version} of {workflow} created the run, and version {known} is known here; the run goes \
-         on by itself where a release that knows it runs"
+        "NEWER_VERSION: version {version} of {workflow} created the run, and version {known} is known here; the run \
+         continues by itself when a release that knows it runs"
     )]
-    Newer { workflow: String, version: u32, known: u32 },
+    Newer {
+        /// Name of the workflow.
+        workflow: String,
+        /// The version that created the run.
+        version: u32,
+        /// The version that is known here.
+        known: u32,
+    },
 }
 
 impl Registry {
@@ -136,16 +145,21 @@ type Begin = dyn Fn(Context, Bytes) -> BoxFuture<'static, Result<Bytes, Failure>
 
 /// A registered workflow.
 pub struct Definition {
+    /// Name of the workflow.
     pub name: &'static str,
     /// The version that runs are created in, and the newest that can go on.
     pub version: u32,
+    /// One sentence for people.
     pub description: &'static str,
     /// Full name of the input message.
     pub input_type: String,
     /// Full name of the output message.
     pub output_type: String,
+    /// Time after the start when a run fails, if its start sets no other.
     pub deadline: Duration,
+    /// The signals that it accepts.
     pub signals: &'static [SignalType],
+    /// The part of the deadline that is kept for undos.
     pub undo_budget: Duration,
     /// Those that its code declares.
     pub schedules: Vec<Schedule>,

@@ -1,6 +1,8 @@
 //! The way of a call: what each method promises, limits, breaker and retries, and a channel on h2 under the generated
 //! clients.
 
+#![warn(missing_docs)]
+
 pub mod channel;
 pub mod codec;
 pub mod contracts;

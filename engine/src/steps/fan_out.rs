@@ -173,7 +173,9 @@ pub struct FannedOutcome<T> {
 /// What became of one item.
 #[derive(Debug)]
 pub enum Outcome<T> {
+    /// The branch returned this value.
     Done(T),
+    /// The branch failed.
     Failed(Failure),
     /// An earlier item had the same key.
     Duplicate,

@@ -13,24 +13,33 @@ use crate::scope::Scope;
 /// The first of two steps that settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum First2<A, B> {
+    /// The first step won.
     First(A),
+    /// The second step won.
     Second(B),
 }
 
 /// The first of three steps that settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum First3<A, B, C> {
+    /// The first step won.
     First(A),
+    /// The second step won.
     Second(B),
+    /// The third step won.
     Third(C),
 }
 
 /// The first of four steps that settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum First4<A, B, C, D> {
+    /// The first step won.
     First(A),
+    /// The second step won.
     Second(B),
+    /// The third step won.
     Third(C),
+    /// The fourth step won.
     Fourth(D),
 }
 

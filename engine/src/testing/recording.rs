@@ -40,6 +40,7 @@ impl Recording {
         Ok(Self { facts: decode_entry(0, journal)? })
     }
 
+    /// The journal as bytes, for a file.
     pub fn encode(&self) -> Vec<u8> {
         stored::Entry { facts: self.facts.clone() }.encode_to_vec()
     }

@@ -20,9 +20,13 @@ use crate::transport::{Outage, Transport};
 pub struct Arrival {
     /// Method path.
     pub method: &'static str,
+    /// The idempotency key of the call, if it has effects.
     pub key: Option<Uuid>,
+    /// The id of the run.
     pub run: Uuid,
+    /// The number of the attempt, from 1.
     pub attempt: u32,
+    /// The encoded request.
     pub request: Bytes,
     /// When it arrived.
     pub at: Instant,
@@ -53,6 +57,7 @@ struct Inner {
 }
 
 impl Services {
+    /// No services: a call fails until a test declares an answer.
     pub fn new() -> Self {
         Self::default()
     }
@@ -279,7 +284,10 @@ fn request_id<R: Rpc<Request: Default>>(key: Uuid) -> Vec<u8> {
 /// How one effect arrived.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
+    /// The keys under which the effect was requested.
     pub keys: Vec<Uuid>,
+    /// How often it arrived.
     pub arrivals: usize,
+    /// How often it took effect.
     pub applied: usize,
 }

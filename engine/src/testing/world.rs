@@ -301,6 +301,7 @@ impl World {
         }
     }
 
+    /// The engine of the present replica.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -321,10 +322,12 @@ impl World {
         &self.store
     }
 
+    /// The fake services.
     pub fn services(&self) -> &Services {
         &self.outside.services
     }
 
+    /// The probe of the present replica.
     pub fn probe(&self) -> &Probe {
         &self.probe
     }
