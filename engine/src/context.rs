@@ -10,13 +10,14 @@ use uuid::Uuid;
 use crate::failure::Failure;
 use crate::journal_v1 as stored;
 use crate::place::{BranchId, ROOT};
-use crate::rpc::Rpc;
+use crate::rpc::{Paged, Rpc};
 use crate::scope::Scope;
 use crate::steps::all::{StepTuple, settle};
 use crate::steps::branch::Branch;
 use crate::steps::call::Call;
 use crate::steps::child::Child;
 use crate::steps::fan_out::{FanOut, NoKey};
+use crate::steps::pages::Pages;
 use crate::steps::race::{Arms, Race};
 use crate::steps::record::{self, Record};
 use crate::steps::signal::Signal;
@@ -66,6 +67,12 @@ impl Context {
     /// allows.
     pub fn call<R: Rpc>(&self, request: R) -> Call<R> {
         Call::build(Arc::clone(&self.scope), self.branch, request)
+    }
+
+    /// Reads a list page by page (AIP-158), each page a call of its own: `ctx.pages(request).up_to(1_000).await?`. The
+    /// request says where to begin and how large a page is. Generated for every method with the fields of AIP-158.
+    pub fn pages<R: Paged>(&self, request: R) -> Pages<'_, R> {
+        Pages::build(self, request)
     }
 
     /// Makes steps at the same time, and waits until every one has settled before it reports the first error

@@ -23,6 +23,7 @@ pub mod journal;
 pub mod limits;
 mod panics;
 mod place;
+pub mod prelude;
 mod reset;
 pub mod retention;
 #[warn(missing_docs)]
@@ -62,6 +63,7 @@ pub use retry::Retry;
 pub use rpc::{Level, Method, Rpc};
 pub use signal::SignalType;
 pub use state::State;
+pub use time::Timestamp;
 pub use workflow::{Registry, Workflow};
 
 /// The stored messages, generated from `engine/proto`.

@@ -69,3 +69,22 @@ pub trait Rpc: Send + 'static {
     /// Writes the idempotency key into the request's own field where the contract annotates one and it is empty.
     fn fill_request_id(_request: &mut Self::Request, _key: &str) {}
 }
+
+/// A call that reads a list page by page, as AIP-158 describes: its request has `page_size` and `page_token`, and its
+/// response has `next_page_token` and one list. Generated for every such method that has no side effects.
+pub trait Paged: Rpc + Clone + Sync {
+    /// One item of the list.
+    type Item: Send + 'static;
+
+    /// Returns the number of items that the request asks for; 0 if it leaves that to the service.
+    fn page_size(&self) -> i32;
+
+    /// Sets how many items the next page has at most.
+    fn set_page_size(&mut self, page_size: i32);
+
+    /// Sets the page that is read next.
+    fn set_page_token(&mut self, page_token: String);
+
+    /// Takes a page apart: its items, and the token of the next page, which is empty on the last.
+    fn into_page(response: Self::Response) -> (Vec<Self::Item>, String);
+}

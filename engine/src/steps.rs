@@ -114,6 +114,8 @@ pub mod branch;
 pub mod call;
 pub mod child;
 pub mod fan_out;
+pub mod optional;
+pub mod pages;
 pub mod race;
 pub mod record;
 pub mod signal;

@@ -53,6 +53,20 @@ impl Timestamp {
     }
 }
 
+impl From<Timestamp> for prost_types::Timestamp {
+    fn from(at: Timestamp) -> Self {
+        let (seconds, nanos) = at.parts();
+        Self { seconds, nanos }
+    }
+}
+
+impl From<prost_types::Timestamp> for Timestamp {
+    /// The instant to the microsecond; the end or the beginning of time if it is beyond what this type holds.
+    fn from(time: prost_types::Timestamp) -> Self {
+        Self(time.seconds.saturating_mul(1_000_000).saturating_add(i64::from(time.nanos) / 1_000))
+    }
+}
+
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC; the bare number of microseconds where the calendar has no such year.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

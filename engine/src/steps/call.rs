@@ -10,6 +10,7 @@ use std::time::Duration;
 use prost::Message;
 use uuid::Uuid;
 
+use super::optional::Optional;
 use super::{Step, sealed::Sealed};
 use crate::failure::{Code, Failure};
 use crate::history::PastKind;
@@ -102,6 +103,29 @@ impl<R: Rpc> Call<R> {
             options.durable = true;
         }
         self
+    }
+
+    /// Makes NOT_FOUND an answer instead of a failure: the step returns `None`. A call with effects whose answer was lost
+    /// may have deleted the thing itself; match [`Failure::is_repeated`] instead if that matters.
+    ///
+    /// ```
+    /// # use engine::{Context, Failure, Level, Method, Rpc};
+    /// # #[derive(Clone, PartialEq, prost::Message)] struct GetUser { #[prost(string, tag = "1")] user_id: String }
+    /// # #[derive(Clone, PartialEq, prost::Message)] struct User {}
+    /// # impl Rpc for GetUser {
+    /// #     type Request = Self;
+    /// #     type Response = User;
+    /// #     const METHOD: &'static Method = &Method {
+    /// #         service: "s.S", name: "GetUser", path: "/s.S/GetUser", level: Level::NoSideEffects, request_id: None,
+    /// #     };
+    /// #     fn into_request(self) -> Self { self }
+    /// # }
+    /// async fn is_known(ctx: &Context, user_id: String) -> Result<bool, Failure> {
+    ///     Ok(ctx.call(GetUser { user_id }).optional().await?.is_some())
+    /// }
+    /// ```
+    pub fn optional(self) -> Optional<R> {
+        Optional::of(self)
     }
 
     /// What takes the call back where the run fails or is cancelled: made from the call's key, and journaled before the

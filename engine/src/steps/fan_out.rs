@@ -17,6 +17,10 @@ use crate::limits::Limit;
 use crate::place::{BranchId, Place};
 use crate::scope::{Fault, Reached, Scope};
 
+mod results;
+
+pub use results::{FanOutResults, ItemResult};
+
 /// Marks a fan-out whose key is still to be said.
 #[derive(Debug)]
 pub struct NoKey(());
@@ -126,7 +130,7 @@ where
     Fut: Future<Output = Result<T, Failure>> + Send + 'static,
     T: Send + 'static,
 {
-    type Output = FannedOutcome<T>;
+    type Output = FanOutResults<T>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
@@ -135,9 +139,9 @@ where
             self.scope.occupy(self.branch);
             let ordinal = self.scope.count_branches(self.branch, self.name);
             let Self { scope, branch, name, items, mut body, limit, keys, .. } = self;
-            let mut outcomes: Vec<Option<Outcome<T>>> = (0..items.len()).map(|_| None).collect();
+            let mut outcomes: Vec<Option<ItemResult<T>>> = (0..items.len()).map(|_| None).collect();
             for index in duplicates {
-                outcomes[index as usize] = Some(Outcome::Duplicate);
+                outcomes[index as usize] = Some(ItemResult::Duplicate);
             }
             let mut waiting = items.into_iter().enumerate();
             let mut going = FuturesUnordered::new();
@@ -153,71 +157,13 @@ where
                 }
                 let Some((index, result)) = going.next().await else { break };
                 outcomes[index] = Some(match result {
-                    Ok(value) => Outcome::Done(value),
-                    Err(failure) => Outcome::Failed(failure),
+                    Ok(value) => ItemResult::Done(value),
+                    Err(failure) => ItemResult::Failed(failure),
                 });
             }
             scope.leave(branch);
             let outcomes = keys.0.into_iter().zip(outcomes.into_iter().flatten()).collect();
-            FannedOutcome { outcomes }
+            FanOutResults::new(outcomes)
         })
-    }
-}
-
-/// What became of every item, in their order.
-#[derive(Debug)]
-pub struct FannedOutcome<T> {
-    outcomes: Vec<(String, Outcome<T>)>,
-}
-
-/// What became of one item.
-#[derive(Debug)]
-pub enum Outcome<T> {
-    /// The branch returned this value.
-    Done(T),
-    /// The branch failed.
-    Failed(Failure),
-    /// An earlier item had the same key.
-    Duplicate,
-}
-
-impl<T> FannedOutcome<T> {
-    /// Items whose branch ended well.
-    pub fn succeeded(&self) -> u32 {
-        self.count(|outcome| matches!(outcome, Outcome::Done(_)))
-    }
-
-    /// Items whose branch failed.
-    pub fn failed(&self) -> u32 {
-        self.count(|outcome| matches!(outcome, Outcome::Failed(_)))
-    }
-
-    /// Items whose key an earlier item had.
-    pub fn duplicates(&self) -> u32 {
-        self.count(|outcome| matches!(outcome, Outcome::Duplicate))
-    }
-
-    /// Every item's key and outcome, in their order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Outcome<T>)> {
-        self.outcomes.iter().map(|(key, outcome)| (key.as_str(), outcome))
-    }
-
-    /// The values of all items, or the first failure in their order; duplicates bring nothing.
-    ///
-    /// # Errors
-    /// The failure of the first item that failed.
-    pub fn values(self) -> Result<Vec<T>, Failure> {
-        self.outcomes
-            .into_iter()
-            .filter_map(|(_, outcome)| match outcome {
-                Outcome::Done(value) => Some(Ok(value)),
-                Outcome::Failed(failure) => Some(Err(failure)),
-                Outcome::Duplicate => None,
-            })
-            .collect()
-    }
-
-    fn count(&self, which: impl Fn(&Outcome<T>) -> bool) -> u32 {
-        u32::try_from(self.outcomes.iter().filter(|(_, outcome)| which(outcome)).count()).unwrap_or(u32::MAX)
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking, helpers of tests too")]
 
 mod adoption;
+mod authoring;
 mod branches;
 mod children;
 mod clocks;

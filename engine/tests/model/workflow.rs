@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use engine::steps::call::Call;
-use engine::steps::fan_out::Outcome;
+use engine::steps::fan_out::ItemResult;
 use engine::steps::race::First2;
 use engine::{Code, Context, Failure, Retry, Rpc, SignalType, Workflow};
 use futures_util::future::BoxFuture;
@@ -165,12 +165,12 @@ impl Interpreter {
                             .await;
                         for (key, outcome) in outcome.iter() {
                             match outcome {
-                                Outcome::Done(inner) => trace.push_str(inner),
-                                Outcome::Duplicate => trace.push_str(&format!("duplicate {key}\n")),
-                                Outcome::Failed(failure) if *catch => {
+                                ItemResult::Done(inner) => trace.push_str(inner),
+                                ItemResult::Duplicate => trace.push_str(&format!("duplicate {key}\n")),
+                                ItemResult::Failed(failure) if *catch => {
                                     trace.push_str(&format!("failed {}\n", failure.code()));
                                 }
-                                Outcome::Failed(failure) => return Err(failure.clone()),
+                                ItemResult::Failed(failure) => return Err(failure.clone()),
                             }
                         }
                     }

@@ -1,0 +1,44 @@
+//! A call whose NOT_FOUND is an answer: there is no such thing.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+
+use super::call::Call;
+use super::{Step, sealed::Sealed};
+use crate::failure::{Code, Failure};
+use crate::place::SlotId;
+use crate::rpc::Rpc;
+
+/// A call that was built with [`Call::optional`]. It returns `None` if the service answers NOT_FOUND.
+#[must_use = "a call is made when it is awaited"]
+#[derive(Debug)]
+pub struct Optional<R: Rpc>(Call<R>);
+
+impl<R: Rpc> Optional<R> {
+    pub(super) fn of(call: Call<R>) -> Self {
+        Self(call)
+    }
+}
+
+impl<R: Rpc> Future for Optional<R> {
+    type Output = Result<Option<R::Response>, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|result| match result {
+            Ok(response) => Ok(Some(response)),
+            Err(failure) if failure.code() == Code::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        })
+    }
+}
+
+impl<R: Rpc> Sealed for Optional<R> {
+    fn let_go(&mut self, gone: &mut Vec<SlotId>) {
+        self.0.let_go(gone);
+    }
+}
+
+impl<R: Rpc> Step for Optional<R> {
+    type Value = Option<R::Response>;
+}
