@@ -7,15 +7,15 @@
 
 use engine::workflow::{NameTaken, Registry};
 
+mod ai_json;
 mod analyze_emotions;
-mod answers;
+mod bounds;
+mod days;
 mod devices;
 mod erase;
 mod onboard;
-mod paging;
 mod refresh_recommendations;
 mod send_due;
-mod times;
 mod weekly_digests;
 
 pub use analyze_emotions::AnalyzeEmotions;

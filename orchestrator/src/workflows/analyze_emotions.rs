@@ -1,6 +1,4 @@
-//! `journals.analyze-emotions`: finds emotions for journal entries that have none, with AI.
-
-use std::time::Duration;
+//! `journals.analyze-emotions`: finds journal entries without emotions and lets AI say what they hold.
 
 use clients::guras::ai::v1::AnalyzeTextRequest;
 use clients::guras::emotions::v1::{Emotion, ListEmotionsRequest};
@@ -8,26 +6,26 @@ use clients::guras::journal::v1::{
     Entry, EntrySummary, GetEntryRequest, ListEntriesWithoutEmotionsRequest, SaveEntryEmotionsRequest,
 };
 use clients::guras::orchestration::journals::v1::{AnalyzeEmotionsRequest, AnalyzeEmotionsResponse};
-use engine::steps::fan_out::Outcome;
-use engine::{Code, Context, Failure, Workflow};
+use engine::prelude::*;
 use serde::Deserialize;
 
-use super::answers::parse;
-use super::paging::{Page, bounded, count, read_all};
+use super::ai_json::parse;
+use super::bounds::bounded;
 
-/// Handles each entry on a branch of its own. A text that cannot be read is counted, not a failure, and stops no other.
+/// Each entry goes its own way: an answer that cannot be read is counted, not a failure, and stops no other.
 #[derive(Clone, Copy, Debug)]
 pub struct AnalyzeEmotions;
 
 /// Entries that are analysed at the same time; the AI service is slow and limits its callers.
-const AT_ONCE: usize = 8;
-/// Characters of an entry that are sent to the AI service.
+const AT_THE_SAME_TIME: usize = 8;
+/// Characters of an entry that the AI service takes.
 const MOST_TEXT: usize = 1_000;
-/// The most emotions for an entry.
+/// Emotions that an entry gets at most.
 const MOST_EMOTIONS: usize = 3;
 const MOST_CATALOGUE: usize = 200;
 
-/// The result for one entry.
+/// How the analysis of one entry ended.
+#[derive(PartialEq)]
 enum Analysed {
     Saved,
     Unparsable,
@@ -44,56 +42,40 @@ impl Workflow for AnalyzeEmotions {
     type Output = AnalyzeEmotionsResponse;
 
     async fn run(&self, ctx: &Context, input: AnalyzeEmotionsRequest) -> Result<AnalyzeEmotionsResponse, Failure> {
-        let entries = without_emotions(ctx, &input).await?;
-        let found = entries.len();
-        if found == 0 {
+        let limit = bounded(input.limit, 100, 10_000);
+        let page_size = bounded(input.page_size, 50, 1_000).min(limit).into();
+        let list = ListEntriesWithoutEmotionsRequest { page_size, ..Default::default() };
+        let entries = ctx.pages(list).up_to(limit.into()).await?;
+        if entries.is_empty() {
             return Ok(AnalyzeEmotionsResponse::default());
         }
-        let catalogue = catalogue(ctx).await?;
+        let catalogue = ctx.pages(ListEmotionsRequest::default()).up_to(MOST_CATALOGUE).await?;
         let analysed = ctx
             .fan_out("entry", entries, move |ctx, entry| analyse(ctx, entry, catalogue.clone()))
             .key(|entry| entry.entry_id.clone())
-            .limit(AT_ONCE)
+            .limit(AT_THE_SAME_TIME)
             .await;
-
-        let mut output = AnalyzeEmotionsResponse { found: count(found), ..AnalyzeEmotionsResponse::default() };
-        for (entry, outcome) in analysed.iter() {
-            match outcome {
-                Outcome::Done(Analysed::Saved) => output.saved += 1,
-                Outcome::Done(Analysed::Unparsable) => {
-                    tracing::warn!(run = %ctx.run_id(), entry, "analysis is not the JSON that was asked for");
-                    output.unparsable += 1;
-                }
-                Outcome::Done(Analysed::Unmatched) => output.unmatched += 1,
-                Outcome::Done(Analysed::Gone) => output.gone += 1,
-                Outcome::Failed(_) => output.failed += 1,
-                Outcome::Duplicate => output.found -= 1,
-            }
+        for (entry, _) in analysed.done().filter(|(_, one)| **one == Analysed::Unparsable) {
+            tracing::warn!(run = %ctx.run_id(), entry, "analysis is not the JSON that was asked for");
         }
-        Ok(output)
+        Ok(AnalyzeEmotionsResponse {
+            found: analysed.unique(),
+            saved: analysed.count(|one| *one == Analysed::Saved),
+            unparsable: analysed.count(|one| *one == Analysed::Unparsable),
+            unmatched: analysed.count(|one| *one == Analysed::Unmatched),
+            gone: analysed.count(|one| *one == Analysed::Gone),
+            failed: analysed.failed(),
+        })
     }
 }
 
-async fn without_emotions(ctx: &Context, input: &AnalyzeEmotionsRequest) -> Result<Vec<EntrySummary>, Failure> {
-    let limit = bounded(input.limit, 100, 10_000);
-    let page_size = bounded(input.page_size, 50, 1_000).min(limit);
-    let request = |page_token| ListEntriesWithoutEmotionsRequest { page_size: page_size.into(), page_token };
-    read_all(ctx, limit.into(), request, |page| Page { items: page.entries, next_token: page.next_page_token }).await
-}
-
-async fn catalogue(ctx: &Context) -> Result<Vec<Emotion>, Failure> {
-    let request = |page_token| ListEmotionsRequest { page_size: 0, page_token, include_inactive: false };
-    read_all(ctx, MOST_CATALOGUE, request, |page| Page { items: page.emotions, next_token: page.next_page_token }).await
-}
-
-/// One entry: sends its text to AI, compares the answer with the catalogue, and saves the emotions that are known.
+/// One entry: its text to AI, the answer against the catalogue, what is left to the journal service.
 async fn analyse(ctx: Context, entry: EntrySummary, catalogue: Vec<Emotion>) -> Result<Analysed, Failure> {
     let entry_id = entry.entry_id;
-    let entry = match ctx.call(GetEntryRequest { entry_id: entry_id.clone() }).await {
-        Ok(response) => response.entry.unwrap_or_default(),
-        Err(failure) if failure.code() == Code::NotFound => return Ok(Analysed::Gone),
-        Err(failure) => return Err(failure),
+    let Some(found) = ctx.call(GetEntryRequest { entry_id: entry_id.clone() }).optional().await? else {
+        return Ok(Analysed::Gone);
     };
+    let entry = found.entry.unwrap_or_default();
     if entry.delete_time.is_some() {
         return Ok(Analysed::Gone);
     }
@@ -104,9 +86,9 @@ async fn analyse(ctx: Context, entry: EntrySummary, catalogue: Vec<Emotion>) -> 
     let request = AnalyzeTextRequest {
         text: excerpt(&entry),
         labels: catalogue.iter().map(|emotion| emotion.name.clone()).collect(),
-        max_labels: count(MOST_EMOTIONS),
+        max_labels: i32::try_from(MOST_EMOTIONS).unwrap_or(i32::MAX),
     };
-    // A read, but a dear one: written down at once, so that a crash does not ask again.
+    // An expensive read: durable immediately, so that a crash does not ask again.
     let answer = ctx.call(request).timeout(Duration::from_secs(60)).durable().await?.answer;
 
     let Some(Answer { labels }) = parse(&answer) else { return Ok(Analysed::Unparsable) };
@@ -117,14 +99,11 @@ async fn analyse(ctx: Context, entry: EntrySummary, catalogue: Vec<Emotion>) -> 
     // Of runs that read the same entry before any of them saved, one saves.
     let read = version(&entry);
     let save = SaveEntryEmotionsRequest { entry_id: entry_id.clone(), emotion_ids };
-    match ctx.call(save).once("emotions", [entry_id, read]).await {
-        Ok(_) => Ok(Analysed::Saved),
-        Err(failure) if failure.code() == Code::NotFound => Ok(Analysed::Gone),
-        Err(failure) => Err(failure),
-    }
+    let saved = ctx.call(save).once("emotions", [entry_id, read]).optional().await?;
+    Ok(if saved.is_some() { Analysed::Saved } else { Analysed::Gone })
 }
 
-/// A value that changes with every change of an entry.
+/// What changes with every change of an entry.
 fn version(entry: &Entry) -> String {
     let time = entry.update_time.or(entry.create_time).unwrap_or_default();
     format!("{}.{:09}", time.seconds, time.nanos)
@@ -139,7 +118,7 @@ struct Answer {
     labels: Vec<String>,
 }
 
-/// Ids of the catalogue's emotions that the labels name, in the order of the labels, without duplicates.
+/// Ids of the catalogue's emotions that the labels name, in the labels' order, none twice.
 fn matching(labels: &[String], catalogue: &[Emotion]) -> Vec<String> {
     let mut ids: Vec<String> = Vec::new();
     for label in labels {

@@ -1,31 +1,29 @@
-//! `users.erase`: deletes all data of a user at the services, and then the user.
-
-use std::time::Duration;
+//! `users.erase`: deletes all that the services have of a user, and then the user.
 
 use clients::guras::orchestration::users::v1::{EraseRequest, EraseResponse};
 use clients::guras::users::v1::DeleteUserRequest;
 use clients::guras::{audio, journal, meditation, notifications};
+use engine::prelude::*;
 use engine::steps::call::Call;
-use engine::{Code, Context, Failure, Retry, Rpc, Workflow};
 
-/// Has to finish: every call is tried for weeks. The services are called at the same time, so one that is down does not
-/// delay the others. The user is deleted last, because the other data is found by it.
+/// Has to finish: every call is tried for weeks. The services are asked at the same time, so one that is away does not
+/// keep the others from deleting. The user goes last, because their data could not be found without them.
 #[derive(Clone, Copy, Debug)]
 pub struct Erase;
 
-/// A service that has data of users.
+/// The services that have data of users.
 #[derive(Clone, Copy, Debug)]
-enum Holder {
+enum Service {
     Journal,
     Meditation,
     Audio,
     Notifications,
 }
 
-const HOLDERS: [Holder; 4] = [Holder::Journal, Holder::Meditation, Holder::Audio, Holder::Notifications];
+impl Service {
+    const ALL: [Self; 4] = [Self::Journal, Self::Meditation, Self::Audio, Self::Notifications];
 
-impl Holder {
-    /// The name that the run and its report show.
+    /// The name that the run shows, and that its journal has.
     const fn name(self) -> &'static str {
         match self {
             Self::Journal => "journal",
@@ -36,7 +34,7 @@ impl Holder {
     }
 }
 
-/// What a service deleted; `None` if it knew nothing of the user and no earlier attempt can be the reason.
+/// How much a service deleted; `None` if it does not know the user, and no earlier attempt of ours can be the reason.
 type Deleted = Option<i32>;
 
 impl Workflow for Erase {
@@ -53,23 +51,20 @@ impl Workflow for Erase {
         }
         let user = user_id.clone();
         let erased = ctx
-            .fan_out("service", HOLDERS, move |ctx, holder| erase(ctx, holder, user.clone()))
-            .key(|holder| holder.name().to_owned())
+            .fan_out("service", Service::ALL, move |ctx, service| erase(ctx, service, user.clone()))
+            .key(|service| service.name().to_owned())
             .await
             .values()?;
 
         let user = deleted(ctx.call(DeleteUserRequest { user_id: user_id.clone() }), |_| 1).await?;
         let mut report = EraseResponse { user_id, user_deleted: user.is_some(), ..EraseResponse::default() };
-        for (holder, deleted) in HOLDERS.into_iter().zip(erased) {
-            let Some(count) = deleted else {
-                report.unknown_to.push(holder.name().to_owned());
-                continue;
-            };
-            match holder {
-                Holder::Journal => report.deleted_entries = count,
-                Holder::Meditation => report.deleted_sessions = count,
-                Holder::Audio => report.deleted_files = count,
-                Holder::Notifications => report.deleted_device_tokens = count,
+        for (service, deleted) in Service::ALL.into_iter().zip(erased) {
+            match (service, deleted) {
+                (_, None) => report.unknown_to.push(service.name().to_owned()),
+                (Service::Journal, Some(count)) => report.deleted_entries = count,
+                (Service::Meditation, Some(count)) => report.deleted_sessions = count,
+                (Service::Audio, Some(count)) => report.deleted_files = count,
+                (Service::Notifications, Some(count)) => report.deleted_device_tokens = count,
             }
         }
         Ok(report)
@@ -77,28 +72,29 @@ impl Workflow for Erase {
 }
 
 /// One service.
-async fn erase(ctx: Context, holder: Holder, user_id: String) -> Result<Deleted, Failure> {
-    match holder {
-        Holder::Journal => {
+async fn erase(ctx: Context, service: Service, user_id: String) -> Result<Deleted, Failure> {
+    match service {
+        Service::Journal => {
             let call = ctx.call(journal::v1::DeleteUserDataRequest { user_id });
             deleted(call, |answer| answer.deleted_entries).await
         }
-        Holder::Meditation => {
+        Service::Meditation => {
             let call = ctx.call(meditation::v1::DeleteUserDataRequest { user_id });
             deleted(call, |answer| answer.deleted_sessions).await
         }
-        Holder::Audio => {
+        Service::Audio => {
             let call = ctx.call(audio::v1::DeleteUserFilesRequest { user_id });
             deleted(call, |answer| answer.deleted_files).await
         }
-        Holder::Notifications => {
+        Service::Notifications => {
             let call = ctx.call(notifications::v1::DeleteUserDataRequest { user_id });
             deleted(call, |answer| answer.deleted_device_tokens).await
         }
     }
 }
 
-/// NOT_FOUND counts as deleted. After a lost answer, the reason may be an earlier attempt, and the number is not known.
+/// A user who is not there counts as deleted. After a lost answer it may have been this step that deleted them; how much
+/// that was is not known, so it counts as nothing.
 async fn deleted<R: Rpc>(call: Call<R>, count: impl Fn(R::Response) -> i32) -> Result<Deleted, Failure> {
     match call.retry(Retry::patient()).await {
         Ok(answer) => Ok(Some(count(answer))),

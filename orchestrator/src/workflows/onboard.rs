@@ -1,17 +1,15 @@
 //! `users.onboard`: the first days of a user, as a saga that is undone if the welcome fails.
 
-use std::time::Duration;
-
 use clients::guras::meditation::v1::{
     Difficulty, ListRecommendationsRequest, Recommendation, SaveRecommendationsRequest,
 };
 use clients::guras::notifications::v1::{Frequency, GetPreferencesRequest, Preferences, PutPreferencesRequest};
 use clients::guras::orchestration::users::v1::{OnboardOutcome, OnboardRequest, OnboardResponse, SettledIn};
 use clients::guras::users::v1::GetUserRequest;
-use engine::{Code, Context, Failure, SignalType, Workflow};
+use engine::prelude::*;
 
+use super::days::DAY;
 use super::devices::{Push, Reached, devices, push_to_all};
-use super::times::DAY;
 
 /// Saves preferences and a first recommendation for a new user and sends a welcome. Then it waits three days for the signal
 /// `settled-in`, and asks how the user is if the signal does not come. A user who is onboarded twice is greeted once.
@@ -50,10 +48,8 @@ impl Workflow for Onboard {
 /// Daily notifications, unless the user has set preferences. The undo switches notifications off.
 async fn give_preferences(ctx: &Context, input: &OnboardRequest) -> Result<(), Failure> {
     let user_id = input.user_id.clone();
-    match ctx.call(GetPreferencesRequest { user_id: user_id.clone() }).await {
-        Ok(_) => return Ok(()),
-        Err(failure) if failure.code() == Code::NotFound => {}
-        Err(failure) => return Err(failure),
+    if ctx.call(GetPreferencesRequest { user_id: user_id.clone() }).optional().await?.is_some() {
+        return Ok(());
     }
     let preferences = Preferences {
         enabled: true,
@@ -69,14 +65,14 @@ async fn give_preferences(ctx: &Context, input: &OnboardRequest) -> Result<(), F
 
 /// A first recommendation, unless the user has some. The undo removes it.
 async fn recommend(ctx: &Context, user: &str) -> Result<(), Failure> {
-    let known = ListRecommendationsRequest { user_id: user.to_owned(), page_size: 1, page_token: String::new() };
+    let known = ListRecommendationsRequest { user_id: user.to_owned(), page_size: 1, ..Default::default() };
     if !ctx.call(known).await?.recommendations.is_empty() {
         return Ok(());
     }
     let save = |recommendations| SaveRecommendationsRequest {
-        request_id: String::new(),
         user_id: user.to_owned(),
         recommendations,
+        ..Default::default()
     };
     let first = Recommendation {
         title: "First breath".to_owned(),

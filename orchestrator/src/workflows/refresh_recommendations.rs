@@ -1,6 +1,4 @@
-//! `meditations.refresh-recommendations`: asks AI for new recommendations for every user who meditated recently.
-
-use std::time::Duration;
+//! `meditations.refresh-recommendations`: lets AI recommend meditations anew to everybody who meditated lately.
 
 use clients::guras::ai::v1::{TextPurpose, WriteTextRequest};
 use clients::guras::meditation::v1::{
@@ -8,30 +6,30 @@ use clients::guras::meditation::v1::{
     SaveRecommendationsRequest,
 };
 use clients::guras::orchestration::meditations::v1::{RefreshRecommendationsRequest, RefreshRecommendationsResponse};
-use clients::guras::users::v1::{ListUsersRequest, ListUsersResponse, User};
-use engine::steps::fan_out::Outcome;
-use engine::{Context, Failure, Workflow};
+use clients::guras::users::v1::ListUsersRequest;
+use engine::prelude::*;
 use serde::Deserialize;
 
-use super::answers::parse;
-use super::paging::{Page, bounded, count, read_on};
-use super::times::{DAY, into_day, time, timestamp};
+use super::ai_json::parse;
+use super::bounds::bounded;
+use super::days::{DAY, into_day};
 
-/// Handles every user on a branch of its own. A text of AI that cannot be used is counted, not a failure; the present
-/// recommendations of a user are then kept.
+/// Looks at every user on a branch of their own. An answer of AI that is of no use is counted, not a failure, and what a
+/// user has is replaced only by something better.
 #[derive(Clone, Copy, Debug)]
 pub struct RefreshRecommendations;
 
-/// Users who are handled at the same time; the AI service is slow and limits its callers.
-const AT_ONCE: usize = 16;
-/// The most recommendations for a user.
+/// Users who are looked at at the same time; the AI service is slow and limits its callers.
+const AT_THE_SAME_TIME: usize = 16;
+/// Recommendations that a user gets at most.
 const MOST_RECOMMENDATIONS: usize = 5;
 /// The longest meditation that is recommended, in minutes.
 const LONGEST: i32 = 120;
 /// Characters of a title, a theme or a reason.
 const MOST_TEXT: usize = 500;
 
-/// The result for one user.
+/// How the work for one user ended.
+#[derive(PartialEq)]
 enum Refreshed {
     Saved,
     Inactive,
@@ -40,7 +38,7 @@ enum Refreshed {
 
 impl Workflow for RefreshRecommendations {
     const NAME: &'static str = "meditations.refresh-recommendations";
-    const DESCRIPTION: &'static str = "Asks AI for new recommendations for every user who meditated recently.";
+    const DESCRIPTION: &'static str = "Lets AI recommend meditations anew to every user who meditated lately.";
     const DEADLINE: Duration = Duration::from_hours(20);
     type Input = RefreshRecommendationsRequest;
     type Output = RefreshRecommendationsResponse;
@@ -52,57 +50,47 @@ impl Workflow for RefreshRecommendations {
     ) -> Result<RefreshRecommendationsResponse, Failure> {
         let now = ctx.now();
         // From the day before on, so that no session is missed whenever today's run begins.
-        let since = input.since_time.map_or_else(|| now.before(into_day(now) + DAY), timestamp);
-        let (start_time, end_time) = (Some(time(since)), Some(time(now)));
-        let Page { items: users, next_token } = users(ctx, input).await?;
-        let found = users.len();
+        let since = input.since_time.map_or_else(|| now.before(into_day(now) + DAY), Timestamp::from);
+        let (start_time, end_time) = (Some(since.into()), Some(now.into()));
+        let limit = bounded(input.limit, 10_000, 10_000);
+        let page_size = bounded(input.page_size, 200, 1_000).into();
+        let list = ListUsersRequest { page_size, page_token: input.page_token };
+        let (users, next_page_token) = ctx.pages(list).up_to(limit.into()).with_token().await?;
+
+        // A user who is listed twice is looked at once.
         let refreshed = ctx
             .fan_out("user", users, move |ctx, user| async move {
                 let user_id = user.user_id;
-                let lately = ctx.call(GetStatisticsRequest { user_id: user_id.clone(), start_time, end_time }).await?;
-                if lately.sessions == 0 {
+                let recent = ctx.call(GetStatisticsRequest { user_id: user_id.clone(), start_time, end_time }).await?;
+                if recent.sessions == 0 {
                     return Ok(Refreshed::Inactive);
                 }
-                refresh(&ctx, user_id, &lately).await
+                refresh(&ctx, user_id, &recent).await
             })
             .key(|user| user.user_id.clone())
-            .limit(AT_ONCE)
+            .limit(AT_THE_SAME_TIME)
             .await;
-
-        let mut output = RefreshRecommendationsResponse { users: count(found), ..Default::default() };
-        output.next_page_token = next_token;
-        for (user, outcome) in refreshed.iter() {
-            match outcome {
-                Outcome::Done(Refreshed::Saved) => output.refreshed += 1,
-                Outcome::Done(Refreshed::Inactive) => output.inactive += 1,
-                Outcome::Done(Refreshed::Unusable) => {
-                    tracing::warn!(run = %ctx.run_id(), user, "nothing in the answer can be recommended");
-                    output.unusable += 1;
-                }
-                Outcome::Failed(_) => output.failed += 1,
-                // A user who is listed twice is looked at once.
-                Outcome::Duplicate => output.users -= 1,
-            }
+        for (user, _) in refreshed.done().filter(|(_, one)| **one == Refreshed::Unusable) {
+            tracing::warn!(run = %ctx.run_id(), user, "nothing in the answer can be recommended");
         }
-        Ok(output)
+        Ok(RefreshRecommendationsResponse {
+            users: refreshed.unique(),
+            refreshed: refreshed.count(|one| *one == Refreshed::Saved),
+            inactive: refreshed.count(|one| *one == Refreshed::Inactive),
+            unusable: refreshed.count(|one| *one == Refreshed::Unusable),
+            failed: refreshed.failed(),
+            next_page_token,
+        })
     }
 }
 
-async fn users(ctx: &Context, input: RefreshRecommendationsRequest) -> Result<Page<User>, Failure> {
-    let limit = bounded(input.limit, 10_000, 10_000);
-    let page_size = bounded(input.page_size, 200, 1_000);
-    let request = |page_token, page_size| ListUsersRequest { page_size, page_token };
-    let page = |page: ListUsersResponse| Page { items: page.users, next_token: page.next_page_token };
-    read_on(ctx, input.page_token, limit, page_size, request, page).await
-}
-
-/// One user: sends what they like to AI, and what can be used of its text to the meditation service.
-async fn refresh(ctx: &Context, user_id: String, lately: &GetStatisticsResponse) -> Result<Refreshed, Failure> {
+/// One user: what they like to AI, what can be used of its answer to the meditation service.
+async fn refresh(ctx: &Context, user_id: String, recent: &GetStatisticsResponse) -> Result<Refreshed, Failure> {
     let patterns = ctx.call(GetPatternsRequest { user_id: user_id.clone() }).await?;
     let request = WriteTextRequest {
         user_id: user_id.clone(),
         purpose: TextPurpose::Recommendations.into(),
-        prompt: prompt(&patterns, lately),
+        prompt: prompt(&patterns, recent),
         teacher_id: patterns.teacher_ids.first().cloned().unwrap_or_default(),
     };
     let text = ctx.call(request).timeout(Duration::from_secs(60)).await?.text;
@@ -110,11 +98,11 @@ async fn refresh(ctx: &Context, user_id: String, lately: &GetStatisticsResponse)
     if recommendations.is_empty() {
         return Ok(Refreshed::Unusable);
     }
-    ctx.call(SaveRecommendationsRequest { request_id: String::new(), user_id, recommendations }).await?;
+    ctx.call(SaveRecommendationsRequest { user_id, recommendations, ..Default::default() }).await?;
     Ok(Refreshed::Saved)
 }
 
-fn prompt(patterns: &GetPatternsResponse, lately: &GetStatisticsResponse) -> String {
+fn prompt(patterns: &GetPatternsResponse, recent: &GetStatisticsResponse) -> String {
     let mut lines = vec![
         format!("Recommend up to {MOST_RECOMMENDATIONS} meditations to the user, each with a reason of one sentence."),
         "Answer as JSON: {\"recommendations\": [{\"title\": \"...\", \"theme\": \"...\", \"difficulty\": \
@@ -122,7 +110,7 @@ fn prompt(patterns: &GetPatternsResponse, lately: &GetStatisticsResponse) -> Str
             .to_owned(),
         format!(
             "Meditations lately: {}, of which {} were finished; {} minutes in all.",
-            lately.sessions, lately.completed_sessions, lately.minutes
+            recent.sessions, recent.completed_sessions, recent.minutes
         ),
     ];
     if !patterns.themes.is_empty() {
@@ -154,7 +142,7 @@ struct Recommended {
     reason: String,
 }
 
-/// What can be recommended of a text: entries with a title and an acceptable length.
+/// What can be recommended of an answer: what has a title and a length that somebody sits through.
 fn usable(answer: &str) -> Vec<Recommendation> {
     let text = |text: &str| text.trim().chars().take(MOST_TEXT).collect::<String>();
     let recommendations = parse::<Answer>(answer).map(|answer| answer.recommendations).unwrap_or_default();

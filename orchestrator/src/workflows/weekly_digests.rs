@@ -1,7 +1,5 @@
 //! `digests.weekly`: sends every user a few sentences about their week, each by a child run of its own.
 
-use std::time::Duration;
-
 use clients::guras::ai::v1::{TextPurpose, WriteTextRequest};
 use clients::guras::emotions::v1::BatchGetEmotionsRequest;
 use clients::guras::journal::v1::{CountEmotionsRequest, CountEmotionsResponse};
@@ -10,17 +8,15 @@ use clients::guras::notifications::v1::{GetPreferencesRequest, Preferences, Quie
 use clients::guras::orchestration::digests::v1::{
     WeeklyOutcome, WeeklyRequest, WeeklyResponse, WeeklyUserRequest, WeeklyUserResponse,
 };
-use clients::guras::users::v1::{ListUsersRequest, User};
-use engine::steps::fan_out::Outcome;
-use engine::time::Timestamp;
-use engine::{Code, Context, Failure, Workflow};
+use clients::guras::users::v1::ListUsersRequest;
+use engine::prelude::*;
 
+use super::bounds::bounded;
+use super::days::{DAY, into_day};
 use super::devices::{Push, devices, push_to_all};
-use super::paging::{Page, bounded, count, read_all};
-use super::times::{DAY, into_day, time, timestamp};
 
-/// Pages through all users and starts a child run for each, so that each user's digest has its own journal, retries and
-/// decisions, and does not delay the others.
+/// Pages through all users and starts a child run for each: one user's digest has its own journal, retries and
+/// decisions, and holds up no other.
 #[derive(Clone, Copy, Debug)]
 pub struct WeeklyDigests;
 
@@ -29,13 +25,13 @@ pub struct WeeklyDigests;
 pub struct WeeklyDigest;
 
 /// Users who are written to at the same time; the AI service is slow and limits its callers.
-const AT_ONCE: usize = 16;
+const AT_THE_SAME_TIME: usize = 16;
 const WEEK: Duration = Duration::from_hours(7 * 24);
-/// The most emotions that a digest names.
+/// Emotions that a digest names at most.
 const MOST_EMOTIONS: usize = 3;
-/// The most characters of a push.
+/// Characters of a push.
 const MOST_TEXT: usize = 2_000;
-/// The default quiet hours: 22:00 to 08:00.
+/// Where a user has said nothing else: 22:00 to 08:00.
 const QUIET_HOURS: QuietHours = QuietHours { start_minute: 22 * 60, end_minute: 8 * 60 };
 
 impl Workflow for WeeklyDigests {
@@ -48,39 +44,32 @@ impl Workflow for WeeklyDigests {
 
     async fn run(&self, ctx: &Context, input: WeeklyRequest) -> Result<WeeklyResponse, Failure> {
         let now = ctx.now();
-        let end = input.week_end_time.map_or_else(|| now.before(into_day(now)), timestamp);
-        let users = users(ctx, &input).await?;
-        let mut output = WeeklyResponse { users: count(users.len()), ..WeeklyResponse::default() };
+        let end = input.week_end_time.map_or_else(|| now.before(into_day(now)), Timestamp::from);
+        let limit = bounded(input.limit, 1_000, 10_000);
+        let page_size = bounded(input.page_size, 200, 1_000).min(limit).into();
+        let list = ListUsersRequest { page_size, ..Default::default() };
+        let users = ctx.pages(list).up_to(limit.into()).await?;
+
+        // A user who is listed twice is written to once.
         let digests = ctx
             .fan_out("user", users, move |ctx, user| async move {
                 let request = WeeklyUserRequest {
                     user_id: user.user_id,
-                    week_start_time: Some(time(end.before(WEEK))),
-                    week_end_time: Some(time(end)),
+                    week_start_time: Some(end.before(WEEK).into()),
+                    week_end_time: Some(end.into()),
                 };
                 ctx.child::<WeeklyDigest>("digest", request).await
             })
             .key(|user| user.user_id.clone())
-            .limit(AT_ONCE)
+            .limit(AT_THE_SAME_TIME)
             .await;
-        for (_, digest) in digests.iter() {
-            match digest {
-                Outcome::Done(digest) if digest.outcome() == WeeklyOutcome::Sent => output.sent += 1,
-                Outcome::Done(_) => output.skipped += 1,
-                Outcome::Failed(_) => output.failed += 1,
-                // A user who is listed twice is written to once.
-                Outcome::Duplicate => output.users -= 1,
-            }
-        }
-        Ok(output)
+        Ok(WeeklyResponse {
+            users: digests.unique(),
+            sent: digests.count(|digest| digest.outcome() == WeeklyOutcome::Sent),
+            skipped: digests.count(|digest| digest.outcome() != WeeklyOutcome::Sent),
+            failed: digests.failed(),
+        })
     }
-}
-
-async fn users(ctx: &Context, input: &WeeklyRequest) -> Result<Vec<User>, Failure> {
-    let limit = bounded(input.limit, 1_000, 10_000);
-    let page_size = bounded(input.page_size, 200, 1_000).min(limit);
-    let request = |page_token| ListUsersRequest { page_size: page_size.into(), page_token };
-    read_all(ctx, limit.into(), request, |page| Page { items: page.users, next_token: page.next_page_token }).await
 }
 
 impl Workflow for WeeklyDigest {
@@ -135,14 +124,11 @@ fn skipped(outcome: WeeklyOutcome) -> WeeklyUserResponse {
 
 /// The preferences of a user who wants to be notified.
 async fn wanted(ctx: &Context, user: &str) -> Result<Option<Preferences>, Failure> {
-    match ctx.call(GetPreferencesRequest { user_id: user.to_owned() }).await {
-        Ok(response) => Ok(response.preferences.filter(|preferences| preferences.enabled)),
-        Err(failure) if failure.code() == Code::NotFound => Ok(None),
-        Err(failure) => Err(failure),
-    }
+    let known = ctx.call(GetPreferencesRequest { user_id: user.to_owned() }).optional().await?;
+    Ok(known.and_then(|known| known.preferences).filter(|preferences| preferences.enabled))
 }
 
-/// A summary of the week for the model; `None` if there is nothing to write about.
+/// What a week was like, for the model to write about; none where there is nothing to say.
 async fn week(ctx: &Context, input: &WeeklyUserRequest) -> Result<Option<String>, Failure> {
     let (start_time, end_time) = (input.week_start_time, input.week_end_time);
     let (felt, meditated) = ctx
@@ -181,7 +167,7 @@ fn prompt(felt: &CountEmotionsResponse, names: &[String], meditated: &GetStatist
     lines.join("\n")
 }
 
-/// The time until the quiet hours end; zero outside them. Both ends belong to them.
+/// How long the quiet hours go on; zero outside them. Both ends belong to them.
 fn quiet_for(hours: QuietHours, now: Timestamp) -> Duration {
     let minute = |minute: i32| Duration::from_secs(60 * u64::try_from(minute).unwrap_or(0));
     let (start, end, now) = (minute(hours.start_minute), minute(hours.end_minute + 1), into_day(now));
