@@ -17,6 +17,7 @@ mod editions;
 mod generator;
 mod modules;
 mod names;
+mod paged;
 mod places;
 mod policy;
 mod rpcs;

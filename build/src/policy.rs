@@ -37,6 +37,10 @@ impl Policy {
         Self { pool, shared }
     }
 
+    pub(crate) fn pool(&self) -> &DescriptorPool {
+        &self.pool
+    }
+
     /// Whether the request message can stand for the method: it is generated here, and no other method takes it.
     pub(crate) fn owns_its_request(&self, method: &Method) -> bool {
         let generated_here = !method.input_type.starts_with("::") && method.input_type != "()";

@@ -11,6 +11,7 @@ use prost_build::{Method, Service, ServiceGenerator};
 
 use crate::collected::Collected;
 use crate::names::{package_scope, type_name};
+use crate::paged;
 use crate::places::Places;
 use crate::policy::{Policy, RequestId};
 
@@ -171,6 +172,11 @@ impl Rpcs {
             writeln!(code, "    }}")?;
         }
         writeln!(code, "}}")?;
+        let request = unwrap.trim_start_matches("self");
+        if let Some(paged) = paged::implementation(self.policy.pool(), &self.runtime, service, method, (&call, request))
+        {
+            code.push_str(&paged);
+        }
         Ok(call)
     }
 
