@@ -32,6 +32,7 @@ mod decisions;
 mod drain;
 mod look;
 mod orders;
+mod requests;
 mod resident;
 mod retention;
 mod retries;
@@ -44,6 +45,7 @@ use away::Away;
 pub use drain::Drained;
 pub use look::Seen;
 pub(crate) use look::{journal_of, journal_within};
+use requests::Requests;
 use resident::Looks;
 pub use retries::Again;
 use schedules::Bell;
@@ -83,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) trial: Trial,
     pub(crate) hub: Arc<Hub>,
     pub(crate) away: Away,
+    /// Requests that are being carried out.
+    requests: Requests,
     /// Runs in memory.
     runs: Mutex<HashMap<Uuid, Arc<Handle>>>,
     /// A run became due, or there is room for one that is.
@@ -113,8 +117,10 @@ pub struct Start {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Started {
     pub id: Uuid,
-    /// The run as the start made it; none where the same request had started it before.
-    pub row: Option<Box<RunRow>>,
+    /// The run as the start made it. If the same request started it before: as it is, or as it was when it was removed.
+    pub row: Box<RunRow>,
+    /// Whether this start made the run; false if the same request started it before.
+    pub new: bool,
 }
 
 /// A run that has ended.
@@ -206,6 +212,7 @@ impl Engine {
             trial: Trial::default(),
             hub: Arc::default(),
             away: Away::default(),
+            requests: Requests::default(),
             runs: Mutex::new(HashMap::new()),
             due: Notify::new(),
             looks: Looks::default(),
@@ -261,8 +268,8 @@ impl Engine {
                 // Writes keep the order of their calls, so the claim that follows finds the run.
                 shared.due.notify_one();
                 Ok(match creating.await? {
-                    Created::New => Started { id, row: Some(row) },
-                    Created::Existing(id) => Started { id, row: None },
+                    Created::New => Started { id, row, new: true },
+                    Created::Existing(row) => Started { id: row.id, row, new: false },
                 })
             }
         }

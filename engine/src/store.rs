@@ -23,7 +23,7 @@ mod schedules;
 pub mod sqlite;
 
 pub use changes::{
-    Amend, Asked, AuditEntry, Change, Command, ListAudit, Order, Pause, Paused, Purge, Purged, RequestKey,
+    Amend, Asked, AuditEntry, BulkRequest, Change, Command, ListAudit, Order, Pause, Paused, Purge, Purged, RequestKey,
 };
 pub use family::{Family, Parent, Report};
 pub use inbox::{Message, Signal};
@@ -107,8 +107,13 @@ pub trait Store: Send + Sync + 'static {
     /// Drops audit entries that are older than this, some at a time; says how many.
     fn purge_audit(&self, before: Timestamp) -> Answer<u32>;
 
-    /// The run that this request changed before. The id of another request is refused.
-    fn answered(&self, change: Change) -> Answer<Option<Uuid>>;
+    /// Returns the run that this request changed before: as it is, or as it was when it was removed, without its texts
+    /// (D4). The id of another request is refused.
+    fn answered(&self, change: Change) -> Answer<Option<RunRow>>;
+
+    /// Remembers a request that changes many runs, and whether it is completed by now. The id of another request is
+    /// refused. A request without an id is not remembered.
+    fn bulk_request(&self, change: Change, completed: bool) -> Answer<BulkRequest>;
 
     /// Audit entries by filter, newest first.
     fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>>;
@@ -230,8 +235,8 @@ pub struct NewRun {
 pub enum Created {
     /// The run is durable.
     New,
-    /// The same request created this run before; nothing was written.
-    Existing(Uuid),
+    /// The same request created this run before; nothing was written. The run as it is, or as it was when it was removed.
+    Existing(Box<RunRow>),
 }
 
 /// Facts to append.

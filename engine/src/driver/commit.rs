@@ -208,8 +208,8 @@ impl Driver {
                     Appended::Done
                 }
                 // Whoever asked may have gone.
-                Ok(Created::Existing(id)) => {
-                    let _gone = asked.send(Ok(Started { id, row: None }));
+                Ok(Created::Existing(row)) => {
+                    let _gone = asked.send(Ok(Started { id: row.id, row, new: false }));
                     return Some(Exit::Lost);
                 }
                 Err(error) => {
@@ -243,7 +243,7 @@ impl Driver {
         self.row.ended_at = self.row.status.state.is_end().then_some(self.row.updated_at);
         if let Some(starter) = starter {
             // Whoever asked may have gone; the run goes on without.
-            let _gone = starter.send(Ok(Started { id: self.row.id, row: Some(Box::new(self.row.clone())) }));
+            let _gone = starter.send(Ok(Started { id: self.row.id, row: Box::new(self.row.clone()), new: true }));
         }
         for promised in commit.promised {
             promised.kept(&self.row);

@@ -16,17 +16,6 @@ const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Engine {
-    /// The run of an earlier request with the same id, as it is by now.
-    pub(super) async fn done_before(&self, change: &Change) -> Result<Option<RunRow>, EngineError> {
-        if change.asked.request.is_none() {
-            return Ok(None);
-        }
-        match self.shared.store.answered(change.clone()).await? {
-            Some(run) => Ok(Some(self.row(run).await?)),
-            None => Ok(None),
-        }
-    }
-
     pub(super) async fn row(&self, run: Uuid) -> Result<RunRow, EngineError> {
         self.shared.store.run(run).await?.ok_or(EngineError::NotFound(run))
     }
@@ -34,12 +23,13 @@ impl Engine {
     /// Has the run do it, and answers when it is durable.
     pub(super) async fn order(&self, run: Uuid, order: RunOrder, change: Change) -> Result<RunRow, EngineError> {
         self.check_asked(&change.asked)?;
+        let _turn = self.shared.requests.turn(&change).await;
         for _ in 0..TRIES {
             if let Some(row) = self.done_before(&change).await? {
                 return Ok(row);
             }
             match self.order_once(run, &order, &change).await {
-                // Of two equal requests at once, the second finds done what it asks for.
+                // The answer of the store was lost, and the change was made all the same.
                 Err(error @ EngineError::Precondition { .. }) => {
                     return self.done_before(&change).await?.ok_or(error);
                 }

@@ -15,6 +15,10 @@ impl Engine {
     /// too many wait already, or the store fails.
     pub async fn signal(&self, run: Uuid, name: &str, message: Bytes, asked: Asked) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
+        let change = asked.to("SignalRun", name);
+        if let Some(row) = self.done_before(&change).await? {
+            return Ok(row);
+        }
         let row = self.row(run).await?;
         let Some(workflow) = self.shared.workflows.get(&row.workflow) else {
             return Err(EngineError::UnknownWorkflow(row.workflow));
@@ -32,7 +36,7 @@ impl Engine {
             .check(message.clone())
             .map_err(|error| EngineError::InvalidInput { expected: signal.type_name(), error: error.to_string() })?;
         let signal = Signal { name: name.to_owned(), payload: message, room: self.shared.limits.inbox_messages };
-        let row = self.command(run, asked.to("SignalRun", name), Order::Signal(signal)).await?;
+        let row = self.command(run, change, Order::Signal(signal)).await?;
         self.shared.tell(run, driver::MESSAGE);
         Ok(row)
     }

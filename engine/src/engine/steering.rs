@@ -20,12 +20,16 @@ impl Engine {
     /// store fails.
     pub async fn pause(&self, run: Uuid, stops_clock: bool, asked: Asked) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
+        let detail = if stops_clock { "its clock stands" } else { "its clock goes on" };
+        let change = asked.to("PauseRun", detail);
+        if let Some(row) = self.done_before(&change).await? {
+            return Ok(row);
+        }
         let row = self.row(run).await?;
         let budget =
             self.shared.workflows.get(&row.workflow).map_or(std::time::Duration::ZERO, |workflow| workflow.undo_budget);
         let pause = Pause { stops_clock, wake_at: row.deadline.before(budget) };
-        let detail = if stops_clock { "its clock stands" } else { "its clock goes on" };
-        let row = self.command(run, asked.to("PauseRun", detail), Order::Pause(pause)).await?;
+        let row = self.command(run, change, Order::Pause(pause)).await?;
         if let Some(handle) = self.shared.handle(run) {
             handle.wish(driver::PAUSE);
         }
@@ -77,13 +81,7 @@ impl Engine {
     /// Where the run is unknown or has not ended, or the store fails.
     pub async fn delete(&self, run: Uuid, asked: Asked) -> Result<(), EngineError> {
         self.check_asked(&asked)?;
-        let change = asked.to("DeleteRun", "");
-        match self.command(run, change.clone(), Order::Delete).await {
-            Ok(_) => Ok(()),
-            // The same request removed it before.
-            Err(EngineError::NotFound(_)) if self.shared.store.answered(change).await?.is_some() => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.command(run, asked.to("DeleteRun", ""), Order::Delete).await.map(drop)
     }
 
     /// What a hurry does to a run that nobody holds.

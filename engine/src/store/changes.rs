@@ -35,6 +35,15 @@ pub struct RequestKey {
     pub hash: [u8; 32],
 }
 
+/// What is remembered of a request that changes many runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BulkRequest {
+    /// When it was made for the first time. A repeated one selects only runs that the first one selected.
+    pub first_made: Timestamp,
+    /// Whether all runs that it selected were changed.
+    pub completed: bool,
+}
+
 /// A change that somebody asked for. Its audit entry and its request id are committed with it (semantics.md D4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {

@@ -16,8 +16,8 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::{
-    Amend, Append, Appended, Asked, Change, ClaimRuns, Claimed, Command, Created, Family, ListAudit, Message, NewRun,
-    Order, Parent, Report, RequestKey, RunRow, Signal, Status, Store, StoreError, Unclaimable,
+    Amend, Append, Appended, Asked, BulkRequest, Change, ClaimRuns, Claimed, Command, Created, Family, ListAudit,
+    Message, NewRun, Order, Parent, Report, RequestKey, RunRow, Signal, Status, Store, StoreError, Unclaimable,
 };
 use crate::state::State;
 use crate::time::{Clock, Timestamp};
@@ -114,7 +114,10 @@ sentences! {
     commands {
         a_repeated_creation_gives_the_first_run
         a_request_id_of_another_request_is_refused
-        request_ids_of_other_callers_and_methods_are_others
+        request_ids_of_other_methods_are_others
+        the_name_that_a_caller_gives_itself_is_no_part_of_a_request
+        requests_that_name_a_removed_run_are_answered_with_what_it_was
+        a_request_for_many_runs_keeps_the_time_of_its_first_and_whether_it_is_completed
         a_start_is_refused_after_a_cancel
         facts_that_start_nothing_are_appended_after_a_cancel
         a_cancelled_run_that_nobody_holds_is_due_at_once

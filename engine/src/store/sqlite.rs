@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::{
-    Answer, Append, Appended, AuditEntry, BackfillRow, Change, ClaimRuns, Claimed, Command, Created, Declare,
+    Answer, Append, Appended, AuditEntry, BackfillRow, BulkRequest, Change, ClaimRuns, Claimed, Command, Created, Declare,
     JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Order, Purge, Purged,
     RunRow, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
@@ -304,8 +304,12 @@ impl Store for Sqlite {
         self.write(before, 0, purges::audit)
     }
 
-    fn answered(&self, change: Change) -> Answer<Option<Uuid>> {
+    fn answered(&self, change: Change) -> Answer<Option<RunRow>> {
         self.read(change, requests::answered)
+    }
+
+    fn bulk_request(&self, change: Change, completed: bool) -> Answer<BulkRequest> {
+        self.write((change, completed), 0, requests::bulk)
     }
 
     fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>> {

@@ -9,7 +9,7 @@ use super::Probe;
 use super::faults::Faults;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
-    Answer, Append, Appended, AuditEntry, BackfillRow, Change, ClaimRuns, Claimed, Command, Created, Declare,
+    Answer, Append, Appended, AuditEntry, BackfillRow, BulkRequest, Change, ClaimRuns, Claimed, Command, Created, Declare,
     JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Purge, Purged, RunRow,
     ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
@@ -129,8 +129,12 @@ impl Store for ProbedStore {
         self.read("purge_audit", |store| store.purge_audit(before))
     }
 
-    fn answered(&self, change: Change) -> Answer<Option<Uuid>> {
+    fn answered(&self, change: Change) -> Answer<Option<RunRow>> {
         self.read("answered", |store| store.answered(change))
+    }
+
+    fn bulk_request(&self, change: Change, completed: bool) -> Answer<BulkRequest> {
+        self.read("bulk_request", |store| store.bulk_request(change, completed))
     }
 
     fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>> {

@@ -19,6 +19,7 @@ mod operators;
 mod outages;
 mod poison;
 mod races;
+mod requests;
 mod resets;
 mod retention;
 mod retries;

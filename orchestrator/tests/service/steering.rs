@@ -136,6 +136,39 @@ async fn a_bulk_finds_does_and_says_what_came_of_each_run() {
 }
 
 #[tokio::test]
+async fn a_bulk_that_is_repeated_changes_no_runs_but_those_of_the_first() {
+    let world = World::start(Services::good()).await;
+    let selected = napping(&world).await;
+    let request = SteerRunsRequest {
+        action: BulkAction::Pause.into(),
+        workflow: String::from("test.nap"),
+        states: vec![RunState::Waiting.into()],
+        reason: String::from("maintenance"),
+        request_id: Uuid::new_v4().to_string(),
+        max_rate: 1_000,
+        ..SteerRunsRequest::default()
+    };
+    assert_eq!(steered(&world, request.clone()).await.len(), 1);
+    until(&world, &selected, RunState::Paused).await;
+    world.command(&["runs", "resume", &selected]).await;
+    until(&world, &selected, RunState::Waiting).await;
+    let later = napping(&world).await;
+
+    let again = steered(&world, request.clone()).await;
+    assert_eq!(again.iter().map(|answer| answer.run_id.as_str()).collect::<Vec<_>>(), [selected.as_str()]);
+    until(&world, &selected, RunState::Waiting).await;
+    until(&world, &later, RunState::Waiting).await;
+    let (_, out, _) = world.command(&["audit", "list", "--run", &selected]).await;
+    assert_eq!(out.matches("PauseRun").count(), 1, "{out}");
+
+    let channel = World::channel(&world.admin).await;
+    let mut client = server::proto::orchestrator::admin::v1::bulk_service_client::BulkServiceClient::new(channel);
+    let other = SteerRunsRequest { action: BulkAction::Cancel.into(), ..request };
+    let status = client.steer_runs(other).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status:?}");
+}
+
+#[tokio::test]
 async fn a_bulk_over_everything_is_refused() {
     let world = World::start(Services::good()).await;
     let channel = World::channel(&world.admin).await;

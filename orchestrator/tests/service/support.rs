@@ -37,7 +37,7 @@ impl Workflow for Greet {
         let user = ctx.call(GetUserRequest { user_id: String::from("u1") }).await?.user.unwrap_or_default();
         let create = CreateUserRequest { email: user.email, name: user.name, ..CreateUserRequest::default() };
         ctx.call(create).await?;
-        Ok(SendDueResponse { due: input.limit, ..SendDueResponse::default() })
+        Ok(SendDueResponse { due: input.limit.unsigned_abs(), ..SendDueResponse::default() })
     }
 }
 
@@ -66,7 +66,7 @@ impl Workflow for Wait {
 
     async fn run(&self, ctx: &Context, _: SendDueRequest) -> Result<SendDueResponse, Failure> {
         let user: User = ctx.signal("arrived").await?;
-        Ok(SendDueResponse { due: i32::from(!user.name.is_empty()), ..SendDueResponse::default() })
+        Ok(SendDueResponse { due: u32::from(!user.name.is_empty()), ..SendDueResponse::default() })
     }
 }
 

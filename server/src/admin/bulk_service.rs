@@ -6,10 +6,11 @@ use std::time::Duration;
 use crate::proto::google::rpc;
 use crate::proto::orchestrator::admin::v1::bulk_service_server::BulkService;
 use crate::proto::orchestrator::admin::v1::{BulkAction, SteerRunsRequest, SteerRunsResponse};
+use engine::State;
 use engine::decision::{Decision, Verdict};
 use engine::engine::{Engine, EngineError};
 use engine::failure::{Code, Failure};
-use engine::store::{Asked, ListRuns, RequestKey, RunRow};
+use engine::store::{Asked, BulkRequest, ListRuns, RequestKey, RunRow};
 use engine::time::{Clock, Timestamp};
 use engine::view::StepState;
 use futures_util::Stream;
@@ -28,6 +29,8 @@ use super::{messages, status};
 const PAGE: u32 = 200;
 /// Answers that wait for the caller.
 const AHEAD: usize = 16;
+/// The method under which a request is remembered.
+const ACTION: &str = "SteerRuns";
 const DEFAULT_RATE: u32 = 50;
 const MAX_RATE: u32 = 1_000;
 
@@ -53,6 +56,40 @@ struct Wish {
     rate: u32,
     most: usize,
     asked: Asked,
+    /// What is remembered of the first request, if this one repeats it.
+    repeats: Option<BulkRequest>,
+}
+
+impl Wish {
+    /// Whether the run is one of those that the first request selected, if this one repeats it.
+    async fn selects(&self, engine: &Engine, row: &RunRow) -> Result<bool, EngineError> {
+        let Some(first) = self.repeats else { return Ok(true) };
+        // Runs in these states change only when they leave them, or by a command.
+        let stands = matches!(row.status.state, State::Blocked | State::NeedsDecision | State::Paused);
+        let as_it_was = row.updated_at <= first.first_made;
+        if !first.completed && (as_it_was || !(stands || row.status.state.is_end())) {
+            return Ok(true);
+        }
+        let Some(method) = method(self.action) else { return Ok(false) };
+        Ok(engine.answered(method, &asked_of(self, row.id, "")).await?.is_some())
+    }
+}
+
+/// The method that the action makes on each run; `None` if it decides steps, which are another selection once they are
+/// decided.
+fn method(action: BulkAction) -> Option<&'static str> {
+    Some(match action {
+        BulkAction::Cancel => "CancelRun",
+        BulkAction::Retry => "RetryRun",
+        BulkAction::Pause => "PauseRun",
+        BulkAction::Resume => "ResumeRun",
+        BulkAction::SkipBackOff => "SkipBackOff",
+        BulkAction::Terminate => "TerminateRun",
+        BulkAction::Delete => "DeleteRun",
+        BulkAction::Pin => "PinRun",
+        BulkAction::Unpin => "UnpinRun",
+        BulkAction::AskAgain | BulkAction::DecideFailed | BulkAction::Unspecified => return None,
+    })
 }
 
 fn read(request: Request<SteerRunsRequest>, now: Timestamp) -> Result<Wish, Status> {
@@ -88,6 +125,7 @@ fn read(request: Request<SteerRunsRequest>, now: Timestamp) -> Result<Wish, Stat
         rate,
         most: most as usize,
         asked,
+        repeats: None,
     })
 }
 
@@ -102,7 +140,17 @@ impl BulkService for Bulk {
     type SteerRunsStream = Pin<Box<dyn Stream<Item = Result<SteerRunsResponse, Status>> + Send>>;
 
     async fn steer_runs(&self, request: Request<SteerRunsRequest>) -> Result<Response<Self::SteerRunsStream>, Status> {
-        let wish = read(request, self.clock.now())?;
+        let now = self.clock.now();
+        let mut wish = read(request, now)?;
+        if wish.asked.request.is_some() && !wish.validate_only {
+            let remembered = self.engine.bulk_request(ACTION, wish.asked.clone(), false).await;
+            let before = remembered.map_err(status::from_engine)?;
+            if before.first_made < now {
+                let first = first_id(before.first_made);
+                wish.filter.before = wish.filter.before.map(|id| id.min(first));
+                wish.repeats = Some(before);
+            }
+        }
         let (answers, stream) = mpsc::channel(AHEAD);
         let (engine, closing) = (self.engine.clone(), self.closing.clone());
         tokio::spawn(async move {
@@ -129,14 +177,17 @@ async fn steer(
     let mut steered = 0;
     loop {
         let page = engine.store().list(wish.filter.clone()).await.map_err(EngineError::Store)?;
-        let Some(last) = page.last() else { return Ok(()) };
+        let Some(last) = page.last() else { break };
         wish.filter.before = Some(last.id);
         for row in page {
             if row.created_at < wish.created_after || steered == wish.most {
-                return Ok(());
+                return completed(engine, &wish).await;
             }
             let stranded = engine.stranded(&row);
             if !stranded.as_ref().unwrap_or(&row.status.reason).starts_with(&wish.reason_prefix) {
+                continue;
+            }
+            if !wish.selects(engine, &row).await? {
                 continue;
             }
             steered += 1;
@@ -151,6 +202,15 @@ async fn steer(
             }
         }
     }
+    completed(engine, &wish).await
+}
+
+/// All runs were changed: a request that repeats this one changes no others.
+async fn completed(engine: &Engine, wish: &Wish) -> Result<(), EngineError> {
+    if wish.asked.request.is_some() && !wish.validate_only {
+        engine.bulk_request(ACTION, wish.asked.clone(), true).await?;
+    }
+    Ok(())
 }
 
 fn answer(row: RunRow, engine: &Engine, done: Result<(), EngineError>) -> SteerRunsResponse {

@@ -133,10 +133,12 @@ impl RunService for Runs {
         // Boxed, because a call that waits would hold the room that its start took.
         let begun = Box::pin(self.begin(request));
         Box::pin(async move {
-            let (Started { id, row }, wait) = begun.await?;
-            if let (true, Some(row)) = (wait.is_zero(), row) {
+            let (Started { id, row, new }, wait) = begun.await?;
+            // A run that was removed meanwhile is answered as it was.
+            if wait.is_zero() || (!new && row.status.state.is_end()) {
                 return Ok(Response::new(self.shown(*row)));
             }
+            drop(row);
             self.ended_within(id, wait).await.map(Response::new)
         })
     }
@@ -222,6 +224,10 @@ impl RunService for Runs {
         let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
         violations.or(())?;
         let SignalRunRequest { signal: name, message_form, .. } = request;
+        let before = self.engine.answered("SignalRun", &asked).await.map_err(status::from_engine)?;
+        if let Some(row) = before {
+            return Ok(Response::new(self.shown(row)));
+        }
         let workflow = self.row(id).await?.workflow;
         let definition = self.engine.workflows().get(&workflow).ok_or_else(|| status::unknown_workflow(&workflow))?;
         // An unknown signal is for the engine to refuse, which names the known ones.

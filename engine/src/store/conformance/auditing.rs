@@ -31,7 +31,7 @@ pub(super) async fn a_change_that_is_refused_leaves_no_entry(stores: &dyn Stores
     // Neither does one that was made before.
     let key = request(Uuid::new_v4(), 1);
     let first = created(&*store, starting(key.clone())).await;
-    assert_eq!(store.create(starting(key)).await, Ok(Created::Existing(first)));
+    assert_eq!(store.create(starting(key)).await, Ok(Created::Existing(Box::new(row(&*store, first).await))));
     assert_eq!(entries(&*store, None).await.len(), 1);
 }
 
@@ -62,5 +62,5 @@ pub(super) async fn changes_that_an_owner_makes_leave_entries(stores: &dyn Store
     assert!(entries(&*store, None).await.is_empty());
     assert_eq!(store.append(append).await, Ok(Appended::Done));
     assert_eq!(entries(&*store, Some(id)).await.len(), 1);
-    assert_eq!(store.answered(resolve).await, Ok(Some(id)));
+    assert_eq!(store.answered(resolve).await, Ok(Some(row(&*store, id).await)));
 }

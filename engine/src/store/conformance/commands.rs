@@ -8,12 +8,65 @@ pub(super) async fn a_repeated_creation_gives_the_first_run(stores: &dyn Stores)
     let first = created(&*store, starting(key.clone())).await;
     let again = starting(key.clone());
     let id = again.id;
-    assert_eq!(store.answered(change("StartRun", Some(key.clone()))).await, Ok(Some(first)));
-    assert_eq!(store.create(again).await, Ok(Created::Existing(first)));
+    let existing = row(&*store, first).await;
+    assert_eq!(store.answered(change("StartRun", Some(key.clone()))).await, Ok(Some(existing.clone())));
+    assert_eq!(store.create(again).await, Ok(Created::Existing(Box::new(existing))));
     assert_eq!(store.run(id).await, Ok(None));
     // Whatever becomes of the owner.
     let store = stores.succeed(store).await;
-    assert_eq!(store.create(starting(key)).await, Ok(Created::Existing(first)));
+    assert!(matches!(store.create(starting(key)).await, Ok(Created::Existing(row)) if row.id == first));
+}
+
+pub(super) async fn requests_that_name_a_removed_run_are_answered_with_what_it_was(stores: &dyn Stores) {
+    let store = stores.empty().await;
+    let start = request(Uuid::new_v4(), 1);
+    let ended = Status { error: Some((13, "a text of its service".to_owned())), ..status(State::Failed) };
+    let started = NewRun { status: ended, claimed: false, ..starting(start.clone()) };
+    let id = created(&*store, started.clone()).await;
+    let pin = Command {
+        run: id,
+        now: now(),
+        change: change("PinRun", Some(request(Uuid::new_v4(), 1))),
+        order: Order::Pin(true),
+    };
+    store.command(pin.clone()).await.unwrap();
+    let was = row(&*store, id).await;
+    let delete = Command {
+        run: id,
+        now: now(),
+        change: change("DeleteRun", Some(request(Uuid::new_v4(), 1))),
+        order: Order::Delete,
+    };
+    store.command(delete.clone()).await.unwrap();
+    assert_eq!(store.run(id).await, Ok(None));
+    let store = stores.succeed(store).await;
+    let kept = store.command(delete).await.unwrap();
+    assert_eq!((kept.id, &kept.workflow, kept.status.state), (id, &was.workflow, State::Failed));
+    assert_eq!((kept.created_at, kept.updated_at, kept.ended_at), (was.created_at, was.updated_at, was.ended_at));
+    assert_eq!(kept.status.error, None, "a text of a removed run is kept");
+    assert_eq!(store.command(pin).await, Ok(kept.clone()));
+    assert_eq!(store.create(started).await, Ok(Created::Existing(Box::new(kept.clone()))));
+    assert_eq!(store.answered(change("StartRun", Some(start))).await, Ok(Some(kept)));
+    // Another request to the run finds nothing.
+    assert_eq!(store.command(cancel(id)).await, Err(StoreError::NotFound(id)));
+}
+
+pub(super) async fn a_request_for_many_runs_keeps_the_time_of_its_first_and_whether_it_is_completed(
+    stores: &dyn Stores,
+) {
+    let store = stores.empty().await;
+    let many = |id, hash| change("SteerRuns", Some(request(id, hash)));
+    let id = Uuid::new_v4();
+    let first = store.bulk_request(many(id, 1), false).await.unwrap();
+    assert!(!first.completed);
+    let store = stores.succeed(store).await;
+    assert_eq!(store.bulk_request(many(id, 1), false).await, Ok(first));
+    let completed = BulkRequest { completed: true, ..first };
+    assert_eq!(store.bulk_request(many(id, 1), true).await, Ok(completed));
+    assert_eq!(store.bulk_request(many(id, 1), false).await, Ok(completed));
+    assert_eq!(store.bulk_request(many(id, 2), false).await, Err(StoreError::RequestMismatch(id)));
+    let entries = store.audit(ListAudit { limit: 10, ..ListAudit::default() }).await;
+    assert_eq!(entries, Ok(Vec::new()), "a request for many runs leaves its entries with each run");
 }
 
 pub(super) async fn a_request_id_of_another_request_is_refused(stores: &dyn Stores) {
@@ -27,15 +80,26 @@ pub(super) async fn a_request_id_of_another_request_is_refused(stores: &dyn Stor
     assert_eq!(store.run(run).await, Ok(None));
 }
 
-pub(super) async fn request_ids_of_other_callers_and_methods_are_others(stores: &dyn Stores) {
+pub(super) async fn request_ids_of_other_methods_are_others(stores: &dyn Stores) {
     let store = stores.empty().await;
     let id = Uuid::new_v4();
-    let mut caller = change("StartRun", Some(request(id, 2)));
-    caller.asked.caller = "someone else".to_owned();
-    let method = change("RetryRun", Some(request(id, 3)));
-    for change in [change("StartRun", Some(request(id, 1))), caller, method] {
+    for change in [change("StartRun", Some(request(id, 1))), change("RetryRun", Some(request(id, 3)))] {
         created(&*store, NewRun { change: Some(change), ..running() }).await;
     }
+}
+
+pub(super) async fn the_name_that_a_caller_gives_itself_is_no_part_of_a_request(stores: &dyn Stores) {
+    let store = stores.empty().await;
+    let key = request(Uuid::new_v4(), 1);
+    let first = created(&*store, starting(key.clone())).await;
+    let mut other = starting(key.clone());
+    if let Some(change) = &mut other.change {
+        change.asked.caller = "another name".to_owned();
+    }
+    assert!(matches!(store.create(other).await, Ok(Created::Existing(row)) if row.id == first));
+    let mut other = change("StartRun", Some(RequestKey { hash: [2; 32], ..key.clone() }));
+    other.asked.caller = "another name".to_owned();
+    assert_eq!(store.answered(other).await, Err(StoreError::RequestMismatch(key.id)));
 }
 
 pub(super) async fn a_start_is_refused_after_a_cancel(stores: &dyn Stores) {

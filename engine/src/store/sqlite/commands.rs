@@ -9,8 +9,8 @@ use crate::state::State;
 use crate::store::{Amend, Command, Order, Pause, RunRow, StoreError};
 
 pub(super) fn command(db: &mut Database, command: &Command) -> Result<RunRow, Fault> {
-    if let Some(run) = requests::find(&db.connection, &command.change)? {
-        return rows::get(&db.connection, run);
+    if let Some(row) = requests::answer(&db.connection, &command.change)? {
+        return Ok(row);
     }
     let row = rows::get(&db.connection, command.run)?;
     if matches!(command.order, Order::Delete) {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::database::Database;
 use super::job::Fault;
-use super::rows;
+use super::{requests, rows};
 use crate::store::{Purge, Purged};
 use crate::time::Timestamp;
 
@@ -14,6 +14,7 @@ const ENTRIES: u32 = 256;
 
 /// Removes a run with its journal and its messages.
 pub(super) fn remove(db: &Database, run: Uuid) -> rusqlite::Result<()> {
+    requests::keep_removed(db, run)?;
     for sql in
         ["DELETE FROM journal WHERE run = ?1", "DELETE FROM inbox WHERE run = ?1", "DELETE FROM runs WHERE id = ?1"]
     {

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::database::Database;
 use super::job::Fault;
 use super::rows;
-use crate::store::{Change, StoreError};
+use crate::store::{BulkRequest, Change, RunRow, Status, StoreError};
+use crate::time::Timestamp;
 
 /// How long a request id is remembered: the promised 24 hours, and one more for clocks that are set back.
 const KEPT: Duration = Duration::from_hours(25);
@@ -16,57 +17,148 @@ const KEPT: Duration = Duration::from_hours(25);
 /// How often old ones are looked for.
 pub(super) const LOOK_EVERY: Duration = Duration::from_mins(1);
 
-/// At most so many are dropped in one transaction, so that none waits for it.
-const DROPPED_AT_ONCE: u32 = 256;
+/// At most so many of each are dropped in one transaction, so that other operations do not wait for it.
+const DROPPED_TOGETHER: u32 = 256;
 
-/// The run of an earlier request under this id. The id of another request is refused.
-pub(super) fn find(connection: &Connection, change: &Change) -> Result<Option<Uuid>, Fault> {
+/// Stands for the run of a request that changes many, as long as it is not completed.
+const MANY: Uuid = Uuid::nil();
+
+/// Stands for the run of a completed request that changed many.
+const MANY_COMPLETED: Uuid = Uuid::max();
+
+struct Found {
+    run: Uuid,
+    created_at: Timestamp,
+}
+
+/// Reads what is remembered of a request.
+///
+/// # Errors
+/// [`StoreError::RequestMismatch`] if another request has this id.
+fn find(connection: &Connection, change: &Change) -> Result<Option<Found>, Fault> {
     let Some(key) = &change.asked.request else { return Ok(None) };
     let found = connection
-        .prepare_cached("SELECT hash, run FROM requests WHERE id = ?1 AND caller = ?2 AND method = ?3")?
-        .query_row(params![key.id.as_bytes(), change.asked.caller, change.action], |row| {
-            Ok((row.get::<_, [u8; 32]>(0)?, rows::uuid(row, 1)?))
+        .prepare_cached("SELECT hash, run, created_at FROM requests WHERE id = ?1 AND method = ?2")?
+        .query_row(params![key.id.as_bytes(), change.action], |row| {
+            let created_at = Timestamp::from_micros(row.get(2)?);
+            Ok((row.get::<_, [u8; 32]>(0)?, Found { run: rows::uuid(row, 1)?, created_at }))
         })
         .optional()?;
     match found {
         Some((hash, _)) if hash != key.hash => Err(StoreError::RequestMismatch(key.id).into()),
-        found => Ok(found.map(|(_, run)| run)),
+        found => Ok(found.map(|(_, found)| found)),
+    }
+}
+
+/// Returns the run that an earlier request with this id changed: as it is, or as it was when it was removed.
+pub(super) fn answer(connection: &Connection, change: &Change) -> Result<Option<RunRow>, Fault> {
+    let Some(Found { run, .. }) = find(connection, change)? else { return Ok(None) };
+    match rows::find(connection, run)? {
+        Some(row) => Ok(Some(row)),
+        None => Ok(Some(removed(connection, run)?.ok_or(StoreError::NotFound(run))?)),
     }
 }
 
 /// The same for a reader.
-pub(super) fn answered(connection: &mut Connection, change: &Change) -> Result<Option<Uuid>, Fault> {
-    find(connection, change)
+pub(super) fn answered(connection: &mut Connection, change: &Change) -> Result<Option<RunRow>, Fault> {
+    answer(connection, change)
 }
 
-/// Remembers a request. Of two that came at once the first is kept: only one of them found the run as it was.
+/// Remembers a request that changes many runs, and whether it is completed by now.
+pub(super) fn bulk(db: &mut Database, (change, completed): &(Change, bool)) -> Result<BulkRequest, Fault> {
+    let Some(found) = find(&db.connection, change)? else {
+        keep(db, change, if *completed { MANY_COMPLETED } else { MANY })?;
+        return Ok(BulkRequest { first_made: db.now, completed: *completed });
+    };
+    if let (true, Some(key)) = (*completed, &change.asked.request) {
+        db.connection
+            .prepare_cached("UPDATE requests SET run = ?3 WHERE id = ?1 AND method = ?2")?
+            .execute(params![key.id.as_bytes(), change.action, MANY_COMPLETED.as_bytes()])?;
+    }
+    Ok(BulkRequest { first_made: found.created_at, completed: *completed || found.run == MANY_COMPLETED })
+}
+
+/// Remembers a request. Of two at the same moment the first is kept: only one of them found the run as it was.
 pub(super) fn keep(db: &Database, change: &Change, run: Uuid) -> rusqlite::Result<()> {
     let Some(key) = &change.asked.request else { return Ok(()) };
     db.connection
         .prepare_cached(
-            "INSERT INTO requests (caller, method, id, hash, run, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT DO NOTHING",
+            "INSERT INTO requests (method, id, hash, run, created_at) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
         )?
-        .execute(params![
-            change.asked.caller,
-            change.action,
-            key.id.as_bytes(),
-            key.hash,
-            run.as_bytes(),
-            db.now.as_micros()
-        ])
+        .execute(params![change.action, key.id.as_bytes(), key.hash, run.as_bytes(), db.now.as_micros()])
         .map(drop)
 }
 
-/// Drops some that are old enough, oldest first; says whether there may be more.
-pub(super) fn drop_old(db: &Database) -> rusqlite::Result<bool> {
-    let kept = i64::try_from(KEPT.as_micros()).unwrap_or(i64::MAX);
-    let dropped = db
-        .connection
+/// Keeps what the requests that name a run are answered once it is removed. Audit entries say whether there are any.
+pub(super) fn keep_removed(db: &Database, run: Uuid) -> rusqlite::Result<()> {
+    db.connection
         .prepare_cached(
-            "DELETE FROM requests
-             WHERE rowid IN (SELECT rowid FROM requests ORDER BY rowid LIMIT ?2) AND created_at < ?1",
+            "INSERT INTO removed_runs (id, workflow, state, created_at, updated_at, ended_at, deadline, epoch, sequence,
+                                       control, steps, parent, removed_at)
+             SELECT id, workflow, state, created_at, updated_at, ended_at, deadline, epoch, sequence, control, steps,
+                    parent, ?2
+             FROM runs
+             WHERE id = ?1 AND EXISTS (SELECT 1 FROM audit INDEXED BY audit_by_run
+                                       WHERE audit.run = ?1 AND audit.request IS NOT NULL AND audit.at >= ?3)
+             ON CONFLICT DO NOTHING",
         )?
-        .execute((db.now.as_micros().saturating_sub(kept), DROPPED_AT_ONCE))?;
-    Ok(dropped == DROPPED_AT_ONCE as usize)
+        .execute(params![run.as_bytes(), db.now.as_micros(), db.now.before(KEPT).as_micros()])
+        .map(drop)
+}
+
+/// A run as it was when it was removed, without its texts.
+fn removed(connection: &Connection, run: Uuid) -> rusqlite::Result<Option<RunRow>> {
+    connection
+        .prepare_cached(
+            "SELECT removed_runs.id, workflows.name, workflows.version, state, created_at, updated_at, ended_at, deadline,
+                    epoch, sequence, control, steps, parent
+             FROM removed_runs CROSS JOIN workflows ON workflows.id = removed_runs.workflow WHERE removed_runs.id = ?1",
+        )?
+        .query_row([run.as_bytes()], |row| {
+            Ok(RunRow {
+                id: rows::uuid(row, 0)?,
+                workflow: row.get(1)?,
+                workflow_version: row.get(2)?,
+                status: Status {
+                    state: rows::state(3, row.get(3)?)?,
+                    reason: String::new(),
+                    ending_as: None,
+                    wake_at: None,
+                    awaits: Vec::new(),
+                    steps: row.get(11)?,
+                    error: None,
+                },
+                created_at: Timestamp::from_micros(row.get(4)?),
+                updated_at: Timestamp::from_micros(row.get(5)?),
+                ended_at: rows::time(row, 6)?,
+                deadline: Timestamp::from_micros(row.get(7)?),
+                origin: None,
+                epoch: rows::count(row, 8)?,
+                sequence: rows::count(row, 9)?,
+                control: rows::count(row, 10)?,
+                messages: 0,
+                parent: row.get::<_, Option<[u8; 16]>>(12)?.map(Uuid::from_bytes),
+                cancel_requested: None,
+                paused: None,
+                pinned: false,
+                owned: false,
+            })
+        })
+        .optional()
+}
+
+/// Drops some that are old enough, oldest first; returns whether there may be more.
+pub(super) fn drop_old(db: &Database) -> rusqlite::Result<bool> {
+    let before = db.now.before(KEPT).as_micros();
+    let mut more = false;
+    for sql in [
+        "DELETE FROM requests
+         WHERE rowid IN (SELECT rowid FROM requests ORDER BY rowid LIMIT ?2) AND created_at < ?1",
+        "DELETE FROM removed_runs
+         WHERE rowid IN (SELECT rowid FROM removed_runs ORDER BY rowid LIMIT ?2) AND removed_at < ?1",
+    ] {
+        let dropped = db.connection.prepare_cached(sql)?.execute((before, DROPPED_TOGETHER))?;
+        more |= dropped == DROPPED_TOGETHER as usize;
+    }
+    Ok(more)
 }

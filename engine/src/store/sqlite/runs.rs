@@ -13,9 +13,9 @@ use crate::time::Timestamp;
 
 pub(super) fn create(db: &mut Database, run: &NewRun) -> Result<Created, Fault> {
     if let Some(change) = &run.change
-        && let Some(existing) = requests::find(&db.connection, change)?
+        && let Some(existing) = requests::answer(&db.connection, change)?
     {
-        return Ok(Created::Existing(existing));
+        return Ok(Created::Existing(Box::new(existing)));
     }
     if !insert(db, run)? {
         let state = rows::get(&db.connection, run.id)?.status.state;
