@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use engine::failure::{Code, Failure};
 use engine::rpc::Level;
-use engine::transport::{Attempt, CALL_TIMEOUT, Outcome, Reservation, Reserved, Reserving, Transport, Unsent};
+use engine::transport::{Attempt, CALL_TIMEOUT, Outage, Outcome, Reservation, Reserved, Reserving, Transport, Unsent};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::channel::{
@@ -127,6 +128,7 @@ pub struct Services {
     routes: HashMap<&'static str, Arc<Stack>>,
     /// Levels that are not those of the contracts, by the path of the method.
     levels: HashMap<&'static str, Level>,
+    made_at: Instant,
 }
 
 #[derive(Debug)]
@@ -211,7 +213,7 @@ impl Services {
         let policies = routes.values().map(|stack| stack.policy());
         let configured = policies.filter(|policy| policy.level_is_configured());
         let levels = configured.map(|policy| (policy.method.path, policy.level)).collect();
-        Ok(Self { contracts: *contracts, services, routes, levels })
+        Ok(Self { contracts: *contracts, services, routes, levels, made_at: Instant::now() })
     }
 
     /// How the services are doing, in the order of configuration.
@@ -253,15 +255,18 @@ impl Services {
 }
 
 impl Services {
-    fn unrouted(&self, path: &str) -> Unsent {
-        let failure = match self.contracts.find(path) {
-            Some(entry) => {
-                let message = format!("no address is configured for the service {}", entry.method.service);
-                Failure::new(Code::FailedPrecondition, message)
-            }
-            None => Failure::new(Code::Unimplemented, format!("no contract has the method {path}")),
+    /// A service without an address is down until a configuration names one: a run waits for it, and that is no attempt.
+    fn unrouted(&self, path: &str) -> Result<Reserved, Unsent> {
+        let Some(entry) = self.contracts.find(path) else {
+            let failure = Failure::new(Code::Unimplemented, format!("no contract has the method {path}"));
+            return Err(Unsent { failure, retry_after: None });
         };
-        Unsent { failure, retry_after: None }
+        let outage = Outage {
+            service: Arc::from(entry.method.service),
+            since: self.made_at,
+            error: String::from("no address is configured"),
+        };
+        Ok(Reserved::Down(outage, std::future::pending().boxed()))
     }
 }
 
@@ -281,7 +286,7 @@ impl Service {
 
 impl Transport for Services {
     fn reserve(&self, path: &str, run: Uuid, connect_within: Duration) -> Reserving {
-        let Some(stack) = self.routes.get(path) else { return std::future::ready(Err(self.unrouted(path))).boxed() };
+        let Some(stack) = self.routes.get(path) else { return std::future::ready(self.unrouted(path)).boxed() };
         let stack = Arc::clone(stack);
         async move {
             let wish = Arc::clone(&stack).reserve(run, connect_within).await?;

@@ -220,3 +220,20 @@ async fn a_thousand_runs_knock_at_a_dead_service_now_and_then_and_all_end_when_i
     let most = echo.most.load(Ordering::SeqCst);
     assert!(most <= 50, "{most} calls at once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_waits_for_a_service_without_an_address_without_attempts_and_says_so() {
+    let nowhere = Services::new(&test_contracts::CONTRACTS, []).unwrap();
+    let world = world_over(nowhere);
+    let run = world.start::<One>(write_within(1_000)).await.unwrap();
+    let detail = world.until(run, State::BackingOff).await;
+    let reason = &detail.row.status.reason;
+    assert!(
+        reason.starts_with("SERVICE_DOWN: test.echo.v1.EchoService is not called since ")
+            && reason.ends_with(": no address is configured"),
+        "{reason}"
+    );
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let detail = world.detail(run).await;
+    assert_eq!((detail.row.status.state, detail.row.sequence), (State::BackingOff, 1), "an attempt was made");
+}
