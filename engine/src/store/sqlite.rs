@@ -14,9 +14,9 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::{
-    Answer, Append, Appended, AuditEntry, BackfillRow, BulkRequest, Change, ClaimRuns, Claimed, Command, Created, Declare,
-    JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Order, Purge, Purged,
-    RunRow, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
+    Answer, Append, Appended, AuditEntry, BackfillRow, BulkRequest, Change, ClaimRuns, Claimed, Command, Created,
+    Declare, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Order, Purge,
+    Purged, RunRow, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
 use crate::claim::Claim;
 use crate::time::{Clock, Timestamp};

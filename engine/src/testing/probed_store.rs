@@ -9,9 +9,9 @@ use super::Probe;
 use super::faults::Faults;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
-    Answer, Append, Appended, AuditEntry, BackfillRow, BulkRequest, Change, ClaimRuns, Claimed, Command, Created, Declare,
-    JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Purge, Purged, RunRow,
-    ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
+    Answer, Append, Appended, AuditEntry, BackfillRow, BulkRequest, Change, ClaimRuns, Claimed, Command, Created,
+    Declare, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Purge, Purged,
+    RunRow, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
 use crate::time::Timestamp;
 

@@ -1,4 +1,4 @@
-//! `journals.analyze-emotions`: finds journal entries without emotions and lets AI say what they hold.
+//! `journals.analyze-emotions`: finds emotions for journal entries that have none, with AI.
 
 use clients::guras::ai::v1::AnalyzeTextRequest;
 use clients::guras::emotions::v1::{Emotion, ListEmotionsRequest};
@@ -12,15 +12,15 @@ use serde::Deserialize;
 use super::ai_json::parse;
 use super::bounds::bounded;
 
-/// Each entry goes its own way: an answer that cannot be read is counted, not a failure, and stops no other.
+/// Handles each entry on a branch of its own. A text that cannot be read is counted, not a failure, and stops no other.
 #[derive(Clone, Copy, Debug)]
 pub struct AnalyzeEmotions;
 
 /// Entries that are analysed at the same time; the AI service is slow and limits its callers.
 const AT_THE_SAME_TIME: usize = 8;
-/// Characters of an entry that the AI service takes.
+/// Characters of an entry that are sent to the AI service.
 const MOST_TEXT: usize = 1_000;
-/// Emotions that an entry gets at most.
+/// The most emotions for an entry.
 const MOST_EMOTIONS: usize = 3;
 const MOST_CATALOGUE: usize = 200;
 
@@ -69,7 +69,7 @@ impl Workflow for AnalyzeEmotions {
     }
 }
 
-/// One entry: its text to AI, the answer against the catalogue, what is left to the journal service.
+/// One entry: sends its text to AI, compares the answer with the catalogue, and saves the emotions that are known.
 async fn analyse(ctx: Context, entry: EntrySummary, catalogue: Vec<Emotion>) -> Result<Analysed, Failure> {
     let entry_id = entry.entry_id;
     let Some(found) = ctx.call(GetEntryRequest { entry_id: entry_id.clone() }).optional().await? else {
@@ -103,7 +103,7 @@ async fn analyse(ctx: Context, entry: EntrySummary, catalogue: Vec<Emotion>) -> 
     Ok(if saved.is_some() { Analysed::Saved } else { Analysed::Gone })
 }
 
-/// What changes with every change of an entry.
+/// A value that changes with every change of an entry.
 fn version(entry: &Entry) -> String {
     let time = entry.update_time.or(entry.create_time).unwrap_or_default();
     format!("{}.{:09}", time.seconds, time.nanos)
@@ -118,7 +118,7 @@ struct Answer {
     labels: Vec<String>,
 }
 
-/// Ids of the catalogue's emotions that the labels name, in the labels' order, none twice.
+/// Ids of the catalogue's emotions that the labels name, in the order of the labels, without duplicates.
 fn matching(labels: &[String], catalogue: &[Emotion]) -> Vec<String> {
     let mut ids: Vec<String> = Vec::new();
     for label in labels {

@@ -9,11 +9,11 @@ use engine::prelude::*;
 
 const MOST_DEVICES: usize = 100;
 
-/// What is pushed to a user.
+/// The content of a push to a user.
 #[derive(Clone, Debug)]
 pub(super) struct Push {
     pub(super) user_id: String,
-    /// Names the push among all that the user ever gets: no device gets it twice, whichever run sends it.
+    /// Identifies the push among all pushes to the user: no device gets it twice, whichever run sends it.
     pub(super) name: String,
     /// The notification slot that it fills; empty for a push outside the user's frequency.
     pub(super) slot: String,
@@ -25,7 +25,7 @@ pub(super) struct Push {
 /// How a push reached the devices of a user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reached {
-    /// Pushes that the push provider took.
+    /// Pushes that the push provider accepted.
     pub(super) pushes: u32,
     /// Device tokens that the push provider no longer knows, and that are removed.
     pub(super) removed: u32,

@@ -1,4 +1,4 @@
-//! `users.erase`: deletes all that the services have of a user, and then the user.
+//! `users.erase`: deletes all data of a user at the services, and then the user.
 
 use clients::guras::orchestration::users::v1::{EraseRequest, EraseResponse};
 use clients::guras::users::v1::DeleteUserRequest;

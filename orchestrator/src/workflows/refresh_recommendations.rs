@@ -1,4 +1,4 @@
-//! `meditations.refresh-recommendations`: lets AI recommend meditations anew to everybody who meditated lately.
+//! `meditations.refresh-recommendations`: asks AI for new recommendations for every user who meditated recently.
 
 use clients::guras::ai::v1::{TextPurpose, WriteTextRequest};
 use clients::guras::meditation::v1::{
@@ -14,14 +14,14 @@ use super::ai_json::parse;
 use super::bounds::bounded;
 use super::days::{DAY, into_day};
 
-/// Looks at every user on a branch of their own. An answer of AI that is of no use is counted, not a failure, and what a
-/// user has is replaced only by something better.
+/// Handles every user on a branch of its own. A text of AI that cannot be used is counted, not a failure; the present
+/// recommendations of a user are then kept.
 #[derive(Clone, Copy, Debug)]
 pub struct RefreshRecommendations;
 
 /// Users who are looked at at the same time; the AI service is slow and limits its callers.
 const AT_THE_SAME_TIME: usize = 16;
-/// Recommendations that a user gets at most.
+/// The most recommendations for a user.
 const MOST_RECOMMENDATIONS: usize = 5;
 /// The longest meditation that is recommended, in minutes.
 const LONGEST: i32 = 120;
@@ -84,7 +84,7 @@ impl Workflow for RefreshRecommendations {
     }
 }
 
-/// One user: what they like to AI, what can be used of its answer to the meditation service.
+/// One user: sends what they like to AI, and what can be used of its text to the meditation service.
 async fn refresh(ctx: &Context, user_id: String, recent: &GetStatisticsResponse) -> Result<Refreshed, Failure> {
     let patterns = ctx.call(GetPatternsRequest { user_id: user_id.clone() }).await?;
     let request = WriteTextRequest {
@@ -142,7 +142,7 @@ struct Recommended {
     reason: String,
 }
 
-/// What can be recommended of an answer: what has a title and a length that somebody sits through.
+/// What can be recommended of a text: entries with a title and an acceptable length.
 fn usable(answer: &str) -> Vec<Recommendation> {
     let text = |text: &str| text.trim().chars().take(MOST_TEXT).collect::<String>();
     let recommendations = parse::<Answer>(answer).map(|answer| answer.recommendations).unwrap_or_default();

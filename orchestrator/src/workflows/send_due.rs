@@ -8,8 +8,8 @@ use engine::prelude::*;
 use super::bounds::bounded;
 use super::devices::{Push, Reached, devices, push_to_all};
 
-/// Finds who is due by asking the notification service, and notifies each on a branch of their own: one user who
-/// cannot be reached stops nobody else, and no user gets one slot twice, whatever crashes and whoever else runs.
+/// Asks the notification service which users are due, and notifies each on a branch of its own. A user who cannot be
+/// reached does not stop the others, and no user is notified twice for one slot, also after crashes and by other runs.
 #[derive(Clone, Copy, Debug)]
 pub struct SendDue;
 

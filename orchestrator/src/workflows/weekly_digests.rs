@@ -15,8 +15,8 @@ use super::bounds::bounded;
 use super::days::{DAY, into_day};
 use super::devices::{Push, devices, push_to_all};
 
-/// Pages through all users and starts a child run for each: one user's digest has its own journal, retries and
-/// decisions, and holds up no other.
+/// Pages through all users and starts a child run for each, so that each user's digest has its own journal, retries and
+/// decisions, and does not delay the others.
 #[derive(Clone, Copy, Debug)]
 pub struct WeeklyDigests;
 
@@ -27,11 +27,11 @@ pub struct WeeklyDigest;
 /// Users who are written to at the same time; the AI service is slow and limits its callers.
 const AT_THE_SAME_TIME: usize = 16;
 const WEEK: Duration = Duration::from_hours(7 * 24);
-/// Emotions that a digest names at most.
+/// The most emotions that a digest names.
 const MOST_EMOTIONS: usize = 3;
-/// Characters of a push.
+/// The most characters of a push.
 const MOST_TEXT: usize = 2_000;
-/// Where a user has said nothing else: 22:00 to 08:00.
+/// The default quiet hours: 22:00 to 08:00.
 const QUIET_HOURS: QuietHours = QuietHours { start_minute: 22 * 60, end_minute: 8 * 60 };
 
 impl Workflow for WeeklyDigests {
@@ -128,7 +128,7 @@ async fn wanted(ctx: &Context, user: &str) -> Result<Option<Preferences>, Failur
     Ok(known.and_then(|known| known.preferences).filter(|preferences| preferences.enabled))
 }
 
-/// What a week was like, for the model to write about; none where there is nothing to say.
+/// A summary of the week for the model; `None` if there is nothing to write about.
 async fn week(ctx: &Context, input: &WeeklyUserRequest) -> Result<Option<String>, Failure> {
     let (start_time, end_time) = (input.week_start_time, input.week_end_time);
     let (felt, meditated) = ctx
@@ -167,7 +167,7 @@ fn prompt(felt: &CountEmotionsResponse, names: &[String], meditated: &GetStatist
     lines.join("\n")
 }
 
-/// How long the quiet hours go on; zero outside them. Both ends belong to them.
+/// The time until the quiet hours end; zero outside them. Both ends belong to them.
 fn quiet_for(hours: QuietHours, now: Timestamp) -> Duration {
     let minute = |minute: i32| Duration::from_secs(60 * u64::try_from(minute).unwrap_or(0));
     let (start, end, now) = (minute(hours.start_minute), minute(hours.end_minute + 1), into_day(now));
