@@ -35,7 +35,7 @@ struct Found {
 ///
 /// # Errors
 /// [`StoreError::RequestMismatch`] if another request has this id.
-fn find(connection: &Connection, change: &Change) -> Result<Option<Found>, Fault> {
+fn remembered(connection: &Connection, change: &Change) -> Result<Option<Found>, Fault> {
     let Some(key) = &change.asked.request else { return Ok(None) };
     let found = connection
         .prepare_cached("SELECT hash, run, created_at FROM requests WHERE id = ?1 AND method = ?2")?
@@ -50,9 +50,14 @@ fn find(connection: &Connection, change: &Change) -> Result<Option<Found>, Fault
     }
 }
 
+/// Returns the id of what an earlier request with this id changed: a run, or a schedule.
+pub(super) fn find(connection: &Connection, change: &Change) -> Result<Option<Uuid>, Fault> {
+    Ok(remembered(connection, change)?.map(|found| found.run))
+}
+
 /// Returns the run that an earlier request with this id changed: as it is, or as it was when it was removed.
 pub(super) fn answer(connection: &Connection, change: &Change) -> Result<Option<RunRow>, Fault> {
-    let Some(Found { run, .. }) = find(connection, change)? else { return Ok(None) };
+    let Some(Found { run, .. }) = remembered(connection, change)? else { return Ok(None) };
     match rows::find(connection, run)? {
         Some(row) => Ok(Some(row)),
         None => Ok(Some(removed(connection, run)?.ok_or(StoreError::NotFound(run))?)),
@@ -66,7 +71,7 @@ pub(super) fn answered(connection: &mut Connection, change: &Change) -> Result<O
 
 /// Remembers a request that changes many runs, and whether it is completed by now.
 pub(super) fn bulk(db: &mut Database, (change, completed): &(Change, bool)) -> Result<BulkRequest, Fault> {
-    let Some(found) = find(&db.connection, change)? else {
+    let Some(found) = remembered(&db.connection, change)? else {
         keep(db, change, if *completed { MANY_COMPLETED } else { MANY })?;
         return Ok(BulkRequest { first_made: db.now, completed: *completed });
     };
