@@ -69,8 +69,8 @@ async fn push_to(ctx: Context, device: DeviceToken, push: Push) -> Result<bool, 
         }
         // Nothing is known of the push, so the token stays.
         Ok(PushOutcome::Unspecified) | Err(_) => {
-            let message = format!("SendPush answered with outcome {}, which is not known here", sent.outcome);
-            Err(Failure::new(Code::Internal, message))
+            let message = format!("the push was answered with outcome {}, which is not known here", sent.outcome);
+            Err(Failure::new(Code::Unknown, message))
         }
     }
 }
