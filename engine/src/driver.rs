@@ -31,7 +31,7 @@ use code::Code;
 use commit::Commit;
 use ending::Ending;
 use flight::Flight;
-pub(crate) use handle::{CANCEL, DRAIN, GIVE_UP, Handle, LOST, MESSAGE, PAUSE};
+pub(crate) use handle::{CANCEL, DRAIN, GIVE_UP, Handle, LOST, MESSAGE, PAUSE, STOP_CLOCK};
 use inbox::Inbox;
 pub(crate) use inbox::expired;
 use orders::Promised;
@@ -296,6 +296,8 @@ impl Driver {
     fn block(&mut self, fault: Fault) {
         let reason = match fault {
             Fault::Limit(failure) if self.ending.is_none() => return self.end(State::Failed, Err(failure)),
+            // What stopped the code stops its undos only if they need it.
+            Fault::Poison { .. } if self.ending.is_some() => format!("{fault}; its code is needed to undo its steps"),
             fault => fault.to_string(),
         };
         tracing::error!(run = %self.id(), workflow = self.workflow.name, reason, "run blocked");
@@ -321,7 +323,7 @@ impl Driver {
         if self.handle.wishes_nothing() {
             return;
         }
-        if self.handle.wishes(CANCEL) && self.ending.is_none() {
+        if self.handle.wishes(CANCEL) {
             self.cancel();
         }
         if self.handle.take_wish(MESSAGE) {
@@ -371,6 +373,8 @@ impl Driver {
 
     /// Does what is due.
     fn due(&mut self) {
+        // A pause that stops the clock and was acknowledged before this goes before the deadline.
+        self.obey();
         let now = self.shared.clock.now();
         if self.flush_at.is_some_and(|at| at <= now) {
             self.flush = true;

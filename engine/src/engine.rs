@@ -46,7 +46,7 @@ pub use drain::Drained;
 pub use look::Seen;
 pub(crate) use look::{journal_of, journal_within};
 use requests::Requests;
-use resident::Looks;
+use resident::{Looks, Unheard};
 pub use retries::Again;
 use schedules::Bell;
 pub use schedules::{Backfill, Triggered};
@@ -93,6 +93,7 @@ pub(crate) struct Shared {
     pub(crate) due: Notify,
     /// What the loop that claims runs is about to do, so that it is not woken for nothing.
     looks: Looks,
+    unheard: Unheard,
     left: Notify,
     bell: Bell,
     /// An answer of the store did not come: there may be runs of this replica that are not in memory.
@@ -216,6 +217,7 @@ impl Engine {
             runs: Mutex::new(HashMap::new()),
             due: Notify::new(),
             looks: Looks::default(),
+            unheard: Unheard::default(),
             left: Notify::new(),
             bell: Bell::default(),
             unsure: AtomicBool::new(false),

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use uuid::Uuid;
 
-use super::Driver;
 use super::step::{OpenStep, Phase, Work};
+use super::{CANCEL, Driver};
 use crate::engine::{new_run, pending};
 use crate::failure::{Code, Failure};
 use crate::identity;
@@ -141,13 +141,26 @@ impl Driver {
         Some(Box::new(Family { children, cancels, report }))
     }
 
-    /// Children that are to be asked to end with the run: all that go on, where it does not end well.
+    /// Children that are to be asked to end with the run: all that go on, if it does not end well, or was cancelled while
+    /// it waited for them.
     pub(super) fn unasked(&self) -> Vec<Uuid> {
         match &self.ending {
-            Some(ending) if ending.state != State::Succeeded && !self.children.asked => {
+            Some(ending) if (ending.state != State::Succeeded || self.is_cancelled()) && !self.children.asked => {
                 self.children.slots.keys().copied().collect()
             }
             _ => Vec::new(),
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.handle.wishes(CANCEL) || self.row.cancel_requested.is_some()
+    }
+
+    /// An operator cancels a run that ends: what it decided stands, and its children are asked to end.
+    pub(super) fn cancel_children(&mut self) {
+        if self.steps.values().any(|step| matches!(step.phase, Phase::Unborn)) {
+            self.drop_unborn();
+            self.conclude();
         }
     }
 

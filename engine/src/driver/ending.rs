@@ -32,6 +32,9 @@ impl Ending {
 impl Driver {
     /// An operator asked for the end. A run of which it is not known what it has in flight is ended by force only (S2).
     pub(super) fn cancel(&mut self) {
+        if self.ending.is_some() {
+            return self.cancel_children();
+        }
         if self.unreadable {
             return;
         }

@@ -1,7 +1,7 @@
 //! How the engine and operators reach a run that is in memory.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 
@@ -11,7 +11,7 @@ use super::orders::Ordered;
 
 #[derive(Debug, Default)]
 pub(crate) struct Handle {
-    wishes: AtomicU8,
+    wishes: AtomicU16,
     /// Whether there is a wish that the run has not looked at.
     told: AtomicBool,
     waker: AtomicWaker,
@@ -19,27 +19,41 @@ pub(crate) struct Handle {
 }
 
 /// An operator asked the run to end.
-pub(crate) const CANCEL: u8 = 1;
+pub(crate) const CANCEL: u16 = 1;
 /// The replica goes: start nothing new, let what is in flight finish.
-pub(crate) const DRAIN: u8 = 2;
+pub(crate) const DRAIN: u16 = 2;
 /// The replica cannot wait any longer.
-pub(crate) const GIVE_UP: u8 = 4;
+pub(crate) const GIVE_UP: u16 = 4;
 /// The claim is lost: stop at once and write nothing.
-pub(crate) const LOST: u8 = 8;
+pub(crate) const LOST: u16 = 8;
 /// A message came.
-pub(crate) const MESSAGE: u8 = 32;
+pub(crate) const MESSAGE: u16 = 32;
 /// An operator asked the run to stop.
-pub(crate) const PAUSE: u8 = 64;
+pub(crate) const PAUSE: u16 = 64;
+/// The pause that an operator asked for stops the run's clock.
+pub(crate) const STOP_CLOCK: u16 = 256;
+/// What a run is told from outside, whoever holds it.
+const FROM_OUTSIDE: u16 = CANCEL | MESSAGE | PAUSE | STOP_CLOCK;
 /// An operator asks for something that is answered once it is durable.
-pub(super) const ORDERED: u8 = 16;
+pub(super) const ORDERED: u16 = 16;
 /// Code was woken by something that is no step.
-pub(super) const FOREIGN: u8 = 128;
+pub(super) const FOREIGN: u16 = 128;
 
 impl Handle {
-    pub(crate) fn wish(&self, wish: u8) {
+    pub(crate) fn wish(&self, wish: u16) {
         self.wishes.fetch_or(wish, Ordering::AcqRel);
         self.told.store(true, Ordering::Release);
         self.waker.wake();
+    }
+
+    /// Whether the run was told something from outside that it may not have looked at.
+    pub(crate) fn was_told_from_outside(&self) -> bool {
+        self.wishes(FROM_OUTSIDE)
+    }
+
+    /// The same; the row that the run reads after this says what it was.
+    pub(super) fn take_from_outside(&self) -> bool {
+        self.wishes.fetch_and(!FROM_OUTSIDE, Ordering::AcqRel) & FROM_OUTSIDE != 0
     }
 
     /// Has the run do what an operator asks. Where it leaves memory before that, the answer never comes.
@@ -63,7 +77,7 @@ impl Handle {
     }
 
     /// Whether there is this wish; it is fulfilled now.
-    pub(super) fn take_wish(&self, wish: u8) -> bool {
+    pub(super) fn take_wish(&self, wish: u16) -> bool {
         self.wishes(wish) && self.wishes.fetch_and(!wish, Ordering::AcqRel) & wish != 0
     }
 
@@ -71,7 +85,7 @@ impl Handle {
         self.wishes.load(Ordering::Acquire) == 0
     }
 
-    pub(super) fn wishes(&self, wish: u8) -> bool {
+    pub(super) fn wishes(&self, wish: u16) -> bool {
         self.wishes.load(Ordering::Acquire) & wish != 0
     }
 }

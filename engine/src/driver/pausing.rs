@@ -1,6 +1,6 @@
 //! How a run stops because an operator says so, and goes on: what is in flight settles first.
 
-use super::Driver;
+use super::{Driver, STOP_CLOCK};
 use crate::state::State;
 
 impl Driver {
@@ -15,7 +15,9 @@ impl Driver {
 
     /// Whether the deadline waits for the end of a pause.
     pub(super) fn clock_stands(&self) -> bool {
-        self.is_paused() && self.row.paused.as_ref().is_some_and(|paused| paused.stops_clock)
+        // The row says it only from the first append on that meets the pause.
+        let stops = || self.row.paused.as_ref().map_or(self.handle.wishes(STOP_CLOCK), |paused| paused.stops_clock);
+        self.is_paused() && stops()
     }
 
     /// An append was refused because of a pause, or of its end. Code was dropped by a pause, so a run whose pause ended

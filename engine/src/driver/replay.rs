@@ -55,8 +55,9 @@ impl Driver {
         shared: Arc<Shared>,
         handle: Arc<Handle>,
         workflow: Arc<Definition>,
-        row: RunRow,
+        claimed: RunRow,
     ) -> Result<Box<Self>, Exit> {
+        let row = Self::heard(&shared, &handle, claimed).await?;
         let facts = match journal_within(&*shared.store, row.id, shared.limits.journal_bytes).await {
             Ok(facts) => facts,
             Err(error) => {
@@ -108,6 +109,21 @@ impl Driver {
             driver.handle.wish(PAUSE);
         }
         Ok(Box::new(driver))
+    }
+
+    /// The row of a claimed run with all that it was told while the claim was on its way (S8).
+    async fn heard(shared: &Shared, handle: &Handle, claimed: RunRow) -> Result<RunRow, Exit> {
+        if !handle.take_from_outside() {
+            return Ok(claimed);
+        }
+        match shared.store.run(claimed.id).await {
+            Ok(Some(row)) if row.epoch == claimed.epoch && row.owned => Ok(row),
+            Ok(_) => Err(Exit::Lost),
+            Err(error) => {
+                tracing::warn!(run = %claimed.id, %error, "run not read");
+                Err(Exit::Lost)
+            }
+        }
     }
 
     pub(super) fn fresh_code(&self) -> Code {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
+use super::resident::OnItsWay;
 use crate::driver::{self, Beginning};
 use crate::store::{ClaimRuns, RunRow, StoreError};
 use crate::workflow::Definition;
@@ -80,12 +81,13 @@ impl Engine {
         }
         let now = self.shared.clock.now();
         let workflows = self.known();
-        let claiming = {
+        let (claiming, on_its_way) = {
             // Writes keep the order of their calls: a run that comes into memory later is created later.
             let runs = self.shared.lock();
             let unsure = self.shared.unsure.swap(false, Ordering::AcqRel);
             let held = unsure.then(|| runs.keys().copied().collect());
-            self.shared.store.claim(ClaimRuns { workflows, now, limit: room, held })
+            let on_its_way = self.shared.claim_begins();
+            (self.shared.store.claim(ClaimRuns { workflows, now, limit: room, held }), on_its_way)
         };
         let claimed = match claiming.await {
             Ok(claimed) => claimed,
@@ -100,16 +102,17 @@ impl Engine {
             let id = row.id;
             match self.shared.admit_claimed(id) {
                 Some(handle) => self.shared.spawn(id, handle, Arc::clone(workflow), Beginning::Claimed(Box::new(row))),
-                None => self.replace(row, Arc::clone(workflow)),
+                None => self.replace(row, Arc::clone(workflow), on_its_way.clone()),
             }
         }
+        drop(on_its_way);
         let now = self.shared.clock.now();
         self.shared.looks.found(claimed.next_due.is_none_or(|due| due > now));
         Ok(claimed.next_due.map_or(longest, |due| due.since(now)).min(longest))
     }
 
     /// A run that was claimed anew is still in memory under an outdated claim: that one goes first.
-    fn replace(&self, row: RunRow, workflow: Arc<Definition>) {
+    fn replace(&self, row: RunRow, workflow: Arc<Definition>, on_its_way: OnItsWay) {
         let (shared, id) = (Arc::clone(&self.shared), row.id);
         tokio::spawn(async move {
             loop {
@@ -125,6 +128,7 @@ impl Engine {
             if let Some(handle) = shared.admit_claimed(id) {
                 shared.spawn(id, handle, workflow, Beginning::Claimed(Box::new(row)));
             }
+            drop(on_its_way);
         });
     }
 

@@ -51,7 +51,7 @@ impl Engine {
         }
     }
 
-    fn wish_all(&self, wish: u8) -> usize {
+    fn wish_all(&self, wish: u16) -> usize {
         let handles = self.shared.handles();
         handles.iter().for_each(|handle| handle.wish(wish));
         handles.len()

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{Ended, Engine, EngineError, Shared, Start, Started};
+use crate::failure::{Code, Failure};
 use crate::history::move_facts;
 use crate::hub::Watch;
 use crate::journal::{JournalError, decode_entry};
@@ -162,6 +164,11 @@ impl Shared {
             let engine = Engine { shared: Arc::clone(self) };
             match engine.detail(run).await {
                 Ok(detail) if detail.row.status.state.is_end() => return self.hub.ended(detail.into()),
+                // Its end is in its row also if nothing else can be read.
+                Err(EngineError::Journal { .. }) => match engine.row(run).await {
+                    Ok(row) if row.status.state.is_end() => return self.hub.ended(unread(row)),
+                    _ => return,
+                },
                 Err(EngineError::Store(error)) if !matches!(error, StoreError::Closed | StoreError::Unusable(_)) => {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -169,6 +176,12 @@ impl Shared {
             }
         }
     }
+}
+
+/// The end of a run whose journal cannot be read.
+fn unread(row: RunRow) -> Ended {
+    let failure = row.status.error.as_ref().map(|(code, message)| Failure::new(Code::from_i32(*code), message.clone()));
+    Ended { row, input: Bytes::new(), output: None, failure }
 }
 
 /// All facts of a run; the inner error is about what they say, the outer about the store.

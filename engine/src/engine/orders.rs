@@ -1,5 +1,6 @@
 //! How what an operator asks reaches a run: its driver does it where it is in memory, the store where nobody holds it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -100,6 +101,15 @@ impl Engine {
             self.shared.bell.ended(&origin.schedule);
         }
         tracing::info!(run = %run, workflow = row.workflow, action, caller, "run changed by an operator");
+        if !row.owned && (row.status.state.is_end() || row.paused.is_some()) {
+            // It does not wait for a service any more.
+            self.shared.away.remove(run);
+        }
+        if row.status.state.is_end() && self.shared.hub.is_watched(run) {
+            // Nobody else tells of an end that the store wrote. Not awaited: who gave the command may leave.
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move { shared.look_for_end(run).await });
+        }
         Ok(row)
     }
 }

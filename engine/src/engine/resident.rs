@@ -1,8 +1,8 @@
 //! Runs in memory: how one gets its place, and when its leaving is news to the loop that claims runs.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
@@ -100,6 +100,9 @@ impl Shared {
 
     fn enter(&self, runs: &mut HashMap<Uuid, Arc<Handle>>, run: Uuid) -> Arc<Handle> {
         let handle = Arc::new(Handle::default());
+        if self.unheard.take(run) {
+            handle.wish(driver::MESSAGE);
+        }
         // A drain may have begun while the run was being started or claimed.
         if self.draining.load(Ordering::Acquire) {
             handle.wish(driver::DRAIN);
@@ -140,17 +143,72 @@ impl Shared {
         });
     }
 
-    /// Tells a run that there is something new for it; where it is not in memory, a claim finds it.
-    pub(crate) fn tell(&self, run: Uuid, wish: u8) {
-        match self.handle(run) {
-            Some(handle) => {
-                handle.wish(wish);
-                // It may have left in the meantime without a look at its wishes.
-                if !self.is_in_memory(run) {
-                    self.due.notify_one();
-                }
+    /// Tells a run that there is something new for it. If it is not in memory, a claim finds it, or has found it and
+    /// brings it: then the run hears of this as it comes.
+    pub(crate) fn tell(&self, run: Uuid, wish: u16) {
+        // Under the lock, so that the run does not leave or come between the look and the wish.
+        let runs = self.lock();
+        match runs.get(&run) {
+            Some(handle) => handle.wish(wish),
+            None => {
+                self.unheard.keep(run);
+                drop(runs);
+                self.due.notify_one();
             }
-            None => self.due.notify_one(),
+        }
+    }
+
+    /// From here on until the answer is dropped, it is noted which runs are told something and are not in memory. The caller
+    /// holds the lock of the runs in memory, and asks the store for its claim after this.
+    pub(super) fn claim_begins(self: &Arc<Self>) -> OnItsWay {
+        self.unheard.lock().claims += 1;
+        OnItsWay(Arc::clone(self))
+    }
+}
+
+/// Runs that were told something while a claim was on its way: the row that it brings may be older than that (S8).
+#[derive(Debug, Default)]
+pub(super) struct Unheard(Mutex<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    claims: usize,
+    runs: HashSet<Uuid>,
+}
+
+impl Unheard {
+    fn lock(&self) -> MutexGuard<'_, Noted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, run: Uuid) {
+        let mut noted = self.lock();
+        // If no claim is on its way, the next one is made later, and its row says it.
+        if noted.claims > 0 {
+            noted.runs.insert(run);
+        }
+    }
+
+    fn take(&self, run: Uuid) -> bool {
+        self.lock().runs.remove(&run)
+    }
+}
+
+/// A claim whose runs are not all in memory yet.
+pub(super) struct OnItsWay(Arc<Shared>);
+
+impl Clone for OnItsWay {
+    fn clone(&self) -> Self {
+        self.0.claim_begins()
+    }
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        let mut noted = self.0.unheard.lock();
+        noted.claims -= 1;
+        if noted.claims == 0 {
+            noted.runs.clear();
         }
     }
 }
@@ -167,7 +225,14 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.lock().remove(&self.run);
+        {
+            let mut runs = self.shared.lock();
+            runs.remove(&self.run);
+            // A claim may have found it already; what it has not looked at is in no row that this brings.
+            if self.handle.was_told_from_outside() {
+                self.shared.unheard.keep(self.run);
+            }
+        }
         self.shared.trial.end(self.run);
         if !self.sure {
             self.shared.unsure.store(true, Ordering::Release);

@@ -30,8 +30,10 @@ impl Engine {
             self.shared.workflows.get(&row.workflow).map_or(std::time::Duration::ZERO, |workflow| workflow.undo_budget);
         let pause = Pause { stops_clock, wake_at: row.deadline.before(budget) };
         let row = self.command(run, change, Order::Pause(pause)).await?;
-        if let Some(handle) = self.shared.handle(run) {
-            handle.wish(driver::PAUSE);
+        let paused = row.paused.as_ref();
+        let stops_clock = paused.is_some_and(|paused| paused.stops_clock);
+        if paused.is_some() {
+            self.shared.tell(run, driver::PAUSE | if stops_clock { driver::STOP_CLOCK } else { 0 });
         }
         Ok(row)
     }

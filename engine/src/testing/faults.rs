@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use tokio::sync::watch;
+
 use super::Probe;
 use crate::chance::Chance;
 use crate::store::{Answer, StoreError};
@@ -18,6 +20,8 @@ struct Inner {
     everybody: AtomicBool,
     chance: Chance,
     failed: AtomicUsize,
+    /// Whether claims that found runs are answered only later.
+    late_claims: watch::Sender<bool>,
 }
 
 impl Default for Inner {
@@ -27,6 +31,7 @@ impl Default for Inner {
             everybody: AtomicBool::new(false),
             chance: Chance::seeded(0),
             failed: AtomicUsize::new(0),
+            late_claims: watch::Sender::new(false),
         }
     }
 }
@@ -44,6 +49,17 @@ impl Faults {
     pub(super) fn set(&self, percent: u64, everybody: bool) {
         self.0.percent.store(percent, Ordering::SeqCst);
         self.0.everybody.store(everybody, Ordering::SeqCst);
+    }
+
+    pub(super) fn hold_claims(&self, hold: bool) {
+        self.0.late_claims.send_replace(hold);
+    }
+
+    /// Waits until claims are answered.
+    pub(super) async fn claims_come(&self) {
+        // The sender lives as long as this.
+        let mut late = self.0.late_claims.subscribe();
+        drop(late.wait_for(|late| !late).await);
     }
 
     pub(super) fn failed(&self) -> usize {

@@ -66,7 +66,14 @@ impl Store for ProbedStore {
         if self.probe.is_dead() {
             return Box::pin(std::future::pending());
         }
-        self.read("claim", |store| store.claim(claim))
+        let (answer, faults) = (self.read("claim", |store| store.claim(claim)), self.faults.clone());
+        Box::pin(async move {
+            let claimed = answer.await?;
+            if !claimed.runs.is_empty() {
+                faults.claims_come().await;
+            }
+            Ok(claimed)
+        })
     }
 
     fn command(&self, command: Command) -> Answer<RunRow> {

@@ -317,6 +317,15 @@ impl World {
         self.outside.faults.failed()
     }
 
+    /// From now on the store claims runs, and its answers do not come before they are let through.
+    pub fn hold_claims(&self) {
+        self.outside.faults.hold_claims(true);
+    }
+
+    pub fn let_claims_come(&self) {
+        self.outside.faults.hold_claims(false);
+    }
+
     /// The store, to make it fail.
     pub fn store(&self) -> &Sqlite {
         &self.store

@@ -7,6 +7,7 @@ mod authoring;
 mod branches;
 mod children;
 mod clocks;
+mod commands;
 mod common;
 mod decisions;
 mod doubt;
