@@ -322,6 +322,7 @@ impl World {
         self.outside.faults.hold_claims(true);
     }
 
+    /// Lets the answers of claims come again, those that [`World::hold_claims`] held back too.
     pub fn let_claims_come(&self) {
         self.outside.faults.hold_claims(false);
     }

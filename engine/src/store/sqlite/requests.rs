@@ -147,6 +147,8 @@ fn removed(connection: &Connection, run: Uuid) -> rusqlite::Result<Option<RunRow
                 paused: None,
                 pinned: false,
                 owned: false,
+                copied_at: None,
+                set_back: None,
             })
         })
         .optional()
