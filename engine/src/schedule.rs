@@ -19,4 +19,4 @@ pub use spec::{
     Spec, SpecError,
 };
 pub use timetable::{Nominal, Timetable};
-pub use zone::{UnknownZone, Zone, database_version};
+pub use zone::{ClockChange, UnknownZone, Zone, database_version};

@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use crate::proto::orchestrator::admin::v1::audit_service_server::AuditServiceServer;
 use crate::proto::orchestrator::admin::v1::bulk_service_server::BulkServiceServer;
 use crate::proto::orchestrator::admin::v1::run_service_server::RunServiceServer;
+use crate::proto::orchestrator::admin::v1::schedule_service_server::ScheduleServiceServer;
 use crate::proto::orchestrator::admin::v1::service_service_server::ServiceServiceServer;
 use crate::proto::orchestrator::admin::v1::workflow_service_server::WorkflowServiceServer;
 use engine::engine::Engine;
@@ -27,16 +28,19 @@ mod pages;
 mod requests;
 mod resolution;
 mod run_service;
+mod schedule_requests;
+mod schedule_service;
 mod service_service;
 pub(crate) mod status;
 mod watch;
 mod workflow_service;
 
 /// Names of the services on the admin listener, for reflection.
-pub const SERVICES: [&str; 5] = [
+pub const SERVICES: [&str; 6] = [
     "orchestrator.admin.v1.AuditService",
     "orchestrator.admin.v1.BulkService",
     "orchestrator.admin.v1.RunService",
+    "orchestrator.admin.v1.ScheduleService",
     "orchestrator.admin.v1.WorkflowService",
     "orchestrator.admin.v1.ServiceService",
 ];
@@ -81,9 +85,16 @@ pub fn routes(
             .max_decoding_message_size(max_message_bytes);
     let bulk = bulk_service::Bulk::new(engine.clone(), clock.clone(), closing);
     let bulk = BulkServiceServer::new(bulk).max_decoding_message_size(max_message_bytes);
+    let schedules = schedule_service::Schedules::new(engine.clone(), clock.clone());
+    let schedules = ScheduleServiceServer::new(schedules).max_decoding_message_size(max_message_bytes);
     let workflows = WorkflowServiceServer::new(workflow_service::Workflows::new(engine, clock))
         .max_decoding_message_size(max_message_bytes);
-    Routes::new(runs).add_service(workflows).add_service(audit).add_service(services).add_service(bulk)
+    Routes::new(runs)
+        .add_service(workflows)
+        .add_service(audit)
+        .add_service(services)
+        .add_service(bulk)
+        .add_service(schedules)
 }
 
 #[cfg(test)]

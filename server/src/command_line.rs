@@ -16,6 +16,7 @@ mod contracts;
 mod exit;
 mod json;
 mod runs;
+mod schedules;
 mod serve;
 mod services;
 mod store;
@@ -55,6 +56,9 @@ enum Verb {
     /// Start, show and steer runs.
     #[command(subcommand)]
     Runs(runs::Runs),
+    /// Create, look at and steer schedules, and see what became of their ticks.
+    #[command(subcommand)]
+    Schedules(schedules::Schedules),
     /// Show who changed what.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -99,6 +103,7 @@ pub fn run(app: &App, arguments: impl IntoIterator<Item = OsString>, terminal: &
         Verb::Config(config) => config.run(terminal),
         Verb::Workflows(workflows) => on_one_thread(workflows.run(terminal)),
         Verb::Runs(runs) => on_one_thread(runs.run(terminal)),
+        Verb::Schedules(schedules) => on_one_thread(schedules.run(terminal)),
         Verb::Audit(audit) => on_one_thread(audit.run(terminal)),
         Verb::Services(services) => on_one_thread(services.run(terminal)),
         Verb::Store(store) => store.run(terminal),

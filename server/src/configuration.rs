@@ -16,6 +16,7 @@ mod methods;
 mod mistakes;
 mod protection;
 mod retention;
+mod schedules;
 mod secrets;
 mod show;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use methods::{Method, MethodLevel};
 pub use mistakes::{Mistake, Mistakes};
 pub use protection::{Breaker, Rate};
 pub use retention::{Retention, Time, WorkflowRetention};
+pub use schedules::{CatchUp, DstGap, DstOverlap, Overlap, Schedule};
 pub use show::show;
 
 /// The whole configuration. Every key has a default; keys that are not here are refused.
@@ -184,16 +186,6 @@ pub struct Service {
 #[serde(transparent)]
 pub struct Schedules(pub BTreeMap<String, Schedule>);
 
-/// When runs of a workflow are started, with the workflow's empty input.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Schedule {
-    pub enabled: bool,
-    pub workflow: String,
-    #[serde(with = "duration")]
-    pub every: Duration,
-}
-
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
@@ -292,12 +284,6 @@ impl Default for Service {
             breaker: Breaker::default(),
             methods: BTreeMap::new(),
         }
-    }
-}
-
-impl Default for Schedule {
-    fn default() -> Self {
-        Self { enabled: true, workflow: String::new(), every: Duration::ZERO }
     }
 }
 

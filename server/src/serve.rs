@@ -7,7 +7,6 @@ use std::time::Duration;
 use engine::Chance;
 use engine::engine::{Drained, Engine, Parts};
 use engine::guard::Guards;
-use engine::schedule::Spec;
 use engine::store::{Schedule, Store};
 use engine::time::Clock;
 use engine::transport::Transport;
@@ -185,7 +184,17 @@ fn schedules(configured: Schedules, workflows: &Registry) -> Vec<Schedule> {
                 warn!(schedule = name, workflow = schedule.workflow, "schedule names an unknown workflow");
                 return None;
             }
-            Some(Schedule::new(name, schedule.workflow, Spec::every(schedule.every)))
+            match schedule.spec() {
+                Ok(spec) => {
+                    let policy = schedule.policy();
+                    Some(Schedule { policy, ..Schedule::new(name, schedule.workflow, spec) })
+                }
+                // The configuration was checked before.
+                Err((key, problem)) => {
+                    warn!(schedule = name, key, problem, "schedule cannot be kept");
+                    None
+                }
+            }
         })
         .collect()
 }

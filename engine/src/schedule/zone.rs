@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
+use crate::time::Timestamp;
+
 /// The database that is part of the binary, so that all replicas agree and an empty image has zones.
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
@@ -21,6 +23,15 @@ pub const fn database_version() -> &'static str {
 /// A zone of the database.
 #[derive(Clone)]
 pub struct Zone(TimeZone);
+
+/// A moment at which the clocks of a zone are put forward or back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockChange {
+    pub at: Timestamp,
+    /// What they show a second before, and then.
+    pub before: String,
+    pub after: String,
+}
 
 /// A zone that the database does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +84,33 @@ impl Zone {
     pub fn local(&self, at: jiff::Timestamp) -> (jiff::civil::DateTime, jiff::tz::Offset) {
         let offset = self.0.to_offset(at);
         (offset.to_datetime(at), offset)
+    }
+
+    /// What clocks of the zone show, with the offset, as in `2026-03-29T03:00:00+02:00`.
+    pub fn shown(&self, at: Timestamp) -> String {
+        let Ok(instant) = jiff::Timestamp::from_microsecond(at.as_micros()) else { return at.to_string() };
+        let (local, offset) = self.local(instant);
+        let seconds = offset.seconds();
+        let (sign, seconds) = if seconds < 0 { ('-', -seconds) } else { ('+', seconds) };
+        format!("{local}{sign}{:02}:{:02}", seconds / 3_600, seconds / 60 % 60)
+    }
+
+    /// Changes of the clocks after `from`, up to `until`, at most so many.
+    pub fn changes(&self, from: Timestamp, until: Timestamp, most: usize) -> Vec<ClockChange> {
+        let mut changes = Vec::new();
+        let mut at = from.as_micros().div_euclid(1_000_000);
+        while changes.len() < most
+            && let piece = self.piece(at)
+            && let Some(end) = piece.end.filter(|end| end.saturating_mul(1_000_000) <= until.as_micros())
+        {
+            let change = Timestamp::from_micros(end.saturating_mul(1_000_000));
+            if piece.offset != piece.after {
+                let before = self.shown(Timestamp::from_micros(change.as_micros() - 1_000_000));
+                changes.push(ClockChange { at: change, before, after: self.shown(change) });
+            }
+            at = end;
+        }
+        changes
     }
 
     /// The instant of this local time; none where clocks never show it, or show it twice.
@@ -181,6 +219,23 @@ mod tests {
     fn names_are_found_in_any_case_and_written_as_the_database_does() {
         assert_eq!(Zone::named("europe/london").map(|zone| zone.name().to_owned()), Ok("Europe/London".to_owned()));
         assert_eq!(Zone::named("UTC").map(|zone| zone.name().to_owned()), Ok("UTC".to_owned()));
+    }
+
+    #[test]
+    fn changes_of_the_clocks_are_told_with_what_they_show() {
+        let zone = Zone::named("Europe/Berlin").unwrap();
+        let of = |text: &str| Timestamp::from_micros(text.parse::<jiff::Timestamp>().unwrap().as_microsecond());
+        let changes = zone.changes(of("2026-01-01T00:00:00Z"), of("2027-01-01T00:00:00Z"), 10);
+        let shown: Vec<_> = changes.iter().map(|change| (change.before.as_str(), change.after.as_str())).collect();
+        assert_eq!(
+            shown,
+            [
+                ("2026-03-29T01:59:59+01:00", "2026-03-29T03:00:00+02:00"),
+                ("2026-10-25T02:59:59+02:00", "2026-10-25T02:00:00+01:00"),
+            ]
+        );
+        let utc = Zone::named("UTC").unwrap();
+        assert_eq!(utc.changes(of("2026-01-01T00:00:00Z"), of("2027-01-01T00:00:00Z"), 10), []);
     }
 
     #[test]

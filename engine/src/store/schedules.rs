@@ -61,6 +61,27 @@ pub struct ScheduleRow {
     pub backfilling: u32,
 }
 
+impl ScheduleRow {
+    /// One that is not stored, as it would be.
+    pub fn of(schedule: Schedule, now: Timestamp) -> Self {
+        Self {
+            schedule,
+            source: Source::Api,
+            uid: Uuid::nil(),
+            generation: 0,
+            created_at: now,
+            updated_at: now,
+            high_water: now,
+            ahead: Vec::new(),
+            paused: None,
+            retired_at: None,
+            facts: ScheduleFacts::default(),
+            open: Vec::new(),
+            backfilling: 0,
+        }
+    }
+}
+
 /// What happened to a schedule so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScheduleFacts {

@@ -7,6 +7,7 @@ mod decisions;
 mod nothing_else;
 mod process;
 mod runs;
+mod schedules;
 mod services;
 mod signals;
 mod steering;

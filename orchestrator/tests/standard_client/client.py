@@ -60,6 +60,7 @@ def refused(code, call):
 AUDIT = "orchestrator.admin.v1.AuditService"
 BULK = "orchestrator.admin.v1.BulkService"
 RUNS = "orchestrator.admin.v1.RunService"
+SCHEDULES = "orchestrator.admin.v1.ScheduleService"
 SERVICES = "orchestrator.admin.v1.ServiceService"
 WORKFLOWS = "orchestrator.admin.v1.WorkflowService"
 
@@ -69,6 +70,7 @@ def reflection_tells_the_services(channel, reflected):
         AUDIT,
         BULK,
         RUNS,
+        SCHEDULES,
         SERVICES,
         WORKFLOWS,
         "grpc.reflection.v1.ServerReflection",

@@ -2,7 +2,7 @@
 
 use crate::proto::google::rpc;
 use crate::proto::orchestrator::admin::v1::{
-    self, AuditEntry, PendingSignal, RetriedStep, Run, RunState, Schedule, Signal, Step, Workflow, step,
+    self, AuditEntry, PendingSignal, RetriedStep, Run, RunState, Signal, Step, Workflow, WorkflowSchedule, step,
 };
 use bytes::Bytes;
 use engine::engine::{Again, Ended, Engine, StrandedRuns};
@@ -20,6 +20,7 @@ use transport::methods::MethodEntry;
 use crate::descriptors;
 
 mod bounds;
+pub(super) mod schedules;
 pub(super) mod services;
 
 use bounds::Room;
@@ -263,13 +264,13 @@ fn pending_signal(message: &Message, types: Types<'_>, room: &mut Room) -> Pendi
     }
 }
 
-fn schedule(row: &ScheduleRow, now: Timestamp) -> Schedule {
+fn schedule(row: &ScheduleRow, now: Timestamp) -> WorkflowSchedule {
     let interval = match &row.schedule.spec.rules[..] {
         [Rule::Every { interval, .. }] => prost_types::Duration::try_from(*interval).ok(),
         _ => None,
     };
     let next = Timetable::new(row.schedule.spec.clone()).ok().and_then(|timetable| timetable.next(now));
-    Schedule {
+    WorkflowSchedule {
         schedule: row.schedule.name.clone(),
         interval,
         next_time: next.map(|next| time(next.at)),

@@ -243,7 +243,7 @@ pub(super) fn message(form: Option<MessageForm>, message_type: &str) -> Result<B
     violations.or(message)
 }
 
-fn packed(field: &str, any: prost_types::Any, expected: &str, violations: &mut Violations) -> Bytes {
+pub(super) fn packed(field: &str, any: prost_types::Any, expected: &str, violations: &mut Violations) -> Bytes {
     let given = descriptors::type_name(&any.type_url);
     if given != expected {
         let given = echo(given);
@@ -259,7 +259,7 @@ fn packed(field: &str, any: prost_types::Any, expected: &str, violations: &mut V
     Bytes::from(any.value)
 }
 
-fn from_json(field: &str, json: &str, expected: &str, violations: &mut Violations) -> Bytes {
+pub(super) fn from_json(field: &str, json: &str, expected: &str, violations: &mut Violations) -> Bytes {
     let json_field = format!("{field}_json");
     let Some(descriptor) = descriptors::message(expected) else {
         violations.note(&json_field, format!("{expected} is not among the contracts; send it packed, as `{field}`"));

@@ -113,7 +113,7 @@ fn path(field: &str, text: &str) -> Result<(), Status> {
 }
 
 /// Runs to its end what a caller asked for, also where the caller goes away in the meantime.
-async fn to_the_end<T: Send + 'static>(
+pub(super) async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
 ) -> Result<T, Status> {
     tokio::spawn(work).await.map_err(|_| status::lost())?.map_err(status::from_engine)

@@ -47,9 +47,10 @@ impl Audit {
                 (false, false) => format!("{} ({})", entry.detail, entry.reason),
                 _ => entry.detail + &entry.reason,
             };
-            [time(entry.create_time.as_ref()), entry.caller, entry.method, entry.run_id, entry.workflow, why]
+            let of = if entry.run_id.is_empty() { entry.schedule } else { entry.run_id };
+            [time(entry.create_time.as_ref()), entry.caller, entry.method, of, entry.workflow, why]
         });
-        terminal.line(&table(["time", "caller", "method", "run", "workflow", "what and why"], rows))?;
+        terminal.line(&table(["time", "caller", "method", "run or schedule", "workflow", "what and why"], rows))?;
         if !page.next_page_token.is_empty() {
             terminal.talk(&format!("more with --page-token {}", page.next_page_token));
         }

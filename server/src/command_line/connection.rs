@@ -3,6 +3,7 @@
 use crate::proto::orchestrator::admin::v1::audit_service_client::AuditServiceClient;
 use crate::proto::orchestrator::admin::v1::bulk_service_client::BulkServiceClient;
 use crate::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use crate::proto::orchestrator::admin::v1::schedule_service_client::ScheduleServiceClient;
 use crate::proto::orchestrator::admin::v1::service_service_client::ServiceServiceClient;
 use crate::proto::orchestrator::admin::v1::workflow_service_client::WorkflowServiceClient;
 use clap::{Args, ValueEnum};
@@ -53,6 +54,10 @@ impl Server {
 
     pub(super) fn audit(&self) -> Result<AuditServiceClient<Connection>, CommandError> {
         Ok(AuditServiceClient::new(self.connect()?).max_decoding_message_size(MAX_ANSWER))
+    }
+
+    pub(super) fn schedules(&self) -> Result<ScheduleServiceClient<Connection>, CommandError> {
+        Ok(ScheduleServiceClient::new(self.connect()?).max_decoding_message_size(MAX_ANSWER))
     }
 
     pub(super) fn services(&self) -> Result<ServiceServiceClient<Connection>, CommandError> {

@@ -18,6 +18,8 @@ mod start;
 mod steer;
 mod watch;
 
+pub(super) use input::read_input;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Runs {
     /// Start a run.

@@ -79,7 +79,15 @@ pub(super) fn check(configuration: &Configuration, note: &mut dyn FnMut(&str, St
         if schedule.workflow.is_empty() {
             note(&format!("{path}.workflow"), String::from("expected the name of a workflow"));
         }
-        span(&format!("{path}.every"), schedule.every, SECOND..=24 * 366 * HOUR, note);
+        if !schedule.every.is_zero() || schedule.cron.is_empty() {
+            span(&format!("{path}.every"), schedule.every, SECOND..=24 * 366 * HOUR, note);
+        }
+        // An interval that is out of bounds was told already.
+        if let Err((key, problem)) = schedule.spec()
+            && key != "every"
+        {
+            note(&format!("{path}.{key}"), problem);
+        }
     }
     check_retention(retention, note);
     warnings

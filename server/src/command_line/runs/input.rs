@@ -5,7 +5,7 @@ use std::io::Read;
 use super::super::exit::CommandError;
 
 /// JSON as it is given with `--input`: itself, `@FILE` for what a file has, `-` for stdin.
-pub(super) fn read_input(given: &str) -> Result<String, CommandError> {
+pub(in super::super) fn read_input(given: &str) -> Result<String, CommandError> {
     let unreadable = |what: &str, error: std::io::Error| CommandError::usage(format!("--input {what}: {error}"));
     if given == "-" {
         let mut text = String::new();

@@ -48,7 +48,10 @@ pub(super) fn facts_of(run: &Run) -> String {
     let took = if took.is_empty() { took } else { format!(" after {took}") };
     let reason = if run.reason.is_empty() { String::new() } else { format!(" ({})", run.reason) };
     let schedule = match &run.nominal_time {
-        Some(nominal) => format!("{} at {}", run.schedule, time(Some(nominal))),
+        Some(nominal) => {
+            let late = between(Some(nominal), run.create_time.as_ref());
+            format!("{} at {}, started {late} after it", run.schedule, time(Some(nominal)))
+        }
         None => String::new(),
     };
     facts(&[
