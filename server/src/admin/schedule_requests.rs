@@ -269,7 +269,7 @@ mod tests {
         };
         let zone = |schedule: &v1::Schedule| schedule.spec.clone().unwrap().time_zone;
         let limits = |schedule: &v1::Schedule| {
-            let policy = schedule.policy.clone().unwrap();
+            let policy = schedule.policy.unwrap();
             (policy.run_limit, policy.catch_up_limit)
         };
         let one = update(&["policy.run_limit"]).unwrap();

@@ -21,11 +21,11 @@ pub(super) enum Schedules {
     /// Show a schedule: its next ten times in its own zone, and its last ticks.
     Show(show::Show),
     /// Say the times of a schedule, or of a spec that is not saved.
-    Preview(preview::Preview),
+    Preview(Box<preview::Preview>),
     /// Create a schedule.
-    Create(define::Create),
+    Create(Box<define::Create>),
     /// Change what the flags name of a schedule that was created here.
-    Update(define::Update),
+    Update(Box<define::Update>),
     /// Remove a schedule with its ledger; its runs go on.
     Delete(steer::Steer),
     /// Stop a schedule: its ticks start nothing.

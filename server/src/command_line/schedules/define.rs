@@ -39,7 +39,7 @@ pub(super) struct Times {
     time_zone: Option<String>,
     /// What becomes of local times that clocks skip; by the kind of pattern where left out.
     #[arg(long, value_enum, ignore_case = true)]
-    dst_gap: Option<words::Gap>,
+    dst_gap: Option<words::Skipped>,
     /// What becomes of local times that clocks show twice; by the kind of pattern where left out.
     #[arg(long, value_enum, ignore_case = true)]
     dst_overlap: Option<words::Twice>,

@@ -62,18 +62,18 @@ impl From<Missed> for CatchUp {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(super) enum Gap {
+pub(super) enum Skipped {
     Skip,
     Shift,
     EndOfGap,
 }
 
-impl From<Gap> for DstGap {
-    fn from(gap: Gap) -> Self {
+impl From<Skipped> for DstGap {
+    fn from(gap: Skipped) -> Self {
         match gap {
-            Gap::Skip => Self::Skip,
-            Gap::Shift => Self::Shift,
-            Gap::EndOfGap => Self::EndOfGap,
+            Skipped::Skip => Self::Skip,
+            Skipped::Shift => Self::Shift,
+            Skipped::EndOfGap => Self::EndOfGap,
         }
     }
 }
