@@ -9,7 +9,7 @@ use crate::workflows;
 
 /// What is measured.
 pub(crate) static APP: App =
-    App { version: env!("CARGO_PKG_VERSION"), contracts: &crate::proto::CONTRACTS, workflows: workflows::registry };
+    App { version: env!("CARGO_PKG_VERSION"), ..App::new(&crate::proto::CONTRACTS, |_| workflows::registry()) };
 
 /// Serves until SIGTERM, with the defaults of the configuration and these overrides.
 pub(crate) async fn run(overrides: Vec<String>) -> anyhow::Result<()> {

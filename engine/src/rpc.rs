@@ -55,6 +55,14 @@ pub struct Method {
 
 /// A call as a value. Generated for every method that takes one request: on the request message itself, or, where two
 /// methods share a request message, on a type of the method's own that wraps it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the request of one method",
+    label = "expected a message that exactly one method takes as its request",
+    note = "if several methods take this message, or it is one of google.protobuf, the generator makes a type for each of \
+            them: for `rpc CloseAccount(Account)` call `CloseAccountCall(account)`, and for a request of google.protobuf.Empty \
+            `CloseAccountCall(())`",
+    note = "if no method of the contracts takes this message, it cannot be called"
+)]
 pub trait Rpc: Send + 'static {
     /// The request message.
     type Request: prost::Message + 'static;

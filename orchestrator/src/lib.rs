@@ -5,5 +5,8 @@ use server::App;
 pub mod workflows;
 
 /// What makes an orchestrator the one of Guras.
-pub const APP: App =
-    App { version: env!("CARGO_PKG_VERSION"), contracts: &clients::CONTRACTS, workflows: workflows::registry };
+pub static APP: App = App {
+    version: env!("CARGO_PKG_VERSION"),
+    defaults: include_str!("defaults.toml"),
+    ..App::new(&clients::CONTRACTS, |_| workflows::registry())
+};

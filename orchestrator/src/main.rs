@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    server::command_line::main(&orchestrator::APP)
+    server::main(&orchestrator::APP)
 }

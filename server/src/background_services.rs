@@ -12,7 +12,9 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use transport::Services;
 
+use crate::configuration::Own;
 use crate::health::Reporter;
+use crate::installed;
 
 mod claim_runs;
 mod periodic;
@@ -47,17 +49,22 @@ pub struct Parts {
     pub services: Arc<Services>,
     pub reporter: Arc<Reporter>,
     pub health_interval: std::time::Duration,
+    /// Settings of the team's own.
+    pub own: Own,
 }
 
-/// Every background service of the orchestrator.
+/// Every background service of the orchestrator, those of the team included.
 pub fn all(parts: Parts) -> Vec<Box<dyn BackgroundService>> {
-    let Parts { engine, schedules, services, reporter, health_interval } = parts;
-    vec![
+    let own = installed::app().map(|app| (app.background_services)(&parts)).unwrap_or_default();
+    let Parts { engine, schedules, services, reporter, health_interval, own: _ } = parts;
+    let mut all: Vec<Box<dyn BackgroundService>> = vec![
         Box::new(claim_runs::ClaimRuns::new(engine.clone())),
         Box::new(run_schedules::RunSchedules::new(engine.clone(), schedules)),
         Box::new(purge_runs::PurgeRuns::new(engine.clone())),
         Box::new(refresh_identities::refresh_identities(Arc::clone(&services))),
         Box::new(report_services::report_services(services, reporter.clone(), health_interval)),
         Box::new(report_health::report_health(engine, reporter, health_interval)),
-    ]
+    ];
+    all.extend(own);
+    all
 }

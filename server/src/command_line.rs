@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod audit;
 mod caller;
@@ -32,7 +32,7 @@ use exit::CommandError;
 
 use crate::App;
 
-/// Runs workflows over the services of Guras.
+/// Runs workflows over gRPC services, and works with an orchestrator that does.
 #[derive(Debug, Parser)]
 #[command(name = "orchestrator", version, after_help = exit::HELP)]
 struct CommandLine {
@@ -89,7 +89,9 @@ pub fn run(app: &App, arguments: impl IntoIterator<Item = OsString>, terminal: &
     if let Err(error) = app.install() {
         return Exit::of(Err(CommandError::failed(error.to_string())), terminal);
     }
-    let command_line = match CommandLine::try_parse_from(arguments) {
+    let version = if app.version.is_empty() { env!("CARGO_PKG_VERSION") } else { app.version };
+    let matches = CommandLine::command().version(version).try_get_matches_from(arguments);
+    let command_line = match matches.and_then(|matches| CommandLine::from_arg_matches(&matches)) {
         Ok(command_line) => command_line,
         Err(error) if error.use_stderr() => {
             terminal.talk(error.render().to_string().trim_end());

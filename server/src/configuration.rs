@@ -14,6 +14,7 @@ mod identity;
 mod load;
 mod methods;
 mod mistakes;
+mod own;
 mod protection;
 mod retention;
 mod schedules;
@@ -27,6 +28,7 @@ pub use identity::Tls;
 pub use load::{Loaded, Sources, load};
 pub use methods::{Method, MethodLevel};
 pub use mistakes::{Mistake, Mistakes};
+pub use own::Own;
 pub use protection::{Breaker, Rate};
 pub use retention::{Retention, Time, WorkflowRetention};
 pub use schedules::{CatchUp, DstGap, DstOverlap, Overlap, Schedule};
@@ -182,7 +184,7 @@ pub struct Service {
 }
 
 /// Schedules by name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Schedules(pub BTreeMap<String, Schedule>);
 
@@ -284,20 +286,5 @@ impl Default for Service {
             breaker: Breaker::default(),
             methods: BTreeMap::new(),
         }
-    }
-}
-
-impl Default for Schedules {
-    fn default() -> Self {
-        let every = |workflow: &str, every| Schedule { workflow: String::from(workflow), every, ..Schedule::default() };
-        Self(BTreeMap::from([
-            (String::from("send_due"), every("notifications.send-due", Duration::from_secs(60))),
-            (String::from("analyze_emotions"), every("journals.analyze-emotions", Duration::from_secs(300))),
-            (
-                String::from("refresh_recommendations"),
-                every("meditations.refresh-recommendations", Duration::from_hours(24)),
-            ),
-            (String::from("weekly_digests"), every("digests.weekly", Duration::from_hours(7 * 24))),
-        ]))
     }
 }

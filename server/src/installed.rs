@@ -1,4 +1,4 @@
-//! The contracts of this process: installed once, before anything of them is asked for.
+//! The orchestrator that this process is: installed once, before anything of its contracts is asked for.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -9,6 +9,9 @@ use prost_types::FileDescriptorSet;
 use transport::Contracts;
 use transport::methods::MethodEntry;
 
+use crate::App;
+use crate::services::{KeyTaken, Keys};
+
 /// Why contracts cannot be installed.
 #[derive(Debug, thiserror::Error)]
 pub enum ContractsError {
@@ -18,13 +21,18 @@ pub enum ContractsError {
     /// The same for those of the admin API.
     #[error("the descriptors of the admin API cannot be read: {0}")]
     OwnUnreadable(#[from] prost::DecodeError),
-    /// There are others.
-    #[error("this process has other contracts already; expected one set for each process")]
+    /// Two packages cannot be told apart in the configuration.
+    #[error(transparent)]
+    Keys(#[from] KeyTaken),
+    /// There is another.
+    #[error("this process is another orchestrator already; expected one for each process")]
     Others,
 }
 
+#[derive(Debug)]
 struct Installed {
-    contracts: Contracts,
+    app: App,
+    keys: Keys,
     /// Those of the contracts and of the admin API: payloads stand inside of its messages.
     pool: DescriptorPool,
     by_path: HashMap<&'static str, &'static MethodEntry>,
@@ -32,16 +40,14 @@ struct Installed {
 
 static INSTALLED: OnceLock<Installed> = OnceLock::new();
 
-/// Makes these the contracts of the process. The same ones may be installed again.
-///
-/// # Errors
-/// The descriptors cannot be read, or the process has other contracts.
-pub fn install(contracts: &Contracts) -> Result<(), ContractsError> {
+/// Makes this the orchestrator of the process. The same one may be installed again.
+pub(crate) fn install(app: &App) -> Result<(), ContractsError> {
     if INSTALLED.get().is_none() {
-        let by_path = contracts.methods().map(|entry| (entry.method.path, entry)).collect();
-        let _ = INSTALLED.set(Installed { contracts: *contracts, pool: with_own(contracts.descriptors)?, by_path });
+        let by_path = app.contracts.methods().map(|entry| (entry.method.path, entry)).collect();
+        let (keys, pool) = (Keys::of(app.contracts)?, with_own(app.contracts.descriptors)?);
+        let _ = INSTALLED.set(Installed { app: *app, keys, pool, by_path });
     }
-    let same = INSTALLED.get().is_some_and(|there| std::ptr::eq(there.contracts.services, contracts.services));
+    let same = INSTALLED.get().is_some_and(|there| std::ptr::eq(there.app.contracts, app.contracts));
     if same { Ok(()) } else { Err(ContractsError::Others) }
 }
 
@@ -55,7 +61,7 @@ fn with_own(descriptors: &[u8]) -> Result<DescriptorPool, ContractsError> {
 
 fn installed() -> Option<&'static Installed> {
     #[cfg(test)]
-    let _ = install(&clients::CONTRACTS);
+    let _ = install(&tests::APP);
     INSTALLED.get()
 }
 
@@ -64,9 +70,19 @@ pub(crate) fn pool() -> Option<&'static DescriptorPool> {
     installed().map(|installed| &installed.pool)
 }
 
+/// The orchestrator.
+pub(crate) fn app() -> Option<&'static App> {
+    installed().map(|installed| &installed.app)
+}
+
 /// The contracts.
 pub(crate) fn contracts() -> Contracts {
-    installed().map_or(Contracts { services: &[], descriptors: &[] }, |installed| installed.contracts)
+    app().map_or(Contracts { services: &[], descriptors: &[] }, |app| *app.contracts)
+}
+
+/// How the configuration names the services.
+pub(crate) fn keys() -> Option<&'static Keys> {
+    installed().map(|installed| &installed.keys)
 }
 
 /// The method with this path (`/package.Service/Method`).
@@ -77,4 +93,29 @@ pub(crate) fn find(path: &str) -> Option<&'static MethodEntry> {
 /// Every method that takes one request.
 pub(crate) fn methods() -> impl Iterator<Item = &'static MethodEntry> {
     contracts().methods()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the unit tests of this crate are done with.
+    pub(super) static APP: App = App {
+        defaults: "[schedules.send_due]\nworkflow = \"notifications.send-due\"\nevery = \"60s\"\n",
+        ..App::new(&clients::CONTRACTS, |_| Ok(engine::workflow::Registry::new()))
+    };
+
+    #[test]
+    fn descriptors_that_cannot_be_read_are_an_error_and_never_an_empty_pool() {
+        assert!(matches!(with_own(&[0xff, 0xff, 0xff]), Err(ContractsError::Unreadable(_))));
+        assert!(with_own(clients::CONTRACTS.descriptors).unwrap().get_message_by_name("google.rpc.Status").is_some());
+    }
+
+    #[test]
+    fn a_process_is_one_orchestrator() {
+        install(&APP).unwrap();
+        static OTHER: Contracts = Contracts { services: &[], descriptors: &[] };
+        let other = App { contracts: &OTHER, ..APP };
+        assert!(matches!(install(&other), Err(ContractsError::Others)));
+    }
 }

@@ -14,9 +14,11 @@ pub mod serve;
 mod services;
 mod text;
 
-pub use app::App;
-pub use installed::{ContractsError, install};
-pub use transport::{generated, include_contracts};
+pub use app::{App, OwnMistake, main, own};
+pub use installed::ContractsError;
+// What a team writes with, so that its manifest names one crate.
+pub use engine;
+pub use transport::{self, Contracts, generated, include_contracts};
 
 /// The contracts of the admin API.
 pub mod proto {

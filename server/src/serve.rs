@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use transport::Services;
 
 use crate::background_services::{self, Supervisor};
-use crate::configuration::{Configuration, Loaded, Retention, Schedules};
+use crate::configuration::{Configuration, Loaded, Own, Retention, Schedules};
 use crate::health::Reporter;
 use crate::{App, logs, services};
 
@@ -58,8 +58,8 @@ pub enum ServeError {
 /// Serves until a signal asks for the end, then drains. A store that is a copy is served where it is `adopt`ed.
 pub async fn serve(app: &App, loaded: Loaded, adopt: bool) -> Result<Drained, ServeError> {
     app.install()?;
-    let workflows = (app.workflows)()?;
-    let Loaded { configuration, warnings, .. } = loaded;
+    let workflows = (app.workflows)(&loaded.own)?;
+    let Loaded { configuration, warnings, own, .. } = loaded;
     logs::start(&configuration.log);
     for warning in warnings {
         warn!(warning, "configuration");
@@ -73,7 +73,7 @@ pub async fn serve(app: &App, loaded: Loaded, adopt: bool) -> Result<Drained, Se
     let transport = Arc::clone(&services);
 
     let guards = Guards { trail: trail.clone(), ..Guards::default() };
-    let assembly = Assembly { configuration, listeners, store, guards, transport, services, workflows, clock };
+    let assembly = Assembly { configuration, own, listeners, store, guards, transport, services, workflows, clock };
     let running = Running::start(assembly)?;
     let signal = signals.first().await;
     info!(signal, "shutdown begins");
@@ -84,6 +84,8 @@ pub async fn serve(app: &App, loaded: Loaded, adopt: bool) -> Result<Drained, Se
 /// Everything that is given to the orchestrator; tests give other stores, transports and workflows.
 pub struct Assembly {
     pub configuration: Configuration,
+    /// Settings of the team's own.
+    pub own: Own,
     pub listeners: Listeners,
     pub store: Arc<dyn Store>,
     pub guards: Guards,
@@ -106,7 +108,7 @@ pub struct Running {
 impl Running {
     /// Starts the engine, the background services and the servers.
     pub fn start(assembly: Assembly) -> Result<Self, ServeError> {
-        let Assembly { configuration, listeners, store, guards, transport, services, workflows, clock } = assembly;
+        let Assembly { configuration, own, listeners, store, guards, transport, services, workflows, clock } = assembly;
         let schedules = schedules(configuration.schedules, &workflows);
         warn_of_unknown(&configuration.retention, &workflows);
         let parts = Parts {
@@ -131,6 +133,7 @@ impl Running {
             services,
             reporter: reporter.clone(),
             health_interval: configuration.health.interval,
+            own,
         }));
         reporter.set_engine_running();
         info!(%health, %admin, "orchestrator serves");

@@ -12,18 +12,15 @@ use crate::configuration::Service;
 use crate::installed;
 
 pub(crate) mod identity;
+mod keys;
 mod levels;
 
+pub(crate) use keys::{KeyTaken, Keys};
 pub(crate) use levels::{LevelMistake, Levels};
 
-/// Package of our own services, which we do not call.
-const OURS: &str = "orchestrator.";
-/// Packages of services that stand in for others: in the demo, and in benchmarks.
-const STAND_INS: [&str; 2] = ["demo.", "bench."];
-
-/// The key of `guras.users.v1.UserService` is `users`: what stands before the version.
-fn key(service: &str) -> Option<&str> {
-    service.rsplit('.').nth(2).filter(|_| !service.starts_with(OURS))
+/// The key of the service in the configuration.
+pub(crate) fn key(service: &str) -> Option<&'static str> {
+    installed::keys()?.of_service(service)
 }
 
 /// The methods of the services with this key.
@@ -33,26 +30,25 @@ pub(crate) fn methods_of(wanted: &str) -> impl Iterator<Item = &'static Method> 
 
 /// The keys of all services that the contracts know.
 pub(crate) fn keys() -> BTreeSet<&'static str> {
-    installed::methods().filter_map(|entry| key(entry.method.service)).collect()
+    installed::keys().map(Keys::all).unwrap_or_default()
 }
 
-/// The keys of the services that runs call in earnest.
-pub(crate) fn called_keys() -> BTreeSet<&'static str> {
-    let services = installed::methods().map(|entry| entry.method.service);
-    services.filter(|service| !STAND_INS.iter().any(|package| service.starts_with(package))).filter_map(key).collect()
+/// Why no service has this key, for who wrote it.
+pub(crate) fn no_such_key(key: &str) -> String {
+    let listed =
+        |keys: &mut dyn Iterator<Item = &str>| keys.map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", ");
+    match installed::keys().and_then(|keys| keys.sharing(key)) {
+        Some(full) => {
+            let full = listed(&mut full.iter().map(String::as_str));
+            format!("several packages have services of this name; expected the full name of one of them: {full}")
+        }
+        None => format!("no contract has such a service; expected one of {}", listed(&mut keys().into_iter())),
+    }
 }
 
 /// The full names of the services with this key.
 pub(crate) fn services_of(key: &str) -> BTreeSet<&'static str> {
     methods_of(key).map(|method| method.service).collect()
-}
-
-/// The keys of the services of the domain, which the workflows are made for.
-pub(crate) fn domain_keys() -> BTreeSet<&'static str> {
-    installed::methods()
-        .filter(|entry| entry.method.service.starts_with("guras."))
-        .filter_map(|entry| key(entry.method.service))
-        .collect()
 }
 
 /// What is wrong with the services as they are configured.
@@ -99,8 +95,9 @@ pub(crate) fn transport(configured: &BTreeMap<String, Service>) -> Result<Servic
     let mut configs = Vec::new();
     for (key, service) in configured.iter().filter(|(_, service)| !service.address.is_empty()) {
         let policy = policy(service).map_err(|mistakes| TransportError::Policy { key: key.clone(), mistakes })?;
-        let packages: BTreeSet<&str> =
-            methods_of(key).filter_map(|method| method.service.rsplit_once('.')).map(|(package, _)| package).collect();
+        // What has no package is named itself.
+        let package = |service: &'static str| service.rsplit_once('.').map_or(service, |(package, _)| package);
+        let packages: BTreeSet<&str> = methods_of(key).map(|method| package(method.service)).collect();
         configs.push(ServiceConfig {
             name: key.to_owned(),
             prefixes: packages.into_iter().map(str::to_owned).collect(),
@@ -127,14 +124,6 @@ pub(crate) fn transport(configured: &BTreeMap<String, Service>) -> Result<Servic
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_key_of_a_service_is_what_stands_before_its_version() {
-        assert_eq!(key("guras.users.v1.UserService"), Some("users"));
-        assert_eq!(key("orchestrator.admin.v1.RunService"), None);
-        assert_eq!(key("UserService"), None);
-        assert!(domain_keys().is_superset(&["ai", "notifications", "users"].into()));
-    }
 
     #[test]
     fn every_service_with_an_address_is_reached_and_the_others_are_left_out() {

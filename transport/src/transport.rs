@@ -331,6 +331,7 @@ impl Reservation for Right {
     }
 }
 
+/// Whether the prefix is the service or its package. Packages within it are of others.
 fn covers(prefix: &str, service: &str) -> bool {
-    service.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    service == prefix || service.rsplit_once('.').is_some_and(|(package, _)| package == prefix)
 }

@@ -14,7 +14,7 @@ use engine::{Code, Context, Failure, Guards, Level, Method, Registry, Rpc, Signa
 use futures_util::future::BoxFuture;
 use prost::Message;
 use server::command_line::{self, Exit, Terminal};
-use server::configuration::{Configuration, Schedule, Schedules};
+use server::configuration::{Configuration, Own, Schedule, Schedules};
 use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
 use server::proto::orchestrator::admin::v1::service_service_client::ServiceServiceClient;
 use server::proto::orchestrator::admin::v1::start_run_request::InputForm;
@@ -204,6 +204,7 @@ impl World {
         orchestrator::APP.install().unwrap();
         let running = Running::start(Assembly {
             configuration,
+            own: Own::default(),
             listeners,
             store: Arc::new(Sqlite::in_memory(clock.clone()).unwrap()),
             guards: Guards::default(),

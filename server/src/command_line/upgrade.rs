@@ -15,6 +15,7 @@ use super::exit::CommandError;
 use super::table::table;
 use super::{Exit, Terminal};
 use crate::App;
+use crate::configuration::Loaded;
 use crate::text::plain;
 
 /// How often the progress of a long check is printed.
@@ -82,9 +83,9 @@ struct Finding {
 impl Upgrade {
     pub(super) fn run(self, app: &App, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
         let Self::Check(Check { limit, output, configuration }) = self;
-        let configuration = configuration.load()?.configuration;
+        let Loaded { configuration, own, .. } = configuration.load()?;
         let store = configuration.store.path;
-        let workflows = (app.workflows)().map_err(|error| CommandError::failed(error.to_string()))?;
+        let workflows = (app.workflows)(&own).map_err(|error| CommandError::failed(error.to_string()))?;
         let check = upgrade::Upgrade::check(&store, &workflows, (&configuration.limits).into()).map_err(failed)?;
         let report = report(check, limit, terminal)?;
         match output {

@@ -66,7 +66,7 @@ pub(super) fn check(configuration: &Configuration, note: &mut dyn FnMut(&str, St
             );
         }
     }
-    let unaddressed: Vec<&str> = services::domain_keys()
+    let unaddressed: Vec<&str> = services::keys()
         .into_iter()
         .filter(|key| configured.get(*key).is_none_or(|service| service.address.is_empty()))
         .collect();
@@ -156,8 +156,7 @@ fn check_retention(retention: &Retention, note: &mut dyn FnMut(&str, String)) {
 fn check_service(key: &str, service: &Service, note: &mut dyn FnMut(&str, String)) {
     let path = format!("services.{key}");
     if services::methods_of(key).next().is_none() {
-        let known: Vec<String> = services::keys().into_iter().map(|known| format!("`{known}`")).collect();
-        note(&path, format!("no contract has such a service; expected one of {}", known.join(", ")));
+        note(&path, services::no_such_key(key));
     }
     if !service.address.is_empty() {
         match service.address.parse::<Target>() {

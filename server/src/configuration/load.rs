@@ -10,7 +10,9 @@ use serde_path_to_error::Segment;
 
 use super::checks::check;
 use super::secrets::masked;
-use super::{Configuration, Mistakes};
+use super::{Configuration, Mistakes, Own};
+use crate::OwnMistake;
+use crate::installed;
 use crate::text::echo;
 
 /// Prefix of environment variables that are configuration keys: `ORCHESTRATOR__ADMIN__LISTEN` is `admin.listen`.
@@ -40,6 +42,8 @@ pub struct Loaded {
     pub configuration: Configuration,
     /// Things that are allowed but probably not meant.
     pub warnings: Vec<String>,
+    /// Settings of the team's own.
+    pub own: Own,
     /// The layers on top of each other, each value with its origin.
     pub(super) merged: Value,
 }
@@ -58,16 +62,26 @@ pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
         mistakes.note("", error.to_string(), None);
         Value::new(None, ValueKind::Table(config::Map::new()))
     });
-    let configuration = read(merged.clone(), &mut mistakes);
+    let mut common = merged.clone();
+    let own = take(&mut common, &[String::from("own")]).map(Own).unwrap_or_default();
+    if let Some(Err(OwnMistake { path, reason })) = installed::app().map(|app| (app.own)(&own)) {
+        let path = if path.is_empty() { String::from("own") } else { format!("own.{path}") };
+        let message = masked(&path, first_sentence(&reason), find(&merged, path.split('.')));
+        mistakes.note(&path, message, origin(&merged, &path));
+    }
+    let configuration = read(common, &mut mistakes);
     let warnings = check(&configuration, &mut |path: &str, message: String| {
         let message = masked(path, &message, find(&merged, path.split('.')));
         mistakes.note(path, message, origin(&merged, path));
     });
-    if mistakes.is_empty() { Ok(Loaded { configuration, warnings, merged }) } else { Err(mistakes) }
+    if mistakes.is_empty() { Ok(Loaded { configuration, warnings, own, merged }) } else { Err(mistakes) }
 }
 
 fn merge(sources: &Sources, mistakes: &mut Mistakes) -> Result<Value, ConfigError> {
     let mut layers = Config::builder().add_source(Config::try_from(&Configuration::default())?);
+    if let Some(app) = installed::app() {
+        layers = layers.add_source(defaults(app.defaults, mistakes));
+    }
     if let Some(path) = &sources.file {
         layers = layers.add_source(file(path, mistakes));
     }
@@ -88,6 +102,15 @@ impl Source for Layer {
     fn collect(&self) -> Result<config::Map<String, Value>, ConfigError> {
         Ok(self.0.clone())
     }
+}
+
+/// What the program says where nobody else does.
+fn defaults(text: &str, mistakes: &mut Mistakes) -> Layer {
+    let origin = String::from("the program");
+    Layer(FileFormat::Toml.parse(Some(&origin), text).unwrap_or_else(|error| {
+        mistakes.note("", place_of(&*error, text), Some(origin));
+        config::Map::new()
+    }))
 }
 
 fn file(path: &Path, mistakes: &mut Mistakes) -> Layer {

@@ -13,6 +13,7 @@ pub fn show(loaded: &Loaded) -> String {
     let mut text = String::new();
     if let Ok(effective) = Config::try_from::<Configuration>(&loaded.configuration) {
         table(&mut text, &effective.cache, &mut Vec::new(), &loaded.merged);
+        table(&mut text, &loaded.own.0, &mut vec![String::from("own")], &loaded.merged);
     }
     text
 }

@@ -35,7 +35,14 @@ fn paths(result: Result<Loaded, Mistakes>) -> Vec<String> {
 #[test]
 fn without_any_source_the_defaults_hold() {
     let loaded = load(&Sources::default()).unwrap();
-    assert_eq!(loaded.configuration, Configuration::default());
+    // Those of the program come first: here one schedule.
+    let schedule = Schedule {
+        workflow: String::from("notifications.send-due"),
+        every: Duration::from_secs(60),
+        ..Schedule::default()
+    };
+    let schedules = Schedules([(String::from("send_due"), schedule)].into());
+    assert_eq!(loaded.configuration, Configuration { schedules, ..Configuration::default() });
 }
 
 #[test]
@@ -470,4 +477,30 @@ fn keys_and_values_that_are_too_deep_are_mistakes() {
     assert!(from_flags(&[&format!("{dotted}=1")]).is_err());
     let name = format!("ORCHESTRATOR__{}", vec!["A"; deep].join("__"));
     assert!(from_environment(&[(&name, "1")]).is_err());
+}
+
+#[test]
+fn settings_below_own_are_read_as_the_type_of_the_team_from_every_layer() {
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Settings {
+        greeting: String,
+        parcels: u32,
+    }
+    impl Default for Settings {
+        fn default() -> Self {
+            Self { greeting: String::from("hello"), parcels: 7 }
+        }
+    }
+    let file = file("[own]\ngreeting = \"good morning\"\n");
+    let sources = Sources {
+        file: Some(file.path().to_owned()),
+        environment: vec![("ORCHESTRATOR__OWN__PARCELS".into(), "9".into())],
+        ..Sources::default()
+    };
+    // The orchestrator of these tests has no settings of its own, and says where the first of them came from.
+    let mistakes = load(&sources).unwrap_err().to_string();
+    assert!(mistakes.contains("own"), "{mistakes}");
+    let own = load(&Sources::default()).unwrap().own;
+    assert_eq!(own.read::<Settings>().unwrap(), Settings::default());
 }

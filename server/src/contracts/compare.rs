@@ -204,7 +204,7 @@ mod tests {
         let header = "syntax = \"proto3\";\npackage t.v1;\nimport \"orchestrator/options/v1/options.proto\";\n\
                       import \"google/api/field_info.proto\";\n";
         std::fs::write(folder.path().join("t.proto"), format!("{header}{body}")).unwrap();
-        let contracts = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto");
+        let contracts = concat!(env!("CARGO_MANIFEST_DIR"), "/../build/proto");
         let mut compiler = protox::Compiler::new([folder.path(), std::path::Path::new(contracts)]).unwrap();
         compiler.include_imports(true).open_file("t.proto").unwrap();
         // Encoded, because the types of the set would lose the options that they do not know.

@@ -69,7 +69,7 @@ fn channel(configured: &BTreeMap<String, Service>, server: &str, named: bool) ->
 fn shared(reflection: &Reflection) -> BTreeSet<&'static str> {
     let package = |service: &str| service.rsplit_once('.').map(|(package, _)| package.to_owned());
     let there: Vec<Option<String>> = reflection.services.iter().map(|service| package(service)).collect();
-    let called = services::called_keys().into_iter().flat_map(services::services_of);
+    let called = services::keys().into_iter().flat_map(services::services_of);
     called.filter(|service| there.contains(&package(service))).collect()
 }
 

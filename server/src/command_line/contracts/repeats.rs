@@ -20,10 +20,16 @@ a decision. Its contract can say more, where that is true:
   option idempotency_level = IDEMPOTENT;    // or NO_SIDE_EFFECTS
   option (orchestrator.options.v1.idempotency_key) = {dedupe_horizon: {seconds: 86400}};
 For a contract that you cannot change, the configuration can:
-  services.SERVICE.methods.METHOD = { level = \"keyed\", dedupe_horizon = \"24h\" }  # or idempotent, no_side_effects";
+  services.SERVICE.methods.METHOD = { level = \"keyed\", dedupe_horizon = \"24h\" }  # or idempotent, no_side_effects
+Its owners may find that `buf breaking` refuses an idempotency_level where there was none (RPC_SAME_IDEMPOTENCY_LEVEL). To
+state more than before breaks no client: they except the file in buf.yaml for the one release that states it,
+  breaking: { ignore_only: { RPC_SAME_IDEMPOTENCY_LEVEL: [acme/billing/v1/billing.proto] } }
+or take the option of ours, which buf does not compare.";
 
 #[derive(Debug, Serialize)]
 struct Row {
+    /// Its key in the configuration.
+    service: &'static str,
     /// `Service/Method`.
     method: String,
     level: String,
@@ -38,16 +44,17 @@ pub(super) fn check(
     terminal: &mut Terminal<'_>,
 ) -> Result<Exit, CommandError> {
     let none = Service::default();
-    let rows = services::called_keys().into_iter().flat_map(|key| {
+    let rows = services::keys().into_iter().flat_map(|key| {
         let levels = Levels::of(key, configured.get(key).unwrap_or(&none));
-        services::methods_of(key).map(move |method| (method, levels.level(method)))
+        services::methods_of(key).map(move |method| (key, method, levels.level(method)))
     });
     let methods: Vec<_> = rows.collect();
-    let unknown = methods.iter().filter(|(_, level)| *level == Level::Unknown).count();
-    let of_configuration = methods.iter().filter(|(method, level)| *level != method.level).count();
-    let shown = methods.into_iter().filter(|(_, level)| all || *level == Level::Unknown);
+    let unknown = methods.iter().filter(|(_, _, level)| *level == Level::Unknown).count();
+    let of_configuration = methods.iter().filter(|(_, method, level)| *level != method.level).count();
+    let shown = methods.into_iter().filter(|(_, _, level)| all || *level == Level::Unknown);
     let rows = shown
-        .map(|(method, level)| Row {
+        .map(|(service, method, level)| Row {
+            service,
             method: format!("{}/{}", method.service, method.name),
             level: told(level),
             configured: level != method.level,
@@ -56,10 +63,10 @@ pub(super) fn check(
     match output {
         Output::Json => terminal.line(&super::json(&rows)?)?,
         Output::Table if !rows.is_empty() => {
-            let rows = rows.into_iter().map(|Row { method, level, configured }| {
-                [method, if configured { format!("{level} (configured)") } else { level }]
+            let rows = rows.into_iter().map(|Row { service, method, level, configured }| {
+                [service.to_owned(), method, if configured { format!("{level} (configured)") } else { level }]
             });
-            terminal.line(&table(["method", "level"], rows))?;
+            terminal.line(&table(["service", "method", "level"], rows))?;
         }
         Output::Table => {}
     }
