@@ -299,8 +299,9 @@ impl Stack {
                 }
                 Err(status) => {
                     let verdict = verdict(&status);
-                    let (sign, refused) = (Sign::of(&verdict), matches!(verdict.outcome, Outcome::Refused(_)));
-                    pass.ended(sign, verdict.failure().filter(|_| !refused), verdict.retry_after);
+                    let is_failure = !matches!(verdict.outcome, Outcome::Refused(_)) && verdict.end != End::LeftOut;
+                    let failure = verdict.failure().filter(|_| is_failure);
+                    pass.ended(Sign::of(&verdict), failure, verdict.retry_after);
                     if let Some(tried) = tried {
                         tried.failed(&verdict);
                     }

@@ -25,8 +25,9 @@ use super::keep_alive::Watch;
 const STREAM_WINDOW: u32 = 1024 * 1024;
 /// The same over all responses of a connection, which bounds what an overrun client holds.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-/// Response headers and trailers; details of a status travel in them.
-const MAX_HEADER_LIST: u32 = 64 * 1024;
+/// Response headers and trailers; details of a status travel in them. What is larger costs the call its status, and what is
+/// much larger costs all calls their connection, so this is as much as a message may have. What is kept is cut (`status`).
+const MAX_HEADER_LIST: u32 = 4 * 1024 * 1024;
 /// What h2 charges at most for a small DATA frame that waits to be read.
 const FRAME_CHARGE: usize = 256;
 

@@ -66,7 +66,7 @@ pub(crate) fn open(
     mut requests: SendRequest<Frame>,
     head: Request<()>,
 ) -> impl Future<Output = Result<(ResponseFuture, SendStream<Frame>), Fault>> + Send {
-    let unsent = |error: h2::Error| Fault::not_taken(Code::Unavailable, format!("no stream could be opened: {error}"));
+    let unsent = |error: h2::Error| Fault::unsent(&error, "no stream could be opened");
     async move {
         poll_fn(|cx| requests.poll_ready(cx)).await.map_err(unsent)?;
         let (response, stream) = requests.send_request(head, false).map_err(unsent)?;

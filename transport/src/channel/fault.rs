@@ -40,6 +40,9 @@ pub(crate) enum Origin {
 pub(crate) enum End {
     /// We ourselves would not send it, or not wait any longer: the next attempt would end the same way.
     Withheld,
+    /// The peer ended the connection in good order (GOAWAY) before it took the request, as a proxy does after a number of
+    /// them: that is no failure of anything, and another connection takes it.
+    LeftOut,
     /// The connection failed the request before the peer took it.
     NotTaken,
     /// The connection failed it, and whether the peer took it is known by what had been handed over.
@@ -66,9 +69,11 @@ impl Fault {
         Self::new(Origin::Inferred, End::Withheld, code, message)
     }
 
-    /// The peer surely did not take it.
-    pub(crate) fn not_taken(code: Code, message: impl Into<String>) -> Self {
-        Self::new(Origin::Proven, End::NotTaken, code, message)
+    /// An error before the peer had the request.
+    pub(crate) fn unsent(error: &h2::Error, what: &str) -> Self {
+        let in_order = error.is_remote() && error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
+        let end = if in_order { End::LeftOut } else { End::NotTaken };
+        Self::new(Origin::Proven, end, Code::Unavailable, format!("{what}: {error}"))
     }
 
     /// A response that began is none that can be used.
@@ -89,7 +94,7 @@ impl Fault {
         // h2 says this of a stream only where its number is above the last one that the peer took.
         let left_out = error.is_go_away();
         if error.is_remote() && !answered && (refused || left_out) {
-            return Self::not_taken(Code::Unavailable, format!("the peer did not take the request: {error}"));
+            return Self::unsent(error, "the peer did not take the request");
         }
         let code = if error.is_reset() { code_of_reset(error.reason()) } else { Code::Unavailable };
         let when = if answered { "while the response came in" } else { "before a response" };

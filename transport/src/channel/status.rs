@@ -15,6 +15,11 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
+/// What is kept of a message.
+const MAX_MESSAGE: usize = 16 * 1024;
+/// Details that are larger than this together are left out.
+const MAX_DETAILS: usize = 64 * 1024;
+
 const RETRY_INFO: &str = "google.rpc.RetryInfo";
 
 /// A status as a peer stated it.
@@ -57,14 +62,33 @@ pub(crate) fn read(headers: &HeaderMap) -> Option<Stated> {
             .and_then(|digits| digits.parse().ok())
             .map_or(Code::Unknown, Code::from_i32),
     };
-    let message = headers.get(GRPC_MESSAGE).map(|value| percent_decoded(value.as_bytes())).unwrap_or_default();
-    let details = details(headers);
+    let mut message = headers.get(GRPC_MESSAGE).map(message).unwrap_or_default();
+    let mut details = details(headers);
+    let size: usize = details.iter().map(|detail| detail.type_name.len() + detail.value.len()).sum();
     let pushback = pushback(headers);
     let retry_after = match pushback {
         Some(Pushback::After(time)) => Some(time),
         Some(Pushback::Never) | None => retry_delay(&details),
     };
+    if size > MAX_DETAILS {
+        details.clear();
+        message.push_str(&format!(" [its details had {size} bytes and are left out]"));
+    }
     Some(Stated { code, message, details, retry_after, pushback })
+}
+
+/// The message, cut if it is long, which it then says.
+fn message(value: &HeaderValue) -> String {
+    let sent = value.as_bytes();
+    if sent.len() <= MAX_MESSAGE {
+        return percent_decoded(sent);
+    }
+    let mut end = MAX_MESSAGE;
+    // Not within an escape of three letters.
+    if let Some(escape) = sent[end - 2..end].iter().position(|byte| *byte == b'%') {
+        end = end - 2 + escape;
+    }
+    format!("{} [cut: it had {} bytes]", percent_decoded(&sent[..end]), sent.len())
 }
 
 /// Takes out what tonic would panic on.
@@ -218,5 +242,32 @@ mod tests {
             let by_tonic = tonic::Status::from_header_map(&headers);
             assert_eq!(stated.is_some(), by_tonic.is_some());
         }
+    }
+
+    #[test]
+    fn a_status_that_is_too_large_keeps_its_code_and_says_what_was_cut() {
+        let long = "a".repeat(MAX_MESSAGE - 1) + "%C3%A9" + &"b".repeat(100_000);
+        let details = vec![prost_types::Any { type_url: String::from("t/acme.Big"), value: vec![7; MAX_DETAILS] }];
+        let status = pb::Status { code: 5, message: String::new(), details };
+        let mut headers = HeaderMap::new();
+        headers.insert(GRPC_STATUS, HeaderValue::from_static("5"));
+        headers.insert(GRPC_MESSAGE, HeaderValue::from_str(&long).unwrap());
+        let mut metadata = MetadataMap::new();
+        let bytes = tonic::metadata::MetadataValue::from_bytes(&status.encode_to_vec());
+        metadata.insert_bin(GRPC_DETAILS.as_str(), bytes);
+        headers.extend(metadata.into_headers());
+
+        let stated = read(&headers).unwrap();
+        assert_eq!((stated.code, stated.details.len()), (Code::NotFound, 0));
+        assert!(
+            stated.message.starts_with("aaaa") && stated.message.len() < MAX_MESSAGE + 200,
+            "{}",
+            stated.message.len()
+        );
+        let end = &stated.message[MAX_MESSAGE - 1..];
+        assert_eq!(
+            end,
+            format!(" [cut: it had {} bytes] [its details had {} bytes and are left out]", long.len(), MAX_DETAILS + 8)
+        );
     }
 }

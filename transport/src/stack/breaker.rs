@@ -88,6 +88,9 @@ impl Sign {
             Outcome::NotSent(unsent) => &unsent.failure,
             Outcome::Ambiguous { failure, .. } => failure,
         };
+        if verdict.end == End::LeftOut {
+            return Self::Neither;
+        }
         match (failure.code(), verdict.origin) {
             (Code::Unavailable, _) | (Code::DeadlineExceeded, Origin::Stated | Origin::Inferred) => Self::Unwell,
             // A handler that failed says nothing of others, a quota is mostly one caller's.

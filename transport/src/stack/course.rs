@@ -19,12 +19,19 @@ pub(crate) struct Course<'p> {
     pauses: i32,
     /// Whether what never left was sent again already.
     resent: bool,
+    /// How often connections ended in good order before they took the call.
+    left_out: u32,
 }
+
+/// A call that this many connections left out is not sent again: a peer that ends each of them takes nothing.
+const MAX_LEFT_OUT: u32 = 50;
+/// The pause after the first few of them.
+const LEFT_OUT_PAUSE: Duration = Duration::from_millis(20);
 
 impl<'p> Course<'p> {
     /// A call whose first attempt was made.
     pub(crate) fn new(policy: Option<&'p RetryPolicy>, repeats: Repeats) -> Self {
-        Self { policy, repeats, attempts: 1, pauses: 0, resent: false }
+        Self { policy, repeats, attempts: 1, pauses: 0, resent: false, left_out: 0 }
     }
 
     /// Attempts that the service is told of.
@@ -43,6 +50,12 @@ impl<'p> Course<'p> {
     ) -> Option<Duration> {
         match verdict.end {
             End::Withheld | End::Committed => return None,
+            // Neither an attempt nor a failure: any number of calls may be under way when a connection ends.
+            End::LeftOut => {
+                self.left_out += 1;
+                let pause = if self.left_out <= 3 { Duration::ZERO } else { LEFT_OUT_PAUSE };
+                return Some(pause).filter(|pause| self.left_out < MAX_LEFT_OUT && *pause < left);
+            }
             // The service has seen nothing of it, so it costs the service nothing and is no attempt.
             End::NotTaken if !self.resent => {
                 self.resent = true;
@@ -244,5 +257,17 @@ mod tests {
         assert!(next(pushed(Pushback::Never)).is_none());
         assert_eq!(throttle.left(), 2_000);
         assert!(next(ambiguous(Code::Unavailable)).is_none());
+    }
+
+    #[test]
+    fn calls_that_connections_left_out_go_out_again_without_being_attempts_for_a_bounded_number_of_times() {
+        let mut course = Course::new(None, Repeats::Unsent);
+        let mut pauses = Vec::new();
+        while let Some(pause) = course.next(&not_sent(End::LeftOut), None, LONG, 1.0) {
+            pauses.push(pause);
+        }
+        assert_eq!(pauses.len(), MAX_LEFT_OUT as usize - 1);
+        assert_eq!(pauses[..4], [Duration::ZERO, Duration::ZERO, Duration::ZERO, LEFT_OUT_PAUSE]);
+        assert_eq!(course.previous(), 0);
     }
 }

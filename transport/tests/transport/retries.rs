@@ -373,3 +373,51 @@ async fn a_service_that_went_away_in_between_leaves_the_call_in_doubt() {
     });
     assert_eq!(unsent.failure.code(), Code::Unavailable);
 }
+
+#[tokio::test]
+async fn calls_that_a_connection_left_out_are_sent_over_others_and_are_neither_attempts_nor_failures() {
+    let (listener, address) = listen().await;
+    let served = tokio::spawn(async move {
+        for _ in 0..5 {
+            let mut wire = Wire::accept(&listener, &[]).await;
+            wire.request().await;
+            wire.go_away(0).await;
+        }
+        let mut last = Wire::accept(&listener, &[]).await;
+        let stream = last.request().await;
+        last.answer(stream, HI).await;
+        last.linger().await;
+    });
+    let services = services(address);
+    assert_eq!(done(call_over(&services, attempt(LONG)).await), HI);
+    let state = services.states().remove(0);
+    assert!(state.gate.last_error.is_none(), "{state:?}");
+    assert_eq!(state.gate.failures_per_second, 0.0);
+    served.abort();
+}
+
+#[tokio::test]
+async fn a_status_of_a_megabyte_keeps_its_code_and_the_connection_of_the_other_calls() {
+    for begun in [false, true] {
+        let address = peer(async move |mut wire| {
+            let (first, second) = (wire.request().await, wire.request().await);
+            let message = "x".repeat(1_000_000);
+            let status = [("grpc-status", "5"), ("grpc-message", message.as_str())];
+            if begun {
+                wire.begin(first).await;
+                wire.trailers(first, &status).await;
+            } else {
+                wire.trailers(first, &[&[(":status", "200")][..], &status].concat()).await;
+            }
+            wire.answer(second, HI).await;
+            wire.linger().await;
+        });
+        let services = services(address.await);
+        let calls = (call_over(&services, attempt(LONG)), call_over(&services, attempt(LONG)));
+        let (large, other) = tokio::join!(calls.0, calls.1);
+        let Outcome::Refused(failure) = large else { panic!("{large:?}") };
+        assert_eq!(failure.code(), Code::NotFound);
+        assert!(failure.message().ends_with("[cut: it had 1000000 bytes]"), "{}", failure.message().len());
+        assert_eq!(done(other), HI);
+    }
+}

@@ -15,6 +15,7 @@ const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
 
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
@@ -189,7 +190,13 @@ impl Wire {
                 block.extend(text.as_bytes());
             }
         }
-        self.write(HEADERS, flags, stream, &block).await;
+        let mut frames = block.chunks(16_384).peekable();
+        let mut kind = HEADERS;
+        while let Some(part) = frames.next() {
+            let last = if frames.peek().is_none() { flags } else { flags & !END_HEADERS };
+            self.write(kind, if kind == HEADERS { last } else { last & END_HEADERS }, stream, part).await;
+            kind = CONTINUATION;
+        }
     }
 
     async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {

@@ -297,6 +297,7 @@ fn a_sign_is_what_says_something_of_the_service_and_not_of_one_request() {
         (ambiguous, Origin::Stated, End::Answered, Code::Unavailable, Sign::Unwell),
         (ambiguous, Origin::Inferred, End::Broken, Code::Unavailable, Sign::Unwell),
         (not_sent, Origin::Proven, End::NotTaken, Code::Unavailable, Sign::Unwell),
+        (not_sent, Origin::Proven, End::LeftOut, Code::Unavailable, Sign::Neither),
         (ambiguous, Origin::Inferred, End::Withheld, Code::DeadlineExceeded, Sign::Unwell),
         (ambiguous, Origin::Stated, End::Answered, Code::DeadlineExceeded, Sign::Unwell),
         (ambiguous, Origin::Inferred, End::Answered, Code::Internal, Sign::Unwell),

@@ -1,0 +1,7 @@
+//! The one binary: the service and its command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    server::main(&parcels::APP)
+}
