@@ -10,12 +10,18 @@ use transport::Contracts;
 use crate::blocks::of;
 use crate::files::{documents, text};
 
+/// Not those that are there because they share a name with services of Guras.
+fn is_documented(service: &&'static [transport::methods::MethodEntry]) -> bool {
+    !service.iter().any(|entry| entry.method.service.starts_with("acme.users."))
+}
+
 /// The contracts of Guras and those of the examples, as one.
 fn install() {
     static ALL: OnceLock<Contracts> = OnceLock::new();
     let all = ALL.get_or_init(|| {
         let both = [guras::APP.contracts, &clients::CONTRACTS];
-        let services: Vec<_> = both.iter().flat_map(|contracts| contracts.services.iter().copied()).collect();
+        let services: Vec<_> =
+            both.iter().flat_map(|contracts| contracts.services.iter().copied()).filter(is_documented).collect();
         let mut files = Vec::new();
         for contracts in both {
             for file in FileDescriptorSet::decode(contracts.descriptors).unwrap().file {
@@ -26,7 +32,7 @@ fn install() {
         }
         Contracts { services: services.leak(), descriptors: FileDescriptorSet { file: files }.encode_to_vec().leak() }
     });
-    server::install(all).unwrap();
+    server::App { contracts: all, ..guras::APP }.install().unwrap();
 }
 
 /// What is wrong with this configuration, but for files that it names: those are on the reader's machine.
