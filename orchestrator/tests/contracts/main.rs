@@ -40,7 +40,8 @@ fn changed() -> FileDescriptorSet {
 async fn methods_that_say_nothing_are_listed() {
     let (exit, out, talk) = check(&[]).await;
     assert_eq!(exit, Exit::Findings);
-    assert!(out.starts_with("METHOD") && out.contains("guras.ai.v1.AiService/WriteText"), "{out}");
+    assert!(out.starts_with("SERVICE") && out.contains("guras.ai.v1.AiService/WriteText"), "{out}");
+    assert!(talk.contains("RPC_SAME_IDEMPOTENCY_LEVEL"), "{talk}");
     assert!(!out.contains("GetUser") && talk.contains("option idempotency_level = IDEMPOTENT;"), "{out}{talk}");
 
     let (exit, out, _) = check(&["--all", "--output", "json"]).await;
@@ -48,7 +49,7 @@ async fn methods_that_say_nothing_are_listed() {
     let all: serde_json::Value = serde_json::from_str(&out).unwrap();
     let user =
         all["findings"].as_array().unwrap().iter().find(|row| row["method"] == "guras.users.v1.UserService/GetUser");
-    assert_eq!(user.unwrap()["level"], "NO_SIDE_EFFECTS");
+    assert_eq!((&user.unwrap()["service"], &user.unwrap()["level"]), (&"users".into(), &"NO_SIDE_EFFECTS".into()));
     assert!(!out.contains("bench.") && !out.contains("demo.") && !out.contains("orchestrator."), "{out}");
 }
 

@@ -254,7 +254,7 @@ mod tests {
         headers.insert(GRPC_MESSAGE, HeaderValue::from_str(&long).unwrap());
         let mut metadata = MetadataMap::new();
         let bytes = tonic::metadata::MetadataValue::from_bytes(&status.encode_to_vec());
-        metadata.insert_bin(GRPC_DETAILS.as_str(), bytes);
+        metadata.insert_bin("grpc-status-details-bin", bytes);
         headers.extend(metadata.into_headers());
 
         let stated = read(&headers).unwrap();
