@@ -18,11 +18,11 @@ impl Workflow for DispatchReady {
     async fn run(&self, ctx: &Context, input: DispatchReadyRequest) -> Result<DispatchReadyResponse, Failure> {
         let ready = ctx.call(ListReadyRequest { page_size: input.limit }).await?.parcel_ids;
         // A carrier that is configured anew holds for runs that begin later: this one keeps what it began with.
-        let carrier = ctx.record("carrier", || self.carrier.clone());
-        let carrier = &carrier;
+        let carrier = ctx.record("carrier", || self.carrier.clone()).await;
         let dispatched = ctx
-            .fan_out("parcel", ready, |ctx, parcel_id| async move {
-                ctx.call(DispatchRequest { parcel_id, carrier: carrier.clone() }).await
+            .fan_out("parcel", ready, move |ctx, parcel_id| {
+                let carrier = carrier.clone();
+                async move { ctx.call(DispatchRequest { parcel_id, carrier }).await }
             })
             .key(|parcel_id| parcel_id.clone())
             .limit(16)
