@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::failure::Failure;
-use crate::journal::{JournalError, Kind};
+use crate::journal::JournalError;
 use crate::journal_v1 as stored;
 use crate::place::Place;
 use crate::store::Message;
@@ -14,7 +14,6 @@ use crate::time::Timestamp;
 use crate::undo::Undoable;
 pub(crate) use open::{Open, OpenKind};
 pub(crate) use past::{Past, PastKind, PastStep};
-use reader::Reader;
 use receipts::Receipts;
 pub(crate) use set_back::move_facts;
 
@@ -23,6 +22,7 @@ mod past;
 mod reader;
 mod receipts;
 mod set_back;
+mod superseded;
 
 /// A run's journal, read.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct History {
     pub(crate) open: BTreeMap<(Arc<str>, u32), Open>,
     /// Messages whose receipt a retry made the journal forget: they may be received again.
     pub(crate) returned: Vec<Message>,
-    /// Started steps that have an undo, in the order of their starts.
+    /// Started steps that have an undo, in the order of their starts; also those that a retry forgot, if what they did stands.
     pub(crate) undoables: Vec<Undoable>,
     /// What the run's code did to its replica since an operator last took it up, and when.
     pub(crate) strikes: Vec<(Timestamp, stored::Struck)>,
@@ -63,22 +63,13 @@ impl History {
     /// Where the facts are no journal.
     pub(crate) fn read(facts: Vec<stored::Fact>) -> Result<Self, JournalError> {
         let all = Receipts::of(&facts);
-        let (facts, incarnations) = crate::reset::apply(number(facts))?;
+        let mut earlier = Vec::new();
+        let (facts, incarnations) =
+            crate::reset::apply_each(number(facts), |before, after| superseded::add(&mut earlier, before, after))?;
         let returned = all.returned(&facts);
-        let mut facts = facts.into_iter();
-        let Some((_, stored::Fact { kind: Some(Kind::Created(created)), .. })) = facts.next() else {
-            return Err(JournalError::NoBeginning);
-        };
-        let mut history = Self::new(created);
+        let mut history = superseded::read(facts, earlier)?;
         history.past.incarnations = incarnations;
         history.returned = returned;
-        let mut reader = Reader::new(history);
-        for (sequence, fact) in facts {
-            let at = Timestamp::from_micros(fact.time_micros);
-            let kind = fact.kind.ok_or(JournalError::UnknownKind { sequence })?;
-            reader.fact(sequence, at, kind)?;
-        }
-        let mut history = reader.finish();
         history.past.replaying = !history.replay.is_empty();
         if history.past.was_reset {
             history.seen = 0;

@@ -23,6 +23,14 @@ type At = (String, u32);
 
 /// Applies every reset to the facts before it; also says how often each step was reset, counted from 1.
 pub(crate) fn apply(facts: Vec<Numbered>) -> Result<(Vec<Numbered>, Incarnations), JournalError> {
+    apply_each(facts, |_, _| Ok(()))
+}
+
+/// As [`apply`]; each reset that forgets a fact is shown the facts before and after it.
+pub(crate) fn apply_each(
+    facts: Vec<Numbered>,
+    mut forgets: impl FnMut(Vec<Numbered>, &[Numbered]) -> Result<(), JournalError>,
+) -> Result<(Vec<Numbered>, Incarnations), JournalError> {
     let mut incarnations = BTreeMap::new();
     if !facts.iter().any(|(_, fact)| matches!(fact.kind, Some(Kind::Reset(_)))) {
         return Ok((facts, incarnations));
@@ -30,9 +38,13 @@ pub(crate) fn apply(facts: Vec<Numbered>) -> Result<(Vec<Numbered>, Incarnations
     let mut kept: Vec<Numbered> = Vec::with_capacity(facts.len());
     for (sequence, fact) in facts {
         if let Some(Kind::Reset(reset)) = &fact.kind {
+            let before = kept.clone();
             match &reset.forgotten {
                 Some(forgotten) => take(&mut kept, forgotten, &mut incarnations),
                 None => forget(&mut kept, reset, sequence, &mut incarnations, &BTreeSet::new())?,
+            }
+            if kept.len() < before.len() {
+                forgets(before, &kept)?;
             }
         }
         kept.push((sequence, fact));

@@ -131,6 +131,7 @@ impl Detail {
         let left_open = row.status.ending_as.is_some() || matches!(state, State::Terminated | State::NeedsDecision);
         let [to_undo, uncertain, undecided] =
             if left_open { left(facts.clone(), row.updated_at)? } else { Default::default() };
+        let mut reader = Reader { paths: undoable_paths(&facts), ..Reader::default() };
         let (facts, _) = crate::reset::apply(number(facts))?;
         let mut detail = Self {
             row,
@@ -143,7 +144,6 @@ impl Detail {
             to_undo,
             uncertain,
         };
-        let mut reader = Reader::default();
         for (sequence, fact) in facts {
             let at = Timestamp::from_micros(fact.time_micros);
             match fact.kind.ok_or(JournalError::UnknownKind { sequence })? {
@@ -211,8 +211,8 @@ pub(crate) enum FailedAt {
 
 /// Why a failed run failed, and the effects in doubt that its journal has.
 pub(crate) fn failed_at(facts: Vec<stored::Fact>) -> Result<(FailedAt, BTreeSet<(String, u32)>), JournalError> {
+    let (mut reader, mut failure) = (Reader { paths: undoable_paths(&facts), ..Reader::default() }, None);
     let (facts, _) = crate::reset::apply(number(facts))?;
-    let (mut reader, mut failure) = (Reader::default(), None);
     for (sequence, fact) in facts {
         let at = Timestamp::from_micros(fact.time_micros);
         match fact.kind.ok_or(JournalError::UnknownKind { sequence })? {
@@ -246,6 +246,17 @@ struct Known {
     settled: Option<stored::Outcome>,
 }
 
+/// Where steps with an undo are, by the sequence numbers of their starts.
+fn undoable_paths(facts: &[stored::Fact]) -> HashMap<u64, String> {
+    let starts = (1..).zip(facts).filter_map(|(sequence, fact)| match &fact.kind {
+        Some(Kind::StepStarted(started)) if started.undo.is_some() || started.undo_by_response => {
+            started.place.as_ref().map(|place| (sequence, path(&place.branch, &place.name, place.position)))
+        }
+        _ => None,
+    });
+    starts.collect()
+}
+
 #[derive(Default)]
 struct Reader {
     steps: Vec<StepView>,
@@ -253,6 +264,8 @@ struct Reader {
     by_place: HashMap<(String, u32), usize>,
     /// Which step an undo takes back, by the sequence number of the undo's start.
     undos: HashMap<u64, usize>,
+    /// Paths of the steps with an undo, those that a retry forgot included, by the sequence numbers of their starts.
+    paths: HashMap<u64, String>,
     /// What is known of the attempts of each step.
     known: Vec<Known>,
     /// The step that the last fact spoke of.
@@ -322,12 +335,10 @@ impl Reader {
                 view.ended_at = None;
                 self.known(|known| known.doubt.begin());
                 let undone = self.by_sequence.get(&started.undoes).copied();
-                if let Some(undone) = undone {
-                    let path = self.steps[undone].path();
-                    let index = self.touched;
-                    self.steps[index].undoes = Some(path);
-                    self.undos.insert(sequence, undone);
+                if let Some(path) = self.paths.get(&started.undoes) {
+                    self.steps[self.touched].undoes = Some(path.clone());
                 }
+                self.undos.extend(undone.map(|undone| (sequence, undone)));
                 self.index(sequence);
             }
             Kind::AttemptStarted(attempt) => {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::decisions::going_on;
 use super::{Engine, EngineError};
-use crate::history::number;
+use crate::history::{History, number};
 use crate::identity;
 use crate::journal::{Buffer, Kind};
 use crate::journal_v1 as stored;
@@ -159,14 +159,25 @@ fn reset(row: &RunRow, facts: Vec<stored::Fact>, step: Option<&str>, reason: Str
         }
         _ => return refuse("it is going on; only FAILED and BLOCKED runs are retried".to_owned()),
     };
-    let plan = reset::plan(number(facts), &stored, &in_doubt).map_err(broken)?;
+    let plan = reset::plan(number(facts.clone()), &stored, &in_doubt).map_err(broken)?;
     if let (Some(path), Some(first)) = (step, plan.in_doubt.first()) {
         return refuse(format!(
             "{first} comes after {path} and may have happened; retry the run without a step, which settles it or asks for a \
              decision, or from {first}, which keeps its key"
         ));
     }
-    Ok(Reset { fact: stored::Reset { forgotten: Some(plan.forgotten), ..stored }, children: plan.children })
+    let forgotten = |step: u64| plan.forgotten.facts.iter().any(|span| (span.first..=span.last).contains(&step));
+    let fact = stored::Reset { forgotten: Some(plan.forgotten.clone()), ..stored };
+    let mut after = facts;
+    after.push(stored::Fact { time_micros: 0, kind: Some(Kind::Reset(fact.clone())) });
+    let undoables = History::read(after).map_err(broken)?.undoables;
+    if let Some(lost) = undoables.iter().find(|undoable| undoable.undo.is_none() && forgotten(undoable.step)) {
+        return refuse(format!(
+            "the undo of {} is still to be made from its response; retry the run without a step first",
+            lost.place
+        ));
+    }
+    Ok(Reset { fact, children: plan.children })
 }
 
 fn named(row: &RunRow, facts: &[stored::Fact], path: &str) -> Result<(stored::Place, bool), EngineError> {

@@ -34,12 +34,14 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(history: History) -> Self {
+    /// `superseded` are steps that a retry forgot, and that are still to be undone.
+    pub(super) fn new(mut history: History, superseded: Vec<Undoable>) -> Self {
+        history.undoables = superseded;
         Self {
             at: history.past.latest,
             names: HashMap::new(),
             places: HashMap::new(),
-            undoables: HashMap::new(),
+            undoables: history.undoables.iter().enumerate().map(|(at, undoable)| (undoable.step, at)).collect(),
             undos: HashMap::new(),
             doubtful: BTreeMap::new(),
             history,
@@ -48,6 +50,7 @@ impl Reader {
 
     pub(super) fn finish(mut self) -> History {
         self.ask_again();
+        self.history.undoables.sort_by_key(|undoable| undoable.step);
         self.history
     }
 

@@ -380,3 +380,80 @@ async fn a_business_key_is_the_same_after_every_retry_and_the_preview_says_so() 
     assert_eq!((world.services().arrivals_of::<Put>(), world.services().effects_of::<Put>()), (2, 1));
     assert!(world.detail(run).await.steps.iter().all(|step| step.state == StepState::Succeeded));
 }
+
+/// A run that takes a room, and then waits for a signal that its first version does not declare.
+macro_rules! guest {
+    ($name:ident, $undeclared:expr) => {
+        #[derive(Clone)]
+        struct $name;
+
+        impl Workflow for $name {
+            const NAME: &'static str = "test.guest";
+            type Input = Input;
+            type Output = Output;
+
+            async fn run(&self, ctx: &Context, _: Input) -> Result<Output, Failure> {
+                ctx.sleep("moment", SECOND).await?;
+                ctx.call(Pay::of("room", 1)).undo(|_| Cancel::of("room", 0)).await?;
+                if $undeclared {
+                    ctx.signal::<Answer>("undeclared").await?;
+                }
+                ctx.sleep("stay", 1_000 * SECOND).await?;
+                Ok(Output::of("done", 0))
+            }
+        }
+    };
+}
+guest!(Guest, false);
+guest!(LostGuest, true);
+
+/// A guest that an operator retried from this step of the blocked run, once blocked again and once mended.
+async fn guest(from: &str) -> (World, Uuid) {
+    let world = World::new(services(), |registry: &mut Registry| registry.register(|| LostGuest));
+    let run = world.start::<LostGuest>(Input::of("", 0)).await.unwrap();
+    until(&world, run, &[State::Blocked]).await;
+    world.engine().retry_from(run, from, asked()).await.unwrap();
+    until(&world, run, &[State::Blocked]).await;
+    world.probe().kill();
+    let world = world.crash_and_change(|registry: &mut Registry| registry.register(|| Guest));
+    world.engine().retry_from(run, from, asked()).await.unwrap();
+    (world, run)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_retry_made_again_is_taken_back_with_what_it_was_before() {
+    for from in ["moment#0", "Pay#1"] {
+        // Cancelled before it makes the step again, and after; with a crash while it undoes.
+        for (made, crash) in [(2, false), (3, false), (3, true)] {
+            let (world, run) = guest(from).await;
+            if made == 3 {
+                tokio::time::sleep(10 * SECOND).await;
+            }
+            world.services().script::<Cancel>([Reply::Slow(SECOND), Reply::Slow(5 * SECOND)]);
+            world.engine().cancel(run, asked()).await.unwrap();
+            let world = if crash {
+                tokio::time::sleep(3 * SECOND).await;
+                killed(world)
+            } else {
+                world
+            };
+            let detail = world.end_of(run).await;
+            assert_eq!(detail.row.status.state, State::Cancelled);
+            let paid = world.services().effects_of::<Pay>();
+            assert!(paid >= made, "{from} {paid}");
+            assert_eq!(world.services().effects_of::<Cancel>(), paid, "{from} {crash}");
+            let steps = world.detail(run).await.steps;
+            let undos = steps.iter().filter(|step| step.name.ends_with("Cancel"));
+            assert!(undos.into_iter().all(|step| step.undoes.as_deref() == Some("Pay#1")), "{steps:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_terminated_run_lists_what_it_made_before_a_retry_as_not_undone() {
+    let (world, run) = guest("Pay#1").await;
+    tokio::time::sleep(10 * SECOND).await;
+    world.engine().terminate(run, asked()).await.unwrap();
+    let detail = until(&world, run, &[State::Terminated]).await;
+    assert_eq!(detail.to_undo, ["Pay#1"; 3]);
+}
