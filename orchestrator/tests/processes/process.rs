@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use demo::World;
@@ -27,6 +28,8 @@ pub(crate) struct Orchestrator {
     admin: SocketAddr,
     health: SocketAddr,
     child: Option<Child>,
+    /// Writes what the process says into its log, so that a limit of its files is none of its log.
+    log_writer: Option<JoinHandle<()>>,
 }
 
 impl Orchestrator {
@@ -47,7 +50,7 @@ impl Orchestrator {
             write!(text, "\n[schedules.{schedule}]\nevery = \"1s\"\n").unwrap();
         }
         std::fs::write(directory.path().join("orchestrator.toml"), text).unwrap();
-        Self { directory, launcher: Vec::new(), admin, health, child: None }
+        Self { directory, launcher: Vec::new(), admin, health, child: None, log_writer: None }
     }
 
     /// Has this command start the program from now on.
@@ -85,7 +88,11 @@ impl Orchestrator {
     /// Starts the process and leaves it to itself.
     pub(crate) fn spawn(&mut self, flags: &[&str]) {
         assert!(self.child.is_none(), "it runs already");
-        self.child = Some(self.command(flags).spawn().unwrap());
+        let mut log = File::options().create(true).append(true).open(self.log()).unwrap();
+        let mut child = self.command(flags).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = child.stderr.take().unwrap();
+        self.log_writer = Some(std::thread::spawn(move || drop(std::io::copy(&mut said, &mut log))));
+        self.child = Some(child);
     }
 
     /// Starts the process and waits until it says that it is ready.
@@ -150,6 +157,9 @@ impl Orchestrator {
         let mut child = self.child.take().unwrap();
         loop {
             if let Some(status) = child.try_wait().unwrap() {
+                if let Some(writer) = self.log_writer.take() {
+                    writer.join().unwrap();
+                }
                 return status;
             }
             if Instant::now() > deadline {
