@@ -63,7 +63,8 @@ fn keys(value: &Value, path: &str, into: &mut Vec<String>) {
 
 #[test]
 fn every_key_is_in_the_reference_and_nothing_else() {
-    let mut configuration = Configuration::default();
+    let schedules = with_flag("log.format=json").unwrap().configuration.schedules;
+    let mut configuration = Configuration { schedules, ..Configuration::default() };
     let methods = [(String::from("get_user"), Method::default())].into();
     configuration.services.insert(String::from("users"), Service { methods, ..Service::default() });
     let mut all = Vec::new();
