@@ -113,8 +113,6 @@ impl Orchestrator {
             format!("services.echo.address={}", echo.address),
             String::from("services.echo.max_in_flight=20000"),
             String::from("services.echo.call_timeout=60s"),
-            String::from("schedules.send_due.enabled=false"),
-            String::from("schedules.analyze_emotions.enabled=false"),
         ];
         set.extend(options.set.iter().cloned());
 

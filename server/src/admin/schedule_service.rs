@@ -274,13 +274,31 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<v1::ListBackfillsRequest>,
     ) -> Result<Response<v1::ListBackfillsResponse>, Status> {
-        let name = request.into_inner().schedule;
+        let mut request = request.into_inner();
         let mut violations = Violations::default();
-        violations.schedule_name(&name);
+        violations.schedule_name(&request.schedule);
+        let limit = violations.page_size(request.page_size) as usize;
+        let token = std::mem::take(&mut request.page_token);
+        request.page_size = 0;
+        let arguments = request.encode_to_vec();
+        let last = match pages::cursor(&token, &arguments) {
+            Ok(cursor) => cursor.and_then(|cursor| Uuid::from_slice(&cursor).ok()),
+            Err(expected) => {
+                violations.note("page_token", expected);
+                None
+            }
+        };
         violations.or(())?;
-        let row = self.engine.schedule(&name).await.map_err(status::from_engine)?;
-        let backfills = self.backfills(row.uid).await?.iter().map(shown::backfill).collect();
-        Ok(Response::new(v1::ListBackfillsResponse { backfills }))
+        let row = self.engine.schedule(&request.schedule).await.map_err(status::from_engine)?;
+        let all = self.backfills(row.uid).await?;
+        let read = last.and_then(|last| all.iter().position(|backfill| backfill.id == last)).map_or(0, |at| at + 1);
+        let page = &all[read..all.len().min(read + limit)];
+        let next_page_token = match page.last() {
+            Some(last) if read + page.len() < all.len() => pages::token(last.id.as_bytes(), &arguments),
+            _ => String::new(),
+        };
+        let backfills = page.iter().map(shown::backfill).collect();
+        Ok(Response::new(v1::ListBackfillsResponse { backfills, next_page_token }))
     }
 
     async fn preview_schedule(

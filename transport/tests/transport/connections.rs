@@ -189,9 +189,9 @@ async fn what_has_no_way_says_what_is_missing() {
     let (_listener, address) = listen().await;
     let services = services(address);
     let reserve = async |path| reserve_for(&services, path, LONG).await.err().unwrap().failure;
-    let failure = reserve("/test.entries.v1.EntryService/GetEntry").await;
-    assert_eq!(failure.code(), Code::FailedPrecondition);
-    assert!(failure.message().contains("test.entries.v1.EntryService"), "{failure}");
+    let waits = services.reserve("/test.entries.v1.EntryService/GetEntry", super::RUN, LONG).await.unwrap();
+    let engine::transport::Reserved::Down(outage, _) = waits else { panic!("a service without an address is called") };
+    assert_eq!((&*outage.service, outage.error.as_str()), ("test.entries.v1.EntryService", "no address is configured"));
     let failure = reserve("/test.entries.v1.EntryService/NoSuch").await;
     assert_eq!(failure.code(), Code::Unimplemented);
     assert!(failure.message().contains("/test.entries.v1.EntryService/NoSuch"), "{failure}");

@@ -82,7 +82,7 @@ impl Start {
 
 impl List {
     pub(super) async fn run(self, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
-        let request = ListBackfillsRequest { schedule: self.name };
+        let request = ListBackfillsRequest { schedule: self.name, page_size: 1_000, ..Default::default() };
         let answer = self.server.schedules()?.list_backfills(request).await?.into_inner();
         match self.server.output {
             Output::Json => terminal.line(&json::pretty(&answer)?),
