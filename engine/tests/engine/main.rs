@@ -15,6 +15,7 @@ mod failures;
 mod foreign;
 mod guards;
 mod journals;
+mod ledgers;
 mod levels;
 mod operators;
 mod outages;
