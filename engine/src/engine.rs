@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::SignedDuration;
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
@@ -21,7 +22,7 @@ use crate::limits::Limits;
 use crate::retention::Retention;
 use crate::state::State;
 use crate::store::{Asked, Created, NewRun, Origin, RunRow, ScheduleRefusal, Status, Store, StoreError};
-use crate::time::{Clock, Timestamp};
+use crate::time::{Clock, ClockSteps, Timestamp};
 use crate::transport::Transport;
 use crate::workflow::{Definition, Registry};
 
@@ -96,6 +97,7 @@ pub(crate) struct Shared {
     unheard: Unheard,
     left: Notify,
     bell: Bell,
+    clock_steps: Mutex<ClockSteps>,
     /// An answer of the store did not come: there may be runs of this replica that are not in memory.
     unsure: AtomicBool,
     draining: AtomicBool,
@@ -220,6 +222,7 @@ impl Engine {
             unheard: Unheard::default(),
             left: Notify::new(),
             bell: Bell::default(),
+            clock_steps: Mutex::default(),
             unsure: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             progress: AtomicU64::new(0),
@@ -294,6 +297,11 @@ impl Engine {
         self.shared.lock().len()
     }
 
+    /// How often the wall clock was set while this process has run, and how, the last time at the end.
+    pub fn clock_steps(&self) -> ClockSteps {
+        self.shared.clock_steps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Bumped by every turn of the engine's loops.
     pub fn progress(&self) -> u64 {
         self.shared.progress.load(Ordering::Relaxed)
@@ -303,6 +311,18 @@ impl Engine {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Handle>>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells people that the wall clock was set (C2).
+    fn clock_was_set(&self, now: Timestamp, by: SignedDuration) {
+        let how = if by.is_negative() { "back" } else { "forward" };
+        let span = format!("{:#}", by.abs());
+        tracing::warn!(
+            by = span,
+            %now,
+            "the wall clock was set {how}; no tick starts twice, and what it jumped over is made up for by the schedules' catch-up policies"
+        );
+        self.clock_steps.lock().unwrap_or_else(PoisonError::into_inner).add(now, by);
     }
 
     fn bump(&self) {

@@ -30,9 +30,9 @@ pub use inbox::{Message, Signal};
 pub(crate) use lane::Lane;
 pub use lane::{ForCaller, for_caller};
 pub use schedules::{
-    BackfillRow, Declare, ListSchedules, ListTicks, PassedTicks, PausedSchedule, Schedule, ScheduleCommand,
-    ScheduleFacts, ScheduleOrder, ScheduleRefusal, ScheduleRow, Settled, Source, Tick, TickDone, TickOrigin,
-    TickOutcome, TickRow, TickStart, Ticked,
+    BackfillRow, CutTicks, Declare, ListSchedules, ListTicks, PassedTicks, PausedSchedule, Rewind, Schedule,
+    ScheduleCommand, ScheduleFacts, ScheduleOrder, ScheduleRefusal, ScheduleRow, Settled, Source, Tick, TickDone,
+    TickOrigin, TickOutcome, TickRow, TickStart, Ticked,
 };
 
 /// A page of a journal is over with the entry that brings it to so many bytes.

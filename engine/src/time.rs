@@ -4,8 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 mod clock;
+mod steps;
 
 pub use clock::Clock;
+pub use steps::{ClockStep, ClockSteps};
 
 /// An instant in whole microseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

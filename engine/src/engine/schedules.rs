@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use tokio::time::Instant;
+use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -18,10 +18,13 @@ mod bell;
 mod check;
 mod commands;
 mod make;
+mod rewind;
+mod rounds;
 mod turn;
 
 pub(super) use bell::Bell;
 pub use commands::{Backfill, Triggered};
+use rounds::{Round, Rounds};
 use turn::{Turned, Watched};
 
 /// The loop looks at least this often; the wall clock may have been set.
@@ -32,8 +35,6 @@ const AFTER_FAILURE: Duration = Duration::from_millis(500);
 const AT_ONCE: usize = 512;
 /// Schedules that are read at once.
 const PAGE: u32 = 1_000;
-/// A wall clock that falls behind by less than this was not set.
-const SET_BACK: Duration = Duration::from_millis(500);
 
 /// What the loop knows.
 struct Queue {
@@ -49,25 +50,23 @@ impl Engine {
     /// # Errors
     /// Where one that is declared cannot be kept, or the store fails for good.
     pub async fn run_schedules(&self, declared: Vec<Schedule>, stop: CancellationToken) -> Result<(), EngineError> {
-        let begun = self.shared.clock.wall();
-        let mut queue = self.load(declared, begun).await?;
+        let mut rounds = Rounds::begin(self.shared.clock.clone());
+        let mut queue = self.load(declared, rounds.wall()).await?;
+        self.tell_if_ahead(&queue, &mut rounds);
         let mut failing = false;
-        let (mut looked, mut since) = (begun, Instant::now());
         loop {
             self.shared.bump();
             if self.shared.guards.trail.as_ref().is_some_and(|trail| trail.was_cut()) {
                 tracing::error!("the trail was cut short: what the process dies of is not known to the next one");
             }
-            let now = self.shared.clock.wall();
-            // The steady clock tells how late it should be.
-            let expected = looked.after(since.elapsed());
-            if now.after(SET_BACK) < expected {
-                let by = expected.since(now);
-                tracing::warn!(?by, "the clock was set back; ticks that come again start no run twice");
-                queue.look_at_all(now);
+            let round = rounds.look();
+            if !round.step.is_zero() {
+                self.shared.clock_was_set(round.now, round.step);
             }
-            (looked, since) = (now, Instant::now());
-            let failed = self.deal_with(&mut queue, now, begun).await?;
+            if round.is_set_back() {
+                queue.set_back(&round);
+            }
+            let failed = self.deal_with(&mut queue, &round, &rounds).await?;
             if let Some(error) = &failed
                 && !failing
             {
@@ -75,12 +74,23 @@ impl Engine {
                 tracing::warn!(%error, "a schedule could not be dealt with, it is tried again");
             }
             failing = failed.is_some();
+            rounds.store_failed(failing, &round);
             let next = queue.next().map_or(LONGEST, |due| due.since(self.shared.clock.wall()).min(LONGEST));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.shared.bell.rung() => {}
                 () = tokio::time::sleep(next) => {}
             }
+        }
+    }
+
+    /// Tells of a clock that was set back while no process was there: a schedule was dealt with up to a time to come.
+    fn tell_if_ahead(&self, queue: &Queue, rounds: &mut Rounds) {
+        let now = rounds.wall();
+        let ahead = queue.schedules.values().filter(|watched| watched.is_ahead(now));
+        if let Some(last) = ahead.map(|watched| watched.row.high_water).max() {
+            rounds.was_ahead();
+            self.shared.clock_was_set(now, -SignedDuration::try_from(last.since(now)).unwrap_or(SignedDuration::MAX));
         }
     }
 
@@ -132,9 +142,10 @@ impl Engine {
     async fn deal_with(
         &self,
         queue: &mut Queue,
-        now: Timestamp,
-        begun: Timestamp,
+        round: &Round,
+        rounds: &Rounds,
     ) -> Result<Option<StoreError>, EngineError> {
+        let now = round.now;
         let mut failed = None;
         for name in self.shared.bell.take_changed() {
             let filter = ListSchedules { name: Some(name.clone()), limit: 1, ..ListSchedules::default() };
@@ -157,7 +168,7 @@ impl Engine {
             }
             let turns = due.into_iter().map(|watched| async move {
                 let mut watched = watched;
-                let turned = self.turn(&mut watched, now, begun).await;
+                let turned = self.turn(&mut watched, round, rounds).await;
                 (watched, turned)
             });
             let mut turns = stream::iter(turns).buffer_unordered(AT_ONCE);
@@ -218,10 +229,9 @@ impl Queue {
     }
 
     fn replace(&mut self, name: &str, watched: Option<Watched>, now: Timestamp) {
-        if let Some(uid) = self.by_name.remove(name) {
-            self.schedules.remove(&uid);
-        }
-        if let Some(watched) = watched {
+        let old = self.by_name.remove(name).and_then(|uid| self.schedules.remove(&uid));
+        if let Some(mut watched) = watched {
+            watched.set_back = old.filter(|old| old.row.uid == watched.row.uid).and_then(|old| old.set_back);
             self.put(watched, now);
         }
     }
@@ -234,11 +244,13 @@ impl Queue {
         }
     }
 
-    fn look_at_all(&mut self, now: Timestamp) {
+    /// The clock was set back: every schedule is looked at, as of the look before.
+    fn set_back(&mut self, round: &Round) {
         let all: Vec<Watched> = self.schedules.drain().map(|(_, watched)| watched).collect();
         self.due.clear();
-        for watched in all {
-            self.put(watched, now);
+        for mut watched in all {
+            watched.set_back = Some(round.before);
+            self.put(watched, round.now);
         }
     }
 }

@@ -181,6 +181,8 @@ sentences! {
         a_schedule_is_over_after_as_many_runs_as_it_may_start
         a_run_that_fails_pauses_a_schedule_that_says_so
         a_clock_that_is_set_back_starts_no_run_twice_and_stops_nothing
+        no_row_stands_for_a_time_that_has_one
+        a_time_whose_row_was_dropped_starts_no_run_twice_after_the_clock_is_set_back
         the_ledger_keeps_its_newest_rows_and_those_that_wait
     }
 }

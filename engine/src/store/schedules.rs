@@ -208,10 +208,46 @@ pub struct Tick {
     /// Nominal times that start nothing, in order, before the one that does.
     pub passed: Vec<PassedTicks>,
     pub start: Option<TickStart>,
-    /// Where the clock was set back: the mark that the schedule gets.
-    pub rewind: Option<Timestamp>,
+    /// A nominal time after those that has its row and its run since before the clock was set back.
+    pub known: Option<Timestamp>,
+    /// If the clock was set back: nothing else is done then.
+    pub rewind: Option<Rewind>,
     /// Who asks, for a trigger.
     pub change: Option<Change>,
+}
+
+impl Tick {
+    /// One of this schedule as it is seen, in which nothing is written down yet.
+    pub fn of(row: &ScheduleRow, origin: TickOrigin, now: Timestamp) -> Self {
+        Self {
+            schedule: row.uid,
+            generation: row.generation,
+            now,
+            origin,
+            passed: Vec::new(),
+            start: None,
+            known: None,
+            rewind: None,
+            change: None,
+        }
+    }
+}
+
+/// Takes a schedule back, so that times come again that were dealt with while the clock was ahead. What started a run or
+/// waits for one keeps its row; every other row of a later time is forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewind {
+    /// The mark that the schedule gets.
+    pub to: Timestamp,
+    /// The row that stands for times on both sides of that, and what it stands for from then on.
+    pub cut: Option<CutTicks>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CutTicks {
+    pub number: u64,
+    pub last: Timestamp,
+    pub count: u64,
 }
 
 /// Nominal times that start nothing, one after the other.

@@ -14,12 +14,12 @@ use uuid::Uuid;
 
 use crate::common::{Input, Output, Put, services};
 
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3_600);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Takes so many seconds, and fails where its input says so. Says which tick it is of.
-struct Job;
+pub(crate) struct Job;
 
 impl Workflow for Job {
     const NAME: &'static str = "test.job";
@@ -37,12 +37,12 @@ impl Workflow for Job {
     }
 }
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     World::new(services(), |registry| registry.register(|| Job))
 }
 
 /// Every minute, each run taking so many seconds.
-fn minutely(seconds: u32) -> Schedule {
+pub(crate) fn minutely(seconds: u32) -> Schedule {
     let mut schedule = Schedule::new("each", Job::NAME, Spec::every(MINUTE));
     schedule.input = Input::of("", seconds).encode_to_vec().into();
     schedule
@@ -52,60 +52,60 @@ fn failing() -> Schedule {
     Schedule { input: Input::of("fail", 1).encode_to_vec().into(), ..minutely(1) }
 }
 
-fn with(overlap: Overlap, seconds: u32) -> Schedule {
+pub(crate) fn with(overlap: Overlap, seconds: u32) -> Schedule {
     let mut schedule = minutely(seconds);
     schedule.policy.overlap = overlap;
     schedule
 }
 
-fn catching_up(mode: CatchUpMode, window: Duration, limit: u32) -> Schedule {
+pub(crate) fn catching_up(mode: CatchUpMode, window: Duration, limit: u32) -> Schedule {
     let mut schedule = with(Overlap::AllowAll, 1);
     schedule.policy.catch_up = CatchUp { mode, window, limit };
     schedule
 }
 
 /// Runs the loop over these.
-fn run(world: &World, schedules: Vec<Schedule>) -> CancellationToken {
+pub(crate) fn run(world: &World, schedules: Vec<Schedule>) -> CancellationToken {
     let (engine, stop) = (world.engine().clone(), CancellationToken::new());
     let stopped = stop.clone();
     tokio::spawn(async move { engine.run_schedules(schedules, stopped).await.unwrap() });
     stop
 }
 
-async fn runs(world: &World) -> Vec<RunRow> {
+pub(crate) async fn runs(world: &World) -> Vec<RunRow> {
     let mut runs = world.engine().store().list(ListRuns { limit: 1_000, ..ListRuns::default() }).await.unwrap();
     runs.reverse();
     runs
 }
 
-async fn row(world: &World) -> ScheduleRow {
+pub(crate) async fn row(world: &World) -> ScheduleRow {
     world.engine().schedule("each").await.unwrap()
 }
 
 /// The ledger, oldest first.
-async fn ledger(world: &World) -> Vec<TickRow> {
+pub(crate) async fn ledger(world: &World) -> Vec<TickRow> {
     let mut rows = world.engine().ticks("each", None, 1_000).await.unwrap();
     rows.reverse();
     rows
 }
 
 /// Minutes since the beginning of the test, and what became of each.
-async fn told(world: &World) -> Vec<(i64, i64, TickOutcome)> {
+pub(crate) async fn told(world: &World) -> Vec<(i64, i64, TickOutcome)> {
     let rows = ledger(world).await;
     rows.iter().map(|row| (minute(row.first), minute(row.last), row.outcome)).collect()
 }
 
-fn minute(at: Timestamp) -> i64 {
+pub(crate) fn minute(at: Timestamp) -> i64 {
     (at.as_micros() - BEGINNING) / 60_000_000
 }
 
-const BEGINNING: i64 = 1_767_225_600_000_000;
+pub(crate) const BEGINNING: i64 = 1_767_225_600_000_000;
 
-fn at(minute: i64) -> Timestamp {
+pub(crate) fn at(minute: i64) -> Timestamp {
     Timestamp::from_micros(BEGINNING + minute * 60_000_000)
 }
 
-fn asked() -> Asked {
+pub(crate) fn asked() -> Asked {
     Asked::new("someone", "a reason")
 }
 
@@ -524,66 +524,4 @@ async fn a_schedule_that_is_not_declared_any_more_is_retired_and_goes_on_from_it
     let back = row(&world).await;
     assert_eq!((back.retired_at, back.uid), (None, retired.uid));
     assert_eq!(told(&world).await, [(1, 1, Started), (2, 2, Missed), (3, 3, Started)]);
-}
-
-/// Nominal times that started runs, in the order of their starts, as minutes.
-async fn started(world: &World) -> Vec<i64> {
-    let rows = ledger(world).await;
-    rows.iter().filter(|row| row.outcome == Started).map(|row| minute(row.first)).collect()
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_back_stops_no_schedule_and_starts_no_tick_twice() {
-    let world = world();
-    let stop = run(&world, vec![with(Overlap::AllowAll, 1)]);
-    tokio::time::sleep(MINUTE * 3 + SECOND).await;
-    world.clocks().set_back(HOUR * 2);
-    tokio::time::sleep(MINUTE * 3).await;
-    // It goes on within its interval, at the times that clocks show now.
-    assert_eq!(runs(&world).await.len(), 6, "{:?}", told(&world).await);
-    stop.cancel();
-    let world = world.crash(Probe::counting());
-    run(&world, vec![with(Overlap::AllowAll, 1)]);
-    tokio::time::sleep(HOUR * 2).await;
-    let mut nominal: Vec<i64> =
-        runs(&world).await.iter().map(|run| minute(run.origin.as_ref().unwrap().nominal)).collect();
-    nominal.sort_unstable();
-    let count = nominal.len();
-    nominal.dedup();
-    assert_eq!(nominal.len(), count, "no tick twice");
-    assert_eq!(nominal, (nominal[0]..nominal[0] + i64::try_from(count).unwrap()).collect::<Vec<_>>(), "none lost");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_forward_and_back_again_silences_nothing() {
-    let world = world();
-    run(&world, vec![with(Overlap::AllowAll, 1)]);
-    tokio::time::sleep(MINUTE + SECOND).await;
-    world.clocks().set_forward(HOUR * 2);
-    tokio::time::sleep(SECOND * 10).await;
-    assert_eq!(started(&world).await, [1, 121], "the last one is made up for");
-    let late = ledger(&world).await.into_iter().find(|row| minute(row.first) == 121).unwrap().reason;
-    assert!(late.is_empty() || late.contains("its clock was set forward"), "{late}");
-    world.clocks().set_back(HOUR * 2);
-    tokio::time::sleep(MINUTE * 3).await;
-    assert_eq!(started(&world).await, [1, 121, 2, 3, 4]);
-    tokio::time::sleep(HOUR * 2).await;
-    let mut all = started(&world).await;
-    all.sort_unstable();
-    assert_eq!(all, (1..=124).collect::<Vec<_>>(), "each once, also the one that came early");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_machine_that_slept_for_a_day_makes_up_for_the_last_tick_and_says_why() {
-    let world = world();
-    run(&world, vec![with(Overlap::AllowAll, 1)]);
-    tokio::time::sleep(MINUTE + SECOND).await;
-    world.clocks().suspend(HOUR * 24 + SECOND * 30);
-    tokio::time::sleep(SECOND * 10).await;
-    let rows = ledger(&world).await;
-    assert_eq!((minute(rows[1].first), rows[1].outcome, rows[2].outcome), (2, Missed, Started));
-    assert_eq!(rows[1].count, 1_439);
-    assert!(rows[2].reason.contains("held up, or its clock was set forward"), "{}", rows[2].reason);
-    tokio::time::sleep(MINUTE).await;
-    assert_eq!(told(&world).await.last().map(|told| told.2), Some(Started));
 }

@@ -40,16 +40,7 @@ impl Engine {
         for _ in 0..MOST {
             let row = &watched.row;
             let nominal = timetable.next(backfill.cursor).filter(|nominal| nominal.at < backfill.until);
-            let mut tick = Tick {
-                schedule: row.uid,
-                generation: row.generation,
-                now: self.shared.clock.wall(),
-                origin,
-                passed: Vec::new(),
-                start: None,
-                rewind: None,
-                change: None,
-            };
+            let mut tick = Tick::of(row, origin, self.shared.clock.wall());
             if let Some(nominal) = nominal {
                 if let Some(at) = backfill.may_start_at(now).filter(|at| *at > now) {
                     return Ok(Some(at));

@@ -132,16 +132,8 @@ impl Engine {
                 field: "workflow",
                 problem,
             })?;
-            let tick = Tick {
-                schedule: row.uid,
-                generation: row.generation,
-                now,
-                origin,
-                passed: Vec::new(),
-                start: Some(start),
-                rewind: None,
-                change: Some(change.clone()),
-            };
+            let (start, change) = (Some(start), Some(change.clone()));
+            let tick = Tick { start, change, ..Tick::of(&row, origin, now) };
             match self.shared.store.tick(tick).await? {
                 Ticked::Done(done) => {
                     done.cancelled.iter().for_each(|run| self.shared.tell(*run, driver::CANCEL));

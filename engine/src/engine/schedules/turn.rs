@@ -1,12 +1,11 @@
 //! One look at one schedule: which of its nominal times have come, what becomes of them, and when to look again.
 
-use std::time::Duration;
-
 use super::LONGEST;
+use super::rounds::{Cause, Round, Rounds, whole};
 use crate::driver;
 use crate::engine::Engine;
-use crate::schedule::missed::{self, ON_TIME, Turn, Why};
-use crate::schedule::{Overlap, Timetable};
+use crate::schedule::missed::{Come, ON_TIME, Passed, Turn, Why};
+use crate::schedule::{CatchUp, Overlap, Timetable};
 use crate::store::{
     ListSchedules, PassedTicks, ScheduleRow, StoreError, Tick, TickDone, TickOrigin, TickOutcome, Ticked,
 };
@@ -19,12 +18,14 @@ const MOST: usize = 1_000;
 pub(super) struct Watched {
     pub(super) row: Box<ScheduleRow>,
     /// None where the stored spec cannot be read by this release; such a schedule is left alone, and says so.
-    timetable: Option<Box<Timetable>>,
+    pub(super) timetable: Option<Box<Timetable>>,
     pub(super) due: Option<Timestamp>,
     /// Whether a run of it may have ended.
     pub(super) settles: bool,
     /// Whether an answer of the store did not come.
     pub(super) unsure: bool,
+    /// If the clock was set back since: what it would have said at the last look before that.
+    pub(super) set_back: Option<Timestamp>,
 }
 
 /// What a look found.
@@ -38,11 +39,11 @@ impl Watched {
     pub(super) fn new(row: ScheduleRow) -> Self {
         let timetable = timetable(&row);
         let settles = !row.open.is_empty() || row.facts.buffered > 0 || row.backfilling > 0;
-        Self { row: Box::new(row), timetable, due: None, settles, unsure: false }
+        Self { row: Box::new(row), timetable, due: None, settles, unsure: false, set_back: None }
     }
 
     /// The row is another by now.
-    fn renew(&mut self, row: ScheduleRow) {
+    pub(super) fn renew(&mut self, row: ScheduleRow) {
         if row.schedule.spec != self.row.schedule.spec {
             self.timetable = timetable(&row);
         }
@@ -51,7 +52,7 @@ impl Watched {
 
     /// When a schedule that was just read is to be looked at.
     pub(super) fn first_due(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.settles || self.is_behind_mark(now) { Some(now) } else { self.next_due() }
+        if self.settles || self.set_back.is_some() || self.is_ahead(now) { Some(now) } else { self.next_due() }
     }
 
     /// When the next nominal time has come, its jitter over.
@@ -62,12 +63,6 @@ impl Watched {
         let timetable = self.timetable.as_ref()?;
         let nominal = timetable.next(self.row.high_water)?.at;
         Some(nominal.after(timetable.jitter(self.row.uid, nominal)))
-    }
-
-    /// Whether a time would come before the mark is reached, because the clock was set back.
-    fn is_behind_mark(&self, now: Timestamp) -> bool {
-        let next = self.timetable.as_ref().and_then(|timetable| timetable.next(now));
-        self.row.retired_at.is_none() && next.is_some_and(|next| next.at < self.row.high_water)
     }
 }
 
@@ -85,9 +80,10 @@ impl Engine {
     pub(super) async fn turn(
         &self,
         watched: &mut Watched,
-        now: Timestamp,
-        begun: Timestamp,
+        round: &Round,
+        rounds: &Rounds,
     ) -> Result<Turned, StoreError> {
+        let now = round.now;
         if self.is_draining() {
             return Ok(Turned::Next(Some(now.after(LONGEST))));
         }
@@ -101,12 +97,20 @@ impl Engine {
             watched.unsure = false;
             watched.settles = true;
         }
+        if watched.is_ahead(now) {
+            // Whatever set it, it was set under another clock.
+            watched.set_back.get_or_insert(round.before);
+        }
+        if let Some(before) = watched.set_back {
+            self.rewind(watched, before).await?;
+            watched.set_back = None;
+        }
         let mut again = None;
         if watched.settles {
             again = self.settle(watched, now).await?;
         }
         for _ in 0..MOST {
-            let Some(tick) = self.next_tick(watched, now, begun) else {
+            let Some(tick) = self.next_tick(watched, now, rounds) else {
                 return Ok(Turned::Next(earliest(watched.next_due(), again)));
             };
             match self.shared.store.tick(tick).await? {
@@ -128,75 +132,49 @@ impl Engine {
     }
 
     /// What is to be written down next, of all that has come.
-    fn next_tick(&self, watched: &Watched, now: Timestamp, begun: Timestamp) -> Option<Tick> {
+    fn next_tick(&self, watched: &Watched, now: Timestamp, rounds: &Rounds) -> Option<Tick> {
         let row = &watched.row;
         let timetable = watched.timetable.as_ref().filter(|_| row.retired_at.is_none())?;
-        let tick = Tick {
-            schedule: row.uid,
-            generation: row.generation,
-            now: self.shared.clock.wall(),
-            origin: TickOrigin::Clock,
-            passed: Vec::new(),
-            start: None,
-            rewind: None,
-            change: None,
-        };
-        if watched.is_behind_mark(now) {
-            // Up to the last time that has come.
-            let to =
-                timetable.previous(Timestamp::from_micros(now.as_micros() + 1)).map_or(row.created_at, |last| last.at);
-            return Some(Tick { rewind: Some(to), ..tick });
-        }
-        let turns = missed::turns(timetable, &row.schedule.policy.catch_up, row.uid, row.high_water, now);
-        let mut passed = Vec::new();
-        let mut start = None;
+        let (catch_up, uid, mark) = (&row.schedule.policy.catch_up, row.uid, row.high_water);
+        let come = Come { timetable, catch_up, uid, mark, until: now, known: &row.ahead };
+        let turns = come.turns(|due| Late {
+            cause: rounds.cause(due),
+            paused: row.paused.as_ref().is_some_and(|paused| paused.at <= due),
+        });
+        let mut tick = Tick::of(row, TickOrigin::Clock, self.shared.clock.wall());
         for turn in turns {
             match turn {
-                Turn::Passed(times) => passed.push(PassedTicks {
-                    first: times.first,
-                    last: times.last,
-                    count: times.count,
-                    outcome: if times.why == Why::Excluded { TickOutcome::Excluded } else { TickOutcome::Missed },
-                    reason: self.why_missed(row, times.why),
-                }),
-                Turn::Start(nominal) if row.paused.is_some() => passed.push(PassedTicks {
+                Turn::Passed(times) => tick.passed.push(passed(row, times)),
+                Turn::Start(nominal) if row.paused.is_some() => tick.passed.push(PassedTicks {
                     first: nominal,
                     last: nominal,
                     count: 1,
                     outcome: TickOutcome::Paused,
-                    reason: row.paused.as_ref().map(|paused| paused.note.clone()).unwrap_or_default(),
+                    reason: note(row),
                 }),
                 Turn::Start(nominal) => {
                     let due = nominal.after(timetable.jitter(row.uid, nominal));
                     let overlap = row.schedule.policy.overlap;
-                    match self.make_start(row, nominal, TickOrigin::Clock, overlap, late(due, now, begun)) {
+                    match self.make_start(row, nominal, TickOrigin::Clock, overlap, late(due, now, rounds)) {
                         Ok(made) => {
-                            start = Some(made);
+                            tick.start = Some(made);
                             break;
                         }
                         Err(reason) => {
                             tracing::error!(schedule = row.schedule.name, %nominal, reason, "a tick cannot start its run");
                             let outcome = TickOutcome::Failed;
-                            passed.push(PassedTicks { first: nominal, last: nominal, count: 1, outcome, reason });
+                            tick.passed.push(PassedTicks { first: nominal, last: nominal, count: 1, outcome, reason });
                         }
                     }
                 }
+                Turn::Known(nominal) => {
+                    // The mark has to move over it before rows of later times are written.
+                    tick.known = Some(nominal);
+                    break;
+                }
             }
         }
-        (start.is_some() || !passed.is_empty()).then_some(Tick { passed, start, ..tick })
-    }
-
-    fn why_missed(&self, row: &ScheduleRow, why: Why) -> String {
-        let catch_up = &row.schedule.policy.catch_up;
-        match why {
-            Why::Excluded => "the schedule excludes it".to_owned(),
-            Why::BeforeWindow => {
-                format!("no replica was there, and it is older than the catch-up window of {:?}", catch_up.window)
-            }
-            Why::OverLimit => format!("no replica was there, and the last {} are made up for", catch_up.limit),
-            Why::NotLast => "no replica was there, and only the last one is made up for".to_owned(),
-            Why::NoCatchUp => "no replica was there, and none is made up for".to_owned(),
-        }
+        (tick.start.is_some() || tick.known.is_some() || !tick.passed.is_empty()).then_some(tick)
     }
 
     pub(super) fn ticked(&self, watched: &mut Watched, done: TickDone) {
@@ -238,16 +216,7 @@ impl Engine {
                 // The workflow is gone; the tick goes on waiting for a release that has it.
                 Err(_) => return Ok(None),
             };
-            let tick = Tick {
-                schedule: row.uid,
-                generation: row.generation,
-                now: self.shared.clock.wall(),
-                origin: waited.origin,
-                passed,
-                start,
-                rewind: None,
-                change: None,
-            };
+            let tick = Tick { passed, start, ..Tick::of(row, waited.origin, self.shared.clock.wall()) };
             if let Ticked::Done(done) = self.shared.store.tick(tick).await? {
                 self.ticked(watched, *done);
             }
@@ -256,18 +225,39 @@ impl Engine {
     }
 }
 
+/// What times that start nothing came too late for, and whether the schedule was paused when they came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Late {
+    cause: Cause,
+    paused: bool,
+}
+
+fn passed(row: &ScheduleRow, times: Passed<Late>) -> PassedTicks {
+    let Passed { first, last, count, why, cause: Late { cause, paused } } = times;
+    let CatchUp { window, limit, .. } = row.schedule.policy.catch_up;
+    let (outcome, reason) = match why {
+        Why::Excluded => (TickOutcome::Excluded, "the schedule excludes it".to_owned()),
+        _ if paused => (TickOutcome::Paused, note(row)),
+        Why::BeforeWindow => {
+            let window = whole(window);
+            (TickOutcome::Missed, format!("{cause}, and it is older than the catch-up window of {window}"))
+        }
+        Why::OverLimit => (TickOutcome::Missed, format!("{cause}, and the last {limit} are made up for")),
+        Why::NotLast => (TickOutcome::Missed, format!("{cause}, and only the last one is made up for")),
+        Why::NoCatchUp => (TickOutcome::Missed, format!("{cause}, and the schedule makes up for none")),
+    };
+    PassedTicks { first, last, count, outcome, reason }
+}
+
+/// Why the schedule is paused.
+fn note(row: &ScheduleRow) -> String {
+    row.paused.as_ref().map(|paused| paused.note.clone()).unwrap_or_default()
+}
+
 /// What a late start is due to.
-fn late(due: Timestamp, now: Timestamp, begun: Timestamp) -> String {
+fn late(due: Timestamp, now: Timestamp, rounds: &Rounds) -> String {
     let by = now.since(due);
-    if by < ON_TIME {
-        return String::new();
-    }
-    let by = Duration::from_secs(by.as_secs());
-    if due < begun {
-        format!("{by:?} late: no replica was there at its time")
-    } else {
-        format!("{by:?} late: the replica was held up, or its clock was set forward")
-    }
+    if by < ON_TIME { String::new() } else { format!("{} late: {}", whole(by), rounds.cause(due)) }
 }
 
 pub(super) fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {

@@ -3,8 +3,8 @@
 use super::*;
 use crate::schedule::{Overlap, Spec};
 use crate::store::{
-    Declare, ListSchedules, ListTicks, Origin, PassedTicks, Schedule, ScheduleRow, Source, Tick, TickDone, TickOrigin,
-    TickOutcome, TickRow, TickStart, Ticked,
+    CutTicks, Declare, ListSchedules, ListTicks, Origin, PassedTicks, Rewind, Schedule, ScheduleRow, Source, Tick,
+    TickDone, TickOrigin, TickOutcome, TickRow, TickStart, Ticked,
 };
 
 pub(super) fn hourly() -> Schedule {
@@ -39,16 +39,12 @@ pub(super) fn start(row: &ScheduleRow, nominal: Timestamp) -> TickStart {
 }
 
 pub(super) fn tick(row: &ScheduleRow, nominal: Timestamp) -> Tick {
-    Tick {
-        schedule: row.uid,
-        generation: row.generation,
-        now: nominal.after(Duration::from_millis(5)),
-        origin: TickOrigin::Clock,
-        passed: Vec::new(),
-        start: Some(start(row, nominal)),
-        rewind: None,
-        change: None,
-    }
+    let now = nominal.after(Duration::from_millis(5));
+    Tick { start: Some(start(row, nominal)), ..Tick::of(row, TickOrigin::Clock, now) }
+}
+
+fn rewind(row: &ScheduleRow, to: Timestamp) -> Tick {
+    Tick { rewind: Some(Rewind { to, cut: None }), ..Tick::of(row, TickOrigin::Clock, to) }
 }
 
 async fn done(store: &dyn Store, tick: Tick) -> TickDone {
@@ -292,7 +288,7 @@ pub(super) async fn a_clock_that_is_set_back_starts_no_run_twice_and_stops_nothi
         reason: "the clock was set forward".to_owned(),
     };
     row = done(&*store, Tick { passed: vec![passed], ..tick(&row, hour(5)) }).await.row;
-    let rewound = done(&*store, Tick { rewind: Some(hour(2)), start: None, ..tick(&row, hour(2)) }).await.row;
+    let rewound = done(&*store, rewind(&row, hour(2))).await.row;
     assert_eq!((rewound.high_water, rewound.ahead.clone()), (hour(2), vec![hour(5)]));
     // What was only written down as missed comes, and what ran does not come again.
     let third = done(&*store, tick(&rewound, hour(3))).await;
@@ -304,8 +300,66 @@ pub(super) async fn a_clock_that_is_set_back_starts_no_run_twice_and_stops_nothi
     started.sort_unstable();
     assert_eq!(started, [1, 2, 3, 4, 5].map(hour), "one row for each, all of them started");
     // A mark is never set forward this way.
-    let forward = Tick { rewind: Some(hour(9)), start: None, ..tick(&fourth.row, hour(9)) };
+    let forward = rewind(&fourth.row, hour(9));
     assert_eq!(done(&*store, forward).await.row.high_water, hour(5));
+}
+
+pub(super) async fn no_row_stands_for_a_time_that_has_one(stores: &dyn Stores) {
+    let store = stores.empty().await;
+    let mut row = declared(&*store, Overlap::AllowAll).await;
+    row = done(&*store, tick(&row, hour(3))).await.row;
+    row = done(&*store, rewind(&row, hour(0))).await.row;
+    let passed = |row: &ScheduleRow, first: u64, last: u64, known: Option<u64>| {
+        let (first, last, count) = (hour(first), hour(last), last - first + 1);
+        let passed = PassedTicks { first, last, count, outcome: TickOutcome::Paused, reason: String::new() };
+        Tick { passed: vec![passed], known: known.map(hour), start: None, ..tick(row, last) }
+    };
+    // Times on both sides of one that has started its run.
+    row = done(&*store, passed(&row, 1, 2, Some(3))).await.row;
+    assert_eq!((row.high_water, row.ahead.clone()), (hour(3), Vec::new()));
+    assert_eq!(store.tick(Tick { known: Some(hour(3)), start: None, ..tick(&row, hour(3)) }).await, Ok(Ticked::Past));
+    for nominal in [4, 5] {
+        row = done(&*store, passed(&row, nominal, nominal, None)).await.row;
+    }
+    let spans: Vec<_> = ledger(&*store, &row).await.iter().map(|row| (row.first, row.last, row.count)).collect();
+    assert_eq!(spans, [(4, 5, 2), (1, 2, 2), (3, 3, 1)].map(|(first, last, count)| (hour(first), hour(last), count)));
+    // The row on both sides of the new mark is cut, and what it no longer stands for is not counted.
+    let missed = PassedTicks {
+        first: hour(6),
+        last: hour(9),
+        count: 4,
+        outcome: TickOutcome::Skipped,
+        reason: "an earlier run goes on".to_owned(),
+    };
+    row = done(&*store, Tick { passed: vec![missed], start: None, ..tick(&row, hour(6)) }).await.row;
+    assert_eq!((row.facts.missed, row.facts.last_missed, row.facts.consecutive_skips), (4, Some(hour(9)), 4));
+    let number = ledger(&*store, &row).await[0].number;
+    let cut = Some(CutTicks { number, last: hour(7), count: 2 });
+    let back = Tick { rewind: Some(Rewind { to: hour(7), cut }), ..rewind(&row, hour(7)) };
+    let generation = row.generation;
+    row = done(&*store, back).await.row;
+    assert_eq!((row.facts.missed, row.facts.last_missed, row.facts.consecutive_skips), (2, Some(hour(7)), 2));
+    assert!(row.generation > generation, "whoever saw the mark before does not go on from there");
+    let newest = ledger(&*store, &row).await.remove(0);
+    assert_eq!((newest.first, newest.last, newest.count), (hour(6), hour(7), 2));
+}
+
+pub(super) async fn a_time_whose_row_was_dropped_starts_no_run_twice_after_the_clock_is_set_back(stores: &dyn Stores) {
+    let store = stores.empty().await;
+    let mut row = declared(&*store, Overlap::AllowAll).await;
+    let first = tick(&row, hour(1));
+    row = done(&*store, first.clone()).await.row;
+    for nominal in 2..600 {
+        let outcome = if nominal % 2 == 0 { TickOutcome::Excluded } else { TickOutcome::Paused };
+        let (first, last) = (hour(nominal), hour(nominal));
+        let passed = PassedTicks { first, last, count: 1, outcome, reason: String::new() };
+        row = done(&*store, Tick { passed: vec![passed], start: None, ..tick(&row, hour(nominal)) }).await.row;
+    }
+    row = done(&*store, rewind(&row, hour(0))).await.row;
+    assert_eq!(row.ahead, []);
+    let again = done(&*store, Tick { generation: row.generation, ..first }).await;
+    assert_eq!((again.outcome, again.row.high_water, again.row.facts.started), (None, hour(1), 1));
+    assert_eq!(ledger(&*store, &row).await, []);
 }
 
 pub(super) async fn the_ledger_keeps_its_newest_rows_and_those_that_wait(stores: &dyn Stores) {

@@ -1,7 +1,7 @@
 //! Creating runs and appending to them: the path that every step of every run takes.
 
 use bytes::Bytes;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::database::Database;
@@ -25,6 +25,10 @@ pub(super) fn create(db: &mut Database, run: &NewRun) -> Result<Created, Fault> 
         audit::keep(db, change, run.id)?;
     }
     Ok(Created::New)
+}
+
+pub(super) fn exists(connection: &Connection, run: Uuid) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT 1 FROM runs WHERE id = ?1")?.exists([run.as_bytes()])
 }
 
 /// Writes a run and its first facts, unless its id is taken.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::super::job::Fault;
 use super::super::rows;
 use super::Stored;
-use crate::store::{ListTicks, TickOrigin, TickOutcome, TickRow};
+use crate::store::{CutTicks, ListTicks, Rewind, TickOrigin, TickOutcome, TickRow};
 use crate::time::Timestamp;
 
 /// Rows that are kept of each schedule. Those that wait are kept beside.
@@ -52,7 +52,8 @@ fn account(stored: &mut Stored, entry: &Entry) {
     }
 }
 
-/// Lets the newest row stand for this entry as well, where the same happened to both.
+/// Lets the newest row stand for this entry as well, if the same happened to both and nothing else to a time between them:
+/// the mark is where that row ends.
 fn widen(connection: &Connection, stored: &Stored, entry: &Entry) -> rusqlite::Result<bool> {
     if matches!(entry.outcome, TickOutcome::Started | TickOutcome::Buffered) {
         return Ok(false);
@@ -62,7 +63,7 @@ fn widen(connection: &Connection, stored: &Stored, entry: &Entry) -> rusqlite::R
         .prepare_cached(
             "UPDATE ticks SET last = ?3, count = count + ?4, at = ?5
              WHERE schedule = ?1 AND number = ?2 AND outcome = ?6 AND reason = ?7 AND origin = ?8 AND of IS ?9
-               AND run IS ?10 AND last < ?11",
+               AND run IS ?10 AND last < ?11 AND (?8 <> 0 OR last = ?12)",
         )?
         .execute(params![
             stored.id,
@@ -76,6 +77,7 @@ fn widen(connection: &Connection, stored: &Stored, entry: &Entry) -> rusqlite::R
             of,
             entry.run.map(Uuid::into_bytes),
             entry.first.as_micros(),
+            stored.row.high_water.as_micros(),
         ])?;
     Ok(widened > 0)
 }
@@ -173,21 +175,60 @@ pub(super) fn started_after(
         .collect()
 }
 
-/// Takes back what was written down of times that are dealt with anew.
-pub(super) fn forget_after(connection: &Connection, schedule: i64, after: Timestamp) -> rusqlite::Result<()> {
-    let settled = [TickOutcome::Started as u8, TickOutcome::Buffered as u8];
-    connection
+/// Takes back what was written down of times that are dealt with again.
+pub(super) fn forget_after(connection: &Connection, stored: &mut Stored, rewind: &Rewind) -> rusqlite::Result<()> {
+    let mut forgotten: Vec<(u8, u64)> = connection
         .prepare_cached(
-            "DELETE FROM ticks WHERE schedule = ?1 AND first > ?2 AND outcome NOT IN (?3, ?4) AND origin = 0",
+            "DELETE FROM ticks WHERE schedule = ?1 AND first > ?2 AND outcome NOT IN (?3, ?4) AND origin = 0
+             RETURNING outcome, count",
         )?
-        .execute(params![schedule, after.as_micros(), settled[0], settled[1]])?;
+        .query_map(
+            params![stored.id, rewind.to.as_micros(), TickOutcome::Started as u8, TickOutcome::Buffered as u8],
+            |row| Ok((row.get(0)?, rows::count(row, 1)?)),
+        )?
+        .collect::<rusqlite::Result<_>>()?;
+    if let Some(cut) = rewind.cut {
+        forgotten.extend(self::cut(connection, stored.id, cut)?);
+    }
+    let facts = &mut stored.row.facts;
+    for (outcome, count) in forgotten {
+        let Some(outcome) = TickOutcome::from_number(outcome) else { continue };
+        if outcome.is_missed() {
+            facts.missed = facts.missed.saturating_sub(count);
+        }
+        if matches!(outcome, TickOutcome::Skipped | TickOutcome::BufferFull) {
+            facts.consecutive_skips = facts.consecutive_skips.saturating_sub(count);
+        }
+    }
+    facts.last_missed = last_missed(connection, stored.id)?.or(facts.last_missed.filter(|last| *last <= rewind.to));
+    Ok(())
+}
+
+/// Shortens a row. Says what it stands for no longer.
+fn cut(connection: &Connection, schedule: i64, cut: CutTicks) -> rusqlite::Result<Option<(u8, u64)>> {
+    let found: Option<(u8, u64)> = connection
+        .prepare_cached("SELECT outcome, count FROM ticks WHERE schedule = ?1 AND number = ?2 AND last > ?3")?
+        .query_row(params![schedule, rows::number(cut.number), cut.last.as_micros()], |row| {
+            Ok((row.get(0)?, rows::count(row, 1)?))
+        })
+        .optional()?;
     connection
+        .prepare_cached("UPDATE ticks SET last = ?3, count = ?4 WHERE schedule = ?1 AND number = ?2 AND last > ?3")?
+        .execute(params![schedule, rows::number(cut.number), cut.last.as_micros(), rows::number(cut.count)])?;
+    Ok(found.map(|(outcome, count)| (outcome, count.saturating_sub(cut.count))))
+}
+
+/// The last time of which a row says that it should have started a run and did not.
+fn last_missed(connection: &Connection, schedule: i64) -> rusqlite::Result<Option<Timestamp>> {
+    let missed = [TickOutcome::Skipped, TickOutcome::Missed, TickOutcome::BufferFull, TickOutcome::Failed];
+    let last: Option<i64> = connection
         .prepare_cached(
-            "UPDATE ticks SET last = ?2, count = 1
-             WHERE schedule = ?1 AND last > ?2 AND first <= ?2 AND outcome NOT IN (?3, ?4) AND origin = 0",
+            "SELECT max(last) FROM ticks WHERE schedule = ?1 AND outcome IN (?2, ?3, ?4, ?5) AND origin <> 1",
         )?
-        .execute(params![schedule, after.as_micros(), settled[0], settled[1]])
-        .map(drop)
+        .query_row(params![schedule, missed[0] as u8, missed[1] as u8, missed[2] as u8, missed[3] as u8], |row| {
+            row.get(0)
+        })?;
+    Ok(last.map(Timestamp::from_micros))
 }
 
 pub(in super::super) fn list(connection: &mut Connection, filter: &ListTicks) -> Result<Vec<TickRow>, Fault> {

@@ -9,10 +9,12 @@ use super::super::{audit, commands, requests, rows, runs};
 use super::ledger::{self, Entry};
 use super::{Stored, backfills, by_uid, settling};
 use crate::schedule::policy::{Verdict, decide};
-use crate::store::{Asked, Command, Order, PassedTicks, Tick, TickDone, TickOrigin, TickOutcome, TickStart, Ticked};
+use crate::store::{
+    Asked, Command, Order, PassedTicks, Rewind, Tick, TickDone, TickOrigin, TickOutcome, TickStart, Ticked,
+};
 use crate::time::Timestamp;
 
-/// Nominal times that a set-back clock may leave behind, at most.
+/// Nominal times that a set-back clock may leave behind and that are remembered one by one, at most.
 const AHEAD: usize = 1_000;
 
 /// What came of a start.
@@ -39,8 +41,8 @@ pub(in super::super) fn tick(db: &mut Database, tick: &Tick) -> Result<Ticked, F
     if stored.row.generation != tick.generation || has_other_success(&stored, tick) {
         return Ok(Ticked::Stale(Box::new(stored.row)));
     }
-    if let Some(to) = tick.rewind {
-        rewind(db, &mut stored, to)?;
+    if let Some(rewind) = &tick.rewind {
+        self::rewind(db, &mut stored, rewind)?;
         return Ok(Ticked::Done(Box::new(TickDone {
             row: stored.row,
             outcome: None,
@@ -65,6 +67,9 @@ pub(in super::super) fn tick(db: &mut Database, tick: &Tick) -> Result<Ticked, F
             None => begin(db, &mut stored, tick, start)?,
         };
     }
+    if let Some(known) = tick.known {
+        advance(db, &mut stored, tick, known, 0, false)?;
+    }
     if let (TickOrigin::Backfill(id), None, true) = (tick.origin, &tick.start, tick.passed.is_empty()) {
         backfills::end(&db.connection, id, tick.now)?;
     }
@@ -83,7 +88,8 @@ fn has_other_success(stored: &Stored, tick: &Tick) -> bool {
 }
 
 fn first(tick: &Tick) -> Option<Timestamp> {
-    tick.passed.first().map(|passed| passed.first).or(tick.start.as_ref().map(|start| start.nominal))
+    let passed = tick.passed.first().map(|passed| passed.first);
+    passed.or(tick.start.as_ref().map(|start| start.nominal)).or(tick.known)
 }
 
 fn pass(db: &Database, stored: &mut Stored, tick: &Tick, passed: &PassedTicks) -> rusqlite::Result<()> {
@@ -127,8 +133,9 @@ fn begin(db: &mut Database, stored: &mut Stored, tick: &Tick, start: &TickStart)
         TickOrigin::Backfill(id) => Some(id),
         _ => None,
     };
-    if own && stored.row.ahead.contains(&start.nominal) {
-        // It started its run before the clock was set back.
+    if own && (stored.row.ahead.contains(&start.nominal) || runs::exists(&db.connection, start.run.id)?) {
+        // It started its run before the clock was set back. Its row may be gone by now: ids derive from uid and nominal
+        // time, so its run tells as well.
         advance(db, stored, tick, start.nominal, 1, false)?;
         return Ok(Came { outcome: None, run: None, cancelled: Vec::new() });
     }
@@ -259,7 +266,8 @@ fn cancel_others(db: &mut Database, stored: &Stored) -> Result<Vec<Uuid>, Fault>
 }
 
 /// The clock was set back: times that were dealt with come again. Those that started a run do not start another.
-fn rewind(db: &Database, stored: &mut Stored, to: Timestamp) -> rusqlite::Result<()> {
+fn rewind(db: &Database, stored: &mut Stored, rewind: &Rewind) -> rusqlite::Result<()> {
+    let to = rewind.to;
     if stored.row.high_water <= to {
         return Ok(());
     }
@@ -267,12 +275,12 @@ fn rewind(db: &Database, stored: &mut Stored, to: Timestamp) -> rusqlite::Result
     ahead.extend(stored.row.ahead.iter().copied().filter(|nominal| *nominal > to));
     ahead.sort_unstable();
     ahead.dedup();
-    if ahead.len() > AHEAD {
-        // So many are not remembered one by one: the mark stays, and no tick comes twice.
-        return Ok(());
-    }
-    ledger::forget_after(&db.connection, stored.id, to)?;
+    // Of so many the others are known by their runs.
+    ahead.truncate(AHEAD);
+    ledger::forget_after(&db.connection, stored, rewind)?;
     stored.row.ahead = ahead;
     stored.row.high_water = to;
+    // Whoever saw the old mark would go on from there.
+    stored.row.generation += 1;
     stored.save(&db.connection)
 }
