@@ -22,6 +22,8 @@ mod secrets;
 mod show;
 #[cfg(test)]
 mod tests;
+mod unknown;
+mod word;
 
 pub(crate) use duration::{format as format_duration, parse as parse_duration};
 pub use identity::Tls;
@@ -33,6 +35,7 @@ pub use protection::{Breaker, Rate};
 pub use retention::{Retention, Time, WorkflowRetention};
 pub use schedules::{CatchUp, DstGap, DstOverlap, Overlap, Schedule};
 pub use show::show;
+pub(crate) use unknown::unknown_workflows;
 
 /// The whole configuration. Every key has a default; keys that are not here are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +100,7 @@ pub struct Store {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
+    #[serde(deserialize_with = "word::deserialize")]
     pub format: LogFormat,
     /// Directives as `tracing` reads them, for example `info,engine=debug`.
     pub filter: String,

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use transport::Services;
 
 use crate::background_services::{self, Supervisor};
-use crate::configuration::{Configuration, Loaded, Own, Retention, Schedules};
+use crate::configuration::{Configuration, Loaded, Own, Schedules, unknown_workflows};
 use crate::health::Reporter;
 use crate::{App, logs, services};
 
@@ -109,8 +109,10 @@ impl Running {
     /// Starts the engine, the background services and the servers.
     pub fn start(assembly: Assembly) -> Result<Self, ServeError> {
         let Assembly { configuration, own, listeners, store, guards, transport, services, workflows, clock } = assembly;
+        for warning in unknown_workflows(&configuration, &workflows) {
+            warn!(warning, "configuration");
+        }
         let schedules = schedules(configuration.schedules, &workflows);
-        warn_of_unknown(&configuration.retention, &workflows);
         let parts = Parts {
             store,
             transport,
@@ -182,31 +184,17 @@ impl Running {
 fn schedules(configured: Schedules, workflows: &Registry) -> Vec<Schedule> {
     let enabled = configured.0.into_iter().filter(|(_, schedule)| schedule.enabled);
     enabled
-        .filter_map(|(name, schedule)| {
-            if workflows.get(&schedule.workflow).is_none() {
-                warn!(schedule = name, workflow = schedule.workflow, "schedule names an unknown workflow");
-                return None;
+        .filter(|(_, schedule)| workflows.get(&schedule.workflow).is_some())
+        .filter_map(|(name, schedule)| match schedule.spec() {
+            Ok(spec) => {
+                let policy = schedule.policy();
+                Some(Schedule { policy, ..Schedule::new(name, schedule.workflow, spec) })
             }
-            match schedule.spec() {
-                Ok(spec) => {
-                    let policy = schedule.policy();
-                    Some(Schedule { policy, ..Schedule::new(name, schedule.workflow, spec) })
-                }
-                // The configuration was checked before.
-                Err((key, problem)) => {
-                    warn!(schedule = name, key, problem, "schedule cannot be kept");
-                    None
-                }
+            // The configuration was checked before.
+            Err((key, problem)) => {
+                warn!(schedule = name, key, problem, "schedule cannot be kept");
+                None
             }
         })
         .collect()
-}
-
-/// Says where retention names a workflow that is not there. It holds all the same, for runs of one that was.
-fn warn_of_unknown(retention: &Retention, workflows: &Registry) {
-    for (name, own) in &retention.workflows {
-        if workflows.get(&own.workflow).is_none() {
-            warn!(name, workflow = own.workflow, "retention names an unknown workflow");
-        }
-    }
 }

@@ -5,22 +5,26 @@ use clap::Subcommand;
 use super::configuration_flags::ConfigurationFlags;
 use super::exit::CommandError;
 use super::{Exit, Terminal};
-use crate::configuration::show;
+use crate::App;
+use crate::configuration::{show, unknown_workflows};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
-    /// Report all mistakes of the configuration; exits with 2 if there are any.
+    /// Report all mistakes of the configuration, and what `serve` would warn of; exits with 2 if there are mistakes.
     Check(ConfigurationFlags),
     /// Print the effective configuration as TOML, each value with its source, secrets masked.
     Show(ConfigurationFlags),
 }
 
 impl Config {
-    pub(super) fn run(self, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn run(self, app: &App, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
         match self {
             Self::Check(flags) => {
                 let loaded = flags.load()?;
-                for warning in &loaded.warnings {
+                let workflows =
+                    (app.workflows)(&loaded.own).map_err(|error| CommandError::failed(error.to_string()))?;
+                let unknown = unknown_workflows(&loaded.configuration, &workflows);
+                for warning in loaded.warnings.iter().chain(&unknown) {
                     terminal.talk(&format!("warning: {warning}"));
                 }
                 terminal.talk("the configuration has no mistakes");

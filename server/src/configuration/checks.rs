@@ -79,7 +79,12 @@ pub(super) fn check(configuration: &Configuration, note: &mut dyn FnMut(&str, St
         if schedule.workflow.is_empty() {
             note(&format!("{path}.workflow"), String::from("expected the name of a workflow"));
         }
-        if !schedule.every.is_zero() || schedule.cron.is_empty() {
+        if schedule.every.is_zero() && schedule.cron.is_empty() {
+            let expected = "expected an interval, for example \"1h\", or `cron`, for example \"0 9 * * *\"";
+            note(&format!("{path}.every"), format!("nothing says when the schedule starts runs; {expected}"));
+            continue;
+        }
+        if !schedule.every.is_zero() {
             span(&format!("{path}.every"), schedule.every, SECOND..=24 * 366 * HOUR, note);
         }
         // An interval that is out of bounds was told already.

@@ -18,6 +18,9 @@ use crate::text::echo;
 /// Prefix of environment variables that are configuration keys: `ORCHESTRATOR__ADMIN__LISTEN` is `admin.listen`.
 const PREFIX: &str = "ORCHESTRATOR__";
 
+/// What variables of the command line begin with; one of a key that begins so has lost an underscore.
+const SHORT_PREFIX: &str = "ORCHESTRATOR_";
+
 /// Bounds of a key: no key of ours comes near them, and what is read of a deeper one would take as much of the stack.
 const LONGEST_PATH: usize = 500;
 const DEEPEST_PATH: usize = 16;
@@ -70,10 +73,11 @@ pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
         mistakes.note(&path, message, origin(&merged, &path));
     }
     let configuration = read(common, &mut mistakes);
-    let warnings = check(&configuration, &mut |path: &str, message: String| {
+    let mut warnings = check(&configuration, &mut |path: &str, message: String| {
         let message = masked(path, &message, find(&merged, path.split('.')));
         mistakes.note(path, message, origin(&merged, path));
     });
+    warnings.extend(misspelt(&sources.environment, &merged));
     if mistakes.is_empty() { Ok(Loaded { configuration, warnings, own, merged }) } else { Err(mistakes) }
 }
 
@@ -169,6 +173,25 @@ fn environment(variables: &[(OsString, OsString)], mistakes: &mut Mistakes) -> L
         }
     }
     Layer(values)
+}
+
+/// Variables that look like keys and are none. Others can begin like ours, so they are no mistakes.
+fn misspelt(variables: &[(OsString, OsString)], merged: &Value) -> Vec<String> {
+    let names = variables.iter().filter_map(|(name, _)| name.to_str());
+    let rests = names.filter_map(|name| Some((name, name.strip_prefix(SHORT_PREFIX)?)));
+    rests
+        .filter(|(name, _)| !name.starts_with(PREFIX))
+        .filter_map(|(name, rest)| {
+            let (section, key) = rest.split_once("__").or_else(|| rest.split_once('_'))?;
+            let (section, lower) = (section.to_lowercase(), key.to_lowercase());
+            let is_key = find(merged, [section.as_str(), lower.as_str()].into_iter()).is_some();
+            let meant = is_key || rest.contains("__");
+            let expected = format!("{PREFIX}{}__{key}", section.to_uppercase());
+            meant.then(|| {
+                format!("the environment has {}, which sets nothing; expected {}", echo(name), echo(&expected))
+            })
+        })
+        .collect()
 }
 
 fn flags(given: &[String], mistakes: &mut Mistakes) -> Layer {

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::duration;
+use super::{duration, word};
 
 /// How often calls of one method may be repeated.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Method {
+    #[serde(deserialize_with = "word::deserialize")]
     pub level: MethodLevel,
     /// How long the service remembers a key; only for `keyed`.
     #[serde(with = "duration")]

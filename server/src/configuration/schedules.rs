@@ -8,7 +8,7 @@ use engine::schedule::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::duration;
+use super::{duration, word};
 
 /// Ticks that wait for the end of a run, where the configuration does not say how many.
 const BUFFERED: u32 = 100;
@@ -28,9 +28,9 @@ pub struct Schedule {
     /// IANA name; UTC where it is empty.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub time_zone: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "word::optional::deserialize", skip_serializing_if = "Option::is_none")]
     pub dst_gap: Option<DstGap>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "word::optional::deserialize", skip_serializing_if = "Option::is_none")]
     pub dst_overlap: Option<DstOverlap>,
     /// Days, as `2026-12-24`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -39,12 +39,12 @@ pub struct Schedule {
     pub exclude_cron: Vec<String>,
     #[serde(with = "duration", skip_serializing_if = "Duration::is_zero")]
     pub jitter: Duration,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "word::optional::deserialize", skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,
     /// For `allow_n` and `buffer_all`.
     #[serde(skip_serializing_if = "is_zero")]
     pub overlap_limit: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "word::optional::deserialize", skip_serializing_if = "Option::is_none")]
     pub catch_up: Option<CatchUp>,
     #[serde(with = "duration", skip_serializing_if = "Duration::is_zero")]
     pub catch_up_window: Duration,

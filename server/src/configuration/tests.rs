@@ -504,3 +504,79 @@ fn settings_below_own_are_read_as_the_type_of_the_team_from_every_layer() {
     let own = load(&Sources::default()).unwrap().own;
     assert_eq!(own.read::<Settings>().unwrap(), Settings::default());
 }
+
+#[test]
+fn a_word_that_is_not_one_of_several_is_told_with_those_that_are() {
+    let told = from_flags(&[
+        "log.format=yaml",
+        "schedules.x.workflow=a.b",
+        "schedules.x.cron=* * * * *",
+        "schedules.x.overlap=perhaps",
+        "schedules.x.dst_gap=sometimes",
+        "services.users.methods.get_user.level=most",
+    ]);
+    let told = told.unwrap_err().to_string();
+    for expected in [
+        "log.format: unknown variant `yaml`, expected one of `auto`, `pretty`, `json` (from a flag)",
+        "schedules.x.dst_gap: unknown variant `sometimes`, expected one of `skip`, `shift`, `end_of_gap`",
+        "schedules.x.overlap: unknown variant `perhaps`, expected one of `skip`, `buffer_one`, ",
+        "services.users.methods.get_user.level: unknown variant `most`, expected one of `contract`, ",
+    ] {
+        assert!(told.contains(expected), "{expected} is not in {told}");
+    }
+}
+
+#[test]
+fn a_schedule_that_does_not_say_when_is_told_how_it_can() {
+    let told = from_flags(&["schedules.x.workflow=a.b"]).unwrap_err().to_string();
+    assert!(
+        told.contains("schedules.x.every: nothing says when the schedule starts runs; expected an interval, "),
+        "{told}"
+    );
+    let told = from_flags(&["schedules.x.workflow=a.b", "schedules.x.every=1ms"]).unwrap_err().to_string();
+    assert!(told.contains("schedules.x.every: 1ms is out of range"), "{told}");
+}
+
+#[test]
+fn a_variable_that_lost_an_underscore_is_warned_of_and_no_other() {
+    let loaded = from_environment(&[
+        ("ORCHESTRATOR_SERVICES__USERS__ADDRESS", "http://users:1"),
+        ("ORCHESTRATOR_LIMITS_RUNS_IN_FLIGHT", "5"),
+        ("ORCHESTRATOR_CONFIG", "elsewhere"),
+        ("ORCHESTRATOR_SERVER", "http://127.0.0.1:1"),
+        ("ORCHESTRATOR_SERVICE_HOST", "10.0.0.1"),
+        ("ORCHESTRATOR_HEALTH_PORT_50051_TCP_ADDR", "10.0.0.1"),
+        ("ORCHESTRATOR__DRAIN__GRACE", "30s"),
+        ("OTHERS__DRAIN", "1"),
+    ])
+    .unwrap();
+    let told: Vec<&String> = loaded.warnings.iter().filter(|warning| warning.contains("the environment")).collect();
+    assert_eq!(
+        told,
+        [
+            "the environment has \"ORCHESTRATOR_SERVICES__USERS__ADDRESS\", which sets nothing; expected \
+             \"ORCHESTRATOR__SERVICES__USERS__ADDRESS\"",
+            "the environment has \"ORCHESTRATOR_LIMITS_RUNS_IN_FLIGHT\", which sets nothing; expected \
+             \"ORCHESTRATOR__LIMITS__RUNS_IN_FLIGHT\"",
+        ]
+    );
+}
+
+#[test]
+fn every_workflow_that_is_named_and_not_there_is_warned_of() {
+    let loaded = from_flags(&[
+        "schedules.send_due.enabled=false",
+        "schedules.x.workflow=a.b",
+        "schedules.x.every=1h",
+        "retention.workflows.y.workflow=c.d",
+    ])
+    .unwrap();
+    let told = unknown_workflows(&loaded.configuration, &engine::Registry::new());
+    assert_eq!(
+        told,
+        [
+            "schedules.x.workflow names \"a.b\", which this program does not have, and starts no runs",
+            "retention.workflows.y.workflow names \"c.d\", which this program does not have, and keeps runs that it has left",
+        ]
+    );
+}
