@@ -87,7 +87,8 @@ impl Memory {
         let mut runs = self.client.list_runs(list).await?.into_inner().runs;
         self.states.extend(runs.iter().map(|run| (run.run_id.clone(), run.state())));
         for run_id in self.slow(&runs) {
-            let get = GetRunRequest { run_id: run_id.clone(), view: RunView::Basic.into(), max_steps: 1 };
+            let view = RunView::Basic.into();
+            let get = GetRunRequest { run_id: run_id.clone(), view, ..GetRunRequest::default() };
             let run = self.client.get_run(get).await?.into_inner();
             self.states.insert(run_id, run.state());
         }
@@ -99,7 +100,7 @@ impl Memory {
                 continue;
             }
             // One step is as few as can be asked for.
-            let get = GetRunRequest { run_id: run.run_id.clone(), view: RunView::Full.into(), max_steps: 1 };
+            let get = GetRunRequest { run_id: run.run_id.clone(), max_steps: 1, ..GetRunRequest::default() };
             *run = self.client.get_run(get).await?.into_inner();
             self.ended.insert(run.run_id.clone(), run.clone());
         }

@@ -59,6 +59,8 @@ pub struct StepView {
     /// The run that is the child.
     pub child: Option<Uuid>,
     pub failure: Option<Failure>,
+    /// The last attempts that failed, oldest first; at most [`FAILED_ATTEMPTS`].
+    pub failed: Vec<FailedAttempt>,
     /// Whether an earlier attempt may have had the effect already.
     pub repeated: bool,
     /// Whether an attempt may have acted, and no usable answer says so.
@@ -67,6 +69,20 @@ pub struct StepView {
     pub undoes: Option<String>,
     /// Whether the step was taken back.
     pub undone: bool,
+}
+
+/// How many failed attempts of a step are told.
+pub const FAILED_ATTEMPTS: usize = 20;
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FailedAttempt {
+    /// Counts from 1.
+    pub attempt: u32,
+    /// When it failed.
+    pub at: Timestamp,
+    /// How.
+    pub failure: Failure,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +115,18 @@ impl StepView {
     /// The step's path, for example `recipient[u1]/SendPush#1`.
     pub fn path(&self) -> String {
         path(&self.branch, &self.name, self.position)
+    }
+
+    /// Adds the attempt that the failure is of, unless it was added when it failed.
+    fn add_failed(&mut self, attempt: u32, at: Timestamp) {
+        let Some(failure) = &self.failure else { return };
+        if self.failed.last().is_some_and(|last| last.attempt == attempt && last.failure == *failure) {
+            return;
+        }
+        if self.failed.len() == FAILED_ATTEMPTS {
+            self.failed.remove(0);
+        }
+        self.failed.push(FailedAttempt { attempt, at, failure: failure.clone() });
     }
 
     /// What facts do not say: that the run ended without the step, and that a time has passed.
@@ -297,6 +325,7 @@ impl Reader {
                 message_type: None,
                 child: None,
                 failure: None,
+                failed: Vec::new(),
                 repeated: false,
                 in_doubt: false,
                 undoes: None,
@@ -354,6 +383,7 @@ impl Reader {
                 let view = self.spoken_of(failed.step, failed.place, at);
                 view.attempts = failed.attempt;
                 view.failure = failed.failure.map(load_failure);
+                view.add_failed(failed.attempt, at);
                 view.next_attempt_at =
                     (failed.retry_at_micros != 0).then(|| Timestamp::from_micros(failed.retry_at_micros));
                 view.state =
@@ -377,6 +407,9 @@ impl Reader {
                     Some(stored::step_settled::Result::Failure(failure)) => {
                         view.state = StepState::Failed;
                         view.failure = Some(load_failure(failure));
+                        if view.kind == StepKind::Call {
+                            view.add_failed(view.attempts, at);
+                        }
                     }
                     Some(stored::step_settled::Result::Response(response))
                         if matches!(view.kind, StepKind::Call | StepKind::Signal | StepKind::Child) =>

@@ -75,7 +75,17 @@ enum Verb {
 
 /// All commands and their arguments, for programs that complete, document or check them.
 pub fn definition() -> clap::Command {
-    CommandLine::command()
+    let mut command = CommandLine::command();
+    command.build();
+    with_usage(command)
+}
+
+/// Has errors show the usage line of the help. The library's own shows what the environment sets as if it were required.
+fn with_usage(mut command: clap::Command) -> clap::Command {
+    let usage = command.render_usage().to_string();
+    let names: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    let command = command.override_usage(usage.trim_start_matches("Usage: ").to_owned());
+    names.into_iter().fold(command, |command, name| command.mut_subcommand(name, with_usage))
 }
 
 /// Does what the arguments of this process say.
@@ -90,7 +100,7 @@ pub fn run(app: &App, arguments: impl IntoIterator<Item = OsString>, terminal: &
         return Exit::of(Err(CommandError::failed(error.to_string())), terminal);
     }
     let version = if app.version.is_empty() { env!("CARGO_PKG_VERSION") } else { app.version };
-    let matches = CommandLine::command().version(version).try_get_matches_from(arguments);
+    let matches = definition().version(version).try_get_matches_from(arguments);
     let command_line = match matches.and_then(|matches| CommandLine::from_arg_matches(&matches)) {
         Ok(command_line) => command_line,
         Err(error) if error.use_stderr() => {

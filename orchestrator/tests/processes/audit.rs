@@ -100,7 +100,12 @@ async fn every_key_is_that_of_a_journaled_step(world: &World, runs: &mut RunServ
     let arrived: HashSet<(String, String)> = world.ledger().keys().into_keys().collect();
     let mut journaled = HashSet::new();
     for run in ended {
-        let get = GetRunRequest { run_id: run.run_id.clone(), view: RunView::Full.into(), max_steps: 10_000 };
+        let get = GetRunRequest {
+            run_id: run.run_id.clone(),
+            view: RunView::Full.into(),
+            max_steps: 10_000,
+            ..GetRunRequest::default()
+        };
         let run = runs.get_run(get).await.unwrap().into_inner();
         assert_eq!(run.steps.len(), run.step_count as usize, "{}", told(&run));
         let keyed = run.steps.into_iter().filter(|step| !step.idempotency_key.is_empty());

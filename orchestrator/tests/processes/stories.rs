@@ -23,7 +23,7 @@ use server::proto::orchestrator::admin::v1::signal_run_request::MessageForm;
 use server::proto::orchestrator::admin::v1::start_run_request::InputForm;
 use server::proto::orchestrator::admin::v1::step::State as StepState;
 use server::proto::orchestrator::admin::v1::{
-    CancelRunRequest, GetRunRequest, ListRunsRequest, ResolveStepRequest, Run, RunState, RunView, SignalRunRequest,
+    CancelRunRequest, GetRunRequest, ListRunsRequest, ResolveStepRequest, Run, RunState, SignalRunRequest,
     StartRunRequest,
 };
 use tonic::transport::{Channel, Endpoint};
@@ -145,7 +145,7 @@ async fn start(runs: &RunServiceClient<Channel>, workflow: &str, input: &str) ->
 }
 
 async fn get(runs: &RunServiceClient<Channel>, run: &str) -> Run {
-    let get = GetRunRequest { run_id: run.to_owned(), view: RunView::Full.into(), max_steps: 10_000 };
+    let get = GetRunRequest { run_id: run.to_owned(), max_steps: 10_000, ..GetRunRequest::default() };
     stubbornly(async || runs.clone().get_run(get.clone()).await).await
 }
 

@@ -78,7 +78,7 @@ async fn all_violations_of_a_request_are_told_at_once() {
     let status = world.runs().await.cancel_run(request).await.unwrap_err();
     assert_eq!(fields(&status), ["run_id", "reason"]);
 
-    let request = GetRunRequest { run_id: String::new(), view: 9, max_steps: -1 };
+    let request = GetRunRequest { view: 9, max_steps: -1, ..GetRunRequest::default() };
     let status = world.runs().await.get_run(request).await.unwrap_err();
     assert_eq!(fields(&status), ["run_id", "max_steps", "view"]);
 }
@@ -156,7 +156,11 @@ async fn send(
 ) -> Vec<Status> {
     let mut errors = Vec::new();
     errors.extend(runs.start_run(start).await.err());
-    errors.extend(runs.get_run(GetRunRequest { run_id: run_id.clone(), view, max_steps: number }).await.err());
+    errors.extend(
+        runs.get_run(GetRunRequest { run_id: run_id.clone(), view, max_steps: number, step: String::new() })
+            .await
+            .err(),
+    );
     let list = ListRunsRequest {
         page_size: number,
         page_token: other.clone(),

@@ -1,5 +1,7 @@
 //! The command line against a running service: tables, JSON, exit codes.
 
+use engine::transport::Outcome;
+use engine::{Code, Failure};
 use serde_json::Value;
 use server::command_line::Exit;
 
@@ -102,7 +104,8 @@ async fn exit_codes_say_what_happened() {
     let exit = async |arguments: &[&str]| world.command(arguments).await.0;
     assert_eq!(exit(&["runs", "start", "test.greet", "--wait"]).await, Exit::RunFailed);
     assert_eq!(exit(&["runs", "start", "test.nap", "--wait", "50ms"]).await, Exit::TimeIsUp);
-    assert_eq!(exit(&["runs", "start", "test.nope"]).await, Exit::Failed);
+    assert_eq!(exit(&["runs", "start", "test.nope"]).await, Exit::Usage);
+    assert_eq!(exit(&["runs", "show", "00000000-0000-0000-0000-000000000000"]).await, Exit::Usage);
     assert_eq!(exit(&["runs", "start", "test.greet", "--input", "{\"x\": 1}"]).await, Exit::Usage);
     assert_eq!(exit(&["runs", "start", "test.greet", "--input", "@/nowhere"]).await, Exit::Usage);
     assert_eq!(exit(&["runs", "show", "nonsense"]).await, Exit::Usage);
@@ -119,6 +122,78 @@ fn without_a_server_the_command_says_so() {
     assert_eq!((exit, out.as_str()), (Exit::Unreachable, ""));
     assert!(talk.starts_with("error: UNAVAILABLE"), "{talk}");
     assert_eq!(plain(&["runs", "list", "--server", "nonsense"]).0, Exit::Usage);
+}
+
+#[tokio::test]
+async fn an_address_needs_no_scheme_and_a_wrong_port_is_told() {
+    let world = World::start(Services::good()).await;
+    let at = |server: &str| {
+        let server = server.trim_start_matches("http://").to_owned();
+        tokio::task::spawn_blocking(move || plain(&["runs", "list", "--server", &server]))
+    };
+    let (exit, _, talk) = at(&world.admin).await.unwrap();
+    assert_eq!((exit, talk.as_str()), (Exit::Ok, ""));
+    let (exit, _, talk) = at(&world.health).await.unwrap();
+    assert_eq!(exit, Exit::Failed);
+    assert!(
+        talk.contains("UNIMPLEMENTED: the server does not have this method; expected the address of an admin"),
+        "{talk}"
+    );
+}
+
+#[tokio::test]
+async fn a_step_is_shown_with_its_request_its_response_and_the_attempts_that_failed() {
+    let good = Services::good();
+    let refused = std::sync::atomic::AtomicU32::new(0);
+    let world = World::start(Services::new(move |path, attempt| {
+        let is_first = attempt.key.is_some() && refused.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+        if is_first {
+            Outcome::Ambiguous { failure: Failure::new(Code::Unavailable, "gone"), retry_after: None }
+        } else {
+            good.answer(path, attempt)
+        }
+    }))
+    .await;
+    let (_, out, _) = world.command(&["runs", "start", "test.greet", "--wait"]).await;
+    let id = out.split_whitespace().nth(1).unwrap();
+    let (exit, out, talk) = world.command(&["runs", "show", id, "CreateUser#1"]).await;
+    assert_eq!((exit, talk.as_str()), (Exit::Ok, ""));
+    assert!(out.contains("Method     /guras.users.v1.UserService/CreateUser") && out.contains("Attempts   2"), "{out}");
+    assert!(out.contains("Request:\n{") && out.contains("Response:\n{}"), "{out}");
+    assert!(!out.contains("Ada") && !out.contains("ada@"), "what is marked is not shown: {out}");
+    let failed: Vec<&str> = out.lines().last().unwrap().split_whitespace().collect();
+    assert_eq!((failed[0], &failed[2..]), ("1", &["UNAVAILABLE:", "gone"][..]), "{out}");
+
+    let (_, out, _) = world.command(&["runs", "show", id, "GetUser#0"]).await;
+    assert!(out.contains("Request:\n(not stored: ") && out.contains("\"userId\": \"u1\""), "{out}");
+    let (_, out, _) = world.command(&["runs", "show", id, "CreateUser#1", "--output", "json"]).await;
+    let step: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(step["failedAttempts"][0]["error"]["message"], "gone");
+    let (exit, _, talk) = world.command(&["runs", "show", id, "CreateUser#9"]).await;
+    assert_eq!(exit, Exit::Usage);
+    assert!(talk.contains("has no step \"CreateUser#9\""), "{talk}");
+}
+
+#[test]
+fn a_usage_line_requires_only_what_is_required_whatever_the_environment_sets() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_orchestrator"))
+        .args(["runs", "retry", "--dry-run"])
+        .envs([("ORCHESTRATOR_SERVER", "http://127.0.0.1:1"), ("ORCHESTRATOR_CALLER", "ada")])
+        .output()
+        .unwrap();
+    let talk = String::from_utf8(output.stderr).unwrap();
+    assert!(talk.contains("Usage: orchestrator runs retry [OPTIONS] <ID>\n"), "{talk}");
+}
+
+#[test]
+fn config_check_warns_of_what_serve_would_warn_of() {
+    let (exit, _, talk) =
+        plain(&["config", "check", "--set", "schedules.x.workflow=no.such", "--set", "schedules.x.every=1h"]);
+    assert_eq!(exit, Exit::Ok);
+    assert!(
+        talk.contains("warning: schedules.x.workflow names \"no.such\", which this program does not have"),
+        "{talk}"
+    );
 }
 
 #[test]

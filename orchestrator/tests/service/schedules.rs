@@ -71,7 +71,7 @@ async fn a_schedule_is_created_shown_changed_and_deleted() {
     let (exit, _, talk) = world.command(&["schedules", "delete", "mornings"]).await;
     assert_eq!((exit, talk.trim()), (Exit::Ok, "schedule mornings is deleted"));
     let (exit, _, talk) = world.command(&["schedules", "show", "mornings"]).await;
-    assert_eq!(exit, Exit::Failed);
+    assert_eq!(exit, Exit::Usage);
     assert!(talk.contains("schedule mornings not found"), "{talk}");
     let (_, out, _) = world.command(&["audit", "list"]).await;
     for method in ["CreateSchedule", "UpdateSchedule", "DeleteSchedule"] {
@@ -97,7 +97,7 @@ async fn a_schedule_that_cannot_be_kept_is_refused_with_field_and_column() {
     assert!(tried(&["--cron", "@daily", "--input", "{\"no\": 1}"]).await.contains("schedule.input_json.no"));
     assert!(tried(&["--cron", "@daily", "--exclude-date", "noon"]).await.contains("exclude_dates[0]"));
     let (exit, _, _) = world.command(&["schedules", "show", "new"]).await;
-    assert_eq!(exit, Exit::Failed, "nothing was stored");
+    assert_eq!(exit, Exit::Usage, "nothing was stored");
 }
 
 #[tokio::test]

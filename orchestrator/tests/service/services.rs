@@ -230,7 +230,7 @@ async fn the_command_line_shows_tables_and_json() {
     assert_eq!(exit, Exit::Ok);
     let json: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((json["service"].as_str(), json["breakerState"].as_str()), (Some("users"), Some("UNTRIED")));
-    assert_eq!(world.command(&["services", "show", "nobody"]).await.0, Exit::Failed);
+    assert_eq!(world.command(&["services", "show", "nobody"]).await.0, Exit::Usage);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -62,7 +62,7 @@ async fn a_run_is_pinned_and_deleted_and_its_audit_trail_stays() {
     assert_eq!(world.command(&["runs", "delete", &napping]).await.0, Exit::Failed);
     assert_eq!(world.command(&["runs", "delete", &run]).await.0, Exit::Ok);
     let (exit, _, talk) = world.command(&["runs", "show", &run]).await;
-    assert_eq!(exit, Exit::Failed);
+    assert_eq!(exit, Exit::Usage);
     assert!(talk.contains("NOT_FOUND"), "{talk}");
     let (_, out, _) = world.command(&["audit", "list", "--run", &run]).await;
     let methods: Vec<&str> = out.lines().skip(1).filter_map(|line| line.split_whitespace().nth(2)).collect();
@@ -81,6 +81,21 @@ async fn a_retry_from_a_step_can_be_tried_dry() {
     assert_eq!(world.show(&run).await.state(), RunState::Failed);
     assert_eq!(world.command(&["runs", "retry", &run, "--from", "GetUser#0"]).await.0, Exit::Ok);
     assert_eq!(world.command(&["runs", "retry", &run, "--from", "Nothing#0"]).await.0, Exit::Failed);
+}
+
+#[tokio::test]
+async fn a_blocked_run_is_shown_with_what_a_retry_does_and_with_what_its_end_leaves() {
+    let world = World::start(Services::good()).await;
+    let run = world.runs().await.start_run(start("test.undeclared", 0)).await.unwrap().into_inner().run_id;
+    until(&world, &run, RunState::Blocked).await;
+    let (exit, out, talk) = world.command(&["runs", "retry", &run, "--dry-run"]).await;
+    assert_eq!((exit, talk.as_str()), (Exit::Ok, ""));
+    assert_eq!(out, "no step would be made again; the run would continue from where it is\n");
+    let (exit, out, _) = world.command(&["runs", "terminate", &run]).await;
+    assert_eq!(exit, Exit::Ok);
+    assert!(!out.contains("To undo"), "nothing will be undone: {out}");
+    let (_, out, _) = world.command(&["runs", "show", &run]).await;
+    assert!(out.contains("Not undone CreateUser#0") && !out.contains("To undo"), "{out}");
 }
 
 async fn steered(world: &World, request: SteerRunsRequest) -> Vec<SteerRunsResponse> {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clients::guras::orchestration::notifications::v1::{SendDueRequest, SendDueResponse};
-use clients::guras::users::v1::{CreateUserRequest, CreateUserResponse, GetUserRequest, GetUserResponse, User};
+use clients::guras::users::v1::{
+    CreateUserRequest, CreateUserResponse, DeleteUserRequest, GetUserRequest, GetUserResponse, User,
+};
 use engine::store::sqlite::Sqlite;
 use engine::store::{NewRun, Status};
 use engine::time::Clock;
@@ -70,6 +72,22 @@ impl Workflow for Wait {
     }
 }
 
+/// Creates a user, which can be undone, and then waits for a signal that it does not declare.
+pub(crate) struct Undeclared;
+
+impl Workflow for Undeclared {
+    const NAME: &'static str = "test.undeclared";
+    type Input = SendDueRequest;
+    type Output = SendDueResponse;
+
+    async fn run(&self, ctx: &Context, _: SendDueRequest) -> Result<SendDueResponse, Failure> {
+        let delete = DeleteUserRequest { user_id: String::from("u1") };
+        ctx.call(CreateUserRequest::default()).undo(move |_| delete).await?;
+        let _: User = ctx.signal("undeclared").await?;
+        Ok(SendDueResponse::default())
+    }
+}
+
 /// Creates a user through a method whose contract says nothing of repeats.
 pub(crate) struct Charge;
 
@@ -106,6 +124,11 @@ pub(crate) struct Services(Arc<Answer>);
 impl Services {
     pub(crate) fn new(answer: impl Fn(&str, &Attempt) -> Outcome + Send + Sync + 'static) -> Self {
         Self(Arc::new(answer))
+    }
+
+    /// What these answer.
+    pub(crate) fn answer(&self, path: &str, attempt: &Attempt) -> Outcome {
+        (self.0)(path, attempt)
     }
 
     /// Services where all goes well.
@@ -199,6 +222,7 @@ impl World {
         workflows.register(|| Nap).unwrap();
         workflows.register(|| Wait).unwrap();
         workflows.register(|| Charge).unwrap();
+        workflows.register(|| Undeclared).unwrap();
         let clock = Clock::system();
         let listeners = Listeners::bind(&configuration).await.unwrap();
         orchestrator::APP.install().unwrap();

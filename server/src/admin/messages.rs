@@ -2,7 +2,8 @@
 
 use crate::proto::google::rpc;
 use crate::proto::orchestrator::admin::v1::{
-    self, AuditEntry, PendingSignal, RetriedStep, Run, RunState, Signal, Step, Workflow, WorkflowSchedule, step,
+    self, AuditEntry, FailedAttempt, PendingSignal, RetriedStep, Run, RunState, Signal, Step, Workflow,
+    WorkflowSchedule, step,
 };
 use bytes::Bytes;
 use engine::engine::{Again, Ended, Engine, StrandedRuns};
@@ -13,7 +14,7 @@ use engine::signal::SignalType;
 use engine::state::State;
 use engine::store::{self, Message, RunRow, ScheduleRow, Status};
 use engine::time::Timestamp;
-use engine::view::{Detail, StepKind, StepState, StepView, path};
+use engine::view::{self, Detail, StepKind, StepState, StepView, path};
 use engine::workflow::Definition;
 use transport::methods::MethodEntry;
 
@@ -24,6 +25,9 @@ pub(super) mod schedules;
 pub(super) mod services;
 
 use bounds::Room;
+
+/// Bytes of an answer that are for details of the failed attempts of a step.
+const FAILED_ATTEMPTS_BYTES: usize = 128 << 10;
 
 /// The messages that a workflow takes and gives, by full name; none where this replica does not know the workflow.
 pub(super) type Types<'a> = Option<&'a Definition>;
@@ -84,6 +88,24 @@ pub(super) fn ended(ended: &Ended, types: Types<'_>, engine: &Engine) -> Run {
     set_failure(&mut run, ended.failure.as_ref(), &mut room);
     run.payloads_omitted = room.is_short();
     run
+}
+
+/// A run with everything, and one of its steps, with its failed attempts; none where it has no such step.
+pub(super) fn with_step(mut detail: Detail, types: Types<'_>, engine: &Engine, path: &str) -> Option<Run> {
+    detail.steps.retain(|step| step.path() == path);
+    let failed = std::mem::take(&mut detail.steps.first_mut()?.failed);
+    let mut run = detailed(detail, types, engine, 1);
+    let mut room = Room::of(FAILED_ATTEMPTS_BYTES);
+    run.steps.first_mut()?.failed_attempts = failed.iter().map(|failed| failed_attempt(failed, &mut room)).collect();
+    Some(run)
+}
+
+fn failed_attempt(failed: &view::FailedAttempt, room: &mut Room) -> FailedAttempt {
+    FailedAttempt {
+        attempt: signed(failed.attempt),
+        end_time: Some(time(failed.at)),
+        error: Some(error(&failed.failure, room)),
+    }
 }
 
 /// A run with everything, and at most `max_steps` of its steps.
@@ -173,6 +195,7 @@ fn step(view: StepView, room: &mut Room) -> Step {
         incarnation: signed(view.incarnation),
         undoes: view.undoes.unwrap_or_default(),
         undone: view.undone,
+        failed_attempts: Vec::new(),
     }
 }
 

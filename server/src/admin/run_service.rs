@@ -150,7 +150,9 @@ impl RunService for Runs {
         let max_steps = violations.max_steps(request.max_steps) as usize;
         let wants_all = violations.wants_all(request.view);
         violations.or(())?;
-        let run = if wants_all {
+        let run = if !request.step.is_empty() {
+            watch::with_step(&self.engine, id, &request.step).await?
+        } else if wants_all {
             watch::detailed(&self.engine, id, max_steps).await?
         } else {
             self.shown(self.row(id).await?)

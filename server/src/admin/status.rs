@@ -9,6 +9,7 @@ use engine::engine::EngineError;
 use engine::store::{ScheduleRefusal, StoreError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use uuid::Uuid;
 
 use crate::text::{cut, echo, plain};
 
@@ -58,6 +59,12 @@ pub(super) fn unknown_workflow(name: &str) -> Status {
 pub(super) fn unknown_service(name: &str) -> Status {
     let details = info("UNKNOWN_SERVICE", [("service", name.to_owned())]);
     status(Code::NotFound, &format!("service {} is not known, or has no address", echo(name)), details)
+}
+
+/// NOT_FOUND for a step of a run.
+pub(super) fn unknown_step(run: Uuid, step: &str) -> Status {
+    let details = info("STEP_NOT_FOUND", [("run", run.to_string()), ("step", step.to_owned())]);
+    status(Code::NotFound, &format!("run {run} has no step {}", echo(step)), details)
 }
 
 /// UNAVAILABLE: this process ends; another one, or the next, answers.

@@ -48,6 +48,13 @@ pub(super) async fn detailed(engine: &Engine, run: Uuid, max_steps: usize) -> Re
     Ok(shown(detail, engine, max_steps))
 }
 
+/// A run with one of its steps, and what is known of that one's attempts.
+pub(super) async fn with_step(engine: &Engine, run: Uuid, step: &str) -> Result<Run, Status> {
+    let detail = engine.detail(run).await.map_err(status::from_engine)?;
+    let types = engine.workflows().get(&detail.row.workflow).cloned();
+    messages::with_step(detail, types.as_deref(), engine, step).ok_or_else(|| status::unknown_step(run, step))
+}
+
 fn shown(detail: Detail, engine: &Engine, max_steps: usize) -> Run {
     let types = engine.workflows().get(&detail.row.workflow).cloned();
     messages::detailed(detail, types.as_deref(), engine, max_steps)

@@ -1,5 +1,7 @@
 //! The connection to a running orchestrator.
 
+use std::borrow::Cow;
+
 use crate::proto::orchestrator::admin::v1::audit_service_client::AuditServiceClient;
 use crate::proto::orchestrator::admin::v1::bulk_service_client::BulkServiceClient;
 use crate::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
@@ -22,7 +24,7 @@ pub(super) type Connection = InterceptedService<Direct, Named>;
 /// Which orchestrator to ask, and how to show its response.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Server {
-    /// Address of the admin API, with its scheme.
+    /// Address of the admin API; without a scheme, `http://` is assumed.
     #[arg(long, value_name = "URL", env = "ORCHESTRATOR_SERVER", default_value = "http://127.0.0.1:50052")]
     server: String,
     /// Your name for the audit trail. Default: `user@host`.
@@ -66,8 +68,33 @@ impl Server {
 
     /// Connects with the first call.
     fn connect(&self) -> Result<Connection, CommandError> {
-        let channel = channel::connect(&self.server);
+        let channel = channel::connect(&with_scheme(&self.server));
         let channel = channel.map_err(|error| CommandError::usage(format!("--server: {error}")))?;
         Ok(InterceptedService::new(channel, Named::new(self.caller.as_deref())?))
+    }
+}
+
+/// The address as the channel reads it: `host:port` begins with no scheme, and means `http://host:port`.
+fn with_scheme(address: &str) -> Cow<'_, str> {
+    let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>().is_ok());
+    let plain =
+        port == Some(true) && !address.contains('/') && !address.starts_with("ipv") && !address.starts_with("dns:");
+    if plain { Cow::Owned(format!("http://{address}")) } else { Cow::Borrowed(address) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_scheme_is_one_of_http() {
+        assert_eq!(with_scheme("127.0.0.1:50052"), "http://127.0.0.1:50052");
+        assert_eq!(with_scheme("[::1]:50052"), "http://[::1]:50052");
+        assert_eq!(with_scheme("localhost:1"), "http://localhost:1");
+        for given in
+            ["http://a:1", "https://a:1", "dns:///a:1", "dns:a:1", "ipv4:1.2.3.4:5", "ipv6:[::1]:5", "unix:/a:1", "a"]
+        {
+            assert_eq!(with_scheme(given), given);
+        }
     }
 }

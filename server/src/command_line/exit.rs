@@ -79,12 +79,21 @@ impl CommandError {
 impl From<Status> for CommandError {
     fn from(status: Status) -> Self {
         let exit = match status.code() {
-            Code::InvalidArgument => Exit::Usage,
+            // What an argument names is not there.
+            Code::InvalidArgument | Code::NotFound => Exit::Usage,
             Code::Unavailable => Exit::Unreachable,
             _ => Exit::Failed,
         };
         let code = engine::Code::from_i32(status.code().into());
-        Self { exit, message: format!("{code}: {}", plain(status.message())) }
+        let message = match status.message() {
+            "" if status.code() == Code::Unimplemented => {
+                "the server does not have this method; expected the address of an admin API of this version \
+                 (`admin.listen`), and not that of health"
+            }
+            "" => "the server gave no reason",
+            message => message,
+        };
+        Self { exit, message: format!("{code}: {}", plain(message)) }
     }
 }
 

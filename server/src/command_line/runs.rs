@@ -16,6 +16,7 @@ mod show;
 mod signal;
 mod start;
 mod steer;
+mod step;
 mod watch;
 
 pub(super) use input::read_input;
@@ -26,7 +27,7 @@ pub(super) enum Runs {
     Start(start::StartRun),
     /// List runs, newest first.
     List(list::List),
-    /// Show a run with its steps.
+    /// Show a run with its steps, or one step with its request, response and failed attempts.
     Show(show::Show),
     /// Follow a run until it ends; exits with 3 if it does not succeed.
     Watch(watch::Watch),

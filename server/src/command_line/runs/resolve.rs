@@ -2,7 +2,7 @@
 
 use crate::proto::google::rpc;
 use crate::proto::orchestrator::admin::v1::resolve_step_request::Decision;
-use crate::proto::orchestrator::admin::v1::{GetRunRequest, ResolveStepRequest, RunView};
+use crate::proto::orchestrator::admin::v1::{GetRunRequest, ResolveStepRequest};
 use clap::{ArgGroup, Args};
 use engine::Code;
 use uuid::Uuid;
@@ -43,7 +43,7 @@ impl ResolveStep {
         };
         let mut client = self.server.runs()?;
         // The decision is about the step as it is seen now; where it moves on meanwhile, it is refused.
-        let look = GetRunRequest { run_id: self.id.clone(), view: RunView::Full.into(), max_steps: 10_000 };
+        let look = GetRunRequest { run_id: self.id.clone(), step: self.step.clone(), ..GetRunRequest::default() };
         let run = client.get_run(look).await?.into_inner();
         let step = run.steps.into_iter().find(|step| step.path == self.step);
         let step = step.ok_or_else(|| CommandError::usage(format!("run {} has no step {:?}", self.id, self.step)))?;

@@ -39,11 +39,15 @@ impl RetryRun {
             Output::Table => terminal.line(&show::facts_of(&run)),
         }
     }
+
     async fn preview(self, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
         let request = PreviewRetryRequest { run_id: self.id, from_step: self.from };
         let preview = self.server.runs()?.preview_retry(request).await?.into_inner();
         if self.server.output == Output::Json {
             return terminal.line(&json::pretty(&preview)?);
+        }
+        if preview.steps.is_empty() {
+            return terminal.line("no step would be made again; the run would continue from where it is");
         }
         let rows = preview.steps.into_iter().map(|step| {
             let effects = match (step.has_side_effects, step.new_key) {

@@ -7,10 +7,13 @@ use super::super::connection::{Output, Server};
 use super::super::exit::CommandError;
 use super::super::table::{between, error, facts, payload, table, time};
 use super::super::{Terminal, json};
+use super::step;
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Show {
     id: String,
+    /// Path of a step, as it stands in the run's list of steps: shows only this step, with everything known of it.
+    step: Option<String>,
     /// How many steps to show; those that failed or have not settled come first.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     steps: i32,
@@ -20,8 +23,16 @@ pub(in super::super) struct Show {
 
 impl Show {
     pub(super) async fn run(self, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
-        let request = GetRunRequest { run_id: self.id, view: RunView::Full.into(), max_steps: self.steps };
+        let (view, step) = (RunView::Full.into(), self.step.unwrap_or_default());
+        let of_step = !step.is_empty();
+        let request = GetRunRequest { run_id: self.id, view, max_steps: self.steps, step };
         let run = self.server.runs()?.get_run(request).await?.into_inner();
+        if of_step && let [step] = &run.steps[..] {
+            return match self.server.output {
+                Output::Json => terminal.line(&json::pretty(step)?),
+                Output::Table => terminal.line(&step::shown(step)),
+            };
+        }
         match self.server.output {
             Output::Json => terminal.line(&json::pretty(&run)?),
             Output::Table => {
@@ -72,8 +83,8 @@ pub(super) fn facts_of(run: &Run) -> String {
         ("Output", payload(run.output.as_ref())),
         ("Error", run.error.as_ref().map(error).unwrap_or_default()),
         ("at step", run.error_step.clone()),
-        ("To undo", run.steps_to_undo.join(", ")),
-        ("Uncertain", run.uncertain_steps.join(", ")),
+        (if run.end_time.is_some() { "Not undone" } else { "To undo" }, run.steps_to_undo.join(", ")),
+        ("In doubt", run.uncertain_steps.join(", ")),
         ("Steps", run.step_count.to_string()),
     ])
 }
