@@ -5,6 +5,7 @@
 mod adoption;
 mod authoring;
 mod branches;
+mod cancel_other;
 mod children;
 mod clocks;
 mod commands;

@@ -15,7 +15,7 @@ use crate::scheduling::{
 use TickOutcome::{Missed, Started};
 
 /// Nominal times that started runs, in the order of their starts, as minutes.
-async fn started(world: &World) -> Vec<i64> {
+pub(crate) async fn started(world: &World) -> Vec<i64> {
     let rows = ledger(world).await;
     rows.iter().filter(|row| row.outcome == Started).map(|row| minute(row.first)).collect()
 }

@@ -275,6 +275,8 @@ impl Engine {
         let answer = self.shared.store.schedule_command(command).await;
         // Where the answer did not come it may have been done all the same.
         self.shared.bell.changed(&name);
+        // One that was deleted may have cancelled a run that had not begun.
+        self.shared.due.notify_one();
         let row = answer?;
         tracing::info!(schedule = name, action, caller, "schedule changed by an operator");
         Ok(row)

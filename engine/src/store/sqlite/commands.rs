@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::database::Database;
 use super::job::Fault;
-use super::{audit, family, inbox, purges, requests, rows, runs};
+use super::{audit, family, inbox, purges, requests, rows, runs, schedules};
 use crate::state::State;
 use crate::store::{Amend, Command, Order, Pause, RunRow, StoreError};
 
@@ -121,7 +121,7 @@ fn resume(db: &Database, command: &Command, row: &RunRow) -> Result<(), Fault> {
             due,
             State::Pending as u8,
         ])?;
-    Ok(())
+    Ok(schedules::resumed(db, row)?)
 }
 
 fn pin(db: &Database, row: &RunRow, pinned: bool) -> Result<(), Fault> {

@@ -19,7 +19,7 @@ mod ticking;
 pub(super) use backfills::list as backfills;
 pub(super) use changes::{command, declare};
 pub(super) use ledger::list as ticks;
-pub(super) use settling::settle;
+pub(super) use settling::{resumed, settle};
 pub(super) use ticking::tick;
 
 /// Runs that have not ended and are named with their schedule, at most.

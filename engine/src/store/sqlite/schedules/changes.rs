@@ -5,11 +5,12 @@ use uuid::Uuid;
 
 use super::super::database::Database;
 use super::super::job::Fault;
-use super::super::{audit, requests, rows};
-use super::{Stored, backfills, by_name};
+use super::super::{audit, commands, requests, rows};
+use super::{Stored, backfills, by_name, settling};
 use crate::schedule::stored;
 use crate::store::{
-    Declare, PausedSchedule, Schedule, ScheduleCommand, ScheduleOrder, ScheduleRefusal, ScheduleRow, Source, StoreError,
+    Asked, Command, Declare, Order, PausedSchedule, Schedule, ScheduleCommand, ScheduleOrder, ScheduleRefusal,
+    ScheduleRow, Source, StoreError,
 };
 use crate::time::Timestamp;
 
@@ -197,6 +198,7 @@ fn change(
         ScheduleOrder::Create(_) => {}
         ScheduleOrder::Update(schedule) => define(db, &mut stored, Source::Api, schedule, command.now)?,
         ScheduleOrder::Delete => {
+            cancel_behind(db, command, &stored)?;
             for sql in [
                 "DELETE FROM ticks WHERE schedule = ?1",
                 "DELETE FROM schedule_runs WHERE schedule = ?1",
@@ -222,6 +224,16 @@ fn change(
         ScheduleOrder::CancelBackfill(id) => backfills::cancel(&db.connection, *id, command.now)?,
     }
     Ok(stored)
+}
+
+/// A run that waits for the end of another has not begun, and without its schedule it never would.
+fn cancel_behind(db: &mut Database, command: &ScheduleCommand, stored: &Stored) -> Result<(), Fault> {
+    let asked = Asked { request: None, reason: "its schedule was deleted".to_owned(), ..command.change.asked.clone() };
+    for run in settling::behind(&db.connection, stored.id)? {
+        let change = asked.clone().to("CancelRun", "DeleteSchedule");
+        commands::command(db, &Command { run, now: db.now, change, order: Order::Cancel })?;
+    }
+    Ok(())
 }
 
 fn refused(refusal: ScheduleRefusal) -> StoreError {

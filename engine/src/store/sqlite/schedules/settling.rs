@@ -1,6 +1,6 @@
 //! The ends of a schedule's runs: what they say of it, and what may start after them.
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::super::database::Database;
@@ -8,7 +8,7 @@ use super::super::job::Fault;
 use super::super::rows;
 use super::{Stored, backfills, by_uid, ledger};
 use crate::state::State;
-use crate::store::{PausedSchedule, ScheduleRefusal, Settled, StoreError, TickRow};
+use crate::store::{PausedSchedule, RunRow, ScheduleRefusal, Settled, StoreError, TickRow};
 use crate::time::Timestamp;
 
 /// Ticks that have waited and are looked at, at most: the next settling finds others.
@@ -113,11 +113,11 @@ fn let_go(db: &Database, stored: &Stored) -> Result<bool, Fault> {
     if waiting == 0 || others > 0 {
         return Ok(false);
     }
-    // Of several the last came last: it has asked the others to end.
+    // Of several the last came last: it has asked the others to end. One that is paused is due when it is resumed.
     db.connection
         .prepare_cached(
             "UPDATE runs SET due_at = ?2, wake_at = ?2, reason = ''
-             WHERE state = ?3 AND owner IS NULL AND due_at IS NULL
+             WHERE state = ?3 AND owner IS NULL
                AND id IN (SELECT run FROM schedule_runs WHERE schedule = ?1 AND behind = 1)",
         )?
         .execute(params![stored.id, db.now.as_micros(), State::Pending as u8])?;
@@ -125,4 +125,36 @@ fn let_go(db: &Database, stored: &Stored) -> Result<bool, Fault> {
         .prepare_cached("UPDATE schedule_runs SET behind = 0 WHERE schedule = ?1 AND behind = 1")?
         .execute([stored.id])?;
     Ok(true)
+}
+
+/// Keeps a run from beginning: it waits for the ends of the others, and for its deadline (semantics.md S3, T3).
+pub(super) fn hold_back(db: &Database, run: Uuid) -> rusqlite::Result<()> {
+    db.connection
+        .prepare_cached("UPDATE runs SET due_at = deadline, wake_at = deadline, reason = ?2 WHERE id = ?1")?
+        .execute(params![run.as_bytes(), "BEHIND: it begins when the earlier run of its schedule has ended"])
+        .map(drop)
+}
+
+/// Whether a run has to wait for the ends of others.
+fn is_behind(connection: &Connection, run: &RunRow) -> rusqlite::Result<bool> {
+    let Some(origin) = &run.origin else { return Ok(false) };
+    connection
+        .prepare_cached(
+            "SELECT 1 FROM schedule_runs WHERE schedule = (SELECT id FROM schedules WHERE name = ?1) AND run = ?2
+               AND behind = 1",
+        )?
+        .exists(params![origin.schedule, run.id.as_bytes()])
+}
+
+/// A run that was resumed is due only if it has to wait for no other.
+pub(in super::super) fn resumed(db: &Database, run: &RunRow) -> rusqlite::Result<()> {
+    if is_behind(&db.connection, run)? { hold_back(db, run.id) } else { Ok(()) }
+}
+
+/// The runs that wait for the ends of others.
+pub(super) fn behind(connection: &Connection, schedule: i64) -> rusqlite::Result<Vec<Uuid>> {
+    connection
+        .prepare_cached("SELECT run FROM schedule_runs WHERE schedule = ?1 AND behind = 1")?
+        .query_map([schedule], |row| rows::uuid(row, 0))?
+        .collect()
 }

@@ -229,9 +229,7 @@ fn create(db: &mut Database, stored: &mut Stored, tick: &Tick, start: &TickStart
         )?
         .execute(params![stored.id, run.as_bytes(), start.nominal.as_micros(), backfill, behind])?;
     if behind && new {
-        db.connection
-            .prepare_cached("UPDATE runs SET due_at = NULL, wake_at = NULL, reason = ?2 WHERE id = ?1")?
-            .execute(params![run.as_bytes(), "BEHIND: it begins when the earlier run of its schedule has ended"])?;
+        settling::hold_back(db, run)?;
     }
     stored.row.open.push(run);
     let facts = &mut stored.row.facts;
@@ -257,9 +255,9 @@ fn cancel_others(db: &mut Database, stored: &Stored) -> Result<Vec<Uuid>, Fault>
         .query_map([stored.id], |row| rows::uuid(row, 0))?
         .collect::<rusqlite::Result<_>>()?;
     let caller = format!("schedule {}", stored.row.schedule.name);
+    let asked = Asked::new(caller, "its next run begins");
     for run in &open {
-        let asked = Asked::new(caller.clone(), "its next run begins");
-        let change = asked.to("CancelRun", "CANCEL_OTHER");
+        let change = asked.clone().to("CancelRun", "CANCEL_OTHER");
         commands::command(db, &Command { run: *run, now: db.now, change, order: Order::Cancel })?;
     }
     Ok(open)
