@@ -37,7 +37,7 @@ pub(crate) use inbox::expired;
 use orders::Promised;
 pub(crate) use orders::{Ordered, RunOrder, ended_by_force, no_back_off, terminated};
 use poison::Strikes;
-pub(crate) use poison::Trial;
+pub(crate) use poison::{Trial, backs_off_after_panic};
 pub(crate) use rehearsal::{Misfit, rehearse};
 pub(crate) use replay::{created_fact, row_of};
 use step::OpenStep;

@@ -47,7 +47,7 @@ pub use drain::Drained;
 pub use look::Seen;
 pub(crate) use look::{journal_of, journal_within};
 use requests::Requests;
-use resident::{Looks, Unheard};
+use resident::{ClaimsOnTheirWay, Looks};
 pub use retries::Again;
 use schedules::Bell;
 pub use schedules::{Backfill, Triggered};
@@ -94,7 +94,7 @@ pub(crate) struct Shared {
     pub(crate) due: Notify,
     /// What the loop that claims runs is about to do, so that it is not woken for nothing.
     looks: Looks,
-    unheard: Unheard,
+    claims_on_their_way: ClaimsOnTheirWay,
     left: Notify,
     bell: Bell,
     clock_steps: Mutex<ClockSteps>,
@@ -219,7 +219,7 @@ impl Engine {
             runs: Mutex::new(HashMap::new()),
             due: Notify::new(),
             looks: Looks::default(),
-            unheard: Unheard::default(),
+            claims_on_their_way: ClaimsOnTheirWay::default(),
             left: Notify::new(),
             bell: Bell::default(),
             clock_steps: Mutex::default(),

@@ -152,6 +152,15 @@ impl Driver {
         }
     }
 
+    /// Children that code has not come to again since a retry end with the run like all others.
+    pub(super) fn adopt_held_children(&mut self) {
+        let held: Vec<Uuid> = self.held.values().filter_map(|open| open.kind.child()).collect();
+        for child in held {
+            let slot = self.own_slot();
+            self.children.slots.insert(child, slot);
+        }
+    }
+
     fn is_cancelled(&self) -> bool {
         self.handle.wishes(CANCEL) || self.row.cancel_requested.is_some()
     }

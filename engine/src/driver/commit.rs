@@ -88,8 +88,13 @@ impl Driver {
         let release = idle && self.gives_back();
         let status = self.status(idle);
         let moved = idle && self.is_news(&status);
-        let wanted =
-            ended || ready || release || moved || self.create.is_some() || (self.flush && !self.buffer.is_empty());
+        let wanted = ended
+            || ready
+            || release
+            || moved
+            || self.create.is_some()
+            || !self.promised.is_empty()
+            || (self.flush && !self.buffer.is_empty());
         if !wanted {
             return;
         }

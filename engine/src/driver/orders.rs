@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use super::ending::Ending;
+use super::poison::backs_off_after_panic;
 use super::step::{Phase, Work, reference};
 use crate::decision::{Decision, Undecided, Verdict};
 use crate::failure::{Code, Failure};
@@ -38,10 +39,13 @@ pub(crate) fn ended_by_force(failure: &Failure) -> stored::Ended {
     stored::Ended { state: stored::EndState::Terminated.into(), result }
 }
 
-pub(crate) fn no_back_off(path: Option<&str>) -> Refused {
-    match path {
-        Some(path) => format!("{path} does not wait for its next attempt"),
-        None => "no step waits for its next attempt".to_owned(),
+/// Why no step of a run in this state is tried immediately.
+pub(crate) fn no_back_off(state: State, path: Option<&str>) -> Refused {
+    match (state, path) {
+        (State::Paused, _) => "it is paused; resume it".to_owned(),
+        (State::Blocked, _) => "it is blocked; retry it".to_owned(),
+        (_, Some(path)) => format!("{path} does not wait for its next attempt"),
+        (_, None) => "no step waits for its next attempt".to_owned(),
     }
 }
 
@@ -88,15 +92,23 @@ impl Driver {
     }
 
     fn skip_back_off(&mut self, path: Option<&str>) -> Result<(), Refused> {
+        let now = self.shared.clock.now();
         let waiting: Vec<SlotId> = self
             .steps
             .iter()
-            .filter(|(_, step)| matches!((&step.work, &step.phase), (Work::Call(_), Phase::Until(_))))
+            .filter(|(_, step)| matches!((&step.work, &step.phase), (Work::Call(_), Phase::Until(at)) if *at > now))
             .filter(|(_, step)| path.is_none_or(|path| step.place.to_string() == path))
             .map(|(slot, _)| *slot)
             .collect();
-        if waiting.is_empty() {
-            return Err(no_back_off(path));
+        let state = self.parked.as_ref().map_or(self.row.status.state, |(state, _)| *state);
+        // One that only now begins to end does that without its code.
+        let ends = self.ending.is_some() && self.row.status.ending_as.is_none();
+        let after_panic = path.is_none() && backs_off_after_panic(&self.row.status) && !ends;
+        if matches!(state, State::Paused | State::Blocked) || (waiting.is_empty() && !after_panic) {
+            return Err(no_back_off(state, path));
+        }
+        if after_panic && self.goes_on_at.is_some() {
+            self.goes_on_at = Some(now);
         }
         for slot in waiting {
             let Some(step) = self.steps.get(&slot) else { continue };
@@ -115,6 +127,7 @@ impl Driver {
         self.code = None;
         self.parked = None;
         self.steps.clear();
+        self.adopt_held_children();
         self.held.clear();
         self.timers.clear();
         self.flights = FuturesUnordered::new();

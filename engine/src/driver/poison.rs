@@ -14,7 +14,7 @@ use crate::journal_v1::Struck;
 use crate::journal_v1::struck::Harm;
 use crate::scope::Fault;
 use crate::state::State;
-use crate::store::RunRow;
+use crate::store::{RunRow, Status};
 use crate::time::Timestamp;
 
 /// A run is stopped once its code did harm so often,
@@ -61,6 +61,13 @@ fn counts(at: Timestamp, now: Timestamp) -> bool {
     now.since(at) < WITHIN
 }
 
+const PANICKED: &str = "PANICKED";
+
+/// Whether a run waits because its code panicked.
+pub(crate) fn backs_off_after_panic(status: &Status) -> bool {
+    status.reason.split(':').next() == Some(PANICKED)
+}
+
 impl Driver {
     /// Code panicked: it is tried again after a pause, and not for ever.
     pub(super) fn panicked(&mut self, message: String) {
@@ -75,7 +82,7 @@ impl Driver {
             Some(_) => (State::Ending, at),
             None => (State::BackingOff, at.min(self.work_deadline())),
         };
-        self.park(state, format!("PANICKED: {message}"));
+        self.park(state, format!("{PANICKED}: {message}"));
         self.goes_on_at = Some(at);
     }
 

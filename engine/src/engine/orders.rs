@@ -42,11 +42,13 @@ impl Engine {
     }
 
     async fn order_once(&self, run: Uuid, order: &RunOrder, change: &Change) -> Result<RunRow, EngineError> {
-        if let Some(handle) = self.shared.handle(run) {
+        let mut row = None;
+        if !self.shared.is_in_memory(run) {
+            row = Some(self.row(run).await?).filter(|row| !row.owned);
+        }
+        let Some(row) = row else {
             let (answer, done) = oneshot::channel();
-            handle.order(Ordered { order: order.clone(), change: change.clone(), answer });
-            // While it is held here, the run could leave memory without its orders being given back.
-            drop(handle);
+            self.shared.order(run, Ordered { order: order.clone(), change: change.clone(), answer });
             return match done.await {
                 Ok(Ok(row)) => Ok(row),
                 Ok(Err(reason)) => {
@@ -55,11 +57,7 @@ impl Engine {
                 }
                 Err(_gone) => Err(EngineError::Conflict(run)),
             };
-        }
-        let row = self.row(run).await?;
-        if row.owned {
-            return Err(EngineError::Conflict(run));
-        }
+        };
         let amend = match order {
             // Works for a journal that cannot be read, too.
             RunOrder::Terminate => self.termination(&row, self.facts(&row).await.ok())?,

@@ -1,13 +1,13 @@
 //! Runs in memory: how one gets its place, and when its leaving is news to the loop that claims runs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
 use super::Shared;
-use crate::driver::{self, Beginning, Driver, Exit, Handle};
+use crate::driver::{self, Beginning, Driver, Exit, Handle, Ordered};
 use crate::time::Timestamp;
 use crate::workflow::Definition;
 
@@ -100,9 +100,11 @@ impl Shared {
 
     fn enter(&self, runs: &mut HashMap<Uuid, Arc<Handle>>, run: Uuid) -> Arc<Handle> {
         let handle = Arc::new(Handle::default());
-        if self.unheard.take(run) {
+        let Unheard { told, orders } = self.claims_on_their_way.take(run);
+        if told {
             handle.wish(driver::MESSAGE);
         }
+        orders.into_iter().for_each(|order| handle.order(order));
         // A drain may have begun while the run was being started or claimed.
         if self.draining.load(Ordering::Acquire) {
             handle.wish(driver::DRAIN);
@@ -151,32 +153,51 @@ impl Shared {
         match runs.get(&run) {
             Some(handle) => handle.wish(wish),
             None => {
-                self.unheard.keep(run);
+                self.claims_on_their_way.keep(run);
                 drop(runs);
                 self.due.notify_one();
             }
         }
     }
 
+    /// Has a run that a replica holds do this. If it is not in memory, the claim that is on its way brings it; the run does it
+    /// before anything else. If there is no such claim, the answer never comes.
+    pub(super) fn order(&self, run: Uuid, order: Ordered) {
+        let runs = self.lock();
+        match runs.get(&run) {
+            Some(handle) => handle.order(order),
+            None => self.claims_on_their_way.keep_order(run, order),
+        }
+    }
+
     /// From here on until the answer is dropped, it is noted which runs are told something and are not in memory. The caller
     /// holds the lock of the runs in memory, and asks the store for its claim after this.
     pub(super) fn claim_begins(self: &Arc<Self>) -> OnItsWay {
-        self.unheard.lock().claims += 1;
+        self.claims_on_their_way.lock().claims += 1;
         OnItsWay(Arc::clone(self))
     }
 }
 
-/// Runs that were told something while a claim was on its way: the row that it brings may be older than that (S8).
+/// What runs were told while a claim was on its way: the row that it brings may be older than that (S8).
 #[derive(Debug, Default)]
-pub(super) struct Unheard(Mutex<Noted>);
+pub(super) struct ClaimsOnTheirWay(Mutex<Noted>);
 
 #[derive(Debug, Default)]
 struct Noted {
     claims: usize,
-    runs: HashSet<Uuid>,
+    runs: HashMap<Uuid, Unheard>,
 }
 
-impl Unheard {
+/// What one run was told.
+#[derive(Debug, Default)]
+struct Unheard {
+    /// Whether there is something new in its row.
+    told: bool,
+    /// What it is to do as soon as it comes.
+    orders: Vec<Ordered>,
+}
+
+impl ClaimsOnTheirWay {
     fn lock(&self) -> MutexGuard<'_, Noted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -185,12 +206,20 @@ impl Unheard {
         let mut noted = self.lock();
         // If no claim is on its way, the next one is made later, and its row says it.
         if noted.claims > 0 {
-            noted.runs.insert(run);
+            noted.runs.entry(run).or_default().told = true;
         }
     }
 
-    fn take(&self, run: Uuid) -> bool {
-        self.lock().runs.remove(&run)
+    /// Keeps it until the run comes. If no claim brings the run, its answer never comes.
+    fn keep_order(&self, run: Uuid, order: Ordered) {
+        let mut noted = self.lock();
+        if noted.claims > 0 {
+            noted.runs.entry(run).or_default().orders.push(order);
+        }
+    }
+
+    fn take(&self, run: Uuid) -> Unheard {
+        self.lock().runs.remove(&run).unwrap_or_default()
     }
 }
 
@@ -205,7 +234,7 @@ impl Clone for OnItsWay {
 
 impl Drop for OnItsWay {
     fn drop(&mut self) {
-        let mut noted = self.0.unheard.lock();
+        let mut noted = self.0.claims_on_their_way.lock();
         noted.claims -= 1;
         if noted.claims == 0 {
             noted.runs.clear();
@@ -230,7 +259,7 @@ impl Drop for Place {
             runs.remove(&self.run);
             // A claim may have found it already; what it has not looked at is in no row that this brings.
             if self.handle.was_told_from_outside() {
-                self.shared.unheard.keep(self.run);
+                self.shared.claims_on_their_way.keep(self.run);
             }
         }
         self.shared.trial.end(self.run);

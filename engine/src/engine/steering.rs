@@ -95,8 +95,10 @@ impl Engine {
     ) -> Result<Amend, EngineError> {
         let (run, now) = (row.id, self.shared.clock.now());
         let history = History::read(facts).map_err(|error| EngineError::Journal { run, error })?;
+        // What surely did nothing is not made again by a run that is about to end, and all else immediately.
+        let ends = row.cancel_requested.is_some() && row.status.ending_as.is_none();
         let mut buffer = Buffer::default();
-        for open in history.open.values() {
+        for open in history.open.values().filter(|_| !ends) {
             let waits = open.retry_at.is_some_and(|at| at > now) && !open.undecided(now);
             if waits && path.is_none_or(|path| open.place.to_string() == path) {
                 let (step, place) = match open.kind {
@@ -106,9 +108,10 @@ impl Engine {
                 buffer.push(now, stored::fact::Kind::BackOffSkipped(stored::BackOffSkipped { step, place }));
             }
         }
-        if buffer.is_empty() || row.status.state == State::Paused {
-            let reason = driver::no_back_off(path);
-            return Err(EngineError::Precondition { run, state: row.status.state, reason });
+        let state = row.status.state;
+        let after_panic = path.is_none() && driver::backs_off_after_panic(&row.status);
+        if matches!(state, State::Paused | State::Blocked) || (buffer.is_empty() && (!after_panic || ends)) {
+            return Err(EngineError::Precondition { run, state, reason: driver::no_back_off(state, path) });
         }
         let status = Status { wake_at: Some(now), ..row.status.clone() };
         Ok(amend(row, buffer, status))
@@ -131,10 +134,7 @@ impl Engine {
         // Of a journal that cannot be read nobody knows the children.
         let history = facts.and_then(|facts| History::read(facts).ok());
         let open = history.iter().flat_map(|history| history.open.values());
-        let cancels = open.filter_map(|open| match &open.kind {
-            OpenKind::Child { run, .. } => Some(*run),
-            _ => None,
-        });
+        let cancels = open.filter_map(|open| open.kind.child());
         let family = Family { children: Vec::new(), cancels: cancels.collect(), report };
         let status = Status {
             state: State::Terminated,

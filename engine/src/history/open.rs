@@ -56,6 +56,16 @@ pub(crate) enum OpenKind {
     },
 }
 
+impl OpenKind {
+    /// The child run that the step waits for.
+    pub(crate) const fn child(&self) -> Option<Uuid> {
+        match self {
+            Self::Child { run, .. } => Some(*run),
+            _ => None,
+        }
+    }
+}
+
 impl Open {
     /// Whether only an operator can say what becomes of the step.
     pub(crate) fn undecided(&self, now: Timestamp) -> bool {

@@ -1,5 +1,7 @@
 //! Commands are heard by whoever holds the run, wherever it is and whatever is on its way (semantics.md S8).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine::engine::EngineError;
@@ -313,4 +315,61 @@ async fn a_command_that_is_refused_changes_nothing() {
         assert!(matches!(answer, Err(EngineError::Precondition { .. })), "{answer:?}");
     }
     assert_eq!(row(&world, run).await, before);
+}
+
+/// Has a child in one item and panics in another; once it is mended, it makes one item after the other.
+#[derive(Clone)]
+struct Mended(Arc<AtomicBool>);
+
+impl Workflow for Mended {
+    const NAME: &'static str = "test.commands-mended";
+    type Input = Input;
+    type Output = Output;
+
+    async fn run(&self, ctx: &Context, _: Input) -> Result<Output, Failure> {
+        let mended = self.0.load(Ordering::SeqCst);
+        let items = ctx.fan_out("item", ["put", "child"], move |ctx, item| async move {
+            if item == "child" {
+                return ctx.child::<Leaf>("child", Input::of("", 50_000)).await;
+            }
+            ctx.call(Put::of("put", 1)).await?;
+            assert!(mended, "no luck");
+            ctx.call(Look::of("look", 1)).await?;
+            Ok(Output::of("put", 1))
+        });
+        items.key(|item| (*item).to_owned()).limit(if mended { 1 } else { 2 }).await;
+        Ok(Output::of("done", 0))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_by_force_reaches_children_that_code_has_not_come_to_again_since_a_retry() {
+    for crash in [false, true] {
+        let mended = Arc::new(AtomicBool::new(false));
+        let shared = Arc::clone(&mended);
+        let world = World::new(services(), move |registry: &mut Registry| {
+            let shared = Arc::clone(&shared);
+            registry.register(move || Mended(Arc::clone(&shared)))?;
+            registry.register(|| Leaf)
+        });
+        let run = world.start::<Mended>(Input::of("", 0)).await.unwrap();
+        until(&world, run, &[State::Blocked]).await;
+        mended.store(true, Ordering::SeqCst);
+        world.services().script::<Look>([Reply::Slow(20 * SECOND)]);
+        world.engine().retry_from(run, "item[put]/Put#0", asked()).await.unwrap();
+        pass(5).await;
+        let state = state(&world, run).await;
+        assert_eq!((state, world.engine().in_flight()), (State::Running, 1), "\n{}", world.journal(run).await);
+        let world = if crash {
+            world.probe().kill();
+            world.crash(Probe::counting())
+        } else {
+            world
+        };
+        world.engine().terminate(run, asked()).await.unwrap();
+        pass(600).await;
+        let rows = world.store().list(ListRuns { limit: 100, ..ListRuns::default() }).await.unwrap();
+        let states: Vec<_> = rows.iter().map(|row| row.status.state).collect();
+        assert_eq!(states, [State::Cancelled, State::Terminated], "crash: {crash}");
+    }
 }

@@ -8,6 +8,7 @@ mod branches;
 mod cancel_other;
 mod children;
 mod clocks;
+mod command_table;
 mod commands;
 mod common;
 mod decisions;

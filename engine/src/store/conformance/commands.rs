@@ -225,8 +225,9 @@ pub(super) async fn a_run_is_amended_only_where_nobody_holds_it_and_the_table_of
         assert_eq!(store.command(amending(id, reopening())).await, Err(refused));
     }
     let held = created(&*store, running()).await;
-    let refused = StoreError::Precondition { run: held, state: State::Running };
-    assert_eq!(store.command(amending(held, Amend { sequence: 1, ..reopening() })).await, Err(refused));
+    // Its owner may know more: whoever asks has to look again.
+    let fenced = Err(StoreError::Fenced(held));
+    assert_eq!(store.command(amending(held, Amend { sequence: 1, ..reopening() })).await, fenced);
     let missing = Uuid::now_v7();
     assert_eq!(store.command(amending(missing, reopening())).await, Err(StoreError::NotFound(missing)));
 }

@@ -135,17 +135,19 @@ fn pin(db: &Database, row: &RunRow, pinned: bool) -> Result<(), Fault> {
 
 fn amend(db: &Database, command: &Command, row: &RunRow, amend: &Amend) -> Result<(), Fault> {
     let (from, status) = (row.status.state, &amend.status);
-    if row.owned || !from.may_become(status.state) {
-        return Err(StoreError::Precondition { run: row.id, state: from }.into());
-    }
-    if (row.epoch, row.sequence, row.control) != (amend.epoch, amend.sequence, amend.control) {
+    // Before its state is looked at: what was claimed or changed since it was read is looked at again.
+    if row.owned || (row.epoch, row.sequence, row.control) != (amend.epoch, amend.sequence, amend.control) {
         return Err(StoreError::Fenced(row.id).into());
+    }
+    if !from.may_become(status.state) {
+        return Err(StoreError::Precondition { run: row.id, state: from }.into());
     }
     let end = status.state.is_end();
     let sequence = rows::number(amend.sequence.saturating_add(amend.facts));
     let (error_code, error_message) = runs::error(status);
-    // A run that is taken up again after its end, or after it was stopped, is no longer asked to end.
-    let taken_up = from.is_end() || from == State::Blocked;
+    // A run that is taken up again after its end is no longer asked to end. One that was only stopped still is: the cancel
+    // was acknowledged, and may be on its way.
+    let taken_up = from.is_end();
     db.connection
         .prepare_cached(
             "UPDATE runs SET state = ?2, reason = ?3, ending_as = ?4, wake_at = ?5, due_at = ?6, steps = ?7,

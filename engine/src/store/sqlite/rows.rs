@@ -48,8 +48,10 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         (Some(schedule), Some(nominal)) => Some(Origin { schedule, nominal }),
         _ => None,
     };
+    let is_at = state(3, row.get(3)?)?;
     let paused = match (time(row, 24)?, row.get(25)?) {
-        (Some(at), Some(reason)) => {
+        // A run that ends is not paused any more; what it appends does not say so, since each append would.
+        (Some(at), Some(reason)) if ending_as.is_none() && !is_at.is_end() => {
             Some(Paused { at, reason, stops_clock: row.get::<_, Option<bool>>(26)?.unwrap_or_default() })
         }
         _ => None,
@@ -67,7 +69,7 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         workflow: row.get(1)?,
         workflow_version: row.get(2)?,
         status: Status {
-            state: state(3, row.get(3)?)?,
+            state: is_at,
             reason: row.get(4)?,
             ending_as,
             wake_at: time(row, 6)?,
