@@ -8,9 +8,9 @@ use prost::{Message, Name};
 use uuid::Uuid;
 
 use crate::failure::Failure;
-use crate::journal_v1 as stored;
 use crate::place::{BranchId, ROOT};
 use crate::rpc::{Paged, Rpc};
+pub use crate::scope::ScheduleInfo;
 use crate::scope::Scope;
 use crate::steps::all::{StepTuple, settle};
 use crate::steps::branch::Branch;
@@ -24,27 +24,6 @@ use crate::steps::signal::Signal;
 use crate::steps::sleep::Sleep;
 use crate::time::Timestamp;
 use crate::workflow::Workflow;
-
-/// The tick that started a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScheduleInfo {
-    /// Name of the schedule.
-    pub schedule: String,
-    /// The time that the run is for, however late it started. For a trigger, when that was asked for.
-    pub nominal: Timestamp,
-    /// Nominal time of the schedule's last run that had succeeded then; none where none had.
-    pub previous_success: Option<Timestamp>,
-}
-
-impl ScheduleInfo {
-    pub(crate) fn of(created: &stored::Created) -> Option<Self> {
-        (!created.schedule.is_empty()).then(|| Self {
-            schedule: created.schedule.clone(),
-            nominal: Timestamp::from_micros(created.nominal_micros),
-            previous_success: created.previous_success_micros.map(Timestamp::from_micros),
-        })
-    }
-}
 
 /// One branch of a run. Steps are built on it one after the other; several at once need branches of their own
 /// ([`Context::branch`], [`Context::fan_out`]) or are built together ([`Context::all`], [`Context::race`]).

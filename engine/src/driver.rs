@@ -14,12 +14,13 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use uuid::Uuid;
 
-use crate::engine::{Ended, Shared, Started};
+use crate::engine::Shared;
 use crate::failure::{Code as StatusCode, Failure};
 use crate::history::{Open, OpenKind};
 use crate::journal::Buffer;
 use crate::limits::Limit;
 use crate::place::SlotId;
+use crate::run::{Ended, Started};
 use crate::scope::{Fault, Scope};
 use crate::state::State;
 use crate::store::{NewRun, RunRow, StoreError};
@@ -33,13 +34,11 @@ use ending::Ending;
 use flight::Flight;
 pub(crate) use handle::{CANCEL, DRAIN, GIVE_UP, Handle, LOST, MESSAGE, PAUSE, STOP_CLOCK};
 use inbox::Inbox;
-pub(crate) use inbox::expired;
 use orders::Promised;
 pub(crate) use orders::{Ordered, RunOrder, ended_by_force, no_back_off, terminated};
 use poison::Strikes;
 pub(crate) use poison::{Trial, backs_off_after_panic};
 pub(crate) use rehearsal::{Misfit, rehearse};
-pub(crate) use replay::{created_fact, row_of};
 use step::OpenStep;
 use undoing::Undoing;
 

@@ -12,19 +12,20 @@ use uuid::Uuid;
 
 use crate::chance::Chance;
 use crate::claim::Claim;
-use crate::driver::{self, Beginning, Handle, Trial};
-use crate::failure::Failure;
+use crate::driver::{Beginning, Handle, Trial};
 use crate::guard::Guards;
 use crate::hub::Hub;
 use crate::identity;
-use crate::journal::{Buffer, JournalError};
+use crate::journal::JournalError;
 use crate::limits::Limits;
 use crate::retention::Retention;
+pub use crate::run::{Ended, Started};
+use crate::run::{new_run, pending, row_of};
 use crate::state::State;
-use crate::store::{Asked, Created, NewRun, Origin, RunRow, ScheduleRefusal, Status, Store, StoreError};
+use crate::store::{Asked, Created, ScheduleRefusal, Store, StoreError};
 use crate::time::{Clock, ClockSteps, Timestamp};
 use crate::transport::Transport;
-use crate::workflow::{Definition, Registry};
+use crate::workflow::Registry;
 
 mod away;
 mod claims;
@@ -45,7 +46,6 @@ mod stranded;
 use away::Away;
 pub use drain::Drained;
 pub use look::Seen;
-pub(crate) use look::{journal_of, journal_within};
 use requests::Requests;
 use resident::{ClaimsOnTheirWay, Looks};
 pub use retries::Again;
@@ -114,25 +114,6 @@ pub struct Start {
     pub asked: Option<Asked>,
     /// The workflow's own where none is said.
     pub deadline: Option<Duration>,
-}
-
-/// A run that is durable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Started {
-    pub id: Uuid,
-    /// The run as the start made it. If the same request started it before: as it is, or as it was when it was removed.
-    pub row: Box<RunRow>,
-    /// Whether this start made the run; false if the same request started it before.
-    pub new: bool,
-}
-
-/// A run that has ended.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    pub row: RunRow,
-    pub input: Bytes,
-    pub output: Option<Bytes>,
-    pub failure: Option<Failure>,
 }
 
 /// Why the engine did not do what it was asked.
@@ -268,7 +249,7 @@ impl Engine {
             None => {
                 shared.looks.wants_room();
                 pending(&mut run, workflow, start.input);
-                let row = Box::new(driver::row_of(&run));
+                let row = Box::new(row_of(&run));
                 let creating = shared.store.create(run);
                 // Writes keep the order of their calls, so the claim that follows finds the run.
                 shared.due.notify_one();
@@ -328,44 +309,4 @@ impl Shared {
     fn bump(&self) {
         self.progress.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-pub(crate) fn new_run(
-    workflow: &Definition,
-    id: Uuid,
-    now: Timestamp,
-    deadline: Timestamp,
-    origin: Option<Origin>,
-) -> NewRun {
-    NewRun {
-        id,
-        workflow: workflow.name.to_owned(),
-        workflow_version: workflow.version,
-        created_at: now,
-        deadline,
-        origin,
-        previous_success: None,
-        parent: None,
-        change: None,
-        claimed: false,
-        entry: Bytes::new(),
-        facts: 0,
-        status: Status {
-            state: State::Pending,
-            reason: String::new(),
-            ending_as: None,
-            wake_at: None,
-            awaits: Vec::new(),
-            steps: 0,
-            error: None,
-        },
-    }
-}
-
-/// Completes a run that nobody drives yet: its first fact, and due at once.
-pub(crate) fn pending(run: &mut NewRun, workflow: &Definition, input: Bytes) {
-    let mut buffer = Buffer::default();
-    buffer.push(run.created_at, driver::created_fact(run, workflow, input));
-    (run.entry, run.facts) = buffer.take();
-    run.status.wake_at = Some(run.created_at);
 }

@@ -12,11 +12,13 @@ use crate::place::Place;
 use crate::store::Message;
 use crate::time::Timestamp;
 use crate::undo::Undoable;
+pub(crate) use entries::{journal_of, journal_within, read_on};
 pub(crate) use open::{Open, OpenKind};
 pub(crate) use past::{Past, PastKind, PastStep};
 use receipts::Receipts;
 pub(crate) use set_back::move_facts;
 
+mod entries;
 mod open;
 mod past;
 mod reader;

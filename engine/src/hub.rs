@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use crate::engine::Ended;
+use crate::run::Ended;
 
 /// Watchers by run. Empty for runs that nobody looks at, so these cost one load.
 #[derive(Default)]

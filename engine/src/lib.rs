@@ -30,6 +30,7 @@ pub mod retention;
 pub mod retry;
 #[warn(missing_docs)]
 pub mod rpc;
+mod run;
 pub mod schedule;
 mod scope;
 #[warn(missing_docs)]

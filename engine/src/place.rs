@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::failure::StepRef;
+use crate::failure::{Code, Failure, StepRef};
 use crate::journal_v1 as stored;
 
 /// Index of a branch of a run; the root is 0.
@@ -27,6 +27,11 @@ impl Place {
         stored::Place { branch: (*self.branch).into(), position: self.position, name: self.name.clone().into_owned() }
     }
 
+    /// What comes to code if the time of a wait at this place has passed.
+    pub(crate) fn expired(&self) -> Failure {
+        Failure::new(Code::DeadlineExceeded, format!("{self} did not come in time")).at(self.step_ref())
+    }
+
     pub(crate) fn step_ref(&self) -> StepRef {
         StepRef { branch: (*self.branch).into(), position: self.position, name: self.name.clone().into_owned() }
     }
@@ -34,6 +39,12 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&crate::view::path(&self.branch, &self.name, self.position))
+        f.write_str(&path(&self.branch, &self.name, self.position))
     }
+}
+
+/// The path of a step: branch, short name, position.
+pub fn path(branch: &str, name: &str, position: u32) -> String {
+    let short = name.rsplit('/').next().unwrap_or(name);
+    if branch.is_empty() { format!("{short}#{position}") } else { format!("{branch}/{short}#{position}") }
 }

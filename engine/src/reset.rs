@@ -14,7 +14,6 @@ use crate::failure::Code;
 use crate::journal::{JournalError, Kind};
 use crate::journal_v1 as stored;
 use crate::undo;
-use crate::view;
 
 type Numbered = (u64, stored::Fact);
 type Incarnations = BTreeMap<(Arc<str>, u32), u32>;
@@ -137,7 +136,7 @@ pub(crate) fn plan(facts: Vec<Numbered>, reset: &stored::Reset, in_doubt: &BTree
 }
 
 fn path(place: &stored::Place) -> String {
-    view::path(&place.branch, &place.name, place.position)
+    crate::place::path(&place.branch, &place.name, place.position)
 }
 
 /// Failures that the end of the run made of its steps, or that came while it was ending: code never saw them, and they are

@@ -7,7 +7,6 @@ mod local;
 pub(crate) mod missed;
 pub(crate) mod policy;
 mod spec;
-pub(crate) mod stored;
 #[cfg(test)]
 mod tests;
 mod timetable;

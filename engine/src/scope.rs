@@ -11,7 +11,6 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::context::ScheduleInfo;
 use crate::failure::{Code, Failure};
 use crate::history::{Past, PastStep};
 use crate::journal::Kind;
@@ -27,10 +26,12 @@ mod intent;
 mod mark;
 mod near;
 mod races;
+mod tick;
 
 pub(crate) use fault::Fault;
 pub(crate) use intent::{CallIntent, CallOptions, ChildIntent, Intent};
 pub(crate) use mark::Mark;
+pub use tick::ScheduleInfo;
 
 /// What a run is, as its code may ask.
 #[derive(Clone, Debug)]
@@ -149,7 +150,7 @@ impl Scope {
         inner.last = Some((branch, position, name));
         let slot = &inner.branches[branch as usize];
         if slot.in_flight > 0 {
-            let step = crate::view::path(&slot.path, name, position);
+            let step = crate::place::path(&slot.path, name, position);
             inner.fault.get_or_insert(Fault::UseBranch { step });
         }
         position
@@ -178,7 +179,7 @@ impl Scope {
         let reached = match past {
             Some(past) if past.name != place.name => {
                 inner.fault = Some(Fault::Mismatch {
-                    journal: crate::view::path(&place.branch, &past.name, place.position),
+                    journal: crate::place::path(&place.branch, &past.name, place.position),
                     code: place.to_string(),
                 });
                 return None;
@@ -334,7 +335,7 @@ impl Scope {
     pub(crate) fn last_built(&self) -> Option<String> {
         let inner = self.lock();
         let (branch, position, name) = inner.last?;
-        Some(crate::view::path(&inner.branches[branch as usize].path, name, position))
+        Some(crate::place::path(&inner.branches[branch as usize].path, name, position))
     }
 
     pub(crate) fn steps(&self) -> u32 {

@@ -21,6 +21,7 @@ mod inbox;
 mod lane;
 mod schedules;
 pub mod sqlite;
+mod stored_schedule;
 
 pub use changes::{
     Amend, Asked, AuditEntry, BulkRequest, Change, Command, ListAudit, Order, Pause, Paused, Purge, Purged, RequestKey,

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::doubt::Doubt;
-use crate::engine::Ended;
 use crate::failure::{Code, Failure};
 use crate::history::{History, number};
 use crate::journal::{JournalError, Kind, load_failure, load_level};
 use crate::journal_v1 as stored;
+pub use crate::place::path;
 use crate::rpc::Level;
+use crate::run::Ended;
 use crate::state::State;
 use crate::store::{Message, RunRow};
 use crate::time::Timestamp;
@@ -144,12 +145,6 @@ impl StepView {
             }
         }
     }
-}
-
-/// The path of a step: branch, short name, position.
-pub fn path(branch: &str, name: &str, position: u32) -> String {
-    let short = name.rsplit('/').next().unwrap_or(name);
-    if branch.is_empty() { format!("{short}#{position}") } else { format!("{branch}/{short}#{position}") }
 }
 
 impl Detail {

@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use super::step::{OpenStep, Phase, Work};
 use super::{CANCEL, Driver};
-use crate::engine::{new_run, pending};
 use crate::failure::{Code, Failure};
 use crate::identity;
 use crate::journal::{Kind, load_failure};
 use crate::journal_v1 as stored;
 use crate::place::SlotId;
+use crate::run::{new_run, pending};
 use crate::scope::{ChildIntent, Fault};
 use crate::state::State;
 use crate::store::{Family, Message, NewRun, Parent, Report};

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::step::{OpenStep, Phase, Work};
 use super::{Driver, Exit};
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
 use crate::place::{Place, SlotId};
@@ -44,11 +44,6 @@ pub(super) async fn looked(inbox: &mut Inbox) -> Result<Vec<Message>, StoreError
         Some(look) => look.answer.as_mut().await,
         None => std::future::pending().await,
     }
-}
-
-/// What comes to code where the time of a wait has passed.
-pub(crate) fn expired(place: &Place) -> Failure {
-    Failure::new(Code::DeadlineExceeded, format!("{place} did not come in time")).at(place.step_ref())
 }
 
 impl Inbox {
@@ -186,7 +181,7 @@ impl Driver {
             return self.look();
         }
         let Some(step) = self.steps.get(&slot) else { return };
-        let failure = expired(&step.place);
+        let failure = step.place.expired();
         self.over(slot, 0, None, Err(failure));
     }
 

@@ -9,13 +9,13 @@ use super::code::{Code, Finished};
 use super::poison::{Strikes, take_turn};
 use super::undoing::NoUndos;
 use super::{CANCEL, Driver, Exit, Handle, PAUSE, Starter};
-use crate::context::{Context, ScheduleInfo};
-use crate::engine::{Shared, journal_within};
-use crate::history::{History, Open, Past, Replay, move_facts};
-use crate::journal::{JournalError, Kind};
-use crate::journal_v1 as stored;
+use crate::context::Context;
+use crate::engine::Shared;
+use crate::history::{History, Open, Past, Replay, journal_within, move_facts};
+use crate::journal::JournalError;
 use crate::panics::Panicked;
-use crate::scope::{About, CallIntent, Fault, Intent, Scope};
+use crate::run::{created_fact, row_of};
+use crate::scope::{About, CallIntent, Fault, Intent, ScheduleInfo, Scope};
 use crate::state::State;
 use crate::store::{NewRun, RunRow};
 use crate::undo::Undoable;
@@ -294,46 +294,4 @@ pub(super) fn bring(
 
 fn key(call: &CallIntent) -> (Arc<str>, u32) {
     (Arc::clone(&call.place.branch), call.place.position)
-}
-
-/// The first fact of a run.
-pub(crate) fn created_fact(run: &NewRun, workflow: &Definition, input: Bytes) -> Kind {
-    Kind::Created(stored::Created {
-        workflow: run.workflow.clone(),
-        workflow_version: run.workflow_version,
-        input: Some(stored::Payload { type_name: workflow.input_type.clone(), value: input }),
-        deadline_micros: run.deadline.as_micros(),
-        schedule: run.origin.as_ref().map(|origin| origin.schedule.clone()).unwrap_or_default(),
-        nominal_micros: run.origin.as_ref().map(|origin| origin.nominal.as_micros()).unwrap_or_default(),
-        parent: run.parent.map(|parent| parent.run.to_string()).unwrap_or_default(),
-        depth: run.parent.map_or(0, |parent| parent.depth),
-        marks_unseen: true,
-        previous_success_micros: run.previous_success.map(crate::time::Timestamp::as_micros),
-    })
-}
-
-/// The row of a run as it will be created.
-pub(crate) fn row_of(run: &NewRun) -> RunRow {
-    RunRow {
-        id: run.id,
-        workflow: run.workflow.clone(),
-        workflow_version: run.workflow_version,
-        status: run.status.clone(),
-        created_at: run.created_at,
-        updated_at: run.created_at,
-        ended_at: None,
-        deadline: run.deadline,
-        origin: run.origin.clone(),
-        epoch: 0,
-        sequence: 0,
-        control: 0,
-        messages: 0,
-        parent: run.parent.map(|parent| parent.run),
-        cancel_requested: None,
-        paused: None,
-        pinned: false,
-        owned: run.claimed,
-        copied_at: None,
-        set_back: None,
-    }
 }

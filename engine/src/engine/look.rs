@@ -8,15 +8,11 @@ use uuid::Uuid;
 
 use super::{Ended, Engine, EngineError, Shared, Start, Started};
 use crate::failure::{Code, Failure};
-use crate::history::move_facts;
+use crate::history::{journal_within, move_facts, read_on};
 use crate::hub::Watch;
-use crate::journal::{JournalError, decode_entry};
 use crate::journal_v1 as stored;
-use crate::store::{JOURNAL_PAGE_BYTES, RunRow, Store, StoreError};
+use crate::store::{RunRow, StoreError};
 use crate::view::Detail;
-
-/// Entries of a journal that are read at once.
-const PAGE: u32 = 512;
 
 impl Engine {
     /// Waits until a run has ended, at most this long. None when the time is up. An end after this call is not missed,
@@ -182,53 +178,4 @@ impl Shared {
 fn unread(row: RunRow) -> Ended {
     let failure = row.status.error.as_ref().map(|(code, message)| Failure::new(Code::from_i32(*code), message.clone()));
     Ended { row, input: Bytes::new(), output: None, failure }
-}
-
-/// All facts of a run; the inner error is about what they say, the outer about the store.
-pub(crate) async fn journal_of(
-    store: &dyn Store,
-    run: Uuid,
-) -> Result<Result<Vec<stored::Fact>, JournalError>, StoreError> {
-    Ok(journal_within(store, run, usize::MAX).await?.map(|(facts, _)| facts))
-}
-
-/// The same with how many bytes they have; refused where those are more than twice the limit, before they are all in memory.
-pub(crate) async fn journal_within(
-    store: &dyn Store,
-    run: Uuid,
-    limit: usize,
-) -> Result<Result<(Vec<stored::Fact>, usize), JournalError>, StoreError> {
-    let mut facts = Vec::new();
-    let read = read_on(store, run, 0, &mut facts, limit.saturating_mul(2)).await?;
-    Ok(read.map(|(_, bytes)| (facts, bytes)))
-}
-
-/// Adds the facts after an entry; returns the number of the last entry, and how many bytes were read.
-async fn read_on(
-    store: &dyn Store,
-    run: Uuid,
-    mut after: u64,
-    facts: &mut Vec<stored::Fact>,
-    most: usize,
-) -> Result<Result<(u64, usize), JournalError>, StoreError> {
-    let mut bytes = 0;
-    loop {
-        let page = store.journal(run, after, PAGE).await?;
-        let page_bytes: usize = page.iter().map(|entry| entry.entry.len()).sum();
-        let last = page.len() < PAGE as usize && page_bytes < JOURNAL_PAGE_BYTES;
-        bytes += page_bytes;
-        if bytes > most {
-            return Ok(Err(JournalError::TooLarge { most }));
-        }
-        for entry in page {
-            after = entry.sequence;
-            match decode_entry(entry.sequence, entry.entry) {
-                Ok(more) => facts.extend(more),
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        if last {
-            return Ok(Ok((after, bytes)));
-        }
-    }
 }

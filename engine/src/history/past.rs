@@ -109,6 +109,6 @@ impl Past {
 
     /// A step whose result was kept and whom code did not come to.
     pub(crate) fn any_kept(&self) -> Option<String> {
-        self.results.keys().min().map(|(branch, position)| crate::view::path(branch, "", *position))
+        self.results.keys().min().map(|(branch, position)| crate::place::path(branch, "", *position))
     }
 }

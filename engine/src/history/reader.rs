@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use super::{History, Open, OpenKind, PastKind, PastStep, Replay};
 use crate::doubt::Doubt;
-use crate::driver::expired;
 use crate::journal::{JournalError, Kind, load_failure, load_level};
 use crate::journal_v1 as stored;
 use crate::place::Place;
@@ -366,7 +365,7 @@ impl Reader {
                 Err(load_failure(failure).repeated_if(settled.repeated))
             }
             Some(stored::step_settled::Result::Response(response)) => Ok(response),
-            None if open.is_some_and(|open| matches!(open.kind, OpenKind::Signal { .. })) => Err(expired(&place)),
+            None if open.is_some_and(|open| matches!(open.kind, OpenKind::Signal { .. })) => Err(place.expired()),
             None => Ok(Bytes::new()),
         };
         if self.history.ending.is_none() {

@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use crate::journal::{Kind, decode_entry};
 use crate::journal_v1 as stored;
+use crate::place::path;
 use crate::state::State;
 use crate::store::{Append, NewRun, Status};
-use crate::view::path;
 
 /// Where the journal of the first run of a workflow ends.
 #[derive(Debug)]

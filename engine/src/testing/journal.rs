@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use crate::journal::{Kind, load_failure};
 use crate::journal_v1 as stored;
-use crate::view::path;
+use crate::place::path;
 
 /// A run's journal, to be read. Each line begins with what it speaks of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Journal, World};
 use crate::driver::rehearse;
-use crate::engine::journal_of;
+use crate::history::journal_of;
 use crate::journal::{JournalError, Kind, decode_entry};
 use crate::journal_v1 as stored;
 use crate::limits::Limits;

@@ -1,7 +1,8 @@
 //! Makes the run that a tick starts.
 
-use crate::engine::{Engine, new_run, pending};
+use crate::engine::Engine;
 use crate::identity;
+use crate::run::{new_run, pending};
 use crate::schedule::Overlap;
 use crate::store::{Origin, ScheduleRow, TickOrigin, TickStart};
 use crate::time::Timestamp;

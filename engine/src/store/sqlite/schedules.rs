@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::job::Fault;
 use super::rows;
-use crate::schedule::stored;
+use crate::store::stored_schedule;
 use crate::store::{ListSchedules, PausedSchedule, ScheduleFacts, ScheduleRow, Source};
 use crate::time::Timestamp;
 
@@ -104,7 +104,7 @@ fn stored_row(row: &Row<'_>) -> rusqlite::Result<Stored> {
         number => return Err(unknown(3, &format!("source {number}"))),
     };
     let definition = row.get_ref(4)?.as_blob()?;
-    let schedule = stored::decode(row.get(1)?, definition).map_err(|error| unknown(4, &error.to_string()))?;
+    let schedule = stored_schedule::decode(row.get(1)?, definition).map_err(|error| unknown(4, &error.to_string()))?;
     let paused = match (time(10)?, row.get(11)?, row.get(12)?) {
         (Some(at), Some(by), Some(note)) => Some(PausedSchedule { at, by, note }),
         _ => None,

@@ -7,7 +7,7 @@ use super::super::database::Database;
 use super::super::job::Fault;
 use super::super::{audit, commands, requests, rows};
 use super::{Stored, backfills, by_name, settling};
-use crate::schedule::stored;
+use crate::store::stored_schedule;
 use crate::store::{
     Asked, Command, Declare, Order, PausedSchedule, Schedule, ScheduleCommand, ScheduleOrder, ScheduleRefusal,
     ScheduleRow, Source, StoreError,
@@ -80,7 +80,7 @@ fn define(
     stored.row.facts.problem.clear();
     db.connection
         .prepare_cached("UPDATE schedules SET definition = ?2, workflow = ?3, source = ?4 WHERE id = ?1")?
-        .execute(params![stored.id, stored::encode(schedule), schedule.workflow, source as u8])?;
+        .execute(params![stored.id, stored_schedule::encode(schedule), schedule.workflow, source as u8])?;
     stored.save(&db.connection)
 }
 
@@ -106,7 +106,7 @@ fn insert(db: &Database, source: Source, schedule: &Schedule, now: Timestamp) ->
             uid.as_bytes(),
             source as u8,
             schedule.workflow,
-            stored::encode(schedule),
+            stored_schedule::encode(schedule),
             now.as_micros(),
             high_water.as_micros(),
         ])?;

@@ -5,10 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 
-use super::policy::{CatchUp, CatchUpMode, Overlap, Policy};
-use super::spec::{DstGap, DstOverlap, Exclusions, Rule, Spec};
+use super::Schedule;
 use crate::journal_v1::{Schedule as Stored, schedule as stored};
-use crate::store::Schedule;
+use crate::schedule::{CatchUp, CatchUpMode, DstGap, DstOverlap, Exclusions, Overlap, Policy, Rule, Spec};
 use crate::time::Timestamp;
 
 /// Why a stored definition cannot be read.
