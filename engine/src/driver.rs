@@ -279,7 +279,7 @@ impl Driver {
                 }
             }
             code::Finished::Returned(Err(failure)) => self.end(State::Failed, Err(failure)),
-            code::Finished::Panicked(message) => self.panicked(message),
+            code::Finished::Panicked(panicked) => self.panicked(panicked),
         }
     }
 

@@ -21,7 +21,7 @@ mod identity;
 pub mod journal;
 #[warn(missing_docs)]
 pub mod limits;
-mod panics;
+pub mod panics;
 mod place;
 pub mod prelude;
 mod reset;

@@ -69,8 +69,11 @@ impl<W: Write> Write for PlainLines<W> {
     }
 }
 
-/// A supervised task survives its panic; the log must tell it all the same.
+/// A supervised task survives its panic; the log must tell it all the same. That of a workflow is told with its run.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    if engine::panics::is_caught() {
+        return;
+    }
     let message = panic.payload_as_str().unwrap_or_default();
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     tracing::error!(message, location, "panic");

@@ -28,7 +28,7 @@ pub(crate) struct Code {
 /// How code ended.
 pub(crate) enum Finished {
     Returned(Result<Bytes, Failure>),
-    Panicked(String),
+    Panicked(Panicked),
 }
 
 /// Set when a step of the run got its result. Nothing else should wake code; where something does, the run is told.
@@ -81,7 +81,7 @@ impl Code {
             match caught(|| self.future.as_mut().poll(&mut cx)) {
                 Ok(Poll::Pending) => {}
                 Ok(Poll::Ready(result)) => return Some(Finished::Returned(result)),
-                Err(Panicked(message)) => return Some(Finished::Panicked(message)),
+                Err(panicked) => return Some(Finished::Panicked(panicked)),
             }
         }
         None

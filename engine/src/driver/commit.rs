@@ -14,6 +14,7 @@ use crate::limits::{Limit, is_near, warn_near};
 use crate::place::SlotId;
 use crate::run::{Ended, Started};
 use crate::scope::Fault;
+use crate::state::State;
 use crate::store::{Answer, Append, Appended, Created, RunRow, Status, StoreError};
 use crate::time::Timestamp;
 use crate::undo::Form;
@@ -377,10 +378,14 @@ impl Driver {
             Some(Err(failure)) => (None, Some(failure)),
             None => (None, None),
         };
-        tracing::info!(
-            run = %self.row.id, workflow = self.workflow.name, state = %self.row.status.state,
-            steps = self.row.status.steps, "run ended"
-        );
+        let RunRow { id, status, .. } = &self.row;
+        let (workflow, state, steps) = (self.workflow.name, status.state, status.steps);
+        if state == State::Failed {
+            let code = failure.as_ref().map(|failure| tracing::field::display(failure.code()));
+            tracing::warn!(run = %id, workflow, %state, steps, code, "run ended");
+        } else {
+            tracing::info!(run = %id, workflow, %state, steps, "run ended");
+        }
         Ended { row: self.row.clone(), input: self.input.clone(), output, failure }
     }
 }

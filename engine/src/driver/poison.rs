@@ -12,6 +12,7 @@ use crate::engine::Shared;
 use crate::journal::Kind;
 use crate::journal_v1::Struck;
 use crate::journal_v1::struck::Harm;
+use crate::panics::Panicked;
 use crate::scope::Fault;
 use crate::state::State;
 use crate::store::{RunRow, Status};
@@ -51,10 +52,15 @@ impl Strikes {
     fn add(&mut self, struck: &Struck) {
         self.count += 1;
         self.last = match struck.harm() {
-            Harm::Panicked => format!("it panicked: {}", struck.message),
+            Harm::Panicked => format!("it panicked: {}", said(struck)),
             Harm::Died | Harm::Unspecified => "its process died".to_owned(),
         };
     }
+}
+
+/// What a panic said, and where.
+fn said(struck: &Struck) -> Panicked {
+    Panicked { message: struck.message.clone(), location: struck.location.clone() }
 }
 
 fn counts(at: Timestamp, now: Timestamp) -> bool {
@@ -70,10 +76,11 @@ pub(crate) fn backs_off_after_panic(status: &Status) -> bool {
 
 impl Driver {
     /// Code panicked: it is tried again after a pause, and not for ever.
-    pub(super) fn panicked(&mut self, message: String) {
-        tracing::error!(run = %self.row.id, workflow = self.workflow.name, panic = message, "workflow panicked");
+    pub(super) fn panicked(&mut self, panicked: Panicked) {
+        let Panicked { message, location } = &panicked;
+        tracing::error!(run = %self.row.id, workflow = self.workflow.name, panic = message, location, "workflow panicked");
         let pause = PAUSES[(self.strikes.count as usize).min(PAUSES.len() - 1)];
-        self.strike(Struck { harm: Harm::Panicked.into(), message: message.clone() });
+        self.strike(Struck { harm: Harm::Panicked.into(), message: message.clone(), location: location.clone() });
         if self.strikes.count >= MOST {
             return self.stop_struck();
         }
@@ -82,7 +89,7 @@ impl Driver {
             Some(_) => (State::Ending, at),
             None => (State::BackingOff, at.min(self.work_deadline())),
         };
-        self.park(state, format!("{PANICKED}: {message}"));
+        self.park(state, format!("{PANICKED}: {panicked}"));
         self.goes_on_at = Some(at);
     }
 
@@ -101,7 +108,7 @@ impl Driver {
                 run = %self.row.id, workflow = self.workflow.name, before = self.strikes.count,
                 "the process died while it polled this run"
             );
-            self.strike(Struck { harm: Harm::Died.into(), message: String::new() });
+            self.strike(Struck { harm: Harm::Died.into(), ..Struck::default() });
         }
         suspect || self.strikes.count >= MOST
     }

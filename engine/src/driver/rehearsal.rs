@@ -12,6 +12,7 @@ use crate::history::History;
 use crate::journal::JournalError;
 use crate::journal_v1 as stored;
 use crate::limits::Limits;
+use crate::panics::{Panicked, quietly};
 use crate::scope::{About, Fault, Intent, ScheduleInfo, Scope};
 use crate::time::Clock;
 use crate::undo::Undoable;
@@ -25,7 +26,7 @@ pub(crate) enum Misfit {
     #[error(transparent)]
     Fault(#[from] Fault),
     #[error("PANICKED: {0}")]
-    Panicked(String),
+    Panicked(Panicked),
 }
 
 /// Replays a run whose workflow is registered, as far as its code is needed for it to go on.
@@ -47,9 +48,9 @@ pub(crate) fn rehearse(
     let scope = Arc::new(Scope::new(about, Arc::clone(limits), clock.clone(), history.past));
     let begun = workflow.begin(Context::root(Arc::clone(&scope)), input);
     let mut code = Code::new(begun, scope.mark(), Arc::new(Handle::default()));
-    let finished = bring(&scope, &mut code, history.replay, history.seen)?;
+    let finished = quietly(|| bring(&scope, &mut code, history.replay, history.seen))?;
     match finished {
-        Some(Finished::Panicked(message)) => return Err(Misfit::Panicked(message)),
+        Some(Finished::Panicked(panicked)) => return Err(Misfit::Panicked(panicked)),
         Some(Finished::Returned(_)) => {
             if let Some(journal) = scope.unreached() {
                 return Err(Fault::Mismatch { journal, code: "ended before it".to_owned() }.into());

@@ -13,7 +13,6 @@ use crate::context::Context;
 use crate::engine::Shared;
 use crate::history::{History, Open, Past, Replay, journal_within, move_facts};
 use crate::journal::JournalError;
-use crate::panics::Panicked;
 use crate::run::{created_fact, row_of};
 use crate::scope::{About, CallIntent, Fault, Intent, ScheduleInfo, Scope};
 use crate::state::State;
@@ -177,7 +176,7 @@ impl Driver {
             match found {
                 Ok(()) => {}
                 Err(NoUndos::Fault(fault)) => return self.block(fault),
-                Err(NoUndos::Panicked(Panicked(message))) => return self.panicked(message),
+                Err(NoUndos::Panicked(panicked)) => return self.panicked(panicked),
             }
             // Sleeps were dropped when the end began; only what may have happened is waited for.
             self.settle_waiting();
@@ -194,9 +193,9 @@ impl Driver {
             }
         };
         let mut intents = self.scope.take_intents();
-        if let Err(Panicked(message)) = self.make_missing_undos(&mut undoables, &mut intents) {
+        if let Err(panicked) = self.make_missing_undos(&mut undoables, &mut intents) {
             self.reopen_unreached(open);
-            return self.panicked(message);
+            return self.panicked(panicked);
         }
         self.scope.replayed();
         self.resume(open, intents);

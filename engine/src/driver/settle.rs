@@ -8,7 +8,6 @@ use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
 use crate::limits::Limit;
-use crate::panics::Panicked;
 use crate::place::SlotId;
 
 impl Driver {
@@ -43,7 +42,7 @@ impl Driver {
         let (undo, panic) = match make.map(|(make, response)| self.made(make, response)) {
             None => (None, None),
             Some(Ok(undo)) => (undo, None),
-            Some(Err(Panicked(message))) => (None, Some(message)),
+            Some(Err(panicked)) => (None, Some(panicked)),
         };
         if panic.is_some() {
             // The response is kept; code goes on with it once its undo can be made.
@@ -86,8 +85,8 @@ impl Driver {
             self.settled_for_undo(call, &settled, step.doubt);
         }
         self.learn(Kind::StepSettled(settled));
-        if let Some(message) = panic {
-            return self.panicked(message);
+        if let Some(panicked) = panic {
+            return self.panicked(panicked);
         }
         self.flush |= durable;
         if self.code.is_some() {

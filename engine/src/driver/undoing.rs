@@ -241,7 +241,7 @@ impl Driver {
         self.undoing.plan = Some(plan);
         match finished {
             // It said what was needed before.
-            Some(Finished::Panicked(message)) if missing => Err(NoUndos::Panicked(Panicked(message))),
+            Some(Finished::Panicked(panicked)) if missing => Err(NoUndos::Panicked(panicked)),
             _ => Ok(made?),
         }
     }

@@ -10,6 +10,7 @@ mod bulk;
 mod cancel;
 mod input;
 mod list;
+mod next;
 mod resolve;
 mod retry;
 mod show;

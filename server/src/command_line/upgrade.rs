@@ -1,4 +1,4 @@
-//! `orchestrator upgrade`: which runs in flight this program can go on with, told from a store that another one may serve.
+//! `orchestrator upgrade`: which runs in flight this program can continue, told from a store that another one may serve.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,7 +26,8 @@ pub(super) enum Upgrade {
     /// Replay every run in flight with the code of this program. Nothing is sent, and nothing is written.
     ///
     /// Reads the store of the configuration, which another orchestrator may have open, or a backup of it (`--store FILE`).
-    /// Exits with 6 if a run that can continue now could not continue.
+    /// Exits with 6 if a run that can continue now could not continue. A run that is BLOCKED and would stay so is listed, and
+    /// changes nothing of the exit.
     Check(Check),
 }
 
@@ -52,6 +53,10 @@ struct Report {
     findings: Vec<Finding>,
     /// The number of further ones.
     findings_omitted: u64,
+    /// Runs that are BLOCKED already and would stay so, the oldest first.
+    stay_blocked: Vec<Finding>,
+    /// The number of further ones.
+    stay_blocked_omitted: u64,
 }
 
 /// What happens to the runs of one workflow and version.
@@ -61,7 +66,7 @@ struct Workflow {
     workflow: String,
     version: u32,
     runs: u64,
-    goes_on: u64,
+    continues: u64,
     /// Would wait for a release that has their code.
     waits: u64,
     /// Would be BLOCKED.
@@ -117,14 +122,18 @@ fn report(mut check: upgrade::Upgrade<'_>, limit: usize, terminal: &mut Terminal
         }
         let key = (checked.workflow.clone(), checked.version);
         count(workflows.entry(key).or_default(), &checked);
-        let found = checked.obstacle.as_ref().filter(|_| !checked.stands_still());
-        let Some(reason) = found.map(ToString::to_string) else { continue };
-        if report.findings.len() == limit {
-            report.findings_omitted += 1;
+        let Some(reason) = checked.obstacle.as_ref().map(ToString::to_string) else { continue };
+        let (named, omitted) = if checked.stands_still() {
+            (&mut report.stay_blocked, &mut report.stay_blocked_omitted)
+        } else {
+            (&mut report.findings, &mut report.findings_omitted)
+        };
+        if named.len() == limit {
+            *omitted += 1;
             continue;
         }
         let Checked { run, workflow, version, state, .. } = checked;
-        report.findings.push(Finding { run_id: run.to_string(), workflow, version, state: state.name(), reason });
+        named.push(Finding { run_id: run.to_string(), workflow, version, state: state.name(), reason });
     }
     report.workflows =
         workflows.into_iter().map(|((workflow, version), counts)| Workflow { workflow, version, ..counts }).collect();
@@ -134,7 +143,7 @@ fn report(mut check: upgrade::Upgrade<'_>, limit: usize, terminal: &mut Terminal
 fn count(counts: &mut Workflow, checked: &Checked) {
     counts.runs += 1;
     *match &checked.obstacle {
-        None => &mut counts.goes_on,
+        None => &mut counts.continues,
         Some(_) if checked.stands_still() => &mut counts.stays_blocked,
         Some(Obstacle::MissingCode(_)) => &mut counts.waits,
         Some(Obstacle::Blocked(_)) => &mut counts.blocks,
@@ -143,12 +152,13 @@ fn count(counts: &mut Workflow, checked: &Checked) {
 
 fn show(report: &Report, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
     let rows = report.workflows.iter().map(|counts| {
-        let Workflow { workflow, version, runs, goes_on, waits, blocks, stays_blocked } = counts;
-        let [runs, goes_on, waits, blocks, stays] = [runs, goes_on, waits, blocks, stays_blocked].map(u64::to_string);
-        [workflow.clone(), version.to_string(), runs, goes_on, waits, blocks, stays]
+        let Workflow { workflow, version, runs, continues, waits, blocks, stays_blocked } = counts;
+        let [runs, continues, waits, blocks, stays] =
+            [runs, continues, waits, blocks, stays_blocked].map(u64::to_string);
+        [workflow.clone(), version.to_string(), runs, continues, waits, blocks, stays]
     });
-    terminal.line(&table(["workflow", "version", "runs", "go on", "wait", "block", "stay blocked"], rows))?;
-    for Finding { run_id, workflow, version, state, reason } in &report.findings {
+    terminal.line(&table(["workflow", "version", "runs", "continue", "wait", "block", "stay blocked"], rows))?;
+    for Finding { run_id, workflow, version, state, reason } in report.findings.iter().chain(&report.stay_blocked) {
         let (workflow, reason) = (plain(workflow), plain(reason));
         terminal.line(&format!("\n{run_id}  {workflow} (version {version})  {state}\n  {reason}"))?;
     }
@@ -160,7 +170,8 @@ fn conclude(report: &Report, store: &Path, terminal: &mut Terminal<'_>) -> Exit 
     if report.findings_omitted > 0 {
         terminal.talk(&format!("{} more are named with --limit {found}", report.findings_omitted));
     }
-    let runs = report.runs;
-    terminal.talk(&format!("{}: of {runs} runs in flight {found} cannot go on", store.display()));
+    let (runs, blocked) = (report.runs, report.stay_blocked.len() as u64 + report.stay_blocked_omitted);
+    let blocked = if blocked == 0 { String::new() } else { format!(", and {blocked} that are BLOCKED stay so") };
+    terminal.talk(&format!("{}: of {runs} runs in flight {found} cannot continue{blocked}", store.display()));
     if found == 0 { Exit::Ok } else { Exit::Findings }
 }

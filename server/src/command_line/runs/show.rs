@@ -7,6 +7,7 @@ use super::super::connection::{Output, Server};
 use super::super::exit::CommandError;
 use super::super::table::{between, error, facts, payload, table, time};
 use super::super::{Terminal, json};
+use super::next::next;
 use super::step;
 
 #[derive(Debug, Args)]
@@ -86,6 +87,7 @@ pub(super) fn facts_of(run: &Run) -> String {
         (if run.end_time.is_some() { "Not undone" } else { "To undo" }, run.steps_to_undo.join(", ")),
         ("In doubt", run.uncertain_steps.join(", ")),
         ("Steps", run.step_count.to_string()),
+        ("Next", next(run)),
     ])
 }
 
