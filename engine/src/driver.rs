@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use uuid::Uuid;
 
+use crate::authoring::workflow::Definition;
 use crate::engine::Shared;
 use crate::failure::{Code as StatusCode, Failure};
 use crate::history::{Open, OpenKind};
@@ -25,7 +26,6 @@ use crate::scope::{Fault, Scope};
 use crate::state::State;
 use crate::store::{NewRun, RunRow, StoreError};
 use crate::time::Timestamp;
-use crate::workflow::Definition;
 
 use children::Children;
 use code::Code;

@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
+use crate::authoring::workflow::Registry;
 use crate::chance::Chance;
 use crate::claim::Claim;
 use crate::driver::{Beginning, Handle, Trial};
@@ -25,7 +26,6 @@ use crate::state::State;
 use crate::store::{Asked, Created, ScheduleRefusal, Store, StoreError};
 use crate::time::{Clock, ClockSteps, Timestamp};
 use crate::transport::Transport;
-use crate::workflow::Registry;
 
 mod away;
 mod claims;

@@ -4,10 +4,10 @@
 //! [`transport::Transport`]. The rules it keeps have codes (F1, E1, …), are stated in `docs/semantics.md`, and are
 //! cited where they are kept.
 
+#[warn(missing_docs)]
+mod authoring;
 pub mod chance;
 pub mod claim;
-#[warn(missing_docs)]
-pub mod context;
 pub mod decision;
 mod doubt;
 mod driver;
@@ -37,8 +37,6 @@ mod scope;
 pub mod signal;
 #[warn(missing_docs)]
 pub mod state;
-#[warn(missing_docs)]
-pub mod steps;
 pub mod store;
 #[cfg(feature = "testing")]
 #[warn(missing_docs)]
@@ -49,11 +47,11 @@ pub mod transport;
 mod undo;
 pub mod upgrade;
 pub mod view;
-#[warn(missing_docs)]
-pub mod workflow;
 
+pub use authoring::context::{Context, ScheduleInfo};
+pub use authoring::workflow::{Registry, Workflow};
+pub use authoring::{context, steps, workflow};
 pub use chance::Chance;
-pub use context::{Context, ScheduleInfo};
 pub use engine::Engine;
 pub use failure::{Code, Failure};
 pub use guard::{ForeignWaits, Guards};
@@ -65,7 +63,6 @@ pub use rpc::{Level, Method, Rpc};
 pub use signal::SignalType;
 pub use state::State;
 pub use time::Timestamp;
-pub use workflow::{Registry, Workflow};
 
 /// The stored messages, generated from `engine/proto`.
 pub mod journal_v1 {

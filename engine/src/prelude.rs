@@ -2,11 +2,11 @@
 
 pub use std::time::Duration;
 
-pub use crate::context::Context;
+pub use crate::authoring::context::Context;
+pub use crate::authoring::steps::fan_out::{FanOutResults, ItemResult};
+pub use crate::authoring::workflow::{Registry, Workflow};
 pub use crate::failure::{Code, Failure};
 pub use crate::retry::Retry;
 pub use crate::rpc::{Paged, Rpc};
 pub use crate::signal::SignalType;
-pub use crate::steps::fan_out::{FanOutResults, ItemResult};
 pub use crate::time::Timestamp;
-pub use crate::workflow::{Registry, Workflow};

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::authoring::workflow::Definition;
 use crate::failure::Failure;
 use crate::journal::{Buffer, Kind};
 use crate::journal_v1 as stored;
 use crate::state::State;
 use crate::store::{NewRun, Origin, RunRow, Status};
 use crate::time::Timestamp;
-use crate::workflow::Definition;
 
 /// A run that is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]

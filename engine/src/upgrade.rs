@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::authoring::workflow::{MissingCode, Registry};
 use crate::driver::{Misfit, rehearse};
 use crate::journal::{JournalError, decode_entry};
 use crate::journal_v1 as stored;
@@ -15,7 +16,6 @@ use crate::state::State;
 use crate::store::StoreError;
 use crate::store::sqlite::{InFlight, Look};
 use crate::time::Clock;
-use crate::workflow::{MissingCode, Registry};
 
 /// Runs that are looked up at once.
 const PAGE: u32 = 512;

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::Handle;
 use super::code::{Code, Finished};
 use super::replay::bring;
-use crate::context::Context;
+use crate::authoring::context::Context;
+use crate::authoring::workflow::Registry;
 use crate::history::History;
 use crate::journal::JournalError;
 use crate::journal_v1 as stored;
@@ -16,7 +17,6 @@ use crate::panics::{Panicked, quietly};
 use crate::scope::{About, Fault, Intent, ScheduleInfo, Scope};
 use crate::time::Clock;
 use crate::undo::Undoable;
-use crate::workflow::Registry;
 
 /// Why code cannot go on with a run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,7 +9,8 @@ use super::code::{Code, Finished};
 use super::poison::{Strikes, take_turn};
 use super::undoing::NoUndos;
 use super::{CANCEL, Driver, Exit, Handle, PAUSE, Starter};
-use crate::context::Context;
+use crate::authoring::context::Context;
+use crate::authoring::workflow::Definition;
 use crate::engine::Shared;
 use crate::history::{History, Open, Past, Replay, journal_within, move_facts};
 use crate::journal::JournalError;
@@ -18,7 +19,6 @@ use crate::scope::{About, CallIntent, Fault, Intent, ScheduleInfo, Scope};
 use crate::state::State;
 use crate::store::{NewRun, RunRow};
 use crate::undo::Undoable;
-use crate::workflow::Definition;
 
 impl Driver {
     /// A start that is not durable yet: its first append creates it.

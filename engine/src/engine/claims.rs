@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::resident::OnItsWay;
+use crate::authoring::workflow::Definition;
 use crate::driver::{self, Beginning};
 use crate::store::{ClaimRuns, RunRow, StoreError};
-use crate::workflow::Definition;
 
 /// Runs claimed at once.
 const BATCH: u32 = 512;

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 use super::Shared;
+use crate::authoring::workflow::Definition;
 use crate::driver::{self, Beginning, Driver, Exit, Handle, Ordered};
 use crate::time::Timestamp;
-use crate::workflow::Definition;
 
 /// What the loop that claims runs is about to do. Most runs that leave memory are over, or due long after its next look;
 /// a claim for each of them would cost the store as much as one of their appends.

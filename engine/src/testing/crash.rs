@@ -10,10 +10,10 @@ use uuid::Uuid;
 use super::faults::Fault;
 use super::services::Identity;
 use super::{Probe, World};
+use crate::authoring::workflow::Workflow;
 use crate::engine::EngineError;
 use crate::failure::{Code, Failure};
 use crate::state::State;
-use crate::workflow::Workflow;
 
 /// What a sweep saw.
 #[derive(Debug)]

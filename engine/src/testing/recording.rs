@@ -7,13 +7,13 @@ use prost::Message;
 use uuid::Uuid;
 
 use super::{Journal, World};
+use crate::authoring::workflow::Registry;
 use crate::driver::rehearse;
 use crate::history::journal_of;
 use crate::journal::{JournalError, Kind, decode_entry};
 use crate::journal_v1 as stored;
 use crate::limits::Limits;
 use crate::time::Clock;
-use crate::workflow::Registry;
 
 /// A run's journal as it is stored: one encoded `orchestrator.journal.v1.Entry`.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::crash::{REQUEST, Sweep, compare, finish};
 use super::{Probe, World};
-use crate::workflow::Workflow;
+use crate::authoring::workflow::Workflow;
 
 /// Runs `W` as it is, and then so that its memory is dropped whenever a step has settled or waits: code comes to each
 /// step by a replay of all those before it. What code does otherwise then is a difference: its journal does not fit, its

@@ -13,6 +13,7 @@ use super::cut::Cut;
 use super::faults::Faults;
 use super::probed_store::ProbedStore;
 use super::{Journal, Probe, Services};
+use crate::authoring::workflow::{NameTaken, Registry, Workflow};
 use crate::chance::Chance;
 use crate::engine::{Ended, Engine, EngineError, Parts, Start};
 use crate::failure::Failure;
@@ -25,7 +26,6 @@ use crate::store::sqlite::Sqlite;
 use crate::store::{Asked, RequestKey, RunRow};
 use crate::time::Clock;
 use crate::view::Detail;
-use crate::workflow::{NameTaken, Registry, Workflow};
 
 type Register = dyn Fn(&mut Registry) -> Result<(), NameTaken> + Send + Sync;
 

@@ -9,7 +9,7 @@ use std::task::{Context as TaskContext, Poll};
 use futures_util::future::BoxFuture;
 
 use super::{Step, sealed::Sealed};
-use crate::context::Context;
+use crate::authoring::context::Context;
 use crate::failure::Failure;
 use crate::history::PastKind;
 use crate::journal::Kind;

@@ -7,23 +7,23 @@ use std::time::Duration;
 use prost::{Message, Name};
 use uuid::Uuid;
 
+use crate::authoring::steps::all::{StepTuple, settle};
+use crate::authoring::steps::branch::Branch;
+use crate::authoring::steps::call::Call;
+use crate::authoring::steps::child::Child;
+use crate::authoring::steps::fan_out::{FanOut, NoKey};
+use crate::authoring::steps::pages::Pages;
+use crate::authoring::steps::race::{Arms, Race};
+use crate::authoring::steps::record::{self, Record};
+use crate::authoring::steps::signal::Signal;
+use crate::authoring::steps::sleep::Sleep;
+use crate::authoring::workflow::Workflow;
 use crate::failure::Failure;
 use crate::place::{BranchId, ROOT};
 use crate::rpc::{Paged, Rpc};
 pub use crate::scope::ScheduleInfo;
 use crate::scope::Scope;
-use crate::steps::all::{StepTuple, settle};
-use crate::steps::branch::Branch;
-use crate::steps::call::Call;
-use crate::steps::child::Child;
-use crate::steps::fan_out::{FanOut, NoKey};
-use crate::steps::pages::Pages;
-use crate::steps::race::{Arms, Race};
-use crate::steps::record::{self, Record};
-use crate::steps::signal::Signal;
-use crate::steps::sleep::Sleep;
 use crate::time::Timestamp;
-use crate::workflow::Workflow;
 
 /// One branch of a run. Steps are built on it one after the other; several at once need branches of their own
 /// ([`Context::branch`], [`Context::fan_out`]) or are built together ([`Context::all`], [`Context::race`]).

@@ -10,13 +10,13 @@ use std::time::Duration;
 use prost::{Message, Name};
 
 use super::{Step, sealed::Sealed};
+use crate::authoring::workflow::Workflow;
 use crate::failure::{Code, Failure};
 use crate::history::PastKind;
 use crate::identity;
 use crate::limits::Limit;
 use crate::place::{BranchId, Place, SlotId};
 use crate::scope::{ChildIntent, Fault, Intent, Reached, Scope};
-use crate::workflow::Workflow;
 
 /// A child run that was built; await it to start it and wait for its end, or [`start`](Child::start) it and await it
 /// later.

@@ -4,7 +4,7 @@ use std::future::IntoFuture;
 
 use futures_util::future::BoxFuture;
 
-use crate::context::Context;
+use crate::authoring::context::Context;
 use crate::failure::Failure;
 use crate::rpc::Paged;
 

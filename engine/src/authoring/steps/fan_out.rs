@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
-use crate::context::Context;
+use crate::authoring::context::Context;
 use crate::failure::{Code, Failure};
 use crate::history::PastKind;
 use crate::identity;

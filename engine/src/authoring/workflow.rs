@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use prost::{Message, Name};
 
-use crate::context::Context;
+use crate::authoring::context::Context;
 use crate::failure::Failure;
 use crate::signal::SignalType;
 use crate::store::Schedule;
