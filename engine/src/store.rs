@@ -32,8 +32,8 @@ pub(crate) use lane::Lane;
 pub use lane::{ForCaller, for_caller};
 pub use schedules::{
     BackfillRow, CutTicks, Declare, ListSchedules, ListTicks, PassedTicks, PausedSchedule, Rewind, Schedule,
-    ScheduleCommand, ScheduleFacts, ScheduleOrder, ScheduleRefusal, ScheduleRow, Settled, Source, Tick, TickDone,
-    TickOrigin, TickOutcome, TickRow, TickStart, Ticked,
+    ScheduleAnswer, ScheduleCommand, ScheduleFacts, ScheduleOrder, ScheduleRefusal, ScheduleRow, Settled, Source, Tick,
+    TickDone, TickOrigin, TickOutcome, TickRow, TickStart, Ticked,
 };
 
 /// A page of a journal is over with the entry that brings it to so many bytes.
@@ -81,6 +81,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Backfills of a schedule, newest first.
     fn backfills(&self, schedule: Uuid) -> Answer<Vec<BackfillRow>>;
+
+    /// One backfill; after its schedule was removed, as it was then.
+    fn backfill(&self, id: Uuid) -> Answer<Option<BackfillRow>>;
+
+    /// Returns what this request about a schedule was answered before. The id of another request is refused.
+    fn schedule_answered(&self, change: Change) -> Answer<Option<ScheduleAnswer>>;
 
     /// The messages of a run that it has not received, from the one after this number on, oldest first.
     fn inbox(&self, run: Uuid, after: u64) -> Answer<Vec<Message>>;

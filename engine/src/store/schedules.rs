@@ -281,8 +281,11 @@ pub enum Ticked {
     Stale(Box<ScheduleRow>),
     /// It was dealt with before, or the schedule is gone.
     Past,
-    /// The same request was answered before with this run, or with none.
-    Existing(Option<Uuid>),
+    /// The same request was answered before with this.
+    Existing {
+        outcome: Option<TickOutcome>,
+        run: Option<Uuid>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -295,6 +298,17 @@ pub struct TickDone {
     pub run: Option<Uuid>,
     /// Runs that were asked to end.
     pub cancelled: Vec<Uuid>,
+}
+
+/// What a request about a schedule was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScheduleAnswer {
+    /// The schedule as it is, or as it was when it was removed, without its input and its notes.
+    Schedule(Box<ScheduleRow>),
+    /// What a trigger came to, and the run that it started or was skipped for.
+    Triggered { outcome: Option<TickOutcome>, run: Option<Uuid> },
+    /// The backfill as it is.
+    Backfill(Box<BackfillRow>),
 }
 
 /// What the ends of a schedule's runs make possible.

@@ -16,7 +16,8 @@ use uuid::Uuid;
 use super::{
     Answer, Append, Appended, AuditEntry, BackfillRow, BulkRequest, Change, ClaimRuns, Claimed, Command, Created,
     Declare, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Order, Purge,
-    Purged, RunRow, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
+    Purged, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked,
+    Unclaimable,
 };
 use crate::claim::Claim;
 use crate::time::{Clock, Timestamp};
@@ -270,6 +271,14 @@ impl Store for Sqlite {
 
     fn backfills(&self, schedule: Uuid) -> Answer<Vec<BackfillRow>> {
         self.read(schedule, schedules::backfills)
+    }
+
+    fn backfill(&self, id: Uuid) -> Answer<Option<BackfillRow>> {
+        self.read(id, schedules::backfill)
+    }
+
+    fn schedule_answered(&self, change: Change) -> Answer<Option<ScheduleAnswer>> {
+        self.read(change, schedules::answered)
     }
 
     fn inbox(&self, run: Uuid, after: u64) -> Answer<Vec<Received>> {

@@ -11,7 +11,8 @@ use crate::store::sqlite::Sqlite;
 use crate::store::{
     Answer, Append, Appended, AuditEntry, BackfillRow, BulkRequest, Change, ClaimRuns, Claimed, Command, Created,
     Declare, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Purge, Purged,
-    RunRow, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
+    RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked,
+    Unclaimable,
 };
 use crate::time::Timestamp;
 
@@ -98,6 +99,14 @@ impl Store for ProbedStore {
 
     fn backfills(&self, schedule: Uuid) -> Answer<Vec<BackfillRow>> {
         self.read("backfills", |store| store.backfills(schedule))
+    }
+
+    fn backfill(&self, id: Uuid) -> Answer<Option<BackfillRow>> {
+        self.read("backfill", |store| store.backfill(id))
+    }
+
+    fn schedule_answered(&self, change: Change) -> Answer<Option<ScheduleAnswer>> {
+        self.read("schedule_answered", |store| store.schedule_answered(change))
     }
 
     fn tick(&self, tick: Tick) -> Answer<Ticked> {

@@ -1,8 +1,6 @@
 //! `CANCEL_OTHER`: the next run of a schedule begins behind the end of the one before, whatever is asked of either meanwhile
 //! (T3).
 
-use std::time::Duration;
-
 use engine::decision::{Decision, Verdict};
 use engine::schedule::{Overlap, Spec};
 use engine::store::{RunRow, Schedule};

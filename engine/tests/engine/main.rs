@@ -30,6 +30,7 @@ mod retention;
 mod retries;
 mod runs;
 mod schedule_clocks;
+mod schedule_requests;
 mod schedules;
 mod scheduling;
 mod signals;

@@ -2,7 +2,7 @@
 
 use engine::engine::{Backfill, Engine, EngineError};
 use engine::schedule::Timetable;
-use engine::store::{ListSchedules, Schedule, ScheduleRow};
+use engine::store::{Asked, ListSchedules, Schedule, ScheduleRow};
 use engine::time::Clock;
 use prost::Message;
 use tonic::{Request, Response, Status};
@@ -143,6 +143,9 @@ impl ScheduleService for Schedules {
         let mut violations = Violations::default();
         let request_id = std::mem::take(&mut request.request_id);
         let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
+        if let Some(row) = self.answered("CreateSchedule", &asked).await? {
+            return Ok(Response::new(row));
+        }
         let schedule = self.read(request.schedule.unwrap_or_default(), violations)?;
         if request.validate_only {
             return self.validated(schedule, None);
@@ -163,6 +166,9 @@ impl ScheduleService for Schedules {
         let said = generation(&mut violations, "schedule.etag", &given.etag);
         violations.schedule_name(&given.schedule);
         violations.or(())?;
+        if let Some(row) = self.answered("UpdateSchedule", &asked).await? {
+            return Ok(Response::new(row));
+        }
         let stored = self.engine.schedule(&given.schedule).await.map_err(status::from_engine)?;
         // What the mask leaves alone is what was just read: that must still be so.
         let generation = said.unwrap_or(stored.generation);
@@ -265,9 +271,7 @@ impl ScheduleService for Schedules {
         let engine = self.engine.clone();
         let row =
             run_service::to_the_end(async move { engine.cancel_backfill(request.schedule, id, asked).await }).await?;
-        let all = self.backfills(row.uid).await?;
-        let cancelled = all.iter().find(|backfill| backfill.id == id).map(shown::backfill);
-        Ok(Response::new(cancelled.unwrap_or_default()))
+        Ok(Response::new(shown::backfill(&row)))
     }
 
     async fn list_backfills(
@@ -359,6 +363,12 @@ impl ScheduleService for Schedules {
 }
 
 impl Schedules {
+    /// The answer to the same request, made before.
+    async fn answered(&self, method: &'static str, asked: &Asked) -> Result<Option<v1::Schedule>, Status> {
+        let row = self.engine.answered_schedule(method, asked).await.map_err(status::from_engine)?;
+        Ok(row.map(|row| self.show(row)))
+    }
+
     async fn backfills(&self, schedule: Uuid) -> Result<Vec<engine::store::BackfillRow>, Status> {
         let rows = self.engine.store().backfills(schedule).await;
         rows.map_err(|error| status::from_engine(EngineError::Store(error)))

@@ -79,7 +79,7 @@ impl Engine {
                         backfill.last_start = Some(now);
                     }
                 }
-                Ticked::Stale(_) | Ticked::Past | Ticked::Existing(_) => return Ok(Some(now)),
+                Ticked::Stale(_) | Ticked::Past | Ticked::Existing { .. } => return Ok(Some(now)),
             }
         }
         Ok(Some(now))

@@ -6,8 +6,8 @@ use crate::driver;
 use crate::engine::{Engine, EngineError};
 use crate::schedule::{Overlap, Timetable};
 use crate::store::{
-    Asked, BackfillRow, Change, ListSchedules, ListTicks, Schedule, ScheduleCommand, ScheduleOrder, ScheduleRefusal,
-    ScheduleRow, Tick, TickOrigin, TickOutcome, TickRow, Ticked,
+    Asked, BackfillRow, Change, ListSchedules, ListTicks, Schedule, ScheduleAnswer, ScheduleCommand, ScheduleOrder,
+    ScheduleRefusal, ScheduleRow, Tick, TickOrigin, TickOutcome, TickRow, Ticked,
 };
 use crate::time::Timestamp;
 
@@ -32,11 +32,9 @@ pub struct Backfill {
 /// What came of a trigger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Triggered {
-    /// None where the same request was answered before.
     pub outcome: Option<TickOutcome>,
     /// The run that was started, or that it was skipped for.
     pub run: Option<Uuid>,
-    pub row: ScheduleRow,
 }
 
 impl Engine {
@@ -45,10 +43,13 @@ impl Engine {
     /// # Errors
     /// Where it cannot be kept, its name is taken, or the store fails.
     pub async fn create_schedule(&self, schedule: Schedule, asked: Asked) -> Result<ScheduleRow, EngineError> {
+        let change = asked.to("CreateSchedule", schedule.workflow.clone());
+        if let Some(row) = self.schedule_of(&change).await? {
+            return Ok(row);
+        }
         let schedule = self.check_schedule(schedule)?;
-        let (name, detail) = (schedule.name.clone(), schedule.workflow.clone());
-        let order = ScheduleOrder::Create(Box::new(schedule));
-        self.schedule_command(name, None, asked.to("CreateSchedule", detail), order).await
+        let name = schedule.name.clone();
+        self.schedule_command(name, None, change, ScheduleOrder::Create(Box::new(schedule))).await
     }
 
     /// Gives a schedule another definition, if it is of this generation.
@@ -61,10 +62,13 @@ impl Engine {
         generation: Option<u64>,
         asked: Asked,
     ) -> Result<ScheduleRow, EngineError> {
+        let change = asked.to("UpdateSchedule", "");
+        if let Some(row) = self.schedule_of(&change).await? {
+            return Ok(row);
+        }
         let schedule = self.check_schedule(schedule)?;
         let name = schedule.name.clone();
-        let order = ScheduleOrder::Update(Box::new(schedule));
-        self.schedule_command(name, generation, asked.to("UpdateSchedule", ""), order).await
+        self.schedule_command(name, generation, change, ScheduleOrder::Update(Box::new(schedule))).await
     }
 
     /// What would be stored: the schedule with every policy said.
@@ -117,10 +121,13 @@ impl Engine {
         asked: Asked,
     ) -> Result<Triggered, EngineError> {
         self.check_asked(&asked)?;
+        let change = asked.to("TriggerSchedule", overlap.map(|overlap| format!("{overlap:?}")).unwrap_or_default());
+        if let Some(ScheduleAnswer::Triggered { outcome, run }) = self.schedule_done_before(&change).await? {
+            return Ok(Triggered { outcome, run });
+        }
         if self.is_draining() {
             return Err(EngineError::Draining);
         }
-        let change = asked.to("TriggerSchedule", overlap.map(|overlap| format!("{overlap:?}")).unwrap_or_default());
         let mut row = self.schedule(&name).await?;
         let origin = TickOrigin::Trigger(crate::identity::run(&self.shared.chance, self.shared.clock.now()));
         for _ in 0..TRIES {
@@ -140,10 +147,10 @@ impl Engine {
                     self.shared.due.notify_one();
                     self.shared.bell.ended(&name);
                     tracing::info!(schedule = name, outcome = ?done.outcome, run = ?done.run, "schedule triggered");
-                    return Ok(Triggered { outcome: done.outcome, run: done.run, row: done.row });
+                    return Ok(Triggered { outcome: done.outcome, run: done.run });
                 }
                 Ticked::Stale(changed) => row = *changed,
-                Ticked::Existing(run) => return Ok(Triggered { outcome: None, run, row }),
+                Ticked::Existing { outcome, run } => return Ok(Triggered { outcome, run }),
                 Ticked::Past => return Err(ScheduleRefusal::NotFound(name).into()),
             }
         }
@@ -161,15 +168,18 @@ impl Engine {
         backfill: Backfill,
         asked: Asked,
     ) -> Result<BackfillRow, EngineError> {
+        let change = asked.to("BackfillSchedule", format!("{} to {}", backfill.from, backfill.until));
+        if let Some(ScheduleAnswer::Backfill(row)) = self.schedule_done_before(&change).await? {
+            return Ok(*row);
+        }
         let planned = self.plan_backfill(&name, &backfill).await?;
-        let detail = format!("{} to {}", backfill.from, backfill.until);
-        let change = asked.to("BackfillSchedule", detail);
-        let row = self.schedule_command(name, None, change, ScheduleOrder::Backfill(Box::new(planned.clone()))).await?;
-        // The same request may have made another one before.
-        let all = self.shared.store.backfills(row.uid).await?;
-        let same = |known: &&BackfillRow| known.id == planned.id;
-        let before = |known: &&BackfillRow| (known.from, known.until) == (planned.from, planned.until);
-        Ok(all.iter().find(same).or_else(|| all.iter().find(before)).cloned().unwrap_or(planned))
+        let order = ScheduleOrder::Backfill(Box::new(planned.clone()));
+        self.schedule_command(name, None, change.clone(), order).await?;
+        // The same request at the same moment may have been first.
+        match self.schedule_done_before(&change).await? {
+            Some(ScheduleAnswer::Backfill(row)) => Ok(*row),
+            _ => Ok(planned),
+        }
     }
 
     /// What a backfill would do.
@@ -226,9 +236,11 @@ impl Engine {
     ///
     /// # Errors
     /// Where it is unknown or over, or the store fails.
-    pub async fn cancel_backfill(&self, name: String, id: Uuid, asked: Asked) -> Result<ScheduleRow, EngineError> {
+    pub async fn cancel_backfill(&self, name: String, id: Uuid, asked: Asked) -> Result<BackfillRow, EngineError> {
         let change = asked.to("CancelBackfill", id.to_string());
-        self.schedule_command(name, None, change, ScheduleOrder::CancelBackfill(id)).await
+        self.schedule_command(name, None, change, ScheduleOrder::CancelBackfill(id)).await?;
+        let row = self.shared.store.backfill(id).await?;
+        Ok(row.ok_or(ScheduleRefusal::NoBackfill(id))?)
     }
 
     /// A schedule as it is now, with what its runs have come to.
@@ -259,6 +271,32 @@ impl Engine {
     pub async fn ticks(&self, name: &str, before: Option<u64>, limit: u32) -> Result<Vec<TickRow>, EngineError> {
         let row = self.schedule(name).await?;
         Ok(self.shared.store.ticks(ListTicks { schedule: row.uid, before, limit }).await?)
+    }
+
+    /// Returns the schedule that this request to a method of the admin API, for example `UpdateSchedule`, changed before.
+    ///
+    /// # Errors
+    /// If the id is that of another request, or the store fails.
+    pub async fn answered_schedule(
+        &self,
+        action: &'static str,
+        asked: &Asked,
+    ) -> Result<Option<ScheduleRow>, EngineError> {
+        self.schedule_of(&asked.clone().to(action, "")).await
+    }
+
+    async fn schedule_done_before(&self, change: &Change) -> Result<Option<ScheduleAnswer>, EngineError> {
+        if change.asked.request.is_none() {
+            return Ok(None);
+        }
+        Ok(self.shared.store.schedule_answered(change.clone()).await?)
+    }
+
+    async fn schedule_of(&self, change: &Change) -> Result<Option<ScheduleRow>, EngineError> {
+        Ok(match self.schedule_done_before(change).await? {
+            Some(ScheduleAnswer::Schedule(row)) => Some(*row),
+            _ => None,
+        })
     }
 
     async fn schedule_command(

@@ -37,7 +37,7 @@ impl Engine {
                 watched.renew(done.row);
             }
             Ticked::Stale(row) => watched.renew(*row),
-            Ticked::Past | Ticked::Existing(_) => {}
+            Ticked::Past | Ticked::Existing { .. } => {}
         }
         Ok(())
     }

@@ -122,7 +122,7 @@ impl Engine {
                     }
                 }
                 Ticked::Stale(row) => watched.renew(*row),
-                Ticked::Past | Ticked::Existing(_) => {
+                Ticked::Past | Ticked::Existing { .. } => {
                     watched.unsure = true;
                     return Ok(Turned::Next(Some(now)));
                 }

@@ -62,7 +62,7 @@ pub(super) async fn a_request_changes_a_schedule_once(stores: &dyn Stores) {
     let origin = TickOrigin::Trigger(key.id);
     let trigger = Tick { origin, change: Some(change("TriggerSchedule", Some(key))), ..tick(&first, hour(1)) };
     let Ok(Ticked::Done(done)) = store.tick(trigger.clone()).await else { panic!("done") };
-    assert_eq!(store.tick(trigger).await, Ok(Ticked::Existing(done.run)));
+    assert_eq!(store.tick(trigger).await, Ok(Ticked::Existing { outcome: done.outcome, run: done.run }));
 }
 
 pub(super) async fn a_schedule_that_is_created_anew_is_another_one(stores: &dyn Stores) {

@@ -32,16 +32,17 @@ pub(super) fn keep(db: &Database, change: &Change, run: Uuid) -> rusqlite::Resul
         .map(drop)
 }
 
-/// The same for a change of a schedule; the request is answered with this id from now on.
+/// The same for a change of a schedule, which may start a run; the request is answered with what `of` names from now on.
 pub(super) fn keep_of_schedule(
     db: &mut Database,
     change: &Change,
     schedule: &ScheduleRow,
-    answer: Uuid,
+    of: Uuid,
+    run: Option<Uuid>,
 ) -> rusqlite::Result<()> {
-    requests::keep(db, change, answer)?;
+    requests::keep(db, change, of)?;
     let workflow = db.workflows.number(&db.connection, &schedule.schedule.workflow, 1)?;
-    let run = if answer == schedule.uid { Uuid::nil() } else { answer };
+    let run = run.unwrap_or_default();
     db.connection
         .prepare_cached(
             "INSERT INTO audit (at, caller, action, detail, reason, run, workflow, request, schedule)

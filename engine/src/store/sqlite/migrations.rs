@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006_schedules.sql"),
     include_str!("migrations/0007_clocks_and_copies.sql"),
     include_str!("migrations/0008_requests.sql"),
+    include_str!("migrations/0009_answers.sql"),
 ];
 
 /// The schema that this release reads and writes.

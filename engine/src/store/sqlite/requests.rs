@@ -26,22 +26,26 @@ const MANY: Uuid = Uuid::nil();
 /// Stands for the run of a completed request that changed many.
 const MANY_COMPLETED: Uuid = Uuid::max();
 
-struct Found {
-    run: Uuid,
+/// What is remembered of a request.
+pub(super) struct Found {
+    /// The run, schedule or backfill that it was about; nil for a trigger that named no run.
+    pub(super) of: Uuid,
+    /// What a trigger came to.
+    pub(super) outcome: Option<u8>,
     created_at: Timestamp,
 }
 
-/// Reads what is remembered of a request.
+/// Reads what is remembered of a request; none if it was not made before.
 ///
 /// # Errors
 /// [`StoreError::RequestMismatch`] if another request has this id.
-fn remembered(connection: &Connection, change: &Change) -> Result<Option<Found>, Fault> {
+pub(super) fn found(connection: &Connection, change: &Change) -> Result<Option<Found>, Fault> {
     let Some(key) = &change.asked.request else { return Ok(None) };
     let found = connection
-        .prepare_cached("SELECT hash, run, created_at FROM requests WHERE id = ?1 AND method = ?2")?
+        .prepare_cached("SELECT hash, run, created_at, outcome FROM requests WHERE id = ?1 AND method = ?2")?
         .query_row(params![key.id.as_bytes(), change.action], |row| {
             let created_at = Timestamp::from_micros(row.get(2)?);
-            Ok((row.get::<_, [u8; 32]>(0)?, Found { run: rows::uuid(row, 1)?, created_at }))
+            Ok((row.get::<_, [u8; 32]>(0)?, Found { of: rows::uuid(row, 1)?, outcome: row.get(3)?, created_at }))
         })
         .optional()?;
     match found {
@@ -50,14 +54,9 @@ fn remembered(connection: &Connection, change: &Change) -> Result<Option<Found>,
     }
 }
 
-/// Returns the id of what an earlier request with this id changed: a run, or a schedule.
-pub(super) fn find(connection: &Connection, change: &Change) -> Result<Option<Uuid>, Fault> {
-    Ok(remembered(connection, change)?.map(|found| found.run))
-}
-
 /// Returns the run that an earlier request with this id changed: as it is, or as it was when it was removed.
 pub(super) fn answer(connection: &Connection, change: &Change) -> Result<Option<RunRow>, Fault> {
-    let Some(Found { run, .. }) = remembered(connection, change)? else { return Ok(None) };
+    let Some(Found { of: run, .. }) = found(connection, change)? else { return Ok(None) };
     match rows::find(connection, run)? {
         Some(row) => Ok(Some(row)),
         None => Ok(Some(removed(connection, run)?.ok_or(StoreError::NotFound(run))?)),
@@ -71,7 +70,7 @@ pub(super) fn answered(connection: &mut Connection, change: &Change) -> Result<O
 
 /// Remembers a request that changes many runs, and whether it is completed by now.
 pub(super) fn bulk(db: &mut Database, (change, completed): &(Change, bool)) -> Result<BulkRequest, Fault> {
-    let Some(found) = remembered(&db.connection, change)? else {
+    let Some(found) = found(&db.connection, change)? else {
         keep(db, change, if *completed { MANY_COMPLETED } else { MANY })?;
         return Ok(BulkRequest { first_made: db.now, completed: *completed });
     };
@@ -80,7 +79,7 @@ pub(super) fn bulk(db: &mut Database, (change, completed): &(Change, bool)) -> R
             .prepare_cached("UPDATE requests SET run = ?3 WHERE id = ?1 AND method = ?2")?
             .execute(params![key.id.as_bytes(), change.action, MANY_COMPLETED.as_bytes()])?;
     }
-    Ok(BulkRequest { first_made: found.created_at, completed: *completed || found.run == MANY_COMPLETED })
+    Ok(BulkRequest { first_made: found.created_at, completed: *completed || found.of == MANY_COMPLETED })
 }
 
 /// Remembers a request. Of two at the same moment the first is kept: only one of them found the run as it was.
@@ -91,6 +90,15 @@ pub(super) fn keep(db: &Database, change: &Change, run: Uuid) -> rusqlite::Resul
             "INSERT INTO requests (method, id, hash, run, created_at) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
         )?
         .execute(params![change.action, key.id.as_bytes(), key.hash, run.as_bytes(), db.now.as_micros()])
+        .map(drop)
+}
+
+/// Remembers what a trigger came to.
+pub(super) fn keep_outcome(db: &Database, change: &Change, outcome: Option<u8>) -> rusqlite::Result<()> {
+    let Some(key) = &change.asked.request else { return Ok(()) };
+    db.connection
+        .prepare_cached("UPDATE requests SET outcome = ?3 WHERE id = ?1 AND method = ?2")?
+        .execute(params![key.id.as_bytes(), change.action, outcome])
         .map(drop)
 }
 
@@ -163,6 +171,10 @@ pub(super) fn drop_old(db: &Database) -> rusqlite::Result<bool> {
          WHERE rowid IN (SELECT rowid FROM requests ORDER BY rowid LIMIT ?2) AND created_at < ?1",
         "DELETE FROM removed_runs
          WHERE rowid IN (SELECT rowid FROM removed_runs ORDER BY rowid LIMIT ?2) AND removed_at < ?1",
+        "DELETE FROM removed_schedules
+         WHERE rowid IN (SELECT rowid FROM removed_schedules ORDER BY rowid LIMIT ?2) AND removed_at < ?1",
+        "DELETE FROM backfills
+         WHERE id IN (SELECT id FROM backfills WHERE schedule = 0 ORDER BY created_at LIMIT ?2) AND ended_at < ?1",
     ] {
         let dropped = db.connection.prepare_cached(sql)?.execute((before, DROPPED_TOGETHER))?;
         more |= dropped == DROPPED_TOGETHER as usize;

@@ -10,13 +10,15 @@ use crate::store::stored_schedule;
 use crate::store::{ListSchedules, PausedSchedule, ScheduleFacts, ScheduleRow, Source};
 use crate::time::Timestamp;
 
+mod answers;
 mod backfills;
 mod changes;
 mod ledger;
 mod settling;
 mod ticking;
 
-pub(super) use backfills::list as backfills;
+pub(super) use answers::answered;
+pub(super) use backfills::{find as backfill, list as backfills};
 pub(super) use changes::{command, declare};
 pub(super) use ledger::list as ticks;
 pub(super) use settling::{resumed, settle};
@@ -97,12 +99,7 @@ fn open(connection: &Connection, schedule: i64) -> rusqlite::Result<Vec<Uuid>> {
 fn stored_row(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let id = row.get(0)?;
     let time = |column| rows::time(row, column);
-    let source = match row.get(3)? {
-        1 => Source::Api,
-        2 => Source::Code,
-        3 => Source::Configuration,
-        number => return Err(unknown(3, &format!("source {number}"))),
-    };
+    let source = source(3, row.get(3)?)?;
     let definition = row.get_ref(4)?.as_blob()?;
     let schedule = stored_schedule::decode(row.get(1)?, definition).map_err(|error| unknown(4, &error.to_string()))?;
     let paused = match (time(10)?, row.get(11)?, row.get(12)?) {
@@ -142,6 +139,15 @@ fn stored_row(row: &Row<'_>) -> rusqlite::Result<Stored> {
         backfilling: row.get(27)?,
     };
     Ok(Stored { id, row })
+}
+
+fn source(column: usize, number: u8) -> rusqlite::Result<Source> {
+    Ok(match number {
+        1 => Source::Api,
+        2 => Source::Code,
+        3 => Source::Configuration,
+        number => return Err(unknown(column, &format!("source {number}"))),
+    })
 }
 
 fn unknown(column: usize, what: &str) -> rusqlite::Error {

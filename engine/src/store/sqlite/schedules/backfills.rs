@@ -1,6 +1,6 @@
 //! Backfills: ranges of nominal times whose runs are started beside the schedule's own.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use super::super::job::Fault;
@@ -67,6 +67,27 @@ pub(in super::super) fn list(connection: &mut Connection, schedule: &Uuid) -> Re
     ))?;
     let found = statement.query_map(params![schedule.as_bytes(), LISTED], backfill_row)?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(in super::super) fn find(connection: &mut Connection, id: &Uuid) -> Result<Option<BackfillRow>, Fault> {
+    Ok(get(connection, *id)?)
+}
+
+/// One backfill; after its schedule was removed, as it was then.
+pub(super) fn get(connection: &Connection, id: Uuid) -> rusqlite::Result<Option<BackfillRow>> {
+    connection.prepare_cached(select_backfills!("WHERE id = ?1"))?.query_row([id.as_bytes()], backfill_row).optional()
+}
+
+/// Backfills of no schedule any more start no runs. They are kept for the requests that name them.
+pub(super) fn leave(connection: &Connection, schedule: i64, now: Timestamp) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE backfills SET schedule = 0, cancelled = cancelled OR ended_at IS NULL,
+                                  ended_at = coalesce(ended_at, ?2)
+             WHERE schedule = ?1",
+        )?
+        .execute(params![schedule, now.as_micros()])
+        .map(drop)
 }
 
 /// Moves the cursor. At the end of the range the backfill is over.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::super::database::Database;
 use super::super::job::Fault;
 use super::super::{audit, commands, requests, rows};
-use super::{Stored, backfills, by_name, settling};
+use super::{Stored, answers, backfills, by_name, settling};
 use crate::store::stored_schedule;
 use crate::store::{
     Asked, Command, Declare, Order, PausedSchedule, Schedule, ScheduleCommand, ScheduleOrder, ScheduleRefusal,
@@ -136,8 +136,13 @@ fn earlier(connection: &Connection, name: &str) -> rusqlite::Result<Option<Earli
 
 pub(in super::super) fn command(db: &mut Database, command: &ScheduleCommand) -> Result<ScheduleRow, Fault> {
     let found = by_name(&db.connection, &command.name)?;
-    if let Some(uid) = requests::find(&db.connection, &command.change)? {
-        let same = super::by_uid(&db.connection, uid)?.map(|stored| stored.row);
+    if let Some(known) = requests::found(&db.connection, &command.change)? {
+        let same = match (&command.order, found) {
+            // The request names what it began, not its schedule.
+            (ScheduleOrder::Backfill(_), Some(stored)) => Some(stored.row),
+            (ScheduleOrder::Backfill(_), None) => answers::removed_last(&db.connection, &command.name)?,
+            _ => answers::by_uid_or_removed(&db.connection, known.of)?,
+        };
         return Ok(same.ok_or_else(|| refused(ScheduleRefusal::NotFound(command.name.clone())))?);
     }
     let refusal = match (&command.order, &found) {
@@ -154,7 +159,11 @@ pub(in super::super) fn command(db: &mut Database, command: &ScheduleCommand) ->
         (order, Some(stored)) => change(db, command, order, stored)?,
         (_, None) => return Err(refused(ScheduleRefusal::NotFound(command.name.clone())).into()),
     };
-    audit::keep_of_schedule(db, &command.change, &stored.row, stored.row.uid)?;
+    let of = match &command.order {
+        ScheduleOrder::Backfill(backfill) => backfill.id,
+        _ => stored.row.uid,
+    };
+    audit::keep_of_schedule(db, &command.change, &stored.row, of, None)?;
     Ok(stored.row)
 }
 
@@ -198,11 +207,12 @@ fn change(
         ScheduleOrder::Create(_) => {}
         ScheduleOrder::Update(schedule) => define(db, &mut stored, Source::Api, schedule, command.now)?,
         ScheduleOrder::Delete => {
+            answers::keep_removed(&db.connection, &stored.row, db.now)?;
+            backfills::leave(&db.connection, stored.id, db.now)?;
             cancel_behind(db, command, &stored)?;
             for sql in [
                 "DELETE FROM ticks WHERE schedule = ?1",
                 "DELETE FROM schedule_runs WHERE schedule = ?1",
-                "DELETE FROM backfills WHERE schedule = ?1",
                 "DELETE FROM schedules WHERE id = ?1",
             ] {
                 db.connection.prepare_cached(sql)?.execute([stored.id])?;

@@ -10,7 +10,8 @@ use super::ledger::{self, Entry};
 use super::{Stored, backfills, by_uid, settling};
 use crate::schedule::policy::{Verdict, decide};
 use crate::store::{
-    Asked, Command, Order, PassedTicks, Rewind, Tick, TickDone, TickOrigin, TickOutcome, TickStart, Ticked,
+    Asked, Command, Order, PassedTicks, Rewind, ScheduleAnswer, Tick, TickDone, TickOrigin, TickOutcome, TickStart,
+    Ticked,
 };
 use crate::time::Timestamp;
 
@@ -32,9 +33,9 @@ impl Came {
 
 pub(in super::super) fn tick(db: &mut Database, tick: &Tick) -> Result<Ticked, Fault> {
     if let Some(change) = &tick.change
-        && let Some(run) = requests::find(&db.connection, change)?
+        && let Some(ScheduleAnswer::Triggered { outcome, run }) = super::answered(&mut db.connection, change)?
     {
-        return Ok(Ticked::Existing(Some(run).filter(|run| !run.is_nil())));
+        return Ok(Ticked::Existing { outcome, run });
     }
     let Some(mut stored) = by_uid(&db.connection, tick.schedule)? else { return Ok(Ticked::Past) };
     settling::ends(db, &mut stored)?;
@@ -75,7 +76,8 @@ pub(in super::super) fn tick(db: &mut Database, tick: &Tick) -> Result<Ticked, F
     }
     if let Some(change) = &tick.change {
         let run = came.run.filter(|_| came.outcome == Some(TickOutcome::Started));
-        audit::keep_of_schedule(db, change, &stored.row, run.unwrap_or_default())?;
+        audit::keep_of_schedule(db, change, &stored.row, came.run.unwrap_or_default(), run)?;
+        requests::keep_outcome(db, change, came.outcome.map(|outcome| outcome as u8))?;
     }
     stored.save(&db.connection)?;
     let Came { outcome, run, cancelled } = came;
