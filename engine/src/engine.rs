@@ -296,13 +296,12 @@ impl Shared {
 
     /// Tells people that the wall clock was set (C2).
     fn clock_was_set(&self, now: Timestamp, by: SignedDuration) {
-        let how = if by.is_negative() { "back" } else { "forward" };
-        let span = format!("{:#}", by.abs());
-        tracing::warn!(
-            by = span,
-            %now,
-            "the wall clock was set {how}; no tick starts twice, and what it jumped over is made up for by the schedules' catch-up policies"
-        );
+        let span = format!("{:#}", by.abs().round(jiff::Unit::Millisecond).unwrap_or(by.abs()));
+        if by.is_negative() {
+            tracing::warn!(by = span, %now, "the wall clock was set back; times of schedules come again, and none starts twice");
+        } else {
+            tracing::warn!(by = span, %now, "the wall clock was set forward; schedules decide about the times that it jumped over");
+        }
         self.clock_steps.lock().unwrap_or_else(PoisonError::into_inner).add(now, by);
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::proto::orchestrator::admin::v1::audit_service_server::AuditServiceServer;
 use crate::proto::orchestrator::admin::v1::bulk_service_server::BulkServiceServer;
+use crate::proto::orchestrator::admin::v1::replica_service_server::ReplicaServiceServer;
 use crate::proto::orchestrator::admin::v1::run_service_server::RunServiceServer;
 use crate::proto::orchestrator::admin::v1::schedule_service_server::ScheduleServiceServer;
 use crate::proto::orchestrator::admin::v1::service_service_server::ServiceServiceServer;
@@ -25,6 +26,7 @@ mod audit_service;
 mod bulk_service;
 mod messages;
 mod pages;
+mod replica_service;
 mod requests;
 mod resolution;
 mod run_service;
@@ -36,9 +38,10 @@ mod watch;
 mod workflow_service;
 
 /// Names of the services on the admin listener, for reflection.
-pub const SERVICES: [&str; 6] = [
+pub const SERVICES: [&str; 7] = [
     "orchestrator.admin.v1.AuditService",
     "orchestrator.admin.v1.BulkService",
+    "orchestrator.admin.v1.ReplicaService",
     "orchestrator.admin.v1.RunService",
     "orchestrator.admin.v1.ScheduleService",
     "orchestrator.admin.v1.WorkflowService",
@@ -87,6 +90,8 @@ pub fn routes(
     let bulk = BulkServiceServer::new(bulk).max_decoding_message_size(max_message_bytes);
     let schedules = schedule_service::Schedules::new(engine.clone(), clock.clone());
     let schedules = ScheduleServiceServer::new(schedules).max_decoding_message_size(max_message_bytes);
+    let replicas = ReplicaServiceServer::new(replica_service::Replicas::new(engine.clone(), clock.clone()))
+        .max_decoding_message_size(max_message_bytes);
     let workflows = WorkflowServiceServer::new(workflow_service::Workflows::new(engine, clock))
         .max_decoding_message_size(max_message_bytes);
     Routes::new(runs)
@@ -94,6 +99,7 @@ pub fn routes(
         .add_service(audit)
         .add_service(services)
         .add_service(bulk)
+        .add_service(replicas)
         .add_service(schedules)
 }
 

@@ -19,6 +19,7 @@ mod runs;
 mod schedules;
 mod serve;
 mod services;
+mod status;
 mod store;
 mod table;
 mod terminal;
@@ -65,6 +66,8 @@ enum Verb {
     /// Show the services that a running orchestrator calls.
     #[command(subcommand)]
     Services(services::Services),
+    /// Show the replica that answers: its clock and how often that was set, and its runs in memory.
+    Status(status::ReplicaStatus),
     /// Back up a store.
     #[command(subcommand)]
     Store(store::Store),
@@ -118,6 +121,7 @@ pub fn run(app: &App, arguments: impl IntoIterator<Item = OsString>, terminal: &
         Verb::Schedules(schedules) => on_one_thread(schedules.run(terminal)),
         Verb::Audit(audit) => on_one_thread(audit.run(terminal)),
         Verb::Services(services) => on_one_thread(services.run(terminal)),
+        Verb::Status(status) => on_one_thread(status.run(terminal)),
         Verb::Store(store) => store.run(terminal),
         Verb::Upgrade(upgrade) => upgrade.run(app, terminal),
     };

@@ -160,6 +160,8 @@ pub struct AuditEntry {
 #[derive(Clone, Debug, Default)]
 pub struct ListAudit {
     pub run: Option<Uuid>,
+    /// Only entries that speak of the schedule with this name.
+    pub schedule: Option<String>,
     /// Only entries with a smaller number.
     pub before: Option<u64>,
     pub limit: u32,

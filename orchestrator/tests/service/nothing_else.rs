@@ -15,10 +15,11 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::support::{Services, World};
 
-const ADMIN: [&str; 6] = [
+const ADMIN: [&str; 7] = [
     "orchestrator.admin.v1.AuditService",
     "orchestrator.admin.v1.ScheduleService",
     "orchestrator.admin.v1.BulkService",
+    "orchestrator.admin.v1.ReplicaService",
     "orchestrator.admin.v1.RunService",
     "orchestrator.admin.v1.WorkflowService",
     "orchestrator.admin.v1.ServiceService",

@@ -30,6 +30,7 @@ impl AuditService for Audit {
         let mut violations = Violations::default();
         let limit = violations.page_size(request.page_size);
         let run = Some(&request.run_id).filter(|id| !id.is_empty()).map(|id| violations.run_id(id));
+        let schedule = Some(request.schedule.clone()).filter(|name| !name.is_empty());
         let token = std::mem::take(&mut request.page_token);
         request.page_size = 0;
         let arguments = request.encode_to_vec();
@@ -42,7 +43,7 @@ impl AuditService for Audit {
         };
         violations.or(())?;
 
-        let entries = self.engine.store().audit(ListAudit { run, before, limit: limit + 1 }).await;
+        let entries = self.engine.store().audit(ListAudit { run, schedule, before, limit: limit + 1 }).await;
         let entries = entries.map_err(|error| status::from_engine(EngineError::Store(error)))?;
         let mut audit_entries: Vec<_> = entries.into_iter().map(messages::audit_entry).collect();
         let is_cut = pages::cut(&mut audit_entries, limit as usize);

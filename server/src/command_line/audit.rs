@@ -19,6 +19,9 @@ pub(super) struct List {
     /// Only changes of this run.
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
+    /// Only changes of the schedule with this name.
+    #[arg(long, value_name = "NAME", conflicts_with = "run")]
+    schedule: Option<String>,
     /// How many changes to list.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=1_000))]
     limit: i32,
@@ -36,6 +39,7 @@ impl Audit {
             page_size: list.limit,
             page_token: list.page_token,
             run_id: list.run.unwrap_or_default(),
+            schedule: list.schedule.unwrap_or_default(),
         };
         let page = list.server.audit()?.list_audit_entries(request).await?.into_inner();
         if list.server.output == Output::Json {

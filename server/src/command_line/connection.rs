@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::proto::orchestrator::admin::v1::audit_service_client::AuditServiceClient;
 use crate::proto::orchestrator::admin::v1::bulk_service_client::BulkServiceClient;
+use crate::proto::orchestrator::admin::v1::replica_service_client::ReplicaServiceClient;
 use crate::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
 use crate::proto::orchestrator::admin::v1::schedule_service_client::ScheduleServiceClient;
 use crate::proto::orchestrator::admin::v1::service_service_client::ServiceServiceClient;
@@ -64,6 +65,10 @@ impl Server {
 
     pub(super) fn services(&self) -> Result<ServiceServiceClient<Connection>, CommandError> {
         Ok(ServiceServiceClient::new(self.connect()?).max_decoding_message_size(MAX_ANSWER))
+    }
+
+    pub(super) fn replicas(&self) -> Result<ReplicaServiceClient<Connection>, CommandError> {
+        Ok(ReplicaServiceClient::new(self.connect()?).max_decoding_message_size(MAX_ANSWER))
     }
 
     /// Connects with the first call.

@@ -33,7 +33,7 @@ impl Engine {
         match self.shared.store.tick(tick).await? {
             Ticked::Done(done) => {
                 let (schedule, to) = (&row.schedule.name, done.row.high_water);
-                tracing::info!(schedule, %to, "the clock was set back: times after this come again");
+                tracing::debug!(schedule, %to, "the clock was set back: times after this come again");
                 watched.renew(done.row);
             }
             Ticked::Stale(row) => watched.renew(*row),

@@ -33,19 +33,24 @@ impl fmt::Display for Cause {
         match self {
             Self::NotThere => f.write_str("no replica was there"),
             Self::NotThereOrAhead => f.write_str("no replica was there, or its clock was ahead"),
-            Self::SetForward(by) => write!(f, "the clock was set forward by {}", whole(*by)),
-            Self::SetBack(by) => write!(f, "the clock was ahead until it was set back by {}", whole(*by)),
-            Self::Slept(span) => write!(f, "the machine slept for {}", whole(*span)),
+            Self::SetForward(by) => write!(f, "the clock was set forward by {}", nearest(*by)),
+            Self::SetBack(by) => write!(f, "the clock was ahead until it was set back by {}", nearest(*by)),
+            Self::Slept(span) => write!(f, "the machine slept for {}", nearest(*span)),
             Self::StoreFailed => f.write_str("the store did not answer"),
             Self::HeldUp => f.write_str("the replica was held up"),
         }
     }
 }
 
-/// A span as people write it, in whole seconds.
+/// A span as people write it, in seconds that are over.
 pub(super) fn whole(span: Duration) -> String {
     let seconds = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     format!("{:#}", SignedDuration::from_secs(seconds))
+}
+
+/// A span that was measured, to the nearest second.
+fn nearest(span: Duration) -> String {
+    whole(span.saturating_add(Duration::from_millis(500)))
 }
 
 /// One look of the loop.
@@ -110,8 +115,11 @@ impl Rounds {
         let elapsed = process.since(self.process);
         let expected = self.wall.after(elapsed);
         let slept = elapsed.saturating_sub(steady.duration_since(self.steady));
+        // The clock may have been set at any moment since the last look, but for the time that the machine slept.
+        let mut last = self.wall;
         if slept > SLEEP {
             self.remember(self.wall, expected, Cause::Slept(slept));
+            last = expected;
         }
         let mut round = Round { now, before: self.wall, step: SignedDuration::ZERO };
         if now.after(STEP) < expected {
@@ -126,7 +134,7 @@ impl Rounds {
         } else if now > expected.after(STEP) {
             let by = now.since(expected);
             round.step = signed(by);
-            self.remember(expected, now, Cause::SetForward(by));
+            self.remember(last, now, Cause::SetForward(by));
         }
         (self.wall, self.process, self.steady) = (now, process, steady);
         round
@@ -249,9 +257,9 @@ mod tests {
         pass(10).await;
         machine.set(7_200);
         rounds.look();
-        let causes = [0, 5, 11, 3_610, 3_615, 3_621, 10_820, 10_821].map(|second| rounds.cause(at(second)));
+        let causes = [0, 5, 11, 3_610, 3_611, 3_621, 10_820, 10_821].map(|second| rounds.cause(at(second)));
         let (slept, set) = (Cause::Slept(HOUR), Cause::SetForward(HOUR * 2));
-        assert_eq!(causes, [Cause::NotThere, Cause::HeldUp, slept, slept, Cause::HeldUp, set, set, Cause::HeldUp]);
+        assert_eq!(causes, [Cause::NotThere, Cause::HeldUp, slept, slept, set, set, set, Cause::HeldUp]);
         pass(5).await;
         machine.set(-7_200);
         rounds.look();

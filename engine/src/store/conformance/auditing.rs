@@ -4,7 +4,7 @@ use super::*;
 
 /// What there is to know of the entries of one run, or of all, newest first.
 async fn entries(store: &dyn Store, run: Option<Uuid>) -> Vec<(String, String, Option<Uuid>)> {
-    let found = store.audit(ListAudit { run, before: None, limit: 100 }).await.unwrap();
+    let found = store.audit(ListAudit { run, before: None, limit: 100, ..ListAudit::default() }).await.unwrap();
     assert!(found.iter().all(|entry| entry.workflow == WORKFLOW && entry.caller == "someone"));
     found.into_iter().map(|entry| (entry.action, entry.reason, entry.request)).collect()
 }
@@ -43,7 +43,7 @@ pub(super) async fn entries_are_listed_newest_first_in_pages(stores: &dyn Stores
     }
     let (mut before, mut seen) = (None, Vec::new());
     loop {
-        let page = store.audit(ListAudit { run: None, before, limit: 2 }).await.unwrap();
+        let page = store.audit(ListAudit { run: None, before, limit: 2, ..ListAudit::default() }).await.unwrap();
         let Some(last) = page.last() else { break };
         before = Some(last.number);
         seen.extend(page.into_iter().map(|entry| entry.run));

@@ -49,6 +49,13 @@ pub(super) async fn a_schedule_is_created_changed_paused_and_deleted(stores: &dy
     let actions: Vec<&str> = entries.iter().map(|entry| entry.action.as_str()).collect();
     assert_eq!(actions, ["DeleteSchedule", "ResumeSchedule", "PauseSchedule", "UpdateSchedule", "CreateSchedule"]);
     assert!(entries.iter().all(|entry| entry.schedule.as_deref() == Some("new") && entry.workflow == WORKFLOW));
+    create(&*store, "other").await;
+    let of = |name: &str| ListAudit { schedule: Some(name.to_owned()), limit: 10, ..ListAudit::default() };
+    assert_eq!(store.audit(of("new")).await, Ok(entries.clone()), "also of one that is gone");
+    let page = ListAudit { before: Some(entries[1].number), limit: 2, ..of("new") };
+    assert_eq!(store.audit(page).await.unwrap(), entries[2..4]);
+    assert_eq!(store.audit(of("other")).await.unwrap().len(), 1);
+    assert_eq!(store.audit(of("none")).await, Ok(Vec::new()));
 }
 
 pub(super) async fn a_request_changes_a_schedule_once(stores: &dyn Stores) {

@@ -56,7 +56,8 @@ pub(super) async fn only_an_ended_run_is_deleted_with_all_that_belongs_to_it(sto
     store.command(command(ended, Order::Delete)).await.unwrap();
     assert_eq!(store.run(ended).await, Ok(None));
     assert!(store.journal(ended, 0, 10).await.unwrap().is_empty());
-    let entries = store.audit(ListAudit { run: Some(ended), before: None, limit: 9 }).await.unwrap();
+    let entries =
+        store.audit(ListAudit { run: Some(ended), before: None, limit: 9, ..ListAudit::default() }).await.unwrap();
     assert_eq!((entries.len(), entries[0].workflow.as_str()), (1, WORKFLOW));
     assert_eq!(store.command(command(ended, Order::Delete)).await, Err(StoreError::NotFound(ended)));
 }

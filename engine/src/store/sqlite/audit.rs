@@ -62,38 +62,45 @@ pub(super) fn keep_of_schedule(
         .map(drop)
 }
 
+/// `SELECT` of entries in the order that [`entry`] reads them.
+macro_rules! select_entries {
+    ($index:literal, $condition:literal) => {
+        concat!(
+            "SELECT audit.number, audit.at, audit.caller, audit.action, audit.detail, audit.reason, audit.run,
+                    workflows.name, audit.request, audit.schedule
+             FROM audit ",
+            $index,
+            " CROSS JOIN workflows ON workflows.id = audit.workflow
+             WHERE audit.number < ?1 AND ",
+            $condition,
+            " ORDER BY audit.number DESC LIMIT ?2"
+        )
+    };
+}
+
 /// Newest first.
 pub(super) fn list(connection: &mut Connection, filter: &ListAudit) -> Result<Vec<AuditEntry>, Fault> {
-    let before = filter.before.map_or(i64::MAX, rows::number);
-    let mut entries = Vec::new();
-    // Two statements, so that each has the index that fits it.
-    match filter.run {
-        Some(run) => {
-            let mut statement = connection.prepare_cached(
-                "SELECT audit.number, audit.at, audit.caller, audit.action, audit.detail, audit.reason, audit.run,
-                        workflows.name, audit.request, audit.schedule
-                 FROM audit INDEXED BY audit_by_run CROSS JOIN workflows ON workflows.id = audit.workflow
-                 WHERE audit.run = ?1 AND audit.number < ?2 ORDER BY audit.number DESC LIMIT ?3",
-            )?;
-            let found = statement.query_map(params![run.as_bytes(), before, filter.limit], entry)?;
-            for entry in found {
-                entries.push(entry?);
-            }
-        }
-        None => {
-            let mut statement = connection.prepare_cached(
-                "SELECT audit.number, audit.at, audit.caller, audit.action, audit.detail, audit.reason, audit.run,
-                        workflows.name, audit.request, audit.schedule
-                 FROM audit CROSS JOIN workflows ON workflows.id = audit.workflow
-                 WHERE audit.number < ?1 ORDER BY audit.number DESC LIMIT ?2",
-            )?;
-            let found = statement.query_map(params![before, filter.limit], entry)?;
-            for entry in found {
-                entries.push(entry?);
-            }
-        }
-    }
-    Ok(entries)
+    let (before, limit) = (filter.before.map_or(i64::MAX, rows::number), filter.limit);
+    let run = filter.run.map(Uuid::into_bytes);
+    // Statements of their own, so that each has the index that fits it.
+    let found = match (run, &filter.schedule) {
+        (Some(run), schedule) => connection
+            .prepare_cached(select_entries!(
+                "INDEXED BY audit_by_run",
+                "audit.run = ?3 AND (?4 IS NULL OR audit.schedule = ?4)"
+            ))?
+            .query_map(params![before, limit, run, schedule], entry)?
+            .collect::<rusqlite::Result<_>>()?,
+        (None, Some(schedule)) => connection
+            .prepare_cached(select_entries!("INDEXED BY audit_by_schedule", "audit.schedule = ?3"))?
+            .query_map(params![before, limit, schedule], entry)?
+            .collect::<rusqlite::Result<_>>()?,
+        (None, None) => connection
+            .prepare_cached(select_entries!("", "true"))?
+            .query_map(params![before, limit], entry)?
+            .collect::<rusqlite::Result<_>>()?,
+    };
+    Ok(found)
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0007_clocks_and_copies.sql"),
     include_str!("migrations/0008_requests.sql"),
     include_str!("migrations/0009_answers.sql"),
+    include_str!("migrations/0010_audit_of_schedules.sql"),
 ];
 
 /// The schema that this release reads and writes.
