@@ -6,6 +6,7 @@
 mod clocks;
 mod crash;
 mod cut;
+mod effects;
 mod faults;
 mod journal;
 mod probe;
@@ -14,10 +15,11 @@ mod reached;
 mod recording;
 mod replay;
 mod services;
+mod sweep;
 mod world;
 
 pub use clocks::Clocks;
-pub use crash::{Sweep, crash_everywhere, crash_everywhere_while};
+pub use crash::{crash_everywhere, crash_everywhere_while};
 pub use expect_test::{Expect, expect};
 pub use journal::{Journal, check};
 pub use probe::Probe;
@@ -25,4 +27,5 @@ pub use reached::Reply;
 pub use recording::Recording;
 pub use replay::{replay_everywhere, replay_everywhere_while};
 pub use services::{Arrival, Services};
+pub use sweep::{Difference, Sweep};
 pub use world::World;

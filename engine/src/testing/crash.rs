@@ -1,42 +1,20 @@
 //! Runs a workflow once for every point at which its replica can be killed, and for every operation of its store that can
 //! time out, and looks at what came of it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
 use uuid::Uuid;
 
+use super::effects::{Effects, compare};
 use super::faults::Fault;
-use super::services::Identity;
+use super::sweep::{Came, Difference, Sweep};
 use super::{Probe, World};
 use crate::authoring::workflow::Workflow;
 use crate::engine::EngineError;
-use crate::failure::{Code, Failure};
+use crate::rpc::Level;
 use crate::state::State;
-
-/// What a sweep saw.
-#[derive(Debug)]
-pub struct Sweep<O> {
-    /// The result of a run that is left alone.
-    pub result: Result<O, Failure>,
-    /// The points at which something was done to it, in the order in which the run passed them.
-    pub points: Vec<&'static str>,
-    /// What happened otherwise: the number of the point, and how it differed.
-    pub differences: Vec<(usize, String)>,
-}
-
-impl<O: std::fmt::Debug> Sweep<O> {
-    /// Says that the same came of it everywhere: one end, and every effect applied once under one key.
-    ///
-    /// # Panics
-    /// Where one did not; the message names the points.
-    pub fn holds(&self) -> &Result<O, Failure> {
-        assert!(self.differences.is_empty(), "it came otherwise: {:#?}", self.differences);
-        assert!(!self.points.is_empty(), "the run passed no points");
-        &self.result
-    }
-}
+use crate::store::Status;
+use crate::view::{Detail, StepState};
 
 /// Runs `W` without a crash and counts the points, then once for every point, killed right there and taken over
 /// by a fresh replica on the same store. Then it is run twice for every operation of the store that the run without a
@@ -80,27 +58,41 @@ where
         }
         let second = first.crash(Probe::counting());
         let (after, seen) = finish::<W>(&second, input.clone(), REQUEST, &act).await;
-        if after != result {
-            differences.push((point, format!("{name}: ended as {after:?}")));
-        }
-        if let Some(difference) = compare(&effects, &seen) {
-            differences.push((point, format!("{name}: {difference}")));
-        }
+        let done = format!("the replica is killed at `{name}`");
+        differences.extend(differing(&result, &after, &effects, &seen).map(|what| Difference {
+            point,
+            done: done.clone(),
+            what,
+        }));
     }
     for (operation, name) in operations.iter().enumerate() {
         for fault in [Fault::Before, Fault::After] {
             let failing = world(Probe::timing_out(operation, fault));
             let (after, seen) = finish::<W>(&failing, input.clone(), REQUEST, &act).await;
-            let mut differs = |what: String| {
-                differences.push((points.len() + operation, format!("{name} timed out ({fault:?}): {what}")));
+            let when = match fault {
+                Fault::Before => "before",
+                Fault::After => "after",
             };
-            if after != result {
-                differs(format!("ended as {after:?}"));
-            }
-            compare(&effects, &seen).into_iter().for_each(differs);
+            let done = format!("the store operation {name} times out {when} it took effect");
+            differences.extend(differing(&result, &after, &effects, &seen).map(|what| Difference {
+                point: points.len() + operation,
+                done: done.clone(),
+                what,
+            }));
         }
     }
-    Sweep { result, points, differences }
+    Sweep { result: result.into_result(), points, differences }
+}
+
+/// What one run did otherwise than the one that was left alone.
+pub(super) fn differing<O: PartialEq + std::fmt::Debug>(
+    result: &Came<O>,
+    after: &Came<O>,
+    effects: &Effects,
+    seen: &Effects,
+) -> impl Iterator<Item = String> {
+    let end = (after != result).then(|| after.told());
+    end.into_iter().chain(compare(effects, seen, matches!(after, Came::Ended(_))))
 }
 
 /// The longest time, in virtual time, after which a run is looked at that has not ended.
@@ -109,14 +101,12 @@ const LONGEST_LOOK: Duration = Duration::from_secs(3_600);
 /// The request id of the start.
 pub(super) const REQUEST: Uuid = Uuid::from_u128(0x5eed);
 
-pub(super) type Effects = BTreeMap<(&'static str, Bytes), Identity>;
-
 pub(super) async fn finish<W: Workflow>(
     world: &World,
     input: W::Input,
     request: Uuid,
     act: &impl AsyncFn(&World, Uuid),
-) -> (Result<W::Output, Failure>, Effects)
+) -> (Came<W::Output>, Effects)
 where
     W::Input: Clone,
 {
@@ -127,57 +117,37 @@ where
     };
     let run = match started {
         Ok(run) => run,
-        Err(error) => return (Err(Failure::new(Code::Internal, error.to_string())), Effects::new()),
+        Err(error) => return (Came::Stopped(format!("the run does not start: {error}")), Effects::new()),
     };
     let (result, ()) = tokio::join!(end::<W>(world, run), act(world, run));
     (result, world.services().identities())
 }
 
 /// The end of a run, or why it stopped before it.
-async fn end<W: Workflow>(world: &World, run: Uuid) -> Result<W::Output, Failure> {
+async fn end<W: Workflow>(world: &World, run: Uuid) -> Came<W::Output> {
     let mut patience = Duration::from_secs(1);
     loop {
         match world.engine().ended(run, patience).await {
-            Ok(Some(_)) => return world.result_of::<W>(run).await,
+            Ok(Some(_)) => return Came::Ended(world.result_of::<W>(run).await),
             Ok(None) => patience = (patience * 2).min(LONGEST_LOOK),
-            Err(error) => return Err(Failure::new(Code::Internal, error.to_string())),
+            Err(error) => return Came::Stopped(format!("the run cannot be looked at: {error}")),
         }
-        let status = world.detail(run).await.row.status;
-        if matches!(status.state, State::Blocked | State::NeedsDecision) {
-            return Err(Failure::new(Code::FailedPrecondition, format!("{} {}", status.state, status.reason)));
+        let detail = world.detail(run).await;
+        if matches!(detail.row.status.state, State::Blocked | State::NeedsDecision) {
+            return Came::Stopped(why_stopped(&detail));
         }
     }
 }
 
-/// Every effect of the whole run happened, nothing else did, and each was applied once under one key.
-pub(super) fn compare(whole: &Effects, seen: &Effects) -> Option<String> {
-    for (effect, identity) in seen {
-        let method = effect.0;
-        let Some(once) = whole.get(effect) else { return Some(format!("{method} was called with another request")) };
-        if identity.keys.len() != once.keys.len() {
-            return Some(format!("{method} arrived under {} keys", identity.keys.len()));
+/// Why a run did not end.
+fn why_stopped(detail: &Detail) -> String {
+    let Status { state, reason, .. } = &detail.row.status;
+    let open = detail.steps.iter().find(|step| step.state == StepState::NeedsDecision);
+    match open.filter(|_| *state == State::NeedsDecision).map(|step| (step.path(), step.level)) {
+        Some((step, Some(Level::Unknown))) => {
+            format!("{step} states no level, so a lost answer asks for a decision")
         }
-        if identity.applied != once.applied {
-            return Some(format!("{method} was applied {} times, not {}", identity.applied, once.applied));
-        }
-    }
-    let missing = whole.keys().find(|effect| !seen.contains_key(*effect));
-    missing.map(|(method, _)| format!("{method} did not happen"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_is_what_makes_an_effect_the_same() {
-        let effect = ("/s/M", Bytes::from_static(b"request"));
-        let once = Identity { keys: vec![Uuid::from_u128(1)], arrivals: 1, applied: 1 };
-        let whole = Effects::from([(effect.clone(), once.clone())]);
-        let sent_again = Effects::from([(effect.clone(), Identity { arrivals: 2, ..once.clone() })]);
-        assert_eq!(compare(&whole, &sent_again), None);
-        let doubled = Effects::from([(effect, Identity { applied: 2, ..once })]);
-        assert!(compare(&whole, &doubled).is_some());
-        assert!(compare(&whole, &Effects::new()).is_some());
+        Some((step, _)) => format!("{step} is in doubt longer than its service remembers keys: {reason}"),
+        None => format!("the run stays {state}: {reason}"),
     }
 }

@@ -2,7 +2,8 @@
 
 use uuid::Uuid;
 
-use super::crash::{REQUEST, Sweep, compare, finish};
+use super::crash::{REQUEST, differing, finish};
+use super::sweep::{Difference, Sweep};
 use super::{Probe, World};
 use crate::authoring::workflow::Workflow;
 
@@ -33,10 +34,9 @@ where
     let forgetting = world(Probe::forgetting());
     let (after, seen) = finish::<W>(&forgetting, input, REQUEST, &act).await;
     let points = vec!["memory dropped"; forgetting.probe().forgotten()];
-    let mut differences = Vec::new();
-    if after != result {
-        differences.push((points.len(), format!("ended as {after:?}")));
-    }
-    differences.extend(compare(&effects, &seen).map(|difference| (points.len(), difference)));
-    Sweep { result, points, differences }
+    let point = points.len();
+    let differences = differing(&result, &after, &effects, &seen)
+        .map(|what| Difference { point, done: "its memory is dropped after every step".to_owned(), what })
+        .collect();
+    Sweep { result: result.into_result(), points, differences }
 }

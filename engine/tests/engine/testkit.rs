@@ -1,10 +1,11 @@
 //! What `engine::testing` gives to those who test workflows.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use engine::testing::{Probe, Reply, World, check, expect, replay_everywhere};
+use engine::testing::{Probe, Reply, World, check, crash_everywhere, expect, replay_everywhere};
 use engine::{Code, Context, Failure, Limits, Registry, SignalType, Workflow};
 
 use crate::common::{Answer, Cancel, Charge, Input, Look, Output, Put, services, workflow};
@@ -89,6 +90,17 @@ async fn a_call_in_doubt_reads_as_one() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_sweep_says_in_a_sentence_that_a_call_states_no_level() {
+    let world = |probe| World::with(services(), |registry| registry.register(|| Unsure), Limits::default(), probe);
+    let sweep = crash_everywhere::<Unsure>(world, Input::default()).await;
+    let told = std::panic::catch_unwind(AssertUnwindSafe(|| sweep.holds().is_ok())).unwrap_err();
+    let told = told.downcast_ref::<String>().unwrap();
+    let first = told.lines().nth(1).unwrap().trim();
+    assert_eq!(first, "Charge#0 states no level, so a lost answer asks for a decision", "{told}");
+    assert_eq!(told.lines().count(), 3, "it is told once: {told}");
+}
+
 fn everything(probe: Probe) -> World {
     World::with(services(), |registry| registry.register(|| Everything), Limits::default(), probe)
 }
@@ -118,7 +130,7 @@ impl Workflow for Fickle {
 }
 
 #[tokio::test(start_paused = true)]
-#[should_panic(expected = "BLOCKED JOURNAL_MISMATCH: the journal has Put#1")]
+#[should_panic(expected = "the run stays BLOCKED: JOURNAL_MISMATCH: the journal has Put#1")]
 async fn code_that_does_otherwise_on_a_replay_is_told() {
     let fickle = |probe| {
         let times = Arc::new(AtomicU32::new(0));

@@ -10,7 +10,7 @@ use engine::{Code, Context, Failure, Limits, Registry, Retry, State, Workflow};
 use prost::Message;
 use uuid::Uuid;
 
-use crate::common::{Cancel, Charge, Input, Look, Output, Put, services, until};
+use crate::common::{Cancel, Charge, Input, Look, Output, Put, services, until, workflow};
 
 /// Reserves a room and a car, and charges for both; takes them back where that fails.
 #[derive(Clone)]
@@ -267,8 +267,21 @@ async fn undos_with_lost_answers_come_to_the_same_end_wherever_the_replica_is_ki
     };
     let sweep = crash_everywhere::<Trip>(world, Input::of("fail", 0)).await;
     // A crash may cost or spare an attempt, and the run then fails at another place; nothing is done twice for that.
-    let wrong = sweep.differences.iter().filter(|(_, what)| what.contains("applied") || what.contains("keys"));
+    let wrong =
+        sweep.differences.iter().filter(|differs| differs.what.contains("applied") || differs.what.contains("keys"));
     assert_eq!(wrong.count(), 0, "{:?}", sweep.differences);
+}
+
+workflow!(KeyedTrip, "test.keyed-trip", |ctx, _input| {
+    ctx.call(Put::of("room", 1)).undo(|key| Cancel::of(key.to_string(), 0)).await?;
+    Err(Failure::new(Code::Aborted, "no way home"))
+});
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_names_the_key_of_its_call_is_the_same_one_wherever_the_replica_is_killed() {
+    let world = |probe| World::with(services(), |r| r.register(|| KeyedTrip), Limits::default(), probe);
+    let sweep = crash_everywhere::<KeyedTrip>(world, Input::default()).await;
+    assert_eq!(sweep.holds().as_ref().map_err(Failure::code), Err(Code::Aborted));
 }
 
 #[tokio::test(start_paused = true)]
