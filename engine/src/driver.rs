@@ -15,11 +15,12 @@ use tokio::time::{Instant, Sleep};
 use uuid::Uuid;
 
 use crate::authoring::workflow::Definition;
-use crate::engine::Shared;
+use crate::environment::Environment;
 use crate::failure::{Code as StatusCode, Failure};
 use crate::history::{Open, OpenKind};
 use crate::journal::Buffer;
 use crate::limits::Limit;
+use crate::mailbox::{self, CANCEL, DRAIN, GIVE_UP, LOST, MESSAGE, Mailbox, PAUSE, STOP_CLOCK};
 use crate::place::SlotId;
 use crate::run::{Ended, Started};
 use crate::scope::{Fault, Scope};
@@ -32,12 +33,11 @@ use code::Code;
 use commit::Commit;
 use ending::Ending;
 use flight::Flight;
-pub(crate) use handle::{CANCEL, DRAIN, GIVE_UP, Handle, LOST, MESSAGE, PAUSE, STOP_CLOCK};
 use inbox::Inbox;
 use orders::Promised;
-pub(crate) use orders::{Ordered, RunOrder, ended_by_force, no_back_off, terminated};
+pub(crate) use orders::{ended_by_force, no_back_off, terminated};
 use poison::Strikes;
-pub(crate) use poison::{Trial, backs_off_after_panic};
+pub(crate) use poison::backs_off_after_panic;
 pub(crate) use rehearsal::{Misfit, rehearse};
 use step::OpenStep;
 use undoing::Undoing;
@@ -51,7 +51,6 @@ mod ending;
 mod flight;
 mod foreign;
 mod give_back;
-mod handle;
 mod inbox;
 mod orders;
 mod outage;
@@ -88,8 +87,8 @@ pub(crate) enum Exit {
 }
 
 pub(crate) struct Driver {
-    shared: Arc<Shared>,
-    handle: Arc<Handle>,
+    shared: Arc<Environment>,
+    handle: Arc<Mailbox>,
     workflow: Arc<Definition>,
     /// The row as of the last durable append.
     row: RunRow,
@@ -130,8 +129,8 @@ pub(crate) struct Driver {
 
 impl Driver {
     fn new(
-        shared: Arc<Shared>,
-        handle: Arc<Handle>,
+        shared: Arc<Environment>,
+        handle: Arc<Mailbox>,
         workflow: Arc<Definition>,
         row: RunRow,
         input: Bytes,
@@ -174,8 +173,8 @@ impl Driver {
 
     /// The driver of a run that begins or goes on.
     pub(crate) async fn of(
-        shared: Arc<Shared>,
-        handle: Arc<Handle>,
+        shared: Arc<Environment>,
+        handle: Arc<Mailbox>,
         workflow: Arc<Definition>,
         beginning: Beginning,
     ) -> Result<Box<Self>, Exit> {
@@ -195,9 +194,9 @@ impl Driver {
         self.receive();
         self.due();
         loop {
-            if self.shared.trial.is_on() {
+            if self.shared.quarantine.is_on() {
                 // Boxed, because it is rare, and each run in memory would have room for it.
-                Box::pin(self.shared.trial.pass(self.row.id)).await;
+                Box::pin(self.shared.quarantine.pass(self.row.id)).await;
             }
             self.obey();
             self.advance();
@@ -331,10 +330,10 @@ impl Driver {
         if self.handle.wishes(PAUSE) && self.ending.is_none() && self.parked.is_none() && !self.undoing.reload {
             self.pause();
         }
-        if self.handle.take_wish(handle::FOREIGN) {
+        if self.handle.take_wish(mailbox::FOREIGN) {
             self.foreign_wait();
         }
-        if self.handle.wishes(handle::ORDERED) {
+        if self.handle.wishes(mailbox::ORDERED) {
             self.take_orders();
         }
         if self.handle.wishes(DRAIN | GIVE_UP) {

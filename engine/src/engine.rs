@@ -1,8 +1,8 @@
 //! The engine's handle: starts, finds, steers and drains runs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use crate::authoring::workflow::Registry;
 use crate::chance::Chance;
-use crate::claim::Claim;
-use crate::driver::{Beginning, Handle, Trial};
+use crate::driver::Beginning;
+use crate::environment::Environment;
 use crate::guard::Guards;
-use crate::hub::Hub;
 use crate::identity;
 use crate::journal::JournalError;
 use crate::limits::Limits;
+use crate::outage_waiters::OutageWaiters;
 use crate::retention::Retention;
 pub use crate::run::{Ended, Started};
 use crate::run::{new_run, pending, row_of};
@@ -27,7 +27,6 @@ use crate::store::{Asked, Created, ScheduleRefusal, Store, StoreError};
 use crate::time::{Clock, ClockSteps, Timestamp};
 use crate::transport::Transport;
 
-mod away;
 mod claims;
 mod commands;
 mod decisions;
@@ -43,11 +42,10 @@ mod signals;
 mod steering;
 mod stranded;
 
-use away::Away;
 pub use drain::Drained;
 pub use look::Seen;
 use requests::Requests;
-use resident::{ClaimsOnTheirWay, Looks};
+use resident::Looks;
 pub use retries::Again;
 use schedules::Bell;
 pub use schedules::{Backfill, Triggered};
@@ -67,34 +65,18 @@ pub struct Parts {
 /// Durable runs over a store and a transport. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    shared: Arc<Environment>,
+    loops: Arc<Loops>,
 }
 
-/// What drivers share.
-pub(crate) struct Shared {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) claim: Arc<dyn Claim>,
-    pub(crate) workflows: Registry,
-    pub(crate) clock: Clock,
-    pub(crate) chance: Chance,
-    pub(crate) limits: Arc<Limits>,
+/// What the loops and the commands of an engine know beyond what its runs share.
+struct Loops {
     retention: Retention,
-    pub(crate) guards: Guards,
-    /// Runs that the process before this one may have died of; each is looked at once.
-    pub(crate) suspects: Mutex<HashSet<Uuid>>,
-    pub(crate) trial: Trial,
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) away: Away,
     /// Requests that are being carried out.
     requests: Requests,
-    /// Runs in memory.
-    runs: Mutex<HashMap<Uuid, Arc<Handle>>>,
-    /// A run became due, or there is room for one that is.
-    pub(crate) due: Notify,
     /// What the loop that claims runs is about to do, so that it is not woken for nothing.
     looks: Looks,
-    claims_on_their_way: ClaimsOnTheirWay,
+    /// A run left memory.
     left: Notify,
     bell: Bell,
     clock_steps: Mutex<ClockSteps>,
@@ -182,7 +164,8 @@ impl Engine {
     pub fn guarded(parts: Parts, guards: Guards) -> Self {
         let Parts { store, transport, workflows, clock, chance, limits, retention } = parts;
         let claim = store.ownership();
-        let shared = Shared {
+        let suspects = guards.trail.as_ref().map(|trail| trail.suspects()).unwrap_or_default();
+        let shared = Environment {
             store,
             transport,
             claim,
@@ -190,17 +173,18 @@ impl Engine {
             clock,
             chance,
             limits: Arc::new(limits),
-            retention,
-            suspects: Mutex::new(guards.trail.as_ref().map(|trail| trail.suspects()).unwrap_or_default()),
             guards,
-            trial: Trial::default(),
+            suspects: Mutex::new(suspects),
+            quarantine: Arc::default(),
             hub: Arc::default(),
-            away: Away::default(),
-            requests: Requests::default(),
-            runs: Mutex::new(HashMap::new()),
+            outage_waiters: OutageWaiters::default(),
+            runs: Arc::default(),
             due: Notify::new(),
+        };
+        let loops = Loops {
+            retention,
+            requests: Requests::default(),
             looks: Looks::default(),
-            claims_on_their_way: ClaimsOnTheirWay::default(),
             left: Notify::new(),
             bell: Bell::default(),
             clock_steps: Mutex::default(),
@@ -208,7 +192,7 @@ impl Engine {
             draining: AtomicBool::new(false),
             progress: AtomicU64::new(0),
         };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), loops: Arc::new(loops) }
     }
 
     /// Starts a run. Durable when it returns; once polled it goes on, also where nobody polls it again.
@@ -217,7 +201,7 @@ impl Engine {
     /// Where the workflow is unknown, the input is none or too large, the replica drains, or the store fails.
     pub async fn start(&self, start: Start) -> Result<Started, EngineError> {
         let shared = &self.shared;
-        if shared.draining.load(Ordering::Acquire) {
+        if self.is_draining() {
             return Err(EngineError::Draining);
         }
         let Some(workflow) = shared.workflows.get(&start.workflow) else {
@@ -237,17 +221,17 @@ impl Engine {
         let mut run = new_run(workflow, identity::run(&shared.chance, now), now, deadline, None);
         run.change = start.asked.map(|asked| asked.to("StartRun", ""));
         let id = run.id;
-        match shared.admit(id) {
-            Some(handle) => {
+        match self.admit(id) {
+            Some(mailbox) => {
                 run.claimed = true;
                 run.status.state = State::Running;
                 let (sender, started) = oneshot::channel();
                 let beginning = Beginning::New { run: Box::new(run), started: sender, input: start.input };
-                shared.spawn(id, handle, Arc::clone(workflow), beginning);
+                self.spawn(id, mailbox, Arc::clone(workflow), beginning);
                 Ok(started.await.map_err(|_| StoreError::Closed)??)
             }
             None => {
-                shared.looks.wants_room();
+                self.loops.looks.wants_room();
                 pending(&mut run, workflow, start.input);
                 let row = Box::new(row_of(&run));
                 let creating = shared.store.create(run);
@@ -275,25 +259,27 @@ impl Engine {
 
     /// Runs in memory.
     pub fn in_flight(&self) -> usize {
-        self.shared.lock().len()
+        self.shared.runs.len()
+    }
+
+    /// How many runs this replica gave back because a service is down, by the name of the service. They come again by
+    /// themselves. After a restart they are counted again once they have come.
+    pub fn away(&self) -> BTreeMap<Arc<str>, usize> {
+        self.shared.outage_waiters.counts()
     }
 
     /// How often the wall clock was set while this process has run, and how, the last time at the end.
     pub fn clock_steps(&self) -> ClockSteps {
-        self.shared.clock_steps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.loops.clock_steps.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Bumped by every turn of the engine's loops.
     pub fn progress(&self) -> u64 {
-        self.shared.progress.load(Ordering::Relaxed)
+        self.loops.progress.load(Ordering::Relaxed)
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Handle>>> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl Loops {
     /// Tells people that the wall clock was set (C2).
     fn clock_was_set(&self, now: Timestamp, by: SignedDuration) {
         let span = format!("{:#}", by.abs().round(jiff::Unit::Millisecond).unwrap_or(by.abs()));

@@ -12,6 +12,7 @@ pub mod decision;
 mod doubt;
 mod driver;
 pub mod engine;
+mod environment;
 #[warn(missing_docs)]
 pub mod failure;
 pub mod guard;
@@ -21,9 +22,12 @@ mod identity;
 pub mod journal;
 #[warn(missing_docs)]
 pub mod limits;
+mod mailbox;
+mod outage_waiters;
 pub mod panics;
 mod place;
 pub mod prelude;
+mod quarantine;
 mod reset;
 pub mod retention;
 #[warn(missing_docs)]
@@ -31,6 +35,7 @@ pub mod retry;
 #[warn(missing_docs)]
 pub mod rpc;
 mod run;
+mod run_table;
 pub mod schedule;
 mod scope;
 #[warn(missing_docs)]

@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use tracing::Dispatch;
 use uuid::Uuid;
 
-use super::handle::{FOREIGN, Handle};
 use crate::failure::Failure;
+use crate::mailbox::{FOREIGN, Mailbox};
 use crate::panics::{Panicked, caught};
 use crate::scope::Mark;
 use crate::trail::Trail;
@@ -35,7 +35,7 @@ pub(crate) enum Finished {
 struct Woken {
     now: AtomicBool,
     run: Mark,
-    handle: Arc<Handle>,
+    handle: Arc<Mailbox>,
 }
 
 impl Wake for Woken {
@@ -52,7 +52,7 @@ impl Wake for Woken {
 }
 
 impl Code {
-    pub(crate) fn new(future: BoxFuture<'static, Result<Bytes, Failure>>, run: Mark, handle: Arc<Handle>) -> Self {
+    pub(crate) fn new(future: BoxFuture<'static, Result<Bytes, Failure>>, run: Mark, handle: Arc<Mailbox>) -> Self {
         let woken = Arc::new(Woken { now: AtomicBool::new(true), run, handle });
         let waker = Waker::from(Arc::clone(&woken));
         Self { future, woken, waker, trail: None, told_foreign: false }

@@ -11,22 +11,10 @@ use crate::decision::{Decision, Undecided, Verdict};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
+use crate::mailbox::{Ordered, Refused, RunOrder};
 use crate::place::SlotId;
 use crate::state::State;
 use crate::store::{Change, RunRow};
-
-/// Something that an operator asks of one run.
-#[derive(Clone, Debug)]
-pub(crate) enum RunOrder {
-    Resolve(Decision),
-    /// Makes the next attempt of one step, or of every one, without waiting for its time.
-    SkipBackOff(Option<String>),
-    /// Ends the run at once: nothing settles, nothing is undone.
-    Terminate,
-}
-
-/// Why the run does not do it.
-pub(crate) type Refused = String;
 
 /// The failure of a run that was ended by force.
 pub(crate) fn terminated() -> Failure {
@@ -47,14 +35,6 @@ pub(crate) fn no_back_off(state: State, path: Option<&str>) -> Refused {
         (_, Some(path)) => format!("{path} does not wait for its next attempt"),
         (_, None) => "no step waits for its next attempt".to_owned(),
     }
-}
-
-/// An order on its way to a run in memory.
-#[derive(Debug)]
-pub(crate) struct Ordered {
-    pub(crate) order: RunOrder,
-    pub(crate) change: Change,
-    pub(crate) answer: oneshot::Sender<Result<RunRow, Refused>>,
 }
 
 /// An order that was done in memory and is not durable yet.

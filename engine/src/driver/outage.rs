@@ -63,7 +63,7 @@ impl Driver {
     /// The run leaves memory; that it waits for a service is still counted.
     pub(super) fn note_away(&self) {
         if let Some(down) = self.first_down() {
-            self.shared.away.add(self.row.id, Arc::clone(&down.service));
+            self.shared.outage_waiters.add(self.row.id, Arc::clone(&down.service));
         }
     }
 }

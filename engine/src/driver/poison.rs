@@ -1,14 +1,10 @@
 //! Runs whose code harms its replica: counted, tried alone, and stopped before they do it for ever (semantics.md S5).
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use uuid::Uuid;
-
 use super::Driver;
-use crate::engine::Shared;
+use crate::environment::Environment;
 use crate::journal::Kind;
 use crate::journal_v1::Struck;
 use crate::journal_v1::struck::Harm;
@@ -24,8 +20,6 @@ const MOST: u32 = 3;
 const WITHIN: Duration = Duration::from_secs(24 * 3_600);
 /// From so many deaths on, no other code runs beside it for a while.
 const ALONE_FROM: usize = 2;
-/// How long it is tried alone at most; others wait so long for each such run.
-const ALONE: Duration = Duration::from_secs(1);
 /// Pauses after the first panic, and the next.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
@@ -125,84 +119,13 @@ impl Driver {
 }
 
 /// Waits until code of a run may run: alone, where its replica died of it before.
-pub(super) async fn take_turn(shared: &Arc<Shared>, row: &RunRow, strikes: &[(Timestamp, Struck)]) {
+pub(super) async fn take_turn(shared: &Environment, row: &RunRow, strikes: &[(Timestamp, Struck)]) {
     let now = shared.clock.now();
     let deaths = strikes.iter().filter(|(at, struck)| counts(*at, now) && struck.harm() == Harm::Died).count();
     let is_suspect = shared.suspects.lock().unwrap_or_else(PoisonError::into_inner).contains(&row.id);
     if deaths < ALONE_FROM || is_suspect {
-        return shared.trial.pass(row.id).await;
+        return shared.quarantine.pass(row.id).await;
     }
     tracing::warn!(run = %row.id, workflow = row.workflow, deaths, "run is tried alone");
-    Trial::begin(shared, row.id).await;
-}
-
-/// Lets code of one run go on alone.
-#[derive(Debug, Default)]
-pub(crate) struct Trial {
-    /// Whether there is one, to be asked without a lock.
-    on: AtomicBool,
-    tried: Mutex<Option<Uuid>>,
-    over: Notify,
-}
-
-impl Trial {
-    fn tried(&self) -> MutexGuard<'_, Option<Uuid>> {
-        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether a run is tried alone.
-    pub(crate) fn is_on(&self) -> bool {
-        self.on.load(Ordering::Acquire)
-    }
-
-    /// Waits until no other run is tried alone.
-    pub(crate) async fn pass(&self, run: Uuid) {
-        self.wait(|tried| tried.is_none_or(|tried| tried == run)).await;
-    }
-
-    async fn wait(&self, may_go: impl Fn(&mut Option<Uuid>) -> bool) {
-        loop {
-            let over = self.over.notified();
-            tokio::pin!(over);
-            over.as_mut().enable();
-            if may_go(&mut self.tried()) {
-                return;
-            }
-            over.await;
-        }
-    }
-
-    /// Tries the run alone from here on, once those before it were.
-    async fn begin(shared: &Arc<Shared>, run: Uuid) {
-        shared
-            .trial
-            .wait(|tried| {
-                let free = tried.is_none();
-                if free {
-                    *tried = Some(run);
-                }
-                free
-            })
-            .await;
-        shared.trial.on.store(true, Ordering::Release);
-        let shared = Arc::clone(shared);
-        tokio::spawn(async move {
-            tokio::time::sleep(ALONE).await;
-            shared.trial.end(run);
-        });
-    }
-
-    /// The run is not tried alone any more.
-    pub(crate) fn end(&self, run: Uuid) {
-        if !self.is_on() {
-            return;
-        }
-        let mut tried = self.tried();
-        if *tried == Some(run) {
-            *tried = None;
-            self.on.store(false, Ordering::Release);
-            drop(tried);
-            self.over.notify_waiters();
-        }
-    }
+    shared.quarantine.begin(row.id).await;
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::Handle;
+use super::Mailbox;
 use super::code::{Code, Finished};
 use super::replay::bring;
 use crate::authoring::context::Context;
@@ -47,7 +47,7 @@ pub(crate) fn rehearse(
     let about = About { run, workflow: workflow.name, version, signals: workflow.signals, depth, schedule };
     let scope = Arc::new(Scope::new(about, Arc::clone(limits), clock.clone(), history.past));
     let begun = workflow.begin(Context::root(Arc::clone(&scope)), input);
-    let mut code = Code::new(begun, scope.mark(), Arc::new(Handle::default()));
+    let mut code = Code::new(begun, scope.mark(), Arc::new(Mailbox::default()));
     let finished = quietly(|| bring(&scope, &mut code, history.replay, history.seen))?;
     match finished {
         Some(Finished::Panicked(panicked)) => return Err(Misfit::Panicked(panicked)),

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use super::code::{Code, Finished};
 use super::poison::{Strikes, take_turn};
 use super::undoing::NoUndos;
-use super::{CANCEL, Driver, Exit, Handle, PAUSE, Starter};
+use super::{CANCEL, Driver, Exit, Mailbox, PAUSE, Starter};
 use crate::authoring::context::Context;
 use crate::authoring::workflow::Definition;
-use crate::engine::Shared;
+use crate::environment::Environment;
 use crate::history::{History, Open, Past, Replay, journal_within, move_facts};
 use crate::journal::JournalError;
 use crate::run::{created_fact, row_of};
@@ -23,8 +23,8 @@ use crate::undo::Undoable;
 impl Driver {
     /// A start that is not durable yet: its first append creates it.
     pub(super) fn begin(
-        shared: Arc<Shared>,
-        handle: Arc<Handle>,
+        shared: Arc<Environment>,
+        handle: Arc<Mailbox>,
         workflow: Arc<Definition>,
         run: Box<NewRun>,
         started: Starter,
@@ -51,8 +51,8 @@ impl Driver {
 
     /// A claimed run: reads its journal and brings its code to where it was.
     pub(super) async fn load(
-        shared: Arc<Shared>,
-        handle: Arc<Handle>,
+        shared: Arc<Environment>,
+        handle: Arc<Mailbox>,
         workflow: Arc<Definition>,
         claimed: RunRow,
     ) -> Result<Box<Self>, Exit> {
@@ -111,7 +111,7 @@ impl Driver {
     }
 
     /// The row of a claimed run with all that it was told while the claim was on its way (S8).
-    async fn heard(shared: &Shared, handle: &Handle, claimed: RunRow) -> Result<RunRow, Exit> {
+    async fn heard(shared: &Environment, handle: &Mailbox, claimed: RunRow) -> Result<RunRow, Exit> {
         if !handle.take_from_outside() {
             return Ok(claimed);
         }
@@ -134,8 +134,8 @@ impl Driver {
 
     /// A journal that is none is left as it is, and shown.
     fn unreadable(
-        shared: Arc<Shared>,
-        handle: Arc<Handle>,
+        shared: Arc<Environment>,
+        handle: Arc<Mailbox>,
         workflow: Arc<Definition>,
         row: RunRow,
         error: &JournalError,

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
-use super::resident::OnItsWay;
 use crate::authoring::workflow::Definition;
-use crate::driver::{self, Beginning};
+use crate::driver::Beginning;
+use crate::mailbox;
+use crate::run_table::OnItsWay;
 use crate::store::{ClaimRuns, RunRow, StoreError};
 
 /// Runs claimed at once.
@@ -31,7 +32,7 @@ impl Engine {
         let engine = self.clone();
         tokio::spawn(async move { engine.tell_stranded().await });
         loop {
-            self.shared.bump();
+            self.loops.bump();
             // First, or a claim could find runs again that are still in memory under the claim that was lost.
             if losses.has_changed().unwrap_or(false) {
                 losses.mark_unchanged();
@@ -51,7 +52,7 @@ impl Engine {
                     AFTER_FAILURE
                 }
             };
-            self.shared.looks.until(self.shared.clock.now().after(pause));
+            self.loops.looks.until(self.shared.clock.now().after(pause));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -68,12 +69,12 @@ impl Engine {
     /// store which fails again and again is not asked all the time.
     async fn claim_once(&self, looked_at: &mut Option<Instant>) -> Result<Duration, StoreError> {
         let longest = self.shared.limits.claim_interval;
-        self.shared.looks.begin();
-        let room = u32::try_from(self.shared.room()).unwrap_or(u32::MAX).min(BATCH);
+        self.loops.looks.begin();
+        let room = u32::try_from(self.room()).unwrap_or(u32::MAX).min(BATCH);
         if room == 0 || self.is_draining() {
             return Ok(longest);
         }
-        if self.shared.unsure.load(Ordering::Acquire) {
+        if self.loops.unsure.load(Ordering::Acquire) {
             if let Some(at) = *looked_at {
                 tokio::time::sleep_until(at + AFTER_FAILURE).await;
             }
@@ -83,50 +84,50 @@ impl Engine {
         let workflows = self.known();
         let (claiming, on_its_way) = {
             // Writes keep the order of their calls: a run that comes into memory later is created later.
-            let runs = self.shared.lock();
-            let unsure = self.shared.unsure.swap(false, Ordering::AcqRel);
+            let runs = self.shared.runs.lock();
+            let unsure = self.loops.unsure.swap(false, Ordering::AcqRel);
             let held = unsure.then(|| runs.keys().copied().collect());
-            let on_its_way = self.shared.claim_begins();
+            let on_its_way = self.shared.runs.claim_begins();
             (self.shared.store.claim(ClaimRuns { workflows, now, limit: room, held }), on_its_way)
         };
         let claimed = match claiming.await {
             Ok(claimed) => claimed,
             Err(error) => {
                 // It may have claimed runs that nobody was told of.
-                self.shared.unsure.store(true, Ordering::Release);
+                self.loops.unsure.store(true, Ordering::Release);
                 return Err(error);
             }
         };
         for row in claimed.runs {
             let Some(workflow) = self.shared.workflows.get(&row.workflow) else { continue };
             let id = row.id;
-            match self.shared.admit_claimed(id) {
-                Some(handle) => self.shared.spawn(id, handle, Arc::clone(workflow), Beginning::Claimed(Box::new(row))),
+            match self.admit_claimed(id) {
+                Some(handle) => self.spawn(id, handle, Arc::clone(workflow), Beginning::Claimed(Box::new(row))),
                 None => self.replace(row, Arc::clone(workflow), on_its_way.clone()),
             }
         }
         drop(on_its_way);
         let now = self.shared.clock.now();
-        self.shared.looks.found(claimed.next_due.is_none_or(|due| due > now));
+        self.loops.looks.found(claimed.next_due.is_none_or(|due| due > now));
         Ok(claimed.next_due.map_or(longest, |due| due.since(now)).min(longest))
     }
 
     /// A run that was claimed anew is still in memory under an outdated claim: that one goes first.
     fn replace(&self, row: RunRow, workflow: Arc<Definition>, on_its_way: OnItsWay) {
-        let (shared, id) = (Arc::clone(&self.shared), row.id);
+        let (engine, id) = (self.clone(), row.id);
         tokio::spawn(async move {
             loop {
-                let left = shared.left.notified();
+                let left = engine.loops.left.notified();
                 tokio::pin!(left);
                 left.as_mut().enable();
-                match shared.handle(id) {
-                    Some(outdated) => outdated.wish(driver::LOST),
+                match engine.shared.runs.mailbox(id) {
+                    Some(outdated) => outdated.wish(mailbox::LOST),
                     None => break,
                 }
                 left.await;
             }
-            if let Some(handle) = shared.admit_claimed(id) {
-                shared.spawn(id, handle, workflow, Beginning::Claimed(Box::new(row)));
+            if let Some(handle) = engine.admit_claimed(id) {
+                engine.spawn(id, handle, workflow, Beginning::Claimed(Box::new(row)));
             }
             drop(on_its_way);
         });
@@ -134,10 +135,10 @@ impl Engine {
 
     /// Every claim is lost: nothing in memory may write any more.
     fn drop_all(&self) {
-        let handles = self.shared.handles();
+        let handles = self.shared.runs.mailboxes();
         tracing::error!(runs = handles.len(), "claims lost, runs dropped from memory");
         for handle in handles {
-            handle.wish(driver::LOST);
+            handle.wish(mailbox::LOST);
         }
     }
 }

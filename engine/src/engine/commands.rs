@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{Engine, EngineError};
-use crate::driver;
+use crate::mailbox;
 use crate::store::{Asked, Order, RunRow};
 
 impl Engine {
@@ -14,7 +14,7 @@ impl Engine {
     pub async fn cancel(&self, run: Uuid, asked: Asked) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
         let row = self.command(run, asked.to("CancelRun", ""), Order::Cancel).await?;
-        self.shared.tell(run, driver::CANCEL);
+        self.shared.tell(run, mailbox::CANCEL);
         Ok(row)
     }
 

@@ -4,10 +4,10 @@ use uuid::Uuid;
 
 use super::{Engine, EngineError};
 use crate::decision::{Decision, Undecided, Verdict};
-use crate::driver::RunOrder;
 use crate::history::{History, OpenKind};
 use crate::journal::Buffer;
 use crate::journal_v1 as stored;
+use crate::mailbox::RunOrder;
 use crate::state::State;
 use crate::store::{Amend, Asked, RunRow, Status};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::Engine;
-use crate::driver::{DRAIN, GIVE_UP};
+use crate::mailbox::{DRAIN, GIVE_UP};
 
 /// What a drain left behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,12 +25,12 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 
 impl Engine {
     pub(super) fn is_draining(&self) -> bool {
-        self.shared.draining.load(Ordering::Acquire)
+        self.loops.draining.load(Ordering::Acquire)
     }
 
     /// Starts and claims nothing new, lets steps in flight finish for at most `grace`, and gives every run back.
     pub async fn drain(&self, grace: Duration) -> Drained {
-        self.shared.draining.store(true, Ordering::Release);
+        self.loops.draining.store(true, Ordering::Release);
         let at_first = self.wish_all(DRAIN);
         let _in_time = tokio::time::timeout(grace, self.empty()).await;
         let given_up = self.wish_all(GIVE_UP);
@@ -45,24 +45,24 @@ impl Engine {
     pub(crate) fn gives_back(&self) -> impl Fn(Uuid) + Send + Sync + 'static {
         let shared = Arc::downgrade(&self.shared);
         move |run| {
-            if let Some(handle) = shared.upgrade().and_then(|shared| shared.handle(run)) {
+            if let Some(handle) = shared.upgrade().and_then(|shared| shared.runs.mailbox(run)) {
                 handle.wish(DRAIN);
             }
         }
     }
 
     fn wish_all(&self, wish: u16) -> usize {
-        let handles = self.shared.handles();
+        let handles = self.shared.runs.mailboxes();
         handles.iter().for_each(|handle| handle.wish(wish));
         handles.len()
     }
 
     async fn empty(&self) {
         loop {
-            let left = self.shared.left.notified();
+            let left = self.loops.left.notified();
             tokio::pin!(left);
             left.as_mut().enable();
-            if self.shared.lock().is_empty() {
+            if self.shared.runs.lock().is_empty() {
                 return;
             }
             left.await;

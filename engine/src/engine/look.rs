@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Ended, Engine, EngineError, Shared, Start, Started};
+use super::{Ended, Engine, EngineError, Start, Started};
 use crate::failure::{Code, Failure};
 use crate::history::{journal_within, move_facts, read_on};
 use crate::hub::Watch;
@@ -29,7 +29,7 @@ impl Engine {
         let waiting = self.shared.hub.wait_for_end(run);
         // A block, because a function keeps its arguments twice, and whoever waits keeps all of this.
         async move {
-            if !self.shared.is_in_memory(run) {
+            if !self.shared.runs.contains(run) {
                 // Boxed, because it is rare and every wait would have room for it.
                 match Box::pin(self.ended_in_store(run)).await {
                     Ok(None) => {}
@@ -153,16 +153,15 @@ impl Seen {
 /// Between attempts to read how a run ended.
 const PAUSE: Duration = Duration::from_millis(250);
 
-impl Shared {
+impl Engine {
     /// A run left memory because the store did not answer: whoever waits for its end is told, if that was what it wrote.
-    pub(super) async fn look_for_end(self: &Arc<Self>, run: Uuid) {
-        while self.hub.is_watched(run) && !self.is_in_memory(run) {
-            let engine = Engine { shared: Arc::clone(self) };
-            match engine.detail(run).await {
-                Ok(detail) if detail.row.status.state.is_end() => return self.hub.ended(detail.into()),
+    pub(super) async fn look_for_end(&self, run: Uuid) {
+        while self.shared.hub.is_watched(run) && !self.shared.runs.contains(run) {
+            match self.detail(run).await {
+                Ok(detail) if detail.row.status.state.is_end() => return self.shared.hub.ended(detail.into()),
                 // Its end is in its row also if nothing else can be read.
-                Err(EngineError::Journal { .. }) => match engine.row(run).await {
-                    Ok(row) if row.status.state.is_end() => return self.hub.ended(unread(row)),
+                Err(EngineError::Journal { .. }) => match self.row(run).await {
+                    Ok(row) if row.status.state.is_end() => return self.shared.hub.ended(unread(row)),
                     _ => return,
                 },
                 Err(EngineError::Store(error)) if !matches!(error, StoreError::Closed | StoreError::Unusable(_)) => {

@@ -1,14 +1,13 @@
 //! How what an operator asks reaches a run: its driver does it where it is in memory, the store where nobody holds it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{Engine, EngineError};
-use crate::driver::{self, Ordered, RunOrder};
 use crate::journal_v1 as stored;
+use crate::mailbox::{self, Ordered, RunOrder};
 use crate::store::{Amend, Asked, Change, Command, Order, RunRow};
 
 /// A run that comes into memory, or leaves it, is asked again so often,
@@ -24,7 +23,7 @@ impl Engine {
     /// Has the run do it, and answers when it is durable.
     pub(super) async fn order(&self, run: Uuid, order: RunOrder, change: Change) -> Result<RunRow, EngineError> {
         self.check_asked(&change.asked)?;
-        let _turn = self.shared.requests.turn(&change).await;
+        let _turn = self.loops.requests.turn(&change).await;
         for _ in 0..TRIES {
             if let Some(row) = self.done_before(&change).await? {
                 return Ok(row);
@@ -43,12 +42,12 @@ impl Engine {
 
     async fn order_once(&self, run: Uuid, order: &RunOrder, change: &Change) -> Result<RunRow, EngineError> {
         let mut row = None;
-        if !self.shared.is_in_memory(run) {
+        if !self.shared.runs.contains(run) {
             row = Some(self.row(run).await?).filter(|row| !row.owned);
         }
         let Some(row) = row else {
             let (answer, done) = oneshot::channel();
-            self.shared.order(run, Ordered { order: order.clone(), change: change.clone(), answer });
+            self.shared.runs.order(run, Ordered { order: order.clone(), change: change.clone(), answer });
             return match done.await {
                 Ok(Ok(row)) => Ok(row),
                 Ok(Err(reason)) => {
@@ -67,8 +66,8 @@ impl Engine {
         let row = self.command(run, change.clone(), Order::Amend(Box::new(amend))).await?;
         self.shared.due.notify_one();
         if let Some(family) = family {
-            family.cancels.iter().for_each(|child| self.shared.tell(*child, driver::CANCEL));
-            family.report.iter().for_each(|report| self.shared.tell(report.parent, driver::MESSAGE));
+            family.cancels.iter().for_each(|child| self.shared.tell(*child, mailbox::CANCEL));
+            family.report.iter().for_each(|report| self.shared.tell(report.parent, mailbox::MESSAGE));
         }
         Ok(row)
     }
@@ -96,17 +95,17 @@ impl Engine {
             self.shared.due.notify_one();
         })?;
         if let Some(origin) = row.origin.as_ref().filter(|_| row.status.state.is_end()) {
-            self.shared.bell.ended(&origin.schedule);
+            self.loops.bell.ended(&origin.schedule);
         }
         tracing::info!(run = %run, workflow = row.workflow, action, caller, "run changed by an operator");
         if !row.owned && (row.status.state.is_end() || row.paused.is_some()) {
             // It does not wait for a service any more.
-            self.shared.away.remove(run);
+            self.shared.outage_waiters.remove(run);
         }
         if row.status.state.is_end() && self.shared.hub.is_watched(run) {
             // Nobody else tells of an end that the store wrote. Not awaited: who gave the command may leave.
-            let shared = Arc::clone(&self.shared);
-            tokio::spawn(async move { shared.look_for_end(run).await });
+            let engine = self.clone();
+            tokio::spawn(async move { engine.look_for_end(run).await });
         }
         Ok(row)
     }

@@ -1,14 +1,14 @@
 //! Runs in memory: how one gets its place, and when its leaving is news to the loop that claims runs.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use super::Shared;
+use super::Engine;
 use crate::authoring::workflow::Definition;
-use crate::driver::{self, Beginning, Driver, Exit, Handle, Ordered};
+use crate::driver::{Beginning, Driver, Exit};
+use crate::mailbox::{DRAIN, Mailbox};
 use crate::time::Timestamp;
 
 /// What the loop that claims runs is about to do. Most runs that leave memory are over, or due long after its next look;
@@ -60,193 +60,61 @@ impl Looks {
     }
 }
 
-impl Shared {
-    /// Every run in memory, in the order of their ids.
-    pub(super) fn handles(&self) -> Vec<Arc<Handle>> {
-        let mut handles: Vec<_> = self.lock().iter().map(|(run, handle)| (*run, Arc::clone(handle))).collect();
-        handles.sort_unstable_by_key(|(run, _)| *run);
-        handles.into_iter().map(|(_, handle)| handle).collect()
-    }
-
-    pub(super) fn handle(&self, run: Uuid) -> Option<Arc<Handle>> {
-        self.lock().get(&run).map(Arc::clone)
-    }
-
-    pub(super) fn is_in_memory(&self, run: Uuid) -> bool {
-        self.lock().contains_key(&run)
-    }
-
+impl Engine {
     pub(super) fn room(&self) -> usize {
-        (self.limits.runs_in_flight as usize).saturating_sub(self.lock().len())
+        (self.shared.limits.runs_in_flight as usize).saturating_sub(self.shared.runs.len())
     }
 
     /// A place in memory for a run; none where there is no room, or the run has one.
-    pub(super) fn admit(&self, run: Uuid) -> Option<Arc<Handle>> {
-        let mut runs = self.lock();
-        if runs.len() >= self.limits.runs_in_flight as usize || runs.contains_key(&run) {
-            return None;
-        }
-        Some(self.enter(&mut runs, run))
+    pub(super) fn admit(&self, run: Uuid) -> Option<Arc<Mailbox>> {
+        self.enter(run, self.shared.limits.runs_in_flight as usize)
     }
 
     /// The same for a run that is claimed: there was room when it was asked for, and nobody else would drive it.
-    pub(super) fn admit_claimed(&self, run: Uuid) -> Option<Arc<Handle>> {
-        let mut runs = self.lock();
-        if runs.contains_key(&run) {
-            return None;
-        }
-        Some(self.enter(&mut runs, run))
+    pub(super) fn admit_claimed(&self, run: Uuid) -> Option<Arc<Mailbox>> {
+        self.enter(run, usize::MAX)
     }
 
-    fn enter(&self, runs: &mut HashMap<Uuid, Arc<Handle>>, run: Uuid) -> Arc<Handle> {
-        let handle = Arc::new(Handle::default());
-        let Unheard { told, orders } = self.claims_on_their_way.take(run);
-        if told {
-            handle.wish(driver::MESSAGE);
+    fn enter(&self, run: Uuid, most: usize) -> Option<Arc<Mailbox>> {
+        let mailbox = self.shared.runs.add(run, most)?;
+        // A drain may have begun while the run was being started or claimed. One that begins later finds the run.
+        if self.is_draining() {
+            mailbox.wish(DRAIN);
         }
-        orders.into_iter().for_each(|order| handle.order(order));
-        // A drain may have begun while the run was being started or claimed.
-        if self.draining.load(Ordering::Acquire) {
-            handle.wish(driver::DRAIN);
-        }
-        runs.insert(run, Arc::clone(&handle));
-        self.away.remove(run);
-        handle
+        self.shared.outage_waiters.remove(run);
+        Some(mailbox)
     }
 
-    pub(super) fn spawn(
-        self: &Arc<Self>,
-        run: Uuid,
-        handle: Arc<Handle>,
-        workflow: Arc<Definition>,
-        beginning: Beginning,
-    ) {
-        let mut place =
-            Place { shared: Arc::clone(self), run, handle: Arc::clone(&handle), no_news: false, sure: false };
+    pub(super) fn spawn(&self, run: Uuid, mailbox: Arc<Mailbox>, workflow: Arc<Definition>, beginning: Beginning) {
+        let mut place = Place { engine: self.clone(), run, mailbox: Arc::clone(&mailbox), no_news: false, sure: false };
         tokio::spawn(async move {
-            let shared = Arc::clone(&place.shared);
-            let exit = match Driver::of(Arc::clone(&shared), handle, workflow, beginning).await {
+            let engine = place.engine.clone();
+            let exit = match Driver::of(Arc::clone(&engine.shared), mailbox, workflow, beginning).await {
                 Ok(driver) => driver.drive().await,
                 Err(exit) => exit,
             };
-            place.no_news = shared.looks.is_no_news(&exit);
+            place.no_news = engine.loops.looks.is_no_news(&exit);
             place.sure = !matches!(exit, Exit::Lost);
             drop(place);
             match exit {
                 Exit::Ended(ended) => {
                     if let Some(origin) = &ended.row.origin {
-                        shared.bell.ended(&origin.schedule);
+                        engine.loops.bell.ended(&origin.schedule);
                     }
-                    shared.hub.ended(*ended);
+                    engine.shared.hub.ended(*ended);
                 }
-                Exit::Lost => shared.look_for_end(run).await,
+                Exit::Lost => engine.look_for_end(run).await,
                 Exit::Released(_) => {}
             }
         });
-    }
-
-    /// Tells a run that there is something new for it. If it is not in memory, a claim finds it, or has found it and
-    /// brings it: then the run hears of this as it comes.
-    pub(crate) fn tell(&self, run: Uuid, wish: u16) {
-        // Under the lock, so that the run does not leave or come between the look and the wish.
-        let runs = self.lock();
-        match runs.get(&run) {
-            Some(handle) => handle.wish(wish),
-            None => {
-                self.claims_on_their_way.keep(run);
-                drop(runs);
-                self.due.notify_one();
-            }
-        }
-    }
-
-    /// Has a run that a replica holds do this. If it is not in memory, the claim that is on its way brings it; the run does it
-    /// before anything else. If there is no such claim, the answer never comes.
-    pub(super) fn order(&self, run: Uuid, order: Ordered) {
-        let runs = self.lock();
-        match runs.get(&run) {
-            Some(handle) => handle.order(order),
-            None => self.claims_on_their_way.keep_order(run, order),
-        }
-    }
-
-    /// From here on until the answer is dropped, it is noted which runs are told something and are not in memory. The caller
-    /// holds the lock of the runs in memory, and asks the store for its claim after this.
-    pub(super) fn claim_begins(self: &Arc<Self>) -> OnItsWay {
-        self.claims_on_their_way.lock().claims += 1;
-        OnItsWay(Arc::clone(self))
-    }
-}
-
-/// What runs were told while a claim was on its way: the row that it brings may be older than that (S8).
-#[derive(Debug, Default)]
-pub(super) struct ClaimsOnTheirWay(Mutex<Noted>);
-
-#[derive(Debug, Default)]
-struct Noted {
-    claims: usize,
-    runs: HashMap<Uuid, Unheard>,
-}
-
-/// What one run was told.
-#[derive(Debug, Default)]
-struct Unheard {
-    /// Whether there is something new in its row.
-    told: bool,
-    /// What it is to do as soon as it comes.
-    orders: Vec<Ordered>,
-}
-
-impl ClaimsOnTheirWay {
-    fn lock(&self) -> MutexGuard<'_, Noted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn keep(&self, run: Uuid) {
-        let mut noted = self.lock();
-        // If no claim is on its way, the next one is made later, and its row says it.
-        if noted.claims > 0 {
-            noted.runs.entry(run).or_default().told = true;
-        }
-    }
-
-    /// Keeps it until the run comes. If no claim brings the run, its answer never comes.
-    fn keep_order(&self, run: Uuid, order: Ordered) {
-        let mut noted = self.lock();
-        if noted.claims > 0 {
-            noted.runs.entry(run).or_default().orders.push(order);
-        }
-    }
-
-    fn take(&self, run: Uuid) -> Unheard {
-        self.lock().runs.remove(&run).unwrap_or_default()
-    }
-}
-
-/// A claim whose runs are not all in memory yet.
-pub(super) struct OnItsWay(Arc<Shared>);
-
-impl Clone for OnItsWay {
-    fn clone(&self) -> Self {
-        self.0.claim_begins()
-    }
-}
-
-impl Drop for OnItsWay {
-    fn drop(&mut self) {
-        let mut noted = self.0.claims_on_their_way.lock();
-        noted.claims -= 1;
-        if noted.claims == 0 {
-            noted.runs.clear();
-        }
     }
 }
 
 /// A run's place in memory, given up when its task ends in whatever way.
 struct Place {
-    shared: Arc<Shared>,
+    engine: Engine,
     run: Uuid,
-    handle: Arc<Handle>,
+    mailbox: Arc<Mailbox>,
     no_news: bool,
     /// Whether the store knows that the run is not in memory any more; not after a failure, or a panic of ours.
     sure: bool,
@@ -254,21 +122,15 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        {
-            let mut runs = self.shared.lock();
-            runs.remove(&self.run);
-            // A claim may have found it already; what it has not looked at is in no row that this brings.
-            if self.handle.was_told_from_outside() {
-                self.shared.claims_on_their_way.keep(self.run);
-            }
-        }
-        self.shared.trial.end(self.run);
+        let Engine { shared, loops } = &self.engine;
+        shared.runs.remove(self.run, &self.mailbox);
+        shared.quarantine.end(self.run);
         if !self.sure {
-            self.shared.unsure.store(true, Ordering::Release);
+            loops.unsure.store(true, Ordering::Release);
         }
-        self.shared.left.notify_waiters();
-        if !self.no_news || !self.handle.wishes_nothing() {
-            self.shared.due.notify_one();
+        loops.left.notify_waiters();
+        if !self.no_news || !self.mailbox.wishes_nothing() {
+            shared.due.notify_one();
         }
     }
 }

@@ -33,7 +33,7 @@ struct Removed {
 impl Engine {
     /// How long what is over is kept.
     pub fn retention(&self) -> &Retention {
-        &self.shared.retention
+        &self.loops.retention
     }
 
     /// Removes runs and audit entries that are older than they are kept for, until told to stop. One of the engine's

@@ -101,7 +101,7 @@ impl Engine {
         self.check_asked(&asked)?;
         let reason = asked.reason.clone();
         let change = asked.to("RetryRun", step.map_or_else(String::new, |step| format!("from {step}")));
-        let _turn = self.shared.requests.turn(&change).await;
+        let _turn = self.loops.requests.turn(&change).await;
         if let Some(row) = self.done_before(&change).await? {
             return Ok(row);
         }

@@ -55,13 +55,13 @@ impl Engine {
         self.tell_if_ahead(&queue, &mut rounds);
         let mut failing = false;
         loop {
-            self.shared.bump();
+            self.loops.bump();
             if self.shared.guards.trail.as_ref().is_some_and(|trail| trail.was_cut()) {
                 tracing::error!("the trail was cut short: what the process dies of is not known to the next one");
             }
             let round = rounds.look();
             if !round.step.is_zero() {
-                self.shared.clock_was_set(round.now, round.step);
+                self.loops.clock_was_set(round.now, round.step);
             }
             if round.is_set_back() {
                 queue.set_back(&round);
@@ -78,7 +78,7 @@ impl Engine {
             let next = queue.next().map_or(LONGEST, |due| due.since(self.shared.clock.wall()).min(LONGEST));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = self.shared.bell.rung() => {}
+                () = self.loops.bell.rung() => {}
                 () = tokio::time::sleep(next) => {}
             }
         }
@@ -90,7 +90,7 @@ impl Engine {
         let ahead = queue.schedules.values().filter(|watched| watched.is_ahead(now));
         if let Some(last) = ahead.map(|watched| watched.row.high_water).max() {
             rounds.was_ahead();
-            self.shared.clock_was_set(now, -SignedDuration::try_from(last.since(now)).unwrap_or(SignedDuration::MAX));
+            self.loops.clock_was_set(now, -SignedDuration::try_from(last.since(now)).unwrap_or(SignedDuration::MAX));
         }
     }
 
@@ -147,18 +147,18 @@ impl Engine {
     ) -> Result<Option<StoreError>, EngineError> {
         let now = round.now;
         let mut failed = None;
-        for name in self.shared.bell.take_changed() {
+        for name in self.loops.bell.take_changed() {
             let filter = ListSchedules { name: Some(name.clone()), limit: 1, ..ListSchedules::default() };
             match self.shared.store.schedules(filter).await {
                 Ok(rows) => queue.replace(&name, rows.into_iter().next().map(Watched::new), now),
                 Err(error) => {
-                    self.shared.bell.changed(&name);
+                    self.loops.bell.changed(&name);
                     failed = Some(error);
                     break;
                 }
             }
         }
-        for name in self.shared.bell.take_ended() {
+        for name in self.loops.bell.take_ended() {
             queue.look_at(&name, now);
         }
         loop {

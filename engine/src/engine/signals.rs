@@ -4,7 +4,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{Engine, EngineError};
-use crate::driver;
+use crate::mailbox;
 use crate::store::{Asked, Order, RunRow, Signal};
 
 impl Engine {
@@ -37,7 +37,7 @@ impl Engine {
             .map_err(|error| EngineError::InvalidInput { expected: signal.type_name(), error: error.to_string() })?;
         let signal = Signal { name: name.to_owned(), payload: message, room: self.shared.limits.inbox_messages };
         let row = self.command(run, change, Order::Signal(signal)).await?;
-        self.shared.tell(run, driver::MESSAGE);
+        self.shared.tell(run, mailbox::MESSAGE);
         Ok(row)
     }
 }

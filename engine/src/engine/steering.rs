@@ -4,10 +4,11 @@ use prost::Message as _;
 use uuid::Uuid;
 
 use super::{Engine, EngineError};
-use crate::driver::{self, RunOrder};
+use crate::driver;
 use crate::history::{History, OpenKind};
 use crate::journal::Buffer;
 use crate::journal_v1 as stored;
+use crate::mailbox::{self, RunOrder};
 use crate::state::State;
 use crate::store::{Amend, Asked, Family, Order, Pause, Report, RunRow, Status};
 
@@ -33,7 +34,7 @@ impl Engine {
         let paused = row.paused.as_ref();
         let stops_clock = paused.is_some_and(|paused| paused.stops_clock);
         if paused.is_some() {
-            self.shared.tell(run, driver::PAUSE | if stops_clock { driver::STOP_CLOCK } else { 0 });
+            self.shared.tell(run, mailbox::PAUSE | if stops_clock { mailbox::STOP_CLOCK } else { 0 });
         }
         Ok(row)
     }

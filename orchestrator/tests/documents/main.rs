@@ -10,6 +10,7 @@ extern crate test_contracts as clients;
 pub mod workflows;
 
 mod blocks;
+mod circles;
 mod code;
 mod commands;
 mod errors;

@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use crate::driver;
 use crate::engine::{Engine, EngineError};
+use crate::mailbox;
 use crate::schedule::{Overlap, Timetable};
 use crate::store::{
     Asked, BackfillRow, Change, ListSchedules, ListTicks, Schedule, ScheduleAnswer, ScheduleCommand, ScheduleOrder,
@@ -143,9 +143,9 @@ impl Engine {
             let tick = Tick { start, change, ..Tick::of(&row, origin, now) };
             match self.shared.store.tick(tick).await? {
                 Ticked::Done(done) => {
-                    done.cancelled.iter().for_each(|run| self.shared.tell(*run, driver::CANCEL));
+                    done.cancelled.iter().for_each(|run| self.shared.tell(*run, mailbox::CANCEL));
                     self.shared.due.notify_one();
-                    self.shared.bell.ended(&name);
+                    self.loops.bell.ended(&name);
                     tracing::info!(schedule = name, outcome = ?done.outcome, run = ?done.run, "schedule triggered");
                     return Ok(Triggered { outcome: done.outcome, run: done.run });
                 }
@@ -259,7 +259,7 @@ impl Engine {
             self.shared.due.notify_one();
         }
         if !settled.ready.is_empty() || settled.row.generation != row.generation {
-            self.shared.bell.changed(name);
+            self.loops.bell.changed(name);
         }
         Ok(settled.row)
     }
@@ -312,7 +312,7 @@ impl Engine {
         let command = ScheduleCommand { name: name.clone(), now, generation, change, order };
         let answer = self.shared.store.schedule_command(command).await;
         // Where the answer did not come it may have been done all the same.
-        self.shared.bell.changed(&name);
+        self.loops.bell.changed(&name);
         // One that was deleted may have cancelled a run that had not begun.
         self.shared.due.notify_one();
         let row = answer?;

@@ -2,8 +2,8 @@
 
 use super::LONGEST;
 use super::rounds::{Cause, Round, Rounds, whole};
-use crate::driver;
 use crate::engine::Engine;
+use crate::mailbox;
 use crate::schedule::missed::{Come, ON_TIME, Passed, Turn, Why};
 use crate::schedule::{CatchUp, Overlap, Timetable};
 use crate::store::{
@@ -180,7 +180,7 @@ impl Engine {
     pub(super) fn ticked(&self, watched: &mut Watched, done: TickDone) {
         let TickDone { row, outcome, run, cancelled } = done;
         for run in cancelled {
-            self.shared.tell(run, driver::CANCEL);
+            self.shared.tell(run, mailbox::CANCEL);
         }
         let schedule = &row.schedule.name;
         match (outcome, run) {

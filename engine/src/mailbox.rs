@@ -6,11 +6,34 @@ use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 
 use futures_util::task::AtomicWaker;
+use tokio::sync::oneshot;
 
-use super::orders::Ordered;
+use crate::decision::Decision;
+use crate::store::{Change, RunRow};
+
+/// Something that an operator asks of one run.
+#[derive(Clone, Debug)]
+pub(crate) enum RunOrder {
+    Resolve(Decision),
+    /// Makes the next attempt of one step, or of every one, without waiting for its time.
+    SkipBackOff(Option<String>),
+    /// Ends the run at once: nothing settles, nothing is undone.
+    Terminate,
+}
+
+/// Why the run does not do it.
+pub(crate) type Refused = String;
+
+/// An order on its way to a run in memory.
+#[derive(Debug)]
+pub(crate) struct Ordered {
+    pub(crate) order: RunOrder,
+    pub(crate) change: Change,
+    pub(crate) answer: oneshot::Sender<Result<RunRow, Refused>>,
+}
 
 #[derive(Debug, Default)]
-pub(crate) struct Handle {
+pub(crate) struct Mailbox {
     wishes: AtomicU16,
     /// Whether there is a wish that the run has not looked at.
     told: AtomicBool,
@@ -35,11 +58,11 @@ pub(crate) const STOP_CLOCK: u16 = 256;
 /// What a run is told from outside, whoever holds it.
 const FROM_OUTSIDE: u16 = CANCEL | MESSAGE | PAUSE | STOP_CLOCK;
 /// An operator asks for something that is answered once it is durable.
-pub(super) const ORDERED: u16 = 16;
+pub(crate) const ORDERED: u16 = 16;
 /// Code was woken by something that is no step.
-pub(super) const FOREIGN: u16 = 128;
+pub(crate) const FOREIGN: u16 = 128;
 
-impl Handle {
+impl Mailbox {
     pub(crate) fn wish(&self, wish: u16) {
         self.wishes.fetch_or(wish, Ordering::AcqRel);
         self.told.store(true, Ordering::Release);
@@ -52,7 +75,7 @@ impl Handle {
     }
 
     /// The same; the row that the run reads after this says what it was.
-    pub(super) fn take_from_outside(&self) -> bool {
+    pub(crate) fn take_from_outside(&self) -> bool {
         self.wishes.fetch_and(!FROM_OUTSIDE, Ordering::AcqRel) & FROM_OUTSIDE != 0
     }
 
@@ -62,13 +85,13 @@ impl Handle {
         self.wish(ORDERED);
     }
 
-    pub(super) fn take_orders(&self) -> Vec<Ordered> {
+    pub(crate) fn take_orders(&self) -> Vec<Ordered> {
         self.wishes.fetch_and(!ORDERED, Ordering::AcqRel);
         std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Ends once for each time that there is something new to look at. For one task.
-    pub(super) async fn told(&self) {
+    pub(crate) async fn told(&self) {
         poll_fn(|cx| {
             self.waker.register(cx.waker());
             if self.told.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
@@ -77,7 +100,7 @@ impl Handle {
     }
 
     /// Whether there is this wish; it is fulfilled now.
-    pub(super) fn take_wish(&self, wish: u16) -> bool {
+    pub(crate) fn take_wish(&self, wish: u16) -> bool {
         self.wishes(wish) && self.wishes.fetch_and(!wish, Ordering::AcqRel) & wish != 0
     }
 
@@ -85,7 +108,7 @@ impl Handle {
         self.wishes.load(Ordering::Acquire) == 0
     }
 
-    pub(super) fn wishes(&self, wish: u16) -> bool {
+    pub(crate) fn wishes(&self, wish: u16) -> bool {
         self.wishes.load(Ordering::Acquire) & wish != 0
     }
 }

@@ -5,13 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use super::Engine;
-
 /// By run, the service that it waits for.
 #[derive(Default)]
-pub(crate) struct Away(Mutex<HashMap<Uuid, Arc<str>>>);
+pub(crate) struct OutageWaiters(Mutex<HashMap<Uuid, Arc<str>>>);
 
-impl Away {
+impl OutageWaiters {
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<str>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -21,17 +19,14 @@ impl Away {
     }
 
     /// The run is in memory again.
-    pub(super) fn remove(&self, run: Uuid) {
+    pub(crate) fn remove(&self, run: Uuid) {
         self.lock().remove(&run);
     }
-}
 
-impl Engine {
-    /// How many runs this replica gave back because a service is down, by the name of the service. They come again by
-    /// themselves. After a restart they are counted again once they have come.
-    pub fn away(&self) -> BTreeMap<Arc<str>, usize> {
+    /// How many runs wait, by the name of the service.
+    pub(crate) fn counts(&self) -> BTreeMap<Arc<str>, usize> {
         let mut counts = BTreeMap::new();
-        for service in self.shared.away.lock().values() {
+        for service in self.lock().values() {
             *counts.entry(Arc::clone(service)).or_default() += 1;
         }
         counts

@@ -1,0 +1,50 @@
+//! What the runs of one replica share: the ports, the limits, and the tables in which they find each other.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::authoring::workflow::Registry;
+use crate::chance::Chance;
+use crate::claim::Claim;
+use crate::guard::Guards;
+use crate::hub::Hub;
+use crate::limits::Limits;
+use crate::outage_waiters::OutageWaiters;
+use crate::quarantine::Quarantine;
+use crate::run_table::RunTable;
+use crate::store::Store;
+use crate::time::Clock;
+use crate::transport::Transport;
+
+/// Below the drivers and the engine that starts them; both work on it.
+pub(crate) struct Environment {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) claim: Arc<dyn Claim>,
+    pub(crate) workflows: Registry,
+    pub(crate) clock: Clock,
+    pub(crate) chance: Chance,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) guards: Guards,
+    /// Runs that the process before this one may have died of; each is looked at once.
+    pub(crate) suspects: Mutex<HashSet<Uuid>>,
+    pub(crate) quarantine: Arc<Quarantine>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) outage_waiters: OutageWaiters,
+    pub(crate) runs: Arc<RunTable>,
+    /// A run became due, or there is room for one that is.
+    pub(crate) due: Notify,
+}
+
+impl Environment {
+    /// Tells a run that there is something new for it. If it is not in memory, a claim finds it, or has found it and
+    /// brings it: then the run hears of this as it comes.
+    pub(crate) fn tell(&self, run: Uuid, wish: u16) {
+        if !self.runs.tell(run, wish) {
+            self.due.notify_one();
+        }
+    }
+}
