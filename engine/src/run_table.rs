@@ -55,11 +55,12 @@ impl RunTable {
         Some(mailbox)
     }
 
-    /// Removes a run. A claim may have found it already: what it has not looked at is in no row that this claim brings.
-    pub(crate) fn remove(&self, run: Uuid, mailbox: &Mailbox) {
+    /// Removes a run. A claim may have found it already: what it has not looked at may be in no row that this claim brings. What
+    /// an outdated copy has looked at is known to nobody any more; `sure` says that the store knows that the run left.
+    pub(crate) fn remove(&self, run: Uuid, mailbox: &Mailbox, sure: bool) {
         let mut runs = self.lock();
         runs.remove(&run);
-        if mailbox.was_told_from_outside() {
+        if !sure || mailbox.was_told_from_outside() {
             self.claims.keep(run);
         }
     }

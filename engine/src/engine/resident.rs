@@ -123,7 +123,7 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let Engine { shared, loops } = &self.engine;
-        shared.runs.remove(self.run, &self.mailbox);
+        shared.runs.remove(self.run, &self.mailbox, self.sure);
         shared.quarantine.end(self.run);
         if !self.sure {
             loops.unsure.store(true, Ordering::Release);

@@ -17,6 +17,7 @@ mod failures;
 mod foreign;
 mod guards;
 mod journals;
+mod late_commands;
 mod ledger_model;
 mod ledgers;
 mod levels;

@@ -18,6 +18,7 @@ use engine::time::{Clock, Timestamp};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+mod commanded;
 mod faults;
 mod files;
 mod growth;
