@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 mod backfill;
 mod bell;
 mod check;
+mod closing;
 mod commands;
 mod make;
 mod rewind;
@@ -51,7 +52,7 @@ impl Engine {
     /// Where one that is declared cannot be kept, or the store fails for good.
     pub async fn run_schedules(&self, declared: Vec<Schedule>, stop: CancellationToken) -> Result<(), EngineError> {
         let mut rounds = Rounds::begin(self.shared.clock.clone());
-        let mut queue = self.load(declared, rounds.wall()).await?;
+        let mut queue = self.load(declared, &rounds).await?;
         self.tell_if_ahead(&queue, &mut rounds);
         let mut failing = false;
         loop {
@@ -95,7 +96,8 @@ impl Engine {
     }
 
     /// What is declared, checked, and everything that is stored.
-    async fn load(&self, declared: Vec<Schedule>, now: Timestamp) -> Result<Queue, EngineError> {
+    async fn load(&self, declared: Vec<Schedule>, rounds: &Rounds) -> Result<Queue, EngineError> {
+        let now = rounds.wall();
         let mut by_name: BTreeMap<String, (Source, Schedule)> = BTreeMap::new();
         for workflow in self.shared.workflows.iter() {
             for schedule in &workflow.schedules {
@@ -109,8 +111,7 @@ impl Engine {
         for (source, schedule) in by_name.into_values() {
             schedules.push((source, self.checked(schedule)?));
         }
-        while let Err(error) = self.shared.store.declare_schedules(Declare { now, schedules: schedules.clone() }).await
-        {
+        while let Err(error) = self.declare(now, &schedules, rounds).await {
             if matches!(error, StoreError::Closed | StoreError::Unusable(_)) {
                 return Err(error.into());
             }
@@ -135,6 +136,17 @@ impl Engine {
                 queue.put(Watched::new(row), now);
             }
         }
+    }
+
+    async fn declare(
+        &self,
+        now: Timestamp,
+        schedules: &[(Source, Schedule)],
+        rounds: &Rounds,
+    ) -> Result<(), StoreError> {
+        let definitions = schedules.iter().map(|(_, schedule)| schedule);
+        self.close_changed(definitions, &|due| rounds.cause(due)).await?;
+        self.shared.store.declare_schedules(Declare { now, schedules: schedules.to_vec() }).await.map(drop)
     }
 
     /// Deals with what was changed and what is due. Everything is seen as of the same moment, however long it takes: what is

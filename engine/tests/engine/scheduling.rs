@@ -434,6 +434,36 @@ async fn a_schedule_is_created_changed_and_deleted_while_the_loop_runs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn times_that_came_before_a_schedule_got_others_leave_their_rows() {
+    let hourly = || Schedule { spec: Spec::every(HOUR), ..minutely(1) };
+    // Declared otherwise after an outage.
+    let world = world();
+    let stop = run(&world, vec![minutely(1)]);
+    tokio::time::sleep(MINUTE + SECOND * 5).await;
+    stop.cancel();
+    tokio::time::sleep(MINUTE * 10 + SECOND * 30).await;
+    let world = world.crash(Probe::counting());
+    let stop = run(&world, vec![hourly()]);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(told(&world).await, [(1, 1, Started), (2, 11, Missed)]);
+    assert_eq!(ledger(&world).await[1].reason, "no replica was there, and the schedule got other times");
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(told(&world).await.last(), Some(&(60, 60, Started)));
+    stop.cancel();
+
+    // Changed immediately after a sleep, before the loop has looked.
+    let world = self::world();
+    run(&world, Vec::new());
+    tokio::time::sleep(SECOND).await;
+    world.engine().create_schedule(minutely(1), asked()).await.unwrap();
+    tokio::time::sleep(MINUTE + SECOND * 30).await;
+    world.clocks().suspend(MINUTE * 10 + SECOND * 32);
+    world.engine().update_schedule(hourly(), None, asked()).await.unwrap();
+    tokio::time::sleep(SECOND * 10).await;
+    assert_eq!(told(&world).await, [(1, 1, Started), (2, 11, Missed), (12, 12, Started)], "the last one has just come");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_kept_is_refused_when_it_is_saved() {
     let world = world();
     let problem = |schedule: Schedule| world.engine().check_schedule(schedule).unwrap_err().to_string();

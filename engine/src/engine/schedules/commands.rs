@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::rounds::Cause;
 use crate::engine::{Engine, EngineError};
 use crate::mailbox;
 use crate::schedule::{Overlap, Timetable};
@@ -68,6 +69,7 @@ impl Engine {
         }
         let schedule = self.check_schedule(schedule)?;
         let name = schedule.name.clone();
+        self.close_changed(std::iter::once(&schedule), &|_| Cause::HeldUp).await?;
         self.schedule_command(name, generation, change, ScheduleOrder::Update(Box::new(schedule))).await
     }
 

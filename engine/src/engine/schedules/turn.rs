@@ -5,7 +5,7 @@ use super::rounds::{Cause, Round, Rounds, whole};
 use crate::engine::Engine;
 use crate::mailbox;
 use crate::schedule::missed::{Come, ON_TIME, Passed, Turn, Why};
-use crate::schedule::{CatchUp, Overlap, Timetable};
+use crate::schedule::{CatchUp, CatchUpMode, Overlap, Timetable};
 use crate::store::{
     ListSchedules, PassedTicks, ScheduleRow, StoreError, Tick, TickDone, TickOrigin, TickOutcome, Ticked,
 };
@@ -26,6 +26,15 @@ pub(super) struct Watched {
     pub(super) unsure: bool,
     /// If the clock was set back since: what it would have said at the last look before that.
     pub(super) set_back: Option<Timestamp>,
+}
+
+/// As what a schedule is looked at.
+pub(super) struct Seen<'a> {
+    pub(super) now: Timestamp,
+    /// What a tick that came at a time is late for.
+    pub(super) cause: &'a (dyn Fn(Timestamp) -> Cause + Sync),
+    /// Whether it gets other times: nothing is made up for then.
+    pub(super) closing: bool,
 }
 
 /// What a look found.
@@ -110,7 +119,8 @@ impl Engine {
             again = self.settle(watched, now).await?;
         }
         for _ in 0..MOST {
-            let Some(tick) = self.next_tick(watched, now, rounds) else {
+            let Some(tick) = self.next_tick(watched, &Seen { now, cause: &|due| rounds.cause(due), closing: false })
+            else {
                 return Ok(Turned::Next(earliest(watched.next_due(), again)));
             };
             match self.shared.store.tick(tick).await? {
@@ -132,13 +142,17 @@ impl Engine {
     }
 
     /// What is to be written down next, of all that has come.
-    fn next_tick(&self, watched: &Watched, now: Timestamp, rounds: &Rounds) -> Option<Tick> {
+    pub(super) fn next_tick(&self, watched: &Watched, seen: &Seen<'_>) -> Option<Tick> {
+        let Seen { now, cause, closing } = *seen;
         let row = &watched.row;
         let timetable = watched.timetable.as_ref().filter(|_| row.retired_at.is_none())?;
-        let (catch_up, uid, mark) = (&row.schedule.policy.catch_up, row.uid, row.high_water);
+        let (policy, uid, mark) = (&row.schedule.policy, row.uid, row.high_water);
+        let nothing = CatchUp { mode: CatchUpMode::None, ..policy.catch_up.clone() };
+        let catch_up = if closing { &nothing } else { &policy.catch_up };
         let come = Come { timetable, catch_up, uid, mark, until: now, known: &row.ahead };
         let turns = come.turns(|due| Late {
-            cause: rounds.cause(due),
+            cause: cause(due),
+            closing,
             paused: row.paused.as_ref().is_some_and(|paused| paused.at <= due),
         });
         let mut tick = Tick::of(row, TickOrigin::Clock, self.shared.clock.wall());
@@ -155,7 +169,7 @@ impl Engine {
                 Turn::Start(nominal) => {
                     let due = nominal.after(timetable.jitter(row.uid, nominal));
                     let overlap = row.schedule.policy.overlap;
-                    match self.make_start(row, nominal, TickOrigin::Clock, overlap, late(due, now, rounds)) {
+                    match self.make_start(row, nominal, TickOrigin::Clock, overlap, late(due, now, cause)) {
                         Ok(made) => {
                             tick.start = Some(made);
                             break;
@@ -229,15 +243,18 @@ impl Engine {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Late {
     cause: Cause,
+    /// Whether the schedule gets other times.
+    closing: bool,
     paused: bool,
 }
 
 fn passed(row: &ScheduleRow, times: Passed<Late>) -> PassedTicks {
-    let Passed { first, last, count, why, cause: Late { cause, paused } } = times;
+    let Passed { first, last, count, why, cause: Late { cause, closing, paused } } = times;
     let CatchUp { window, limit, .. } = row.schedule.policy.catch_up;
     let (outcome, reason) = match why {
         Why::Excluded => (TickOutcome::Excluded, "the schedule excludes it".to_owned()),
         _ if paused => (TickOutcome::Paused, note(row)),
+        _ if closing => (TickOutcome::Missed, format!("{cause}, and the schedule got other times")),
         Why::BeforeWindow => {
             let window = whole(window);
             (TickOutcome::Missed, format!("{cause}, and it is older than the catch-up window of {window}"))
@@ -255,9 +272,9 @@ fn note(row: &ScheduleRow) -> String {
 }
 
 /// What a late start is due to.
-fn late(due: Timestamp, now: Timestamp, rounds: &Rounds) -> String {
+fn late(due: Timestamp, now: Timestamp, cause: &dyn Fn(Timestamp) -> Cause) -> String {
     let by = now.since(due);
-    if by < ON_TIME { String::new() } else { format!("{} late: {}", whole(by), rounds.cause(due)) }
+    if by < ON_TIME { String::new() } else { format!("{} late: {}", whole(by), cause(due)) }
 }
 
 pub(super) fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {

@@ -15,6 +15,9 @@ pub(in super::super) struct List {
     /// Only schedules of this workflow.
     #[arg(long, value_name = "NAME", default_value = "")]
     workflow: String,
+    /// Only schedules that should have started a run at any time and did not.
+    #[arg(long, conflicts_with = "missed_since")]
+    missed: bool,
     /// Only schedules that should have started a run at this time or later and did not.
     #[arg(long, value_name = "TIME", value_parser = words::parse_time)]
     missed_since: Option<Timestamp>,
@@ -34,7 +37,7 @@ impl List {
             page_size: self.limit,
             page_token: self.page_token,
             workflow: self.workflow,
-            missed_since: self.missed_since,
+            missed_since: self.missed.then(Timestamp::default).or(self.missed_since),
         };
         let page = self.server.schedules()?.list_schedules(request).await?.into_inner();
         if self.server.output == Output::Json {
