@@ -53,7 +53,7 @@ fn graph(crate_name: &str) -> Graph {
                 continue;
             }
             // Otherwise the graph would miss what the name stands for.
-            let is_own = ["mod {} {", "const {}:", "enum {} {", "struct {} {"]
+            let is_own = ["mod {} {", "const {}:", "enum {} {", "struct {} {", "type {} ="]
                 .iter()
                 .any(|item| own.contains(&item.replacen("{}", &to, 1)));
             assert!(is_own, "{file}: name the module of `crate::{to}`, not what {crate_name} exports");
