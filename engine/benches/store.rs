@@ -170,7 +170,7 @@ fn append(run: Uuid, sequence: u64, state: State) -> Append {
         status: status(state),
         messages: None,
         takes: Vec::new(),
-        family: None,
+        related_runs: None,
         release: false,
         changes: Vec::new(),
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::failure::Failure;
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
-use crate::store::Asked;
+use crate::store::Requester;
 use crate::time::Timestamp;
 
 /// An attempt is surely over this long after its deadline, whatever clocks and networks do.
@@ -72,7 +72,7 @@ impl Decision {
     }
 
     /// The decision as a fact about the step with this number.
-    pub(crate) fn fact(&self, step: u64, asked: &Asked) -> Kind {
+    pub(crate) fn fact(&self, step: u64, asked: &Requester) -> Kind {
         Kind::Decided(stored::Decided {
             step,
             attempt: self.attempt,
@@ -98,7 +98,7 @@ impl Decision {
             attempts: self.attempt,
             result: Some(result),
             outcome: outcome.into(),
-            unseen: true,
+            undelivered: true,
             ..stored::StepSettled::default()
         }))
     }

@@ -17,29 +17,29 @@ use uuid::Uuid;
 use crate::authoring::workflow::Definition;
 use crate::environment::Environment;
 use crate::failure::{Code as StatusCode, Failure};
-use crate::history::{Open, OpenKind};
+use crate::history::{PendingKind, PendingStep};
 use crate::journal::Buffer;
 use crate::limits::Limit;
 use crate::mailbox::{self, CANCEL, DRAIN, GIVE_UP, LOST, MESSAGE, Mailbox, PAUSE, STOP_CLOCK};
-use crate::place::SlotId;
 use crate::run::{Ended, Started};
 use crate::scope::{Fault, Scope};
 use crate::state::State;
+use crate::step_id::SlotId;
 use crate::store::{NewRun, RunRow, StoreError};
 use crate::time::Timestamp;
 
 use children::Children;
 use code::Code;
 use commit::Commit;
+pub(crate) use dry_run::{ReplayError, dry_run};
 use ending::Ending;
-use flight::Flight;
+use in_flight::InFlight;
 use inbox::Inbox;
 use orders::Promised;
 pub(crate) use orders::{ended_by_force, no_back_off, terminated};
-use poison::Strikes;
+use poison::CrashCount;
 pub(crate) use poison::backs_off_after_panic;
-pub(crate) use rehearsal::{Misfit, rehearse};
-use step::OpenStep;
+use step::LiveStep;
 use undoing::Undoing;
 
 mod attempt;
@@ -47,17 +47,17 @@ mod begin;
 mod children;
 mod code;
 mod commit;
+mod dry_run;
 mod ending;
-mod flight;
 mod foreign;
 mod give_back;
+mod in_flight;
 mod inbox;
 mod orders;
 mod outage;
 mod pausing;
 mod poison;
 mod races;
-mod rehearsal;
 mod replay;
 mod settle;
 mod status;
@@ -68,7 +68,7 @@ mod undoing;
 type Starter = oneshot::Sender<Result<Started, StoreError>>;
 
 /// What a run begins with.
-pub(crate) enum Beginning {
+pub(crate) enum DriverStart {
     /// A start that is not durable yet; whoever asked is told when it is.
     New { run: Box<NewRun>, started: Starter, input: Bytes },
     /// A run that was claimed; its journal is read first.
@@ -88,7 +88,7 @@ pub(crate) enum Exit {
 
 pub(crate) struct Driver {
     shared: Arc<Environment>,
-    handle: Arc<Mailbox>,
+    mailbox: Arc<Mailbox>,
     workflow: Arc<Definition>,
     /// The row as of the last durable append.
     row: RunRow,
@@ -96,10 +96,10 @@ pub(crate) struct Driver {
     scope: Arc<Scope>,
     code: Option<Code>,
     /// Boxed, because a map makes room for eleven at a time and most runs have one.
-    steps: BTreeMap<SlotId, Box<OpenStep>>,
+    steps: BTreeMap<SlotId, Box<LiveStep>>,
     /// Steps that the journal has open and code comes to later than it did before a retry.
-    held: BTreeMap<(Arc<str>, u32), Open>,
-    flights: FuturesUnordered<Flight>,
+    held: BTreeMap<(Arc<str>, u32), PendingStep>,
+    in_flight: FuturesUnordered<InFlight>,
     timers: BTreeSet<(Timestamp, SlotId)>,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
     buffer: Buffer,
@@ -120,7 +120,7 @@ pub(crate) struct Driver {
     /// The run cannot go on by itself: what its state will be, and why.
     parked: Option<(State, String)>,
     /// What its code did to its replica.
-    strikes: Strikes,
+    crashes: CrashCount,
     /// When a run that is parked goes on by itself, where that is not at its deadline.
     goes_on_at: Option<Timestamp>,
     /// Whether the journal cannot be read: what the run has in flight is not known.
@@ -130,7 +130,7 @@ pub(crate) struct Driver {
 impl Driver {
     fn new(
         shared: Arc<Environment>,
-        handle: Arc<Mailbox>,
+        mailbox: Arc<Mailbox>,
         workflow: Arc<Definition>,
         row: RunRow,
         input: Bytes,
@@ -138,7 +138,7 @@ impl Driver {
     ) -> Self {
         Self {
             shared,
-            handle,
+            mailbox,
             workflow,
             row,
             input,
@@ -146,7 +146,7 @@ impl Driver {
             code: None,
             steps: BTreeMap::new(),
             held: BTreeMap::new(),
-            flights: FuturesUnordered::new(),
+            in_flight: FuturesUnordered::new(),
             timers: BTreeSet::new(),
             timer: None,
             buffer: Buffer::default(),
@@ -161,7 +161,7 @@ impl Driver {
             ending: None,
             undoing: Undoing::default(),
             parked: None,
-            strikes: Strikes::default(),
+            crashes: CrashCount::default(),
             goes_on_at: None,
             unreadable: false,
         }
@@ -174,16 +174,16 @@ impl Driver {
     /// The driver of a run that begins or goes on.
     pub(crate) async fn of(
         shared: Arc<Environment>,
-        handle: Arc<Mailbox>,
+        mailbox: Arc<Mailbox>,
         workflow: Arc<Definition>,
-        beginning: Beginning,
+        beginning: DriverStart,
     ) -> Result<Box<Self>, Exit> {
         // Boxed, because a future has room for everything that it ever moves, and each run in memory has this one.
         match beginning {
-            Beginning::New { run, started, input } => {
-                Ok(Box::new(Self::begin(shared, handle, workflow, run, started, input)))
+            DriverStart::New { run, started, input } => {
+                Ok(Box::new(Self::begin(shared, mailbox, workflow, run, started, input)))
             }
-            Beginning::Claimed(row) => Box::pin(Self::load(shared, handle, workflow, *row)).await,
+            DriverStart::Claimed(row) => Box::pin(Self::load(shared, mailbox, workflow, *row)).await,
         }
     }
 
@@ -202,14 +202,14 @@ impl Driver {
             self.advance();
             self.receive();
             self.look_for_foreign_wait();
-            if self.handle.wishes(LOST) {
+            if self.mailbox.wishes(LOST) {
                 return Exit::Lost;
             }
             self.begin_commit();
             self.arm();
             tokio::select! {
                 biased;
-                () = self.handle.told() => {}
+                () = self.mailbox.told() => {}
                 answer = commit::answer(&mut self.commit) => {
                     if let Some(exit) = self.committed(answer) {
                         return exit;
@@ -220,7 +220,7 @@ impl Driver {
                         return exit;
                     }
                 }
-                Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.landed(landed),
+                Some(landed) = self.in_flight.next(), if !self.in_flight.is_empty() => self.on_completion(landed),
                 () = wait(&mut self.timer) => {
                     self.timer = None;
                     self.due();
@@ -260,7 +260,7 @@ impl Driver {
     fn finished(&mut self, result: code::Finished) {
         // Code that failed may not have come that far; what it says it did, it must have done.
         let succeeded = matches!(result, code::Finished::Returned(Ok(_)));
-        let held = self.held.values().find(|open| succeeded && !matches!(open.kind, OpenKind::Call));
+        let held = self.held.values().find(|open| succeeded && !matches!(open.kind, PendingKind::Call));
         if matches!(result, code::Finished::Returned(_))
             && let Some(journal) = self.scope.unreached().or_else(|| held.map(|open| open.place.to_string()))
         {
@@ -318,35 +318,35 @@ impl Driver {
 
     /// Does what the engine or an operator wishes.
     fn obey(&mut self) {
-        if self.handle.wishes_nothing() {
+        if self.mailbox.wishes_nothing() {
             return;
         }
-        if self.handle.wishes(CANCEL) {
+        if self.mailbox.wishes(CANCEL) {
             self.cancel();
         }
-        if self.handle.take_wish(MESSAGE) {
+        if self.mailbox.take_wish(MESSAGE) {
             self.look();
         }
-        if self.handle.wishes(PAUSE) && self.ending.is_none() && self.parked.is_none() && !self.undoing.reload {
+        if self.mailbox.wishes(PAUSE) && self.ending.is_none() && self.parked.is_none() && !self.undoing.reload {
             self.pause();
         }
-        if self.handle.take_wish(mailbox::FOREIGN) {
+        if self.mailbox.take_wish(mailbox::FOREIGN) {
             self.foreign_wait();
         }
-        if self.handle.wishes(mailbox::ORDERED) {
+        if self.mailbox.wishes(mailbox::ORDERED) {
             self.take_orders();
         }
-        if self.handle.wishes(DRAIN | GIVE_UP) {
+        if self.mailbox.wishes(DRAIN | GIVE_UP) {
             self.drop_unsent();
             self.flush = true;
         }
-        if self.handle.wishes(GIVE_UP) {
-            self.abandon_flights();
+        if self.mailbox.wishes(GIVE_UP) {
+            self.abandon_in_flight();
         }
     }
 
     fn draining(&self) -> bool {
-        self.handle.wishes(DRAIN | GIVE_UP)
+        self.mailbox.wishes(DRAIN | GIVE_UP)
     }
 
     /// The next time at which something is due, on the wall clock.

@@ -11,19 +11,19 @@ use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use crate::authoring::workflow::Registry;
-use crate::chance::Chance;
-use crate::driver::Beginning;
+use crate::driver::DriverStart;
 use crate::environment::Environment;
-use crate::guard::Guards;
 use crate::identity;
 use crate::journal::JournalError;
 use crate::limits::Limits;
 use crate::outage_waiters::OutageWaiters;
+use crate::random::RandomSource;
 use crate::retention::Retention;
 pub use crate::run::{Ended, Started};
 use crate::run::{new_run, pending, row_of};
+use crate::safeguards::Safeguards;
 use crate::state::State;
-use crate::store::{Asked, Created, ScheduleRefusal, Store, StoreError};
+use crate::store::{Created, Requester, ScheduleRefusal, Store, StoreError};
 use crate::time::{Clock, ClockSteps, Timestamp};
 use crate::transport::Transport;
 
@@ -45,8 +45,8 @@ mod stranded;
 pub use drain::Drained;
 pub use look::Seen;
 use requests::Requests;
-use resident::Looks;
-pub use retries::Again;
+use resident::ClaimPacing;
+pub use retries::RepeatedStep;
 use schedules::Bell;
 pub use schedules::{Backfill, Triggered};
 pub use stranded::StrandedRuns;
@@ -57,7 +57,7 @@ pub struct Parts {
     pub transport: Arc<dyn Transport>,
     pub workflows: Registry,
     pub clock: Clock,
-    pub chance: Chance,
+    pub random: RandomSource,
     pub limits: Limits,
     pub retention: Retention,
 }
@@ -75,7 +75,7 @@ struct Loops {
     /// Requests that are being carried out.
     requests: Requests,
     /// What the loop that claims runs is about to do, so that it is not woken for nothing.
-    looks: Looks,
+    claim_pacing: ClaimPacing,
     /// A run left memory.
     left: Notify,
     bell: Bell,
@@ -93,7 +93,7 @@ pub struct Start {
     /// The encoded input message.
     pub input: Bytes,
     /// Who asks; none where the program itself does, which leaves no audit entry.
-    pub asked: Option<Asked>,
+    pub asked: Option<Requester>,
     /// The workflow's own where none is said.
     pub deadline: Option<Duration>,
 }
@@ -157,26 +157,26 @@ impl Engine {
     /// An engine over these parts. It drives what it is asked to start; what waits in the store is driven once
     /// [`Engine::claim_runs`] is polled.
     pub fn new(parts: Parts) -> Self {
-        Self::guarded(parts, Guards::default())
+        Self::with_safeguards(parts, Safeguards::default())
     }
 
     /// The same, with another way to deal with code that does what it must not.
-    pub fn guarded(parts: Parts, guards: Guards) -> Self {
-        let Parts { store, transport, workflows, clock, chance, limits, retention } = parts;
+    pub fn with_safeguards(parts: Parts, safeguards: Safeguards) -> Self {
+        let Parts { store, transport, workflows, clock, random, limits, retention } = parts;
         let claim = store.ownership();
-        let suspects = guards.trail.as_ref().map(|trail| trail.suspects()).unwrap_or_default();
+        let suspects = safeguards.breadcrumbs.as_ref().map(|breadcrumbs| breadcrumbs.suspects()).unwrap_or_default();
         let shared = Environment {
             store,
             transport,
             claim,
             workflows,
             clock,
-            chance,
+            random,
             limits: Arc::new(limits),
-            guards,
+            safeguards,
             suspects: Mutex::new(suspects),
             quarantine: Arc::default(),
-            hub: Arc::default(),
+            watchers: Arc::default(),
             outage_waiters: OutageWaiters::default(),
             runs: Arc::default(),
             due: Notify::new(),
@@ -184,7 +184,7 @@ impl Engine {
         let loops = Loops {
             retention,
             requests: Requests::default(),
-            looks: Looks::default(),
+            claim_pacing: ClaimPacing::default(),
             left: Notify::new(),
             bell: Bell::default(),
             clock_steps: Mutex::default(),
@@ -218,7 +218,7 @@ impl Engine {
         })?;
         let now = shared.clock.now();
         let deadline = now.after(start.deadline.unwrap_or(workflow.deadline));
-        let mut run = new_run(workflow, identity::run(&shared.chance, now), now, deadline, None);
+        let mut run = new_run(workflow, identity::run(&shared.random, now), now, deadline, None);
         run.change = start.asked.map(|asked| asked.to("StartRun", ""));
         let id = run.id;
         match self.admit(id) {
@@ -226,12 +226,12 @@ impl Engine {
                 run.claimed = true;
                 run.status.state = State::Running;
                 let (sender, started) = oneshot::channel();
-                let beginning = Beginning::New { run: Box::new(run), started: sender, input: start.input };
+                let beginning = DriverStart::New { run: Box::new(run), started: sender, input: start.input };
                 self.spawn(id, mailbox, Arc::clone(workflow), beginning);
                 Ok(started.await.map_err(|_| StoreError::Closed)??)
             }
             None => {
-                self.loops.looks.wants_room();
+                self.loops.claim_pacing.wants_room();
                 pending(&mut run, workflow, start.input);
                 let row = Box::new(row_of(&run));
                 let creating = shared.store.create(run);

@@ -7,17 +7,17 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::authoring::workflow::Registry;
-use crate::chance::Chance;
 use crate::claim::Claim;
-use crate::guard::Guards;
-use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::outage_waiters::OutageWaiters;
 use crate::quarantine::Quarantine;
+use crate::random::RandomSource;
 use crate::run_table::RunTable;
+use crate::safeguards::Safeguards;
 use crate::store::Store;
 use crate::time::Clock;
 use crate::transport::Transport;
+use crate::watchers::Watchers;
 
 /// Below the drivers and the engine that starts them; both work on it.
 pub(crate) struct Environment {
@@ -26,13 +26,13 @@ pub(crate) struct Environment {
     pub(crate) claim: Arc<dyn Claim>,
     pub(crate) workflows: Registry,
     pub(crate) clock: Clock,
-    pub(crate) chance: Chance,
+    pub(crate) random: RandomSource,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) guards: Guards,
+    pub(crate) safeguards: Safeguards,
     /// Runs that the process before this one may have died of; each is looked at once.
     pub(crate) suspects: Mutex<HashSet<Uuid>>,
     pub(crate) quarantine: Arc<Quarantine>,
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) watchers: Arc<Watchers>,
     pub(crate) outage_waiters: OutageWaiters,
     pub(crate) runs: Arc<RunTable>,
     /// A run became due, or there is room for one that is.

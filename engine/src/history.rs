@@ -8,21 +8,21 @@ use bytes::Bytes;
 use crate::failure::Failure;
 use crate::journal::JournalError;
 use crate::journal_v1 as stored;
-use crate::place::Place;
+use crate::step_id::StepId;
 use crate::store::Message;
 use crate::time::Timestamp;
 use crate::undo::Undoable;
 pub(crate) use entries::{journal_of, journal_within, read_on};
-pub(crate) use open::{Open, OpenKind};
-pub(crate) use past::{Past, PastKind, PastStep};
-use receipts::Receipts;
+pub(crate) use pending_step::{PendingKind, PendingStep};
+pub(crate) use replay_cursor::{JournaledKind, JournaledStep, ReplayCursor};
+use returned_signals::ReturnedSignals;
 pub(crate) use set_back::move_facts;
 
 mod entries;
-mod open;
-mod past;
+mod pending_step;
 mod reader;
-mod receipts;
+mod replay_cursor;
+mod returned_signals;
 mod set_back;
 mod superseded;
 
@@ -36,15 +36,15 @@ pub(crate) struct History {
     /// is in the journal. 0 where there is none, or where that cannot be told.
     pub(crate) seen: usize,
     /// Steps by place, for the scope.
-    pub(crate) past: Past,
+    pub(crate) past: ReplayCursor,
     /// Steps that have not settled, by place.
-    pub(crate) open: BTreeMap<(Arc<str>, u32), Open>,
+    pub(crate) open: BTreeMap<(Arc<str>, u32), PendingStep>,
     /// Messages whose receipt a retry made the journal forget: they may be received again.
     pub(crate) returned: Vec<Message>,
     /// Started steps that have an undo, in the order of their starts; also those that a retry forgot, if what they did stands.
     pub(crate) undoables: Vec<Undoable>,
     /// What the run's code did to its replica since an operator last took it up, and when.
-    pub(crate) strikes: Vec<(Timestamp, stored::Struck)>,
+    pub(crate) crashes: Vec<(Timestamp, stored::CrashRecorded)>,
     pub(crate) ending: Option<stored::Ending>,
     pub(crate) ended: Option<stored::Ended>,
 }
@@ -53,9 +53,9 @@ pub(crate) struct History {
 #[derive(Debug)]
 pub(crate) enum Replay {
     /// Code must have reached this step by now.
-    Reached(Place),
+    Reached(StepId),
     /// The step gets its result.
-    Settled(Place, Result<Bytes, Failure>),
+    Settled(StepId, Result<Bytes, Failure>),
 }
 
 impl History {
@@ -64,7 +64,7 @@ impl History {
     /// # Errors
     /// Where the facts are no journal.
     pub(crate) fn read(facts: Vec<stored::Fact>) -> Result<Self, JournalError> {
-        let all = Receipts::of(&facts);
+        let all = ReturnedSignals::of(&facts);
         let mut earlier = Vec::new();
         let (facts, incarnations) =
             crate::reset::apply_each(number(facts), |before, after| superseded::add(&mut earlier, before, after))?;
@@ -84,11 +84,11 @@ impl History {
             created,
             replay: Vec::new(),
             seen: 0,
-            past: Past::default(),
+            past: ReplayCursor::default(),
             open: BTreeMap::new(),
             returned: Vec::new(),
             undoables: Vec::new(),
-            strikes: Vec::new(),
+            crashes: Vec::new(),
             ending: None,
             ended: None,
         }

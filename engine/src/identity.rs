@@ -3,12 +3,12 @@
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
 
-use crate::chance::Chance;
+use crate::random::RandomSource;
 use crate::time::Timestamp;
 
 /// The id of a new run: a version 7 UUID, so that ids sort by the time of their start.
-pub(crate) fn run(chance: &Chance, at: Timestamp) -> Uuid {
-    v7(&chance.bytes(), at)
+pub(crate) fn run(random: &RandomSource, at: Timestamp) -> Uuid {
+    v7(&random.bytes(), at)
 }
 
 /// SHA-256 of an encoded request.

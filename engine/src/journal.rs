@@ -65,7 +65,7 @@ impl Buffer {
                 Some(Kind::StepSettled(settled)) => std::slice::from_mut(&mut settled.step),
                 Some(Kind::Decided(decided)) => std::slice::from_mut(&mut decided.step),
                 Some(Kind::BackOffSkipped(skipped)) => std::slice::from_mut(&mut skipped.step),
-                Some(Kind::Raced(raced)) => &mut raced.withdrawn,
+                Some(Kind::RaceDecided(raced)) => &mut raced.withdrawn,
                 _ => continue,
             };
             for step in steps.iter_mut().filter(|step| **step > last) {

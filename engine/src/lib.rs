@@ -6,7 +6,7 @@
 
 #[warn(missing_docs)]
 mod authoring;
-pub mod chance;
+pub mod breadcrumbs;
 pub mod claim;
 pub mod decision;
 mod doubt;
@@ -15,9 +15,7 @@ pub mod engine;
 mod environment;
 #[warn(missing_docs)]
 pub mod failure;
-pub mod guard;
 mod history;
-mod hub;
 mod identity;
 pub mod journal;
 #[warn(missing_docs)]
@@ -25,9 +23,9 @@ pub mod limits;
 mod mailbox;
 mod outage_waiters;
 pub mod panics;
-mod place;
 pub mod prelude;
 mod quarantine;
+pub mod random;
 mod reset;
 pub mod retention;
 #[warn(missing_docs)]
@@ -36,38 +34,40 @@ pub mod retry;
 pub mod rpc;
 mod run;
 mod run_table;
+pub mod safeguards;
 pub mod schedule;
 mod scope;
 #[warn(missing_docs)]
 pub mod signal;
 #[warn(missing_docs)]
 pub mod state;
+mod step_id;
 pub mod store;
 #[cfg(feature = "testing")]
 #[warn(missing_docs)]
 pub mod testing;
 pub mod time;
-pub mod trail;
 pub mod transport;
 mod undo;
 pub mod upgrade;
 pub mod view;
+mod watchers;
 
 pub use authoring::context::{Context, ScheduleInfo};
 pub use authoring::workflow::{Registry, Workflow};
 pub use authoring::{context, steps, workflow};
-pub use chance::Chance;
 pub use engine::Engine;
 pub use failure::{Code, Failure};
-pub use guard::{ForeignWaits, Guards};
-pub use hub::Watch;
 pub use limits::Limits;
+pub use random::RandomSource;
 pub use retention::Retention;
 pub use retry::Retry;
 pub use rpc::{Level, Method, Rpc};
+pub use safeguards::{ForeignWaits, Safeguards};
 pub use signal::SignalType;
 pub use state::State;
 pub use time::Timestamp;
+pub use watchers::Watch;
 
 /// The stored messages, generated from `engine/proto`.
 pub mod journal_v1 {

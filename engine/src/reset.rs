@@ -89,7 +89,7 @@ pub(crate) fn plan(facts: Vec<Numbered>, reset: &stored::Reset, in_doubt: &BTree
     let (before, known) = apply(facts)?;
     let (mut after, mut incarnations) = (before.clone(), known.clone());
     if !reset.keeps_ending && reset.place.as_ref().is_none_or(|place| place.name.is_empty()) {
-        reopen_unseen(&mut after, sequence)?;
+        reopen_undelivered(&mut after, sequence)?;
     }
     forget(&mut after, reset, sequence, &mut incarnations, in_doubt)?;
     let places = Places::of(&before, sequence)?;
@@ -136,12 +136,12 @@ pub(crate) fn plan(facts: Vec<Numbered>, reset: &stored::Reset, in_doubt: &BTree
 }
 
 fn path(place: &stored::Place) -> String {
-    crate::place::path(&place.branch, &place.name, place.position)
+    crate::step_id::path(&place.branch, &place.name, place.position)
 }
 
 /// Failures that the end of the run made of its steps, or that came while it was ending: code never saw them, and they are
 /// no results for a run that goes on.
-fn reopen_unseen(kept: &mut [Numbered], sequence: u64) -> Result<(), JournalError> {
+fn reopen_undelivered(kept: &mut [Numbered], sequence: u64) -> Result<(), JournalError> {
     let places = Places::of(kept, sequence)?;
     let mut ending = false;
     for (number, fact) in kept {
@@ -162,7 +162,7 @@ fn reopen_unseen(kept: &mut [Numbered], sequence: u64) -> Result<(), JournalErro
 
 fn is_cut_off(settled: &stored::StepSettled, ending: bool) -> bool {
     let Some(stored::step_settled::Result::Failure(failure)) = &settled.result else { return false };
-    let by_end = settled.unseen
+    let by_end = settled.undelivered
         && settled.outcome() == stored::Outcome::NotSent
         && Code::from_i32(failure.code) == Code::Cancelled;
     settled.message == 0 && (ending || by_end)
@@ -297,7 +297,7 @@ fn unsettled(settled: stored::StepSettled) -> stored::AttemptFailed {
         outcome: outcome.into(),
         failure,
         retry_at_micros: 0,
-        given_back: false,
+        not_counted: false,
     }
 }
 
@@ -341,12 +341,12 @@ impl Places {
                 Some(Kind::Recorded(recorded)) => (0, recorded.place.as_ref()),
                 Some(Kind::ChildStarted(child)) => (0, child.place.as_ref()),
                 Some(Kind::SignalAwaited(wait)) => (0, wait.place.as_ref()),
-                Some(Kind::FannedOut(fanned)) => (0, fanned.place.as_ref()),
-                Some(Kind::Branched(branched)) => {
+                Some(Kind::FanOutStarted(fanned)) => (0, fanned.place.as_ref()),
+                Some(Kind::BranchStarted(branched)) => {
                     places.branches.entry(branched.path.clone()).or_insert(*number);
                     (0, branched.place.as_ref())
                 }
-                Some(Kind::Raced(raced)) => (0, raced.place.as_ref()),
+                Some(Kind::RaceDecided(raced)) => (0, raced.place.as_ref()),
                 Some(Kind::AttemptStarted(attempt)) => (attempt.step, None),
                 Some(Kind::AttemptFailed(failed)) => (failed.step, failed.place.as_ref()),
                 Some(Kind::StepSettled(settled)) => (settled.step, settled.place.as_ref()),

@@ -82,7 +82,7 @@ pub(crate) fn created_fact(run: &NewRun, workflow: &Definition, input: Bytes) ->
         nominal_micros: run.origin.as_ref().map(|origin| origin.nominal.as_micros()).unwrap_or_default(),
         parent: run.parent.map(|parent| parent.run.to_string()).unwrap_or_default(),
         depth: run.parent.map_or(0, |parent| parent.depth),
-        marks_unseen: true,
+        tracks_delivery: true,
         previous_success_micros: run.previous_success.map(Timestamp::as_micros),
     })
 }

@@ -12,30 +12,30 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::failure::{Code, Failure};
-use crate::history::{Past, PastStep};
+use crate::history::{JournaledStep, ReplayCursor};
 use crate::journal::Kind;
 use crate::limits::{Limit, Limits};
-use crate::place::{BranchId, Place, ROOT, SlotId};
 use crate::signal::SignalType;
+use crate::step_id::{BranchId, ROOT, SlotId, StepId};
 use crate::time::{Clock, Timestamp};
 
 mod branches;
 mod children;
+mod current_run;
 mod fault;
 mod intent;
-mod mark;
 mod near;
 mod races;
 mod tick;
 
+pub(crate) use current_run::CurrentRun;
 pub(crate) use fault::Fault;
 pub(crate) use intent::{CallIntent, CallOptions, ChildIntent, Intent};
-pub(crate) use mark::Mark;
 pub use tick::ScheduleInfo;
 
 /// What a run is, as its code may ask.
 #[derive(Clone, Debug)]
-pub(crate) struct About {
+pub(crate) struct RunInfo {
     pub(crate) run: Uuid,
     pub(crate) workflow: &'static str,
     /// The version of the workflow that created the run, as its journal has it.
@@ -71,7 +71,7 @@ struct Inner {
     /// The branch of each slot.
     owners: Vec<BranchId>,
     intents: Vec<Intent>,
-    past: Past,
+    past: ReplayCursor,
     steps: u32,
     children: u32,
     latest: Timestamp,
@@ -91,7 +91,7 @@ struct Branch {
     in_flight: u32,
     /// Names of the branches and fan-outs that leave it.
     leaving: Vec<&'static str>,
-    past: BTreeMap<u32, PastStep>,
+    past: BTreeMap<u32, JournaledStep>,
 }
 
 #[derive(Debug)]
@@ -102,15 +102,15 @@ enum Slot {
 }
 
 /// What the journal says of a step that code reached.
-pub(crate) enum Reached {
+pub(crate) enum Lookup {
     /// Nothing: it is new.
     New,
-    Journaled(PastStep),
+    Journaled(JournaledStep),
 }
 
 impl Scope {
-    pub(crate) fn new(about: About, limits: Arc<Limits>, clock: Clock, mut past: Past) -> Self {
-        let About { run, workflow, version, signals, depth, schedule } = about;
+    pub(crate) fn new(about: RunInfo, limits: Arc<Limits>, clock: Clock, mut past: ReplayCursor) -> Self {
+        let RunInfo { run, workflow, version, signals, depth, schedule } = about;
         let root: Arc<str> = "".into();
         let branch = Branch {
             path: Arc::clone(&root),
@@ -150,26 +150,26 @@ impl Scope {
         inner.last = Some((branch, position, name));
         let slot = &inner.branches[branch as usize];
         if slot.in_flight > 0 {
-            let step = crate::place::path(&slot.path, name, position);
+            let step = crate::step_id::path(&slot.path, name, position);
             inner.fault.get_or_insert(Fault::UseBranch { step });
         }
         position
     }
 
-    pub(crate) fn place(&self, branch: BranchId, position: u32, name: &'static str) -> Place {
+    pub(crate) fn place(&self, branch: BranchId, position: u32, name: &'static str) -> StepId {
         let path = Arc::clone(&self.lock().branches[branch as usize].path);
-        Place { branch: path, position, name: Cow::Borrowed(name) }
+        StepId { branch: path, position, name: Cow::Borrowed(name) }
     }
 
     /// How often the step was reset, counted from 1.
-    pub(crate) fn incarnation(&self, place: &Place) -> u32 {
+    pub(crate) fn incarnation(&self, place: &StepId) -> u32 {
         self.lock().past.incarnation(&place.branch, place.position)
     }
 
     /// Code reached a step: what the journal says of it, and the slot its result will come to.
     ///
     /// None where the run cannot go on; the fault is recorded and the step never resolves.
-    pub(crate) fn reach(&self, branch: BranchId, place: &Place) -> Option<(SlotId, Reached)> {
+    pub(crate) fn reach(&self, branch: BranchId, place: &StepId) -> Option<(SlotId, Lookup)> {
         let mut inner = self.lock();
         if inner.fault.is_some() {
             return None;
@@ -179,14 +179,14 @@ impl Scope {
         let reached = match past {
             Some(past) if past.name != place.name => {
                 inner.fault = Some(Fault::Mismatch {
-                    journal: crate::place::path(&place.branch, &past.name, place.position),
+                    journal: crate::step_id::path(&place.branch, &past.name, place.position),
                     code: place.to_string(),
                 });
                 return None;
             }
             Some(past) => {
                 inner.past.reached(place, slot);
-                Reached::Journaled(past)
+                Lookup::Journaled(past)
             }
             None => {
                 inner.steps += 1;
@@ -199,13 +199,13 @@ impl Scope {
                     inner.fault = Some(Fault::Limit(failure.at(place.step_ref())));
                     return None;
                 }
-                Reached::New
+                Lookup::New
             }
         };
-        let kept = if matches!(reached, Reached::Journaled(_)) { inner.past.take_kept(place) } else { None };
+        let kept = if matches!(reached, Lookup::Journaled(_)) { inner.past.take_kept(place) } else { None };
         inner.slots.push(kept.map_or(Slot::Waiting(None), Slot::Settled));
         inner.owners.push(branch);
-        let steps = matches!(reached, Reached::New).then_some(inner.steps);
+        let steps = matches!(reached, Lookup::New).then_some(inner.steps);
         drop(inner);
         if let Some(steps) = steps {
             self.counts(Limit::StepsPerRun, steps.into(), self.limits.steps_per_run.into(), place);
@@ -215,9 +215,9 @@ impl Scope {
 
     /// The same for a step that is written down in the poll that comes to it: in a replay the journal has it, as long as
     /// there are results that code had seen after it.
-    pub(crate) fn reach_at_once(&self, branch: BranchId, place: &Place) -> Option<(SlotId, Reached)> {
+    pub(crate) fn reach_at_once(&self, branch: BranchId, place: &StepId) -> Option<(SlotId, Lookup)> {
         let reached = self.reach(branch, place)?;
-        if matches!(reached.1, Reached::New) && self.lock().expects_all {
+        if matches!(reached.1, Lookup::New) && self.lock().expects_all {
             self.fail(Fault::Mismatch { journal: "no such step there".to_owned(), code: place.to_string() });
             return None;
         }
@@ -321,21 +321,21 @@ impl Scope {
         let known = std::mem::replace(&mut inner.slots[slot as usize], Slot::Settled(result));
         drop(inner);
         if let Slot::Waiting(Some(waker)) = known {
-            let _inside = self.mark().enter();
+            let _inside = self.current_run().enter();
             waker.wake();
         }
     }
 
     /// Tells this run from others while it is in memory.
-    pub(crate) fn mark(&self) -> Mark {
-        Mark::of(self)
+    pub(crate) fn current_run(&self) -> CurrentRun {
+        CurrentRun::of(self)
     }
 
     /// Path of the step that code built last.
     pub(crate) fn last_built(&self) -> Option<String> {
         let inner = self.lock();
         let (branch, position, name) = inner.last?;
-        Some(crate::place::path(&inner.branches[branch as usize].path, name, position))
+        Some(crate::step_id::path(&inner.branches[branch as usize].path, name, position))
     }
 
     pub(crate) fn steps(&self) -> u32 {
@@ -349,7 +349,7 @@ impl Scope {
 
     /// Keeps what the journal says of a step that code has not reached, where a retry may be why: the steps before it
     /// are made again first. False where that cannot be.
-    pub(crate) fn keep(&self, place: &Place, result: &Option<Result<Bytes, Failure>>) -> bool {
+    pub(crate) fn keep(&self, place: &StepId, result: &Option<Result<Bytes, Failure>>) -> bool {
         let mut inner = self.lock();
         if !inner.past.was_reset {
             return false;

@@ -16,20 +16,21 @@ use crate::time::Timestamp;
 mod changes;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
-mod family;
 mod inbox;
 mod lane;
+mod related_runs;
 mod schedules;
 pub mod sqlite;
 mod stored_schedule;
 
 pub use changes::{
-    Amend, Asked, AuditEntry, BulkRequest, Change, Command, ListAudit, Order, Pause, Paused, Purge, Purged, RequestKey,
+    Amend, AuditEntry, BulkRequest, Change, Command, ListAudit, Order, Pause, Paused, Purge, Purged, RequestKey,
+    Requester,
 };
-pub use family::{Family, Parent, Report};
 pub use inbox::{Message, Signal};
 pub(crate) use lane::Lane;
 pub use lane::{ForCaller, for_caller};
+pub use related_runs::{ChildEndNotice, Parent, RelatedRuns};
 pub use schedules::{
     BackfillRow, CutTicks, Declare, ListSchedules, ListTicks, PassedTicks, PausedSchedule, Rewind, Schedule,
     ScheduleAnswer, ScheduleCommand, ScheduleFacts, ScheduleOrder, ScheduleRefusal, ScheduleRow, Settled, Source, Tick,
@@ -264,7 +265,7 @@ pub struct Append {
     /// Numbers of the messages that the facts have received; they leave the inbox.
     pub takes: Vec<u64>,
     /// What it does with the run's children and its parent.
-    pub family: Option<Box<Family>>,
+    pub related_runs: Option<Box<RelatedRuns>>,
     /// Gives the run back: its state says when it is due again. An ended run is always given back.
     pub release: bool,
     /// What operators asked of the run in memory, and these facts do.
@@ -277,7 +278,7 @@ pub enum Appended {
     /// The facts are durable.
     Done,
     /// Nothing was written: a command or a message came first. The owner looks at the row and decides again.
-    Commanded(Box<RunRow>),
+    Superseded(Box<RunRow>),
 }
 
 /// A wish for runs.

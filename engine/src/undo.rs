@@ -14,9 +14,9 @@ use crate::identity;
 use crate::journal::{load_failure, load_level, store_level};
 use crate::journal_v1 as stored;
 use crate::panics::{Panicked, caught};
-use crate::place::Place;
 use crate::retry::Retry;
 use crate::rpc::{Level, Rpc};
+use crate::step_id::StepId;
 use crate::time::Timestamp;
 
 /// The branch of all undos; no fan-out can have its name.
@@ -24,7 +24,7 @@ const BRANCH: &str = "~undo";
 
 /// The undo of a step that code has built.
 pub(crate) struct Undo {
-    pub(crate) form: Form,
+    pub(crate) source: UndoSource,
     pub(crate) policy: Policy,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Debug for Undo {
     }
 }
 
-pub(crate) enum Form {
+pub(crate) enum UndoSource {
     /// By key: known when the step starts.
     Known(stored::Undo),
     /// Made from the step's encoded response.
@@ -92,8 +92,8 @@ impl Policy {
 }
 
 /// Where the undo of a step stands.
-pub(crate) fn place_of(step: &Place, method: String) -> Place {
-    Place { branch: branch_of(&step.branch), position: step.position, name: method.into() }
+pub(crate) fn place_of(step: &StepId, method: String) -> StepId {
+    StepId { branch: branch_of(&step.branch), position: step.position, name: method.into() }
 }
 
 fn branch_of(step: &str) -> Arc<str> {
@@ -106,7 +106,7 @@ pub(crate) fn is_branch(branch: &str) -> bool {
 }
 
 /// The key of the undo of a step: one for each incarnation of the step (semantics.md E7).
-pub(crate) fn key_of(run: Uuid, step: &Place, method: &str, incarnation: u32) -> Uuid {
+pub(crate) fn key_of(run: Uuid, step: &StepId, method: &str, incarnation: u32) -> Uuid {
     identity::step_key(run, &branch_of(&step.branch), step.position, method, incarnation)
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn message<U: Rpc>(undo: U, key: Uuid) -> stored::Undo {
 pub(crate) struct Undoable {
     /// Sequence number of its start.
     pub(crate) step: u64,
-    pub(crate) place: Place,
+    pub(crate) place: StepId,
     pub(crate) key: Uuid,
     pub(crate) incarnation: u32,
     pub(crate) level: Level,
@@ -143,7 +143,7 @@ pub(crate) struct Undoable {
     /// The response that the undo is still to be made from.
     pub(crate) response: Option<Bytes>,
     pub(crate) policy: Policy,
-    pub(crate) became: Became,
+    pub(crate) fate: StepFate,
     pub(crate) undone: bool,
     /// Why its undo failed, until an operator retries that.
     pub(crate) failed: Option<String>,
@@ -151,7 +151,7 @@ pub(crate) struct Undoable {
 
 /// What is known of a step that has an undo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Became {
+pub(crate) enum StepFate {
     /// It has not settled.
     Open,
     /// It surely did nothing.
@@ -162,7 +162,7 @@ pub(crate) enum Became {
     Doubtful,
 }
 
-impl Became {
+impl StepFate {
     /// What became of a step that settled like this, whose attempts leave this doubt.
     fn of(settled: &stored::StepSettled, doubt: Doubt, undo_is_known: bool, level: Level) -> Self {
         match (&settled.result, settled.outcome()) {
@@ -186,7 +186,7 @@ pub(crate) fn takes_back(settled: &stored::StepSettled) -> bool {
 
 impl Undoable {
     pub(crate) fn is_left(&self) -> bool {
-        !self.undone && self.became != Became::Nothing
+        !self.undone && self.fate != StepFate::Nothing
     }
 
     /// Another attempt of the step begins.
@@ -203,7 +203,7 @@ impl Undoable {
             Some(stored::step_settled::Result::Response(response)) if self.undo.is_none() => Some(response.clone()),
             _ => None,
         };
-        self.became = Became::of(settled, doubt, self.undo.is_some(), self.level);
+        self.fate = StepFate::of(settled, doubt, self.undo.is_some(), self.level);
     }
 
     /// Its undo settled.
@@ -220,7 +220,7 @@ impl Undoable {
     /// Whether code has to say again what takes the step back: it is made from a response that may still come, or that
     /// an operator gave.
     pub(crate) fn needs_code(&self) -> bool {
-        let open = matches!(self.became, Became::Open | Became::Doubtful);
+        let open = matches!(self.fate, StepFate::Open | StepFate::Doubtful);
         self.by_response && self.undo.is_none() && (open || self.response.is_some())
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::authoring::workflow::{MissingCode, Registry};
-use crate::driver::{Misfit, rehearse};
+use crate::driver::{ReplayError, dry_run};
 use crate::journal::{JournalError, decode_entry};
 use crate::journal_v1 as stored;
 use crate::limits::Limits;
@@ -21,7 +21,7 @@ use crate::time::Clock;
 const PAGE: u32 = 512;
 
 /// The runs in flight of one store, checked one after the other in the order of their ids. Needs memory for one journal.
-pub struct Upgrade<'w> {
+pub struct UpgradeCheck<'w> {
     look: Look,
     workflows: &'w Registry,
     limits: Arc<Limits>,
@@ -33,17 +33,17 @@ pub struct Upgrade<'w> {
 
 /// One run, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checked {
+pub struct CheckedRun {
     pub run: Uuid,
     pub workflow: String,
     /// The version that created it.
     pub version: u32,
     pub state: State,
     /// Why the code that is asked for cannot go on with it.
-    pub obstacle: Option<Obstacle>,
+    pub obstacle: Option<Incompatibility>,
 }
 
-impl Checked {
+impl CheckedRun {
     /// Whether the run stands still already, so that the obstacle makes it no worse.
     pub fn stands_still(&self) -> bool {
         self.state == State::Blocked
@@ -52,7 +52,7 @@ impl Checked {
 
 /// Why code cannot go on with a run. Shown as the reason that the run would have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Obstacle {
+pub enum Incompatibility {
     /// The run would wait for a release that has its code.
     #[error(transparent)]
     MissingCode(#[from] MissingCode),
@@ -61,7 +61,7 @@ pub enum Obstacle {
     Blocked(String),
 }
 
-impl<'w> Upgrade<'w> {
+impl<'w> UpgradeCheck<'w> {
     /// Looks at the store in this file, for these workflows and limits. Another process may have it open.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl<'w> Upgrade<'w> {
         self.look.count()
     }
 
-    fn next_run(&mut self) -> Result<Option<Checked>, StoreError> {
+    fn next_run(&mut self) -> Result<Option<CheckedRun>, StoreError> {
         loop {
             if self.page.is_empty() && !self.over {
                 self.page = self.look.ids(self.last, PAGE)?.into();
@@ -94,16 +94,18 @@ impl<'w> Upgrade<'w> {
         }
     }
 
-    fn checked(&self, found: InFlight) -> Checked {
+    fn checked(&self, found: InFlight) -> CheckedRun {
         let InFlight { run, workflow, version, state, sequence, entries } = found;
         let obstacle = match self.workflows.misses(&workflow, version) {
             Some(missing) => Some(missing.into()),
-            None => self.rehearsed(run, sequence, entries).err().map(|misfit| Obstacle::Blocked(misfit.to_string())),
+            None => {
+                self.rehearsed(run, sequence, entries).err().map(|misfit| Incompatibility::Blocked(misfit.to_string()))
+            }
         };
-        Checked { run, workflow, version, state, obstacle }
+        CheckedRun { run, workflow, version, state, obstacle }
     }
 
-    fn rehearsed(&self, run: Uuid, expected: u64, entries: Vec<(u64, bytes::Bytes)>) -> Result<(), Misfit> {
+    fn rehearsed(&self, run: Uuid, expected: u64, entries: Vec<(u64, bytes::Bytes)>) -> Result<(), ReplayError> {
         let mut facts: Vec<stored::Fact> = Vec::new();
         for (sequence, entry) in entries {
             facts.extend(decode_entry(sequence, entry)?);
@@ -112,12 +114,12 @@ impl<'w> Upgrade<'w> {
         if found != expected {
             return Err(JournalError::Length { found, expected }.into());
         }
-        rehearse(self.workflows, run, facts, &self.limits, &self.clock)
+        dry_run(self.workflows, run, facts, &self.limits, &self.clock)
     }
 }
 
-impl Iterator for Upgrade<'_> {
-    type Item = Result<Checked, StoreError>;
+impl Iterator for UpgradeCheck<'_> {
+    type Item = Result<CheckedRun, StoreError>;
 
     /// The next run; nothing more after an error.
     fn next(&mut self) -> Option<Self::Item> {

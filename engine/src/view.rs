@@ -10,10 +10,10 @@ use crate::failure::{Code, Failure};
 use crate::history::{History, number};
 use crate::journal::{JournalError, Kind, load_failure, load_level};
 use crate::journal_v1 as stored;
-pub use crate::place::path;
 use crate::rpc::Level;
 use crate::run::Ended;
 use crate::state::State;
+pub use crate::step_id::path;
 use crate::store::{Message, RunRow};
 use crate::time::Timestamp;
 use crate::undo;
@@ -445,14 +445,14 @@ impl Reader {
                 view.child = Uuid::try_parse(&child.run).ok();
                 self.index(sequence);
             }
-            Kind::FannedOut(fanned) => {
+            Kind::FanOutStarted(fanned) => {
                 let view = self.step(fanned.place, StepKind::FanOut, at);
                 view.state = StepState::Succeeded;
             }
-            Kind::Branched(branched) => {
+            Kind::BranchStarted(branched) => {
                 self.step(branched.place, StepKind::Branch, at).state = StepState::Succeeded;
             }
-            Kind::Raced(raced) => {
+            Kind::RaceDecided(raced) => {
                 let view = self.step(raced.place, StepKind::Race, at);
                 view.state = StepState::Succeeded;
                 view.ended_at = Some(at);
@@ -473,7 +473,7 @@ impl Reader {
             Kind::BackOffSkipped(skipped) => {
                 self.spoken_of(skipped.step, skipped.place, at).next_attempt_at = Some(at);
             }
-            Kind::Created(_) | Kind::Ending(_) | Kind::Ended(_) | Kind::Reset(_) | Kind::Struck(_) => {}
+            Kind::Created(_) | Kind::Ending(_) | Kind::Ended(_) | Kind::Reset(_) | Kind::CrashRecorded(_) => {}
         }
     }
 

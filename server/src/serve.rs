@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::Chance;
+use engine::RandomSource;
 use engine::engine::{Drained, Engine, Parts};
-use engine::guard::Guards;
+use engine::safeguards::Safeguards;
 use engine::store::{Schedule, Store};
 use engine::time::Clock;
 use engine::transport::Transport;
@@ -68,16 +68,16 @@ pub async fn serve(app: &App, loaded: Loaded, adopt: bool) -> Result<Drained, Se
     let listeners = Listeners::bind(&configuration).await?;
     let clock = Clock::system();
     let store = store::open(&configuration.store, adopt, clock.clone())?;
-    let trail = store::trail(&configuration.store);
+    let breadcrumbs = store::breadcrumbs(&configuration.store);
     let services = Arc::new(services::transport(&configuration.services)?);
     let transport = Arc::clone(&services);
 
-    let guards = Guards { trail: trail.clone(), ..Guards::default() };
-    let assembly = Assembly { configuration, own, listeners, store, guards, transport, services, workflows, clock };
+    let safeguards = Safeguards { breadcrumbs: breadcrumbs.clone(), ..Safeguards::default() };
+    let assembly = Assembly { configuration, own, listeners, store, safeguards, transport, services, workflows, clock };
     let running = Running::start(assembly)?;
     let signal = signals.first().await;
     info!(signal, "shutdown begins");
-    signals.exit_on_second(move || trail.iter().for_each(|trail| trail.close()));
+    signals.exit_on_second(move || breadcrumbs.iter().for_each(|breadcrumbs| breadcrumbs.close()));
     Ok(running.drain().await)
 }
 
@@ -88,7 +88,7 @@ pub struct Assembly {
     pub own: Own,
     pub listeners: Listeners,
     pub store: Arc<dyn Store>,
-    pub guards: Guards,
+    pub safeguards: Safeguards,
     pub transport: Arc<dyn Transport>,
     /// The services that are shown; in earnest those that the transport calls.
     pub services: Arc<Services>,
@@ -108,7 +108,8 @@ pub struct Running {
 impl Running {
     /// Starts the engine, the background services and the servers.
     pub fn start(assembly: Assembly) -> Result<Self, ServeError> {
-        let Assembly { configuration, own, listeners, store, guards, transport, services, workflows, clock } = assembly;
+        let Assembly { configuration, own, listeners, store, safeguards, transport, services, workflows, clock } =
+            assembly;
         for warning in unknown_workflows(&configuration, &workflows) {
             warn!(warning, "configuration");
         }
@@ -118,11 +119,11 @@ impl Running {
             transport,
             workflows,
             clock: clock.clone(),
-            chance: Chance::system(),
+            random: RandomSource::system(),
             limits: (&configuration.limits).into(),
             retention: (&configuration.retention).into(),
         };
-        let engine = Engine::guarded(parts, guards);
+        let engine = Engine::with_safeguards(parts, safeguards);
 
         let reporter = Arc::new(Reporter::default());
         let (health, admin) = (listeners.health_address, listeners.admin_address);

@@ -9,7 +9,7 @@ use engine::engine::{Engine, Parts, Start};
 use engine::store::sqlite::{Sqlite, SqliteOptions};
 use engine::time::Clock;
 use engine::transport::{Attempt, Outcome, Reservation, Reserved, Reserving, Transport};
-use engine::{Chance, Limits, Retention, State};
+use engine::{Limits, RandomSource, Retention, State};
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use prost::Message;
 use uuid::Uuid;
@@ -50,7 +50,7 @@ async fn sample(in_flight: usize, how: &How) -> anyhow::Result<Sample> {
         transport: Arc::new(Memory),
         workflows: workflows::registry()?,
         clock,
-        chance: Chance::system(),
+        random: RandomSource::system(),
         limits: Limits::default(),
         retention: Retention::default(),
     });

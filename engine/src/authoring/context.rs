@@ -7,22 +7,22 @@ use std::time::Duration;
 use prost::{Message, Name};
 use uuid::Uuid;
 
-use crate::authoring::steps::all::{StepTuple, settle};
+use crate::authoring::steps::all::{JoinSteps, settle};
 use crate::authoring::steps::branch::Branch;
 use crate::authoring::steps::call::Call;
 use crate::authoring::steps::child::Child;
-use crate::authoring::steps::fan_out::{FanOut, NoKey};
+use crate::authoring::steps::fan_out::{FanOut, Unkeyed};
 use crate::authoring::steps::pages::Pages;
-use crate::authoring::steps::race::{Arms, Race};
+use crate::authoring::steps::race::{Race, RaceSteps};
 use crate::authoring::steps::record::{self, Record};
 use crate::authoring::steps::signal::Signal;
 use crate::authoring::steps::sleep::Sleep;
 use crate::authoring::workflow::Workflow;
 use crate::failure::Failure;
-use crate::place::{BranchId, ROOT};
 use crate::rpc::{Paged, Rpc};
 pub use crate::scope::ScheduleInfo;
 use crate::scope::Scope;
+use crate::step_id::{BranchId, ROOT};
 use crate::time::Timestamp;
 
 /// One branch of a run. Steps are built on it one after the other; several at once need branches of their own
@@ -59,7 +59,7 @@ impl Context {
     ///
     /// # Errors
     /// The failure of the first step, in order, that failed.
-    pub async fn all<T: StepTuple>(&self, steps: T) -> Result<T::Values, Failure> {
+    pub async fn all<T: JoinSteps>(&self, steps: T) -> Result<T::Values, Failure> {
         settle(steps).await
     }
 
@@ -90,14 +90,14 @@ impl Context {
     ///
     /// Waits that lost are withdrawn. Calls that lost are not made if they were not sent yet; an effect that was
     /// goes on, is journaled, and has settled before the run ends.
-    pub fn race<A: Arms>(&self, arms: A) -> Race<A> {
+    pub fn race<A: RaceSteps>(&self, arms: A) -> Race<A> {
         Race::build(Arc::clone(&self.scope), self.branch, arms)
     }
 
     /// Runs `body` once for every item, each on a keyed branch of its own, some at a time. Goes on when one fails.
     ///
     /// A key comes next, with [`FanOut::key`] or [`FanOut::secret_key`]; without one it is not a future.
-    pub fn fan_out<I, F, Fut, T>(&self, name: &'static str, items: I, body: F) -> FanOut<I::Item, F, NoKey>
+    pub fn fan_out<I, F, Fut, T>(&self, name: &'static str, items: I, body: F) -> FanOut<I::Item, F, Unkeyed>
     where
         I: IntoIterator,
         F: FnMut(Context, I::Item) -> Fut,

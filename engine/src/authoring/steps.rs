@@ -130,7 +130,7 @@ pub trait Step: Future<Output = Result<Self::Value, crate::failure::Failure>> + 
 }
 
 pub(crate) mod sealed {
-    use crate::place::SlotId;
+    use crate::step_id::SlotId;
 
     pub trait Sealed {
         /// Code waits for the step no more; notes the slots that it waited for.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Driver;
-use super::flight::{Flight, Landed, LandedKind};
+use super::in_flight::{Completed, InFlight, LandedKind};
 use super::step::{Phase, Work, reference};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure, store_outcome};
 use crate::journal_v1 as stored;
-use crate::place::SlotId;
+use crate::step_id::SlotId;
 use crate::time::Timestamp;
 use crate::transport::{Attempt, Outcome, Reservation, Reserved, StepPlace, Unsent};
 
@@ -52,7 +52,7 @@ impl Driver {
         }
         let timeout = self.shared.transport.call_timeout(&step.place.name, call.options.timeout);
         let reserving = self.shared.transport.reserve(&step.place.name, self.row.id, timeout);
-        self.flights.push(Flight::reserving(slot, attempt, reserving));
+        self.in_flight.push(InFlight::reserving(slot, attempt, reserving));
     }
 
     fn reserved(&mut self, slot: SlotId, reservation: Box<dyn Reservation>) {
@@ -112,11 +112,11 @@ impl Driver {
             epoch: self.row.epoch,
             claim: Arc::clone(&self.shared.claim),
         };
-        self.flights.push(Flight::sending(slot, step.attempts, reservation.send(attempt)));
+        self.in_flight.push(InFlight::sending(slot, step.attempts, reservation.send(attempt)));
     }
 
-    pub(super) fn landed(&mut self, landed: Landed) {
-        let Landed { slot, attempt, kind } = landed;
+    pub(super) fn on_completion(&mut self, landed: Completed) {
+        let Completed { slot, attempt, kind } = landed;
         if self.steps.get(&slot).is_none_or(|step| step.attempts != attempt) {
             return;
         }
@@ -155,7 +155,7 @@ impl Driver {
         let Work::Call(call) = &step.work else { return };
         let undecided = step.undecided(now);
         let counted = step.attempts.saturating_sub(step.forgiven);
-        let pause = call.retry().pause_after(counted, retry_after, self.shared.chance.share());
+        let pause = call.retry().pause_after(counted, retry_after, self.shared.random.share());
         // An attempt that could only begin too late is not waited for.
         let pause = pause.filter(|pause| step.deadline().is_none_or(|at| now.after(*pause) < at));
         let in_doubt = step.doubt.exists();
@@ -192,7 +192,7 @@ impl Driver {
             outcome: kind.into(),
             failure: Some(store_failure(&failure)),
             retry_at_micros: retry_at.map_or(0, Timestamp::as_micros),
-            given_back: false,
+            not_counted: false,
         }));
     }
 
@@ -218,7 +218,7 @@ impl Driver {
             outcome: stored::Outcome::Refused.into(),
             failure: Some(store_failure(failure)),
             retry_at_micros: from.as_micros(),
-            given_back: false,
+            not_counted: false,
         }));
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::Driver;
-use super::step::{CallWork, OpenStep, Phase, Work};
+use super::step::{CallWork, LiveStep, Phase, Work};
 use crate::doubt::Doubt;
-use crate::history::{Open, OpenKind};
+use crate::history::{PendingKind, PendingStep};
 use crate::journal::Kind;
 use crate::journal_v1 as stored;
-use crate::place::{Place, SlotId};
 use crate::rpc::Level;
 use crate::scope::{CallIntent, Intent};
+use crate::step_id::{SlotId, StepId};
 use crate::time::Timestamp;
 
 impl Driver {
@@ -18,10 +18,14 @@ impl Driver {
     pub(super) fn intend(&mut self, intent: Intent) {
         match intent {
             Intent::Fact(kind) => self.learn(*kind),
-            Intent::Raced { place, winner, losers, journaled } => {
+            Intent::RaceDecided { place, winner, losers, journaled } => {
                 let withdrawn = self.let_go(&losers);
                 if !journaled {
-                    self.learn(Kind::Raced(stored::Raced { place: Some(place.stored()), winner, withdrawn }));
+                    self.learn(Kind::RaceDecided(stored::RaceDecided {
+                        place: Some(place.stored()),
+                        winner,
+                        withdrawn,
+                    }));
                 }
             }
             // The journal had it settled, and code has the result, unless it came to an open step later than before
@@ -58,9 +62,9 @@ impl Driver {
         }
     }
 
-    fn sleep_until(&mut self, slot: SlotId, place: Place, sequence: u64, until: Timestamp) {
+    fn sleep_until(&mut self, slot: SlotId, place: StepId, sequence: u64, until: Timestamp) {
         let begun_at = self.shared.clock.now();
-        let step = OpenStep::waiting(place, Work::Sleep { sequence }, begun_at, Phase::Until(until));
+        let step = LiveStep::waiting(place, Work::Sleep { sequence }, begun_at, Phase::Until(until));
         self.steps.insert(slot, Box::new(step));
         self.timers.insert((until, slot));
     }
@@ -81,7 +85,7 @@ impl Driver {
             undo,
             undoes: None,
         };
-        let step = OpenStep {
+        let step = LiveStep {
             place,
             work: Work::Call(work),
             begun_at,
@@ -103,31 +107,33 @@ impl Driver {
     }
 
     /// Goes on with a step that the journal has open. `call` is what code says of it, where code reached it.
-    pub(super) fn reopen(&mut self, slot: SlotId, open: Open, call: Option<CallIntent>) {
+    pub(super) fn reopen(&mut self, slot: SlotId, open: PendingStep, call: Option<CallIntent>) {
         let now = self.shared.clock.now();
         let (undecided, mut doubt) = (open.undecided(now), open.doubt);
         doubt.cut_off();
         let said = self.ending_options(&open).unwrap_or_default();
-        let Open { place, kind, begun_at, attempts, forgiven, retry_at, undoes, .. } = open;
+        let PendingStep { place, kind, begun_at, attempts, forgiven, retry_at, undoes, .. } = open;
         let options = call.as_ref().map_or(said, |call| call.options);
         let work = match (kind, call) {
-            (OpenKind::Sleep { sequence, until }, _) => return self.sleep_until(slot, place, sequence, until),
-            (OpenKind::Child { sequence, run }, _) => return self.wait_for_child(slot, place, sequence, run),
-            (OpenKind::Signal { sequence, until }, _) => return self.wait_on(slot, place, sequence, until),
-            (OpenKind::Effect { sequence, key, incarnation, level, request, started_at, deadline }, call) => CallWork {
-                level,
-                request,
-                hash: [0; 32],
-                key,
-                incarnation,
-                started: Some((sequence, started_at)),
-                deadline,
-                attempted_at: now,
-                options,
-                undo: call.and_then(|call| call.undo).or_else(|| self.undo_said(&place)),
-                undoes,
-            },
-            (OpenKind::Call, Some(call)) => CallWork {
+            (PendingKind::Sleep { sequence, until }, _) => return self.sleep_until(slot, place, sequence, until),
+            (PendingKind::Child { sequence, run }, _) => return self.wait_for_child(slot, place, sequence, run),
+            (PendingKind::Signal { sequence, until }, _) => return self.wait_on(slot, place, sequence, until),
+            (PendingKind::Effect { sequence, key, incarnation, level, request, started_at, deadline }, call) => {
+                CallWork {
+                    level,
+                    request,
+                    hash: [0; 32],
+                    key,
+                    incarnation,
+                    started: Some((sequence, started_at)),
+                    deadline,
+                    attempted_at: now,
+                    options,
+                    undo: call.and_then(|call| call.undo).or_else(|| self.undo_said(&place)),
+                    undoes,
+                }
+            }
+            (PendingKind::Call, Some(call)) => CallWork {
                 level: self.level(&place.name, call.method.level, call.undo.is_some()),
                 request: call.request,
                 hash: call.hash,
@@ -141,7 +147,7 @@ impl Driver {
                 undoes: None,
             },
             // Never sent, and code does not ask for it any more.
-            (OpenKind::Call, None) => return,
+            (PendingKind::Call, None) => return,
         };
         let phase = match retry_at {
             _ if undecided => Phase::Undecided,
@@ -149,7 +155,7 @@ impl Driver {
             _ => Phase::Reserving,
         };
         let work = Work::Call(work);
-        let mut step = OpenStep { place, work, begun_at, attempts, forgiven, doubt, let_go: false, phase };
+        let mut step = LiveStep { place, work, begun_at, attempts, forgiven, doubt, let_go: false, phase };
         if matches!(step.phase, Phase::Reserving) && step.deadline().is_some_and(|at| at <= now) {
             // It ends when it is due: code may not be there yet to be told.
             step.phase = Phase::Until(now);

@@ -6,17 +6,17 @@ use bytes::Bytes;
 use prost::Message as _;
 use uuid::Uuid;
 
-use super::step::{OpenStep, Phase, Work};
+use super::step::{LiveStep, Phase, Work};
 use super::{CANCEL, Driver};
 use crate::failure::{Code, Failure};
 use crate::identity;
 use crate::journal::{Kind, load_failure};
 use crate::journal_v1 as stored;
-use crate::place::SlotId;
 use crate::run::{new_run, pending};
 use crate::scope::{ChildIntent, Fault};
 use crate::state::State;
-use crate::store::{Family, Message, NewRun, Parent, Report};
+use crate::step_id::SlotId;
+use crate::store::{ChildEndNotice, Message, NewRun, Parent, RelatedRuns};
 use crate::time::Timestamp;
 
 pub(crate) struct ChildWork {
@@ -46,15 +46,15 @@ impl Driver {
         }
         let (slot, place) = (intent.slot, intent.place.clone());
         let work = Work::Child(ChildWork { started: None, intent: Some(Box::new(intent)) });
-        let step = OpenStep::waiting(place, work, self.shared.clock.now(), Phase::Unborn);
+        let step = LiveStep::waiting(place, work, self.shared.clock.now(), Phase::Unborn);
         self.steps.insert(slot, Box::new(step));
     }
 
     /// Goes on waiting for the end of a child that was created.
-    pub(super) fn wait_for_child(&mut self, slot: SlotId, place: crate::place::Place, sequence: u64, child: Uuid) {
+    pub(super) fn wait_for_child(&mut self, slot: SlotId, place: crate::step_id::StepId, sequence: u64, child: Uuid) {
         let now = self.shared.clock.now();
         let work = Work::Child(ChildWork { started: Some((sequence, child)), intent: None });
-        self.steps.insert(slot, Box::new(OpenStep::waiting(place, work, now, Phase::Message(None))));
+        self.steps.insert(slot, Box::new(LiveStep::waiting(place, work, now, Phase::Message(None))));
         self.children.slots.insert(child, slot);
         self.stay(slot, now);
     }
@@ -106,7 +106,7 @@ impl Driver {
     pub(super) fn born(&mut self, slots: &[SlotId]) {
         let now = self.shared.clock.now();
         for slot in slots {
-            let Some(OpenStep { work: Work::Child(child), .. }) = self.steps.get_mut(slot).map(AsMut::as_mut) else {
+            let Some(LiveStep { work: Work::Child(child), .. }) = self.steps.get_mut(slot).map(AsMut::as_mut) else {
                 continue;
             };
             child.intent = None;
@@ -131,14 +131,14 @@ impl Driver {
     }
 
     /// What the next append does with children and with the parent.
-    pub(super) fn family(&mut self, children: Vec<NewRun>, ended: bool) -> Option<Box<Family>> {
+    pub(super) fn related_runs(&mut self, children: Vec<NewRun>, ended: bool) -> Option<Box<RelatedRuns>> {
         let cancels = self.unasked();
         self.children.asked |= !cancels.is_empty();
         let report = if ended { self.report() } else { None };
         if children.is_empty() && cancels.is_empty() && report.is_none() {
             return None;
         }
-        Some(Box::new(Family { children, cancels, report }))
+        Some(Box::new(RelatedRuns { children, cancels, report }))
     }
 
     /// Children that are to be asked to end with the run: all that go on, if it does not end well, or was cancelled while
@@ -162,7 +162,7 @@ impl Driver {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.handle.wishes(CANCEL) || self.row.cancel_requested.is_some()
+        self.mailbox.wishes(CANCEL) || self.row.cancel_requested.is_some()
     }
 
     /// An operator cancels a run that ends: what it decided stands, and its children are asked to end.
@@ -183,10 +183,10 @@ impl Driver {
     }
 
     /// What the parent is told of the end.
-    fn report(&self) -> Option<Report> {
+    fn report(&self) -> Option<ChildEndNotice> {
         let (parent, ending) = (self.row.parent?, self.ending.as_ref()?);
         let ended = stored::ChildEnded { run: self.row.id.to_string(), ended: Some(ending.stored()) };
-        Some(Report { parent, payload: ended.encode_to_vec().into() })
+        Some(ChildEndNotice { parent, payload: ended.encode_to_vec().into() })
     }
 
     /// Keeps the end of a child until its step receives it. Gives back what is no such message.

@@ -9,18 +9,18 @@ use futures_util::future::BoxFuture;
 use tracing::Dispatch;
 use uuid::Uuid;
 
+use crate::breadcrumbs::Breadcrumbs;
 use crate::failure::Failure;
 use crate::mailbox::{FOREIGN, Mailbox};
 use crate::panics::{Panicked, caught};
-use crate::scope::Mark;
-use crate::trail::Trail;
+use crate::scope::CurrentRun;
 
 pub(crate) struct Code {
     future: BoxFuture<'static, Result<Bytes, Failure>>,
     woken: Arc<Woken>,
     waker: Waker,
     /// Says which run this thread works for, where that is written down.
-    trail: Option<(Arc<Trail>, Uuid)>,
+    breadcrumbs: Option<(Arc<Breadcrumbs>, Uuid)>,
     /// Whether it was told that code waits for what is no step.
     told_foreign: bool,
 }
@@ -34,8 +34,8 @@ pub(crate) enum Finished {
 /// Set when a step of the run got its result. Nothing else should wake code; where something does, the run is told.
 struct Woken {
     now: AtomicBool,
-    run: Mark,
-    handle: Arc<Mailbox>,
+    run: CurrentRun,
+    mailbox: Arc<Mailbox>,
 }
 
 impl Wake for Woken {
@@ -46,21 +46,25 @@ impl Wake for Woken {
     fn wake_by_ref(self: &Arc<Self>) {
         self.now.store(true, Ordering::Release);
         if !self.run.is_inside() {
-            self.handle.wish(FOREIGN);
+            self.mailbox.wish(FOREIGN);
         }
     }
 }
 
 impl Code {
-    pub(crate) fn new(future: BoxFuture<'static, Result<Bytes, Failure>>, run: Mark, handle: Arc<Mailbox>) -> Self {
-        let woken = Arc::new(Woken { now: AtomicBool::new(true), run, handle });
+    pub(crate) fn new(
+        future: BoxFuture<'static, Result<Bytes, Failure>>,
+        run: CurrentRun,
+        mailbox: Arc<Mailbox>,
+    ) -> Self {
+        let woken = Arc::new(Woken { now: AtomicBool::new(true), run, mailbox });
         let waker = Waker::from(Arc::clone(&woken));
-        Self { future, woken, waker, trail: None, told_foreign: false }
+        Self { future, woken, waker, breadcrumbs: None, told_foreign: false }
     }
 
     /// Has each poll leave its trail.
-    pub(super) fn leaving(mut self, trail: Option<Arc<Trail>>, run: Uuid) -> Self {
-        self.trail = trail.map(|trail| (trail, run));
+    pub(super) fn leaving(mut self, breadcrumbs: Option<Arc<Breadcrumbs>>, run: Uuid) -> Self {
+        self.breadcrumbs = breadcrumbs.map(|breadcrumbs| (breadcrumbs, run));
         self
     }
 
@@ -75,7 +79,7 @@ impl Code {
             return None;
         }
         let _inside = self.woken.run.enter();
-        let _poll = self.trail.as_ref().map(|(trail, run)| trail.enter(*run));
+        let _poll = self.breadcrumbs.as_ref().map(|(breadcrumbs, run)| breadcrumbs.enter(*run));
         while self.woken.now.swap(false, Ordering::AcqRel) {
             let mut cx = TaskContext::from_waker(&self.waker);
             match caught(|| self.future.as_mut().poll(&mut cx)) {

@@ -5,27 +5,27 @@ use uuid::Uuid;
 
 use super::children::ChildWork;
 use super::orders::Promised;
-use super::step::{CallWork, OpenStep, Phase, Work};
+use super::step::{CallWork, LiveStep, Phase, Work};
 use super::{Driver, Exit, Starter};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_level};
 use crate::journal_v1 as stored;
 use crate::limits::{Limit, is_near, warn_near};
-use crate::place::SlotId;
 use crate::run::{Ended, Started};
 use crate::scope::Fault;
 use crate::state::State;
+use crate::step_id::SlotId;
 use crate::store::{Answer, Append, Appended, Created, RunRow, Status, StoreError};
 use crate::time::Timestamp;
-use crate::undo::Form;
+use crate::undo::UndoSource;
 
 pub(super) struct Commit {
     answer: Pending,
-    carries: Carried,
+    carries: CommitContents,
 }
 
 /// What an append carries, and what is done with it once it is answered.
-struct Carried {
+struct CommitContents {
     /// What operators asked for and this append does.
     promised: Vec<Promised>,
     /// Messages that its facts have received.
@@ -111,8 +111,8 @@ impl Driver {
         // A creation carries no other; children come with the next append.
         let bears = !ended && !release && self.create.is_none();
         let (births, children) = if bears { self.births() } else { Default::default() };
-        let family = if self.create.is_none() { self.family(children, ended) } else { None };
-        let cancels = family.as_ref().map_or_else(Vec::new, |family| family.cancels.clone());
+        let related_runs = if self.create.is_none() { self.related_runs(children, ended) } else { None };
+        let cancels = related_runs.as_ref().map_or_else(Vec::new, |related_runs| related_runs.cancels.clone());
         let (entry, facts) = self.buffer.take();
         self.flush = false;
         self.flush_at = None;
@@ -137,12 +137,12 @@ impl Driver {
                 status: status.clone(),
                 messages: release.then_some(self.row.messages),
                 takes: takes.clone(),
-                family,
+                related_runs,
                 release,
                 changes: promised.iter().map(|promised| promised.change.clone()).collect(),
             })),
         };
-        let carries = Carried {
+        let carries = CommitContents {
             promised,
             takes,
             entry,
@@ -235,7 +235,7 @@ impl Driver {
             }
             (Answered::Created(_), Pending::Append(_)) => return Some(Exit::Lost),
         };
-        if let Appended::Commanded(row) = appended {
+        if let Appended::Superseded(row) = appended {
             self.promised.splice(..0, commit.promised.drain(..));
             self.inbox.restore(std::mem::take(&mut commit.takes));
             self.unborn(&commit.births);
@@ -263,7 +263,7 @@ impl Driver {
             }
             return Some(Exit::Ended(Box::new(self.take_end())));
         }
-        self.shared.hub.changed(self.row.id, self.row.sequence);
+        self.shared.watchers.changed(self.row.id, self.row.sequence);
         if commit.release {
             self.note_away();
             return Some(Exit::Released(self.row.status.wake_at));
@@ -296,7 +296,7 @@ impl Driver {
         if !matches!(step.phase, Phase::Starting(..)) {
             return;
         }
-        if self.parked.is_some() || self.handle.wishes(super::GIVE_UP) {
+        if self.parked.is_some() || self.mailbox.wishes(super::GIVE_UP) {
             return self.not_now(slot);
         }
         // A run that ends begins nothing; it only asks again what may have happened.
@@ -313,7 +313,7 @@ impl Driver {
     }
 
     /// The append was refused, because a command came first: what was learned stays, the starts do not.
-    fn commanded(&mut self, commit: &Carried, row: &RunRow) {
+    fn commanded(&mut self, commit: &CommitContents, row: &RunRow) {
         let (length, learned) = commit.learned;
         let last_learned = self.row.sequence + learned;
         let dropped = commit.facts - learned;
@@ -392,12 +392,12 @@ impl Driver {
 
 /// The fact that goes before an attempt of an effect.
 /// Whether the store is a copy whose original may have made this call, so that only an operator can say whether it is made.
-fn may_be_made(step: &OpenStep, copied_at: Timestamp, now: Timestamp) -> bool {
+fn may_be_made(step: &LiveStep, copied_at: Timestamp, now: Timestamp) -> bool {
     let Work::Call(call) = &step.work else { return false };
     !step.doubt.is_allowed() && !call.level.may_repeat(Some(copied_at), now)
 }
 
-fn start(step: &mut OpenStep, sequence: u64, now: Timestamp, deadline: Timestamp) -> Option<Kind> {
+fn start(step: &mut LiveStep, sequence: u64, now: Timestamp, deadline: Timestamp) -> Option<Kind> {
     let Work::Call(call) = &mut step.work else { return None };
     step.doubt.begin();
     call.deadline = call.deadline.max(deadline);
@@ -411,9 +411,9 @@ fn start(step: &mut OpenStep, sequence: u64, now: Timestamp, deadline: Timestamp
     }
     call.started = Some((sequence, now));
     let (level, horizon) = store_level(call.level);
-    let (undo, undo_by_response) = match call.undo.as_ref().map(|undo| &undo.form) {
-        Some(Form::Known(undo)) => (Some(undo.clone()), false),
-        Some(Form::ByResponse(_)) => (None, true),
+    let (undo, undo_by_response) = match call.undo.as_ref().map(|undo| &undo.source) {
+        Some(UndoSource::Known(undo)) => (Some(undo.clone()), false),
+        Some(UndoSource::ByResponse(_)) => (None, true),
         None => (None, false),
     };
     Some(Kind::StepStarted(stored::StepStarted {

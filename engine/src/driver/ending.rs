@@ -8,8 +8,8 @@ use super::step::{Phase, Work};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
-use crate::place::SlotId;
 use crate::state::State;
+use crate::step_id::SlotId;
 
 pub(crate) struct Ending {
     pub(super) state: State,
@@ -98,8 +98,8 @@ impl Driver {
     /// Only what was sent and is still open flies on.
     fn abort_reads(&mut self) {
         let sent = |slot| self.steps.get(&slot).is_some_and(|step| matches!(step.phase, Phase::Sending));
-        let flights = std::mem::replace(&mut self.flights, FuturesUnordered::new());
-        self.flights = flights.into_iter().filter(|flight| sent(flight.slot())).collect();
+        let in_flight = std::mem::replace(&mut self.in_flight, FuturesUnordered::new());
+        self.in_flight = in_flight.into_iter().filter(|flight| sent(flight.slot())).collect();
     }
 
     /// Steps that wait for a time: a sleep ends, an attempt that surely did nothing is not made again, and one

@@ -2,7 +2,7 @@
 //! the run woke it. A wait that ends beside open steps, and in vain, is not found.
 
 use super::Driver;
-use crate::guard::ForeignWaits;
+use crate::safeguards::ForeignWaits;
 use crate::scope::Fault;
 
 impl Driver {
@@ -18,7 +18,7 @@ impl Driver {
         let Some(code) = &mut self.code else { return };
         let told = code.tell_foreign();
         let after = self.scope.last_built().unwrap_or_else(|| "its begin".to_owned());
-        match self.shared.guards.foreign_waits {
+        match self.shared.safeguards.foreign_waits {
             ForeignWaits::Refused => self.fault(Fault::ForeignWait { after }),
             ForeignWaits::Warned if told => {}
             ForeignWaits::Warned => tracing::warn!(

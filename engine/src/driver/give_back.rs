@@ -7,7 +7,7 @@ use super::step::{Phase, Work, reference};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
-use crate::place::SlotId;
+use crate::step_id::SlotId;
 
 impl Driver {
     /// An attempt whose start is durable is not sent after all: it is made again when the run goes on, and does not count.
@@ -26,14 +26,14 @@ impl Driver {
             outcome: stored::Outcome::NotSent.into(),
             failure: Some(store_failure(&failure)),
             retry_at_micros: now.as_micros(),
-            given_back: true,
+            not_counted: true,
         }));
         self.flush = true;
     }
 
     /// Waits for nothing any more: what was sent and not answered is in doubt when the run goes on.
-    pub(super) fn abandon_flights(&mut self) {
-        self.flights = FuturesUnordered::new();
+    pub(super) fn abandon_in_flight(&mut self) {
+        self.in_flight = FuturesUnordered::new();
         let now = self.shared.clock.now();
         for step in self.steps.values_mut() {
             if matches!(step.phase, Phase::Sending) {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::step::{OpenStep, Phase, Work};
+use super::step::{LiveStep, Phase, Work};
 use super::{Driver, Exit};
 use crate::failure::Failure;
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
-use crate::place::{Place, SlotId};
+use crate::step_id::{SlotId, StepId};
 use crate::store::{Message, StoreError};
 use crate::time::Timestamp;
 
@@ -112,7 +112,7 @@ impl Driver {
     }
 
     /// Begins a wait for a signal.
-    pub(super) fn wait_for(&mut self, slot: SlotId, place: Place, type_name: String, within: Option<Duration>) {
+    pub(super) fn wait_for(&mut self, slot: SlotId, place: StepId, type_name: String, within: Option<Duration>) {
         let until = within.map(|span| self.shared.clock.now().after(span));
         let sequence = self.next_sequence();
         self.learn(Kind::SignalAwaited(stored::SignalAwaited {
@@ -124,9 +124,9 @@ impl Driver {
         self.wait_on(slot, place, sequence, until);
     }
 
-    pub(super) fn wait_on(&mut self, slot: SlotId, place: Place, sequence: u64, until: Option<Timestamp>) {
+    pub(super) fn wait_on(&mut self, slot: SlotId, place: StepId, sequence: u64, until: Option<Timestamp>) {
         let begun_at = self.shared.clock.now();
-        let step = OpenStep::waiting(place, Work::Signal { sequence }, begun_at, Phase::Message(until));
+        let step = LiveStep::waiting(place, Work::Signal { sequence }, begun_at, Phase::Message(until));
         self.steps.insert(slot, Box::new(step));
         self.timers.extend(until.map(|until| (until, slot)));
     }
@@ -203,7 +203,7 @@ impl Driver {
             outcome: outcome.into(),
             message,
             result: stored,
-            unseen: self.code.is_none(),
+            undelivered: self.code.is_none(),
             ..stored::StepSettled::default()
         }));
         if self.code.is_some() {
@@ -227,6 +227,6 @@ impl Driver {
     }
 }
 
-fn waits_for(step: &OpenStep, name: &str) -> bool {
+fn waits_for(step: &LiveStep, name: &str) -> bool {
     matches!((&step.work, &step.phase), (Work::Signal { .. }, Phase::Message(_))) && step.place.name == name
 }

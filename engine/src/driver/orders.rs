@@ -12,8 +12,8 @@ use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
 use crate::mailbox::{Ordered, Refused, RunOrder};
-use crate::place::SlotId;
 use crate::state::State;
+use crate::step_id::SlotId;
 use crate::store::{Change, RunRow};
 
 /// The failure of a run that was ended by force.
@@ -53,7 +53,7 @@ impl Promised {
 
 impl Driver {
     pub(super) fn take_orders(&mut self) {
-        for Ordered { order, change, answer } in self.handle.take_orders() {
+        for Ordered { order, change, answer } in self.mailbox.take_orders() {
             let done = match &order {
                 RunOrder::Resolve(decision) => self.resolve(decision, &change),
                 RunOrder::SkipBackOff(step) => self.skip_back_off(step.as_deref()),
@@ -110,7 +110,7 @@ impl Driver {
         self.adopt_held_children();
         self.held.clear();
         self.timers.clear();
-        self.flights = FuturesUnordered::new();
+        self.in_flight = FuturesUnordered::new();
         self.undoing.reload = false;
         let failure = terminated();
         self.learn(Kind::Ended(ended_by_force(&failure)));

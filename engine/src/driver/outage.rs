@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Driver;
-use super::flight::Flight;
-use super::step::{OpenStep, Phase};
-use crate::place::SlotId;
+use super::in_flight::InFlight;
+use super::step::{LiveStep, Phase};
+use crate::step_id::SlotId;
 use crate::time::Timestamp;
 use crate::transport::{Outage, Waiting};
 
@@ -38,7 +38,7 @@ impl Driver {
         let lingers_until = now.after(self.shared.limits.linger);
         step.phase = Phase::Down(Down { service, since, error, lingers_until });
         self.timers.insert((lingers_until, slot));
-        self.flights.push(Flight::waiting(slot, step.attempts, back));
+        self.in_flight.push(InFlight::waiting(slot, step.attempts, back));
     }
 
     fn first_down(&self) -> Option<&Down> {
@@ -57,7 +57,7 @@ impl Driver {
         let since = self.steps.values().filter_map(|step| down(step)).map(|down| down.since).max()?;
         let now = self.shared.clock.now();
         let pause = (now.since(since) / 2).clamp(SOONEST, LATEST);
-        Some(now.after(pause.mul_f64(0.5 + self.shared.chance.share())))
+        Some(now.after(pause.mul_f64(0.5 + self.shared.random.share())))
     }
 
     /// The run leaves memory; that it waits for a service is still counted.
@@ -68,7 +68,7 @@ impl Driver {
     }
 }
 
-fn down(step: &OpenStep) -> Option<&Down> {
+fn down(step: &LiveStep) -> Option<&Down> {
     match &step.phase {
         Phase::Down(down) => Some(down),
         _ => None,

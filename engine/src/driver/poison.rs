@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::Driver;
 use crate::environment::Environment;
 use crate::journal::Kind;
-use crate::journal_v1::Struck;
-use crate::journal_v1::struck::Harm;
+use crate::journal_v1::CrashRecorded;
+use crate::journal_v1::crash_recorded::CrashKind;
 use crate::panics::Panicked;
 use crate::scope::Fault;
 use crate::state::State;
@@ -25,36 +25,36 @@ const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
 /// What a run's code did, as far as it counts.
 #[derive(Debug, Default)]
-pub(super) struct Strikes {
+pub(super) struct CrashCount {
     count: u32,
     last: String,
 }
 
-impl Strikes {
+impl CrashCount {
     /// Those that count now. A run that was stopped is for as long as no operator takes it up.
-    pub(super) fn of(strikes: &[(Timestamp, Struck)], now: Timestamp) -> Self {
-        let together = |some: &&[(Timestamp, Struck)]| counts(some[0].0, some[some.len() - 1].0);
-        let stopped = strikes.windows(MOST as usize).rev().find(together);
+    pub(super) fn of(crashes: &[(Timestamp, CrashRecorded)], now: Timestamp) -> Self {
+        let together = |some: &&[(Timestamp, CrashRecorded)]| counts(some[0].0, some[some.len() - 1].0);
+        let stopped = crashes.windows(MOST as usize).rev().find(together);
         let mut counted = Self::default();
         match stopped {
-            Some(stopped) => stopped.iter().for_each(|(_, struck)| counted.add(struck)),
-            None => strikes.iter().filter(|(at, _)| counts(*at, now)).for_each(|(_, struck)| counted.add(struck)),
+            Some(stopped) => stopped.iter().for_each(|(_, crash)| counted.add(crash)),
+            None => crashes.iter().filter(|(at, _)| counts(*at, now)).for_each(|(_, crash)| counted.add(crash)),
         }
         counted
     }
 
-    fn add(&mut self, struck: &Struck) {
+    fn add(&mut self, crash: &CrashRecorded) {
         self.count += 1;
-        self.last = match struck.harm() {
-            Harm::Panicked => format!("it panicked: {}", said(struck)),
-            Harm::Died | Harm::Unspecified => "its process died".to_owned(),
+        self.last = match crash.kind() {
+            CrashKind::Panicked => format!("it panicked: {}", said(crash)),
+            CrashKind::Died | CrashKind::Unspecified => "its process died".to_owned(),
         };
     }
 }
 
 /// What a panic said, and where.
-fn said(struck: &Struck) -> Panicked {
-    Panicked { message: struck.message.clone(), location: struck.location.clone() }
+fn said(crash: &CrashRecorded) -> Panicked {
+    Panicked { message: crash.message.clone(), location: crash.location.clone() }
 }
 
 fn counts(at: Timestamp, now: Timestamp) -> bool {
@@ -73,10 +73,14 @@ impl Driver {
     pub(super) fn panicked(&mut self, panicked: Panicked) {
         let Panicked { message, location } = &panicked;
         tracing::error!(run = %self.row.id, workflow = self.workflow.name, panic = message, location, "workflow panicked");
-        let pause = PAUSES[(self.strikes.count as usize).min(PAUSES.len() - 1)];
-        self.strike(Struck { harm: Harm::Panicked.into(), message: message.clone(), location: location.clone() });
-        if self.strikes.count >= MOST {
-            return self.stop_struck();
+        let pause = PAUSES[(self.crashes.count as usize).min(PAUSES.len() - 1)];
+        self.record_crash(CrashRecorded {
+            kind: CrashKind::Panicked.into(),
+            message: message.clone(),
+            location: location.clone(),
+        });
+        if self.crashes.count >= MOST {
+            return self.stop_crashed();
         }
         let at = self.shared.clock.now().after(pause);
         let (state, at) = match &self.ending {
@@ -87,31 +91,31 @@ impl Driver {
         self.goes_on_at = Some(at);
     }
 
-    fn strike(&mut self, struck: Struck) {
-        self.strikes.add(&struck);
-        self.learn(Kind::Struck(struck));
+    fn record_crash(&mut self, crash: CrashRecorded) {
+        self.crashes.add(&crash);
+        self.learn(Kind::CrashRecorded(crash));
         self.flush = true;
     }
 
     /// Whether code must not run now: the process before this one may have died of it, which has to be written down first,
     /// or it did harm too often.
-    pub(super) fn is_struck(&mut self) -> bool {
+    pub(super) fn has_crashed(&mut self) -> bool {
         let suspect = self.shared.suspects.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.row.id);
         if suspect {
             tracing::warn!(
-                run = %self.row.id, workflow = self.workflow.name, before = self.strikes.count,
+                run = %self.row.id, workflow = self.workflow.name, before = self.crashes.count,
                 "the process died while it polled this run"
             );
-            self.strike(Struck { harm: Harm::Died.into(), ..Struck::default() });
+            self.record_crash(CrashRecorded { kind: CrashKind::Died.into(), ..CrashRecorded::default() });
         }
-        suspect || self.strikes.count >= MOST
+        suspect || self.crashes.count >= MOST
     }
 
     /// Code does not run: for good where it did harm too often, otherwise until that it did is durable.
-    pub(super) fn stop_struck(&mut self) {
-        if self.strikes.count >= MOST {
-            let Strikes { count: strikes, last } = std::mem::take(&mut self.strikes);
-            return self.block(Fault::Poison { strikes, last });
+    pub(super) fn stop_crashed(&mut self) {
+        if self.crashes.count >= MOST {
+            let CrashCount { count: crashes, last } = std::mem::take(&mut self.crashes);
+            return self.block(Fault::Poison { crashes, last });
         }
         self.park(self.row.status.state, self.row.status.reason.clone());
         self.goes_on_at = Some(self.shared.clock.now());
@@ -119,9 +123,9 @@ impl Driver {
 }
 
 /// Waits until code of a run may run: alone, where its replica died of it before.
-pub(super) async fn take_turn(shared: &Environment, row: &RunRow, strikes: &[(Timestamp, Struck)]) {
+pub(super) async fn take_turn(shared: &Environment, row: &RunRow, crashes: &[(Timestamp, CrashRecorded)]) {
     let now = shared.clock.now();
-    let deaths = strikes.iter().filter(|(at, struck)| counts(*at, now) && struck.harm() == Harm::Died).count();
+    let deaths = crashes.iter().filter(|(at, crash)| counts(*at, now) && crash.kind() == CrashKind::Died).count();
     let is_suspect = shared.suspects.lock().unwrap_or_else(PoisonError::into_inner).contains(&row.id);
     if deaths < ALONE_FROM || is_suspect {
         return shared.quarantine.pass(row.id).await;

@@ -1,8 +1,8 @@
 //! What becomes of steps that lost a race: waits are over, calls that were not sent are not made, effects settle.
 
 use super::Driver;
-use super::step::{OpenStep, Work};
-use crate::place::SlotId;
+use super::step::{LiveStep, Work};
+use crate::step_id::SlotId;
 
 impl Driver {
     /// Code waits for these no more. Gives the numbers of the waits that are over.
@@ -29,7 +29,7 @@ impl Driver {
 }
 
 /// Whether the step goes on although code does not wait for it: an effect that was sent, or is about to be.
-fn goes_on(step: &OpenStep) -> bool {
+fn goes_on(step: &LiveStep) -> bool {
     match &step.work {
         Work::Call(call) => call.started.is_some(),
         Work::Child(child) => child.started.is_some(),

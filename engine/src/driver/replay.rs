@@ -6,16 +6,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::code::{Code, Finished};
-use super::poison::{Strikes, take_turn};
+use super::poison::{CrashCount, take_turn};
 use super::undoing::NoUndos;
 use super::{CANCEL, Driver, Exit, Mailbox, PAUSE, Starter};
 use crate::authoring::context::Context;
 use crate::authoring::workflow::Definition;
 use crate::environment::Environment;
-use crate::history::{History, Open, Past, Replay, journal_within, move_facts};
+use crate::history::{History, PendingStep, Replay, ReplayCursor, journal_within, move_facts};
 use crate::journal::JournalError;
 use crate::run::{created_fact, row_of};
-use crate::scope::{About, CallIntent, Fault, Intent, ScheduleInfo, Scope};
+use crate::scope::{CallIntent, Fault, Intent, RunInfo, ScheduleInfo, Scope};
 use crate::state::State;
 use crate::store::{NewRun, RunRow};
 use crate::undo::Undoable;
@@ -24,15 +24,15 @@ impl Driver {
     /// A start that is not durable yet: its first append creates it.
     pub(super) fn begin(
         shared: Arc<Environment>,
-        handle: Arc<Mailbox>,
+        mailbox: Arc<Mailbox>,
         workflow: Arc<Definition>,
         run: Box<NewRun>,
         started: Starter,
         input: Bytes,
     ) -> Self {
         let row = row_of(&run);
-        let past = Past::none(run.created_at);
-        let about = About {
+        let past = ReplayCursor::none(run.created_at);
+        let about = RunInfo {
             run: run.id,
             workflow: workflow.name,
             version: run.workflow_version,
@@ -42,7 +42,7 @@ impl Driver {
             schedule: None,
         };
         let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), past);
-        let mut driver = Self::new(shared, handle, workflow, row, input, scope);
+        let mut driver = Self::new(shared, mailbox, workflow, row, input, scope);
         driver.learn(created_fact(&run, &driver.workflow, driver.input.clone()));
         driver.create = Some((run, started));
         driver.code = Some(driver.fresh_code());
@@ -52,11 +52,11 @@ impl Driver {
     /// A claimed run: reads its journal and brings its code to where it was.
     pub(super) async fn load(
         shared: Arc<Environment>,
-        handle: Arc<Mailbox>,
+        mailbox: Arc<Mailbox>,
         workflow: Arc<Definition>,
         claimed: RunRow,
     ) -> Result<Box<Self>, Exit> {
-        let row = Self::heard(&shared, &handle, claimed).await?;
+        let row = Self::heard(&shared, &mailbox, claimed).await?;
         let facts = match journal_within(&*shared.store, row.id, shared.limits.journal_bytes).await {
             Ok(facts) => facts,
             Err(error) => {
@@ -77,7 +77,7 @@ impl Driver {
         });
         let mut history = match history {
             Ok(history) => history,
-            Err(error) => return Ok(Box::new(Self::unreadable(shared, handle, workflow, row, &error))),
+            Err(error) => return Ok(Box::new(Self::unreadable(shared, mailbox, workflow, row, &error))),
         };
         history.doubt_starts(&row);
         let input = history.created.input.take().unwrap_or_default().value;
@@ -90,29 +90,30 @@ impl Driver {
             tracing::warn!(run = %row.id, %error, "inbox not read");
             Exit::Lost
         })?;
-        take_turn(&shared, &row, &history.strikes).await;
+        take_turn(&shared, &row, &history.crashes).await;
         let created = &history.created;
         let (version, depth) = (created.workflow_version, created.depth);
         let schedule = ScheduleInfo::of(created);
-        let about = About { run: row.id, workflow: workflow.name, version, signals: workflow.signals, depth, schedule };
+        let about =
+            RunInfo { run: row.id, workflow: workflow.name, version, signals: workflow.signals, depth, schedule };
         let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), past);
         let (cancelled, paused) = (row.cancel_requested.is_some(), row.paused.is_some());
-        let mut driver = Self::new(shared, handle, workflow, row, input, scope);
+        let mut driver = Self::new(shared, mailbox, workflow, row, input, scope);
         driver.journal_bytes = journal_bytes;
         driver.find_inbox(std::mem::take(&mut history.returned), unread);
         driver.restore(history);
         if cancelled {
-            driver.handle.wish(CANCEL);
+            driver.mailbox.wish(CANCEL);
         }
         if paused {
-            driver.handle.wish(PAUSE);
+            driver.mailbox.wish(PAUSE);
         }
         Ok(Box::new(driver))
     }
 
     /// The row of a claimed run with all that it was told while the claim was on its way (S8).
-    async fn heard(shared: &Environment, handle: &Mailbox, claimed: RunRow) -> Result<RunRow, Exit> {
-        if !handle.take_from_outside() {
+    async fn heard(shared: &Environment, mailbox: &Mailbox, claimed: RunRow) -> Result<RunRow, Exit> {
+        if !mailbox.take_from_outside() {
             return Ok(claimed);
         }
         match shared.store.run(claimed.id).await {
@@ -128,14 +129,14 @@ impl Driver {
     pub(super) fn fresh_code(&self) -> Code {
         let ctx = Context::root(Arc::clone(&self.scope));
         let begun = self.workflow.begin(ctx, self.input.clone());
-        let code = Code::new(begun, self.scope.mark(), Arc::clone(&self.handle));
-        code.leaving(self.shared.guards.trail.clone(), self.row.id)
+        let code = Code::new(begun, self.scope.current_run(), Arc::clone(&self.mailbox));
+        code.leaving(self.shared.safeguards.breadcrumbs.clone(), self.row.id)
     }
 
     /// A journal that is none is left as it is, and shown.
     fn unreadable(
         shared: Arc<Environment>,
-        handle: Arc<Mailbox>,
+        mailbox: Arc<Mailbox>,
         workflow: Arc<Definition>,
         row: RunRow,
         error: &JournalError,
@@ -143,9 +144,9 @@ impl Driver {
         tracing::error!(run = %row.id, %error, "journal cannot be read");
         let version = row.workflow_version;
         let (signals, schedule) = (workflow.signals, None);
-        let about = About { run: row.id, workflow: workflow.name, version, signals, depth: 0, schedule };
-        let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), Past::default());
-        let mut driver = Self::new(shared, handle, workflow, row, Bytes::new(), scope);
+        let about = RunInfo { run: row.id, workflow: workflow.name, version, signals, depth: 0, schedule };
+        let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), ReplayCursor::default());
+        let mut driver = Self::new(shared, mailbox, workflow, row, Bytes::new(), scope);
         // Nothing ends a run whose open steps are not known; not even its deadline.
         driver.row.deadline = crate::time::Timestamp::from_micros(i64::MAX);
         driver.unreadable = true;
@@ -154,7 +155,7 @@ impl Driver {
     }
 
     fn restore(&mut self, history: History) {
-        let History { replay, seen, open, ending, mut undoables, strikes, .. } = history;
+        let History { replay, seen, open, ending, mut undoables, crashes, .. } = history;
         self.undoing.any = !undoables.is_empty();
         if let Some(ending) = ending {
             self.resume_ending(ending);
@@ -162,12 +163,12 @@ impl Driver {
                 self.undoing.plan = Some(std::mem::take(&mut undoables));
             }
         }
-        self.strikes = Strikes::of(&strikes, self.shared.clock.now());
+        self.crashes = CrashCount::of(&crashes, self.shared.clock.now());
         // What stopped the code does not stop its undos, unless code has to say them.
         let no_code = self.ending.is_some() && !self.undoing.plan.iter().flatten().any(Undoable::needs_code);
-        if self.is_struck() && !no_code {
+        if self.has_crashed() && !no_code {
             self.reopen_unreached(open);
-            self.stop_struck();
+            self.stop_crashed();
             return;
         }
         if self.ending.is_some() {
@@ -206,7 +207,7 @@ impl Driver {
     }
 
     /// Goes on with what is open, and begins what code asked for beyond the journal.
-    fn resume(&mut self, mut open: BTreeMap<(Arc<str>, u32), Open>, intents: Vec<Intent>) {
+    fn resume(&mut self, mut open: BTreeMap<(Arc<str>, u32), PendingStep>, intents: Vec<Intent>) {
         for intent in intents {
             match intent {
                 Intent::Call(call) => match open.remove(&key(&call)) {
@@ -229,7 +230,7 @@ impl Driver {
                     Some(step) => self.reopen(child.slot, step, None),
                     None => self.intend(Intent::Child(child)),
                 },
-                other @ (Intent::Fact(_) | Intent::Raced { .. }) => self.intend(other),
+                other @ (Intent::Fact(_) | Intent::RaceDecided { .. }) => self.intend(other),
             }
         }
         if self.scope.was_reset() {
@@ -240,7 +241,7 @@ impl Driver {
     }
 
     /// Steps that the journal has open and code did not reach: they settle all the same.
-    pub(super) fn reopen_unreached(&mut self, open: BTreeMap<(Arc<str>, u32), Open>) {
+    pub(super) fn reopen_unreached(&mut self, open: BTreeMap<(Arc<str>, u32), PendingStep>) {
         for step in open.into_values() {
             // Code has no slot for them.
             let slot = self.own_slot();

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 
 use super::Driver;
-use super::step::{OpenStep, Phase, Work, reference};
+use super::step::{LiveStep, Phase, Work, reference};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
 use crate::limits::Limit;
-use crate::place::SlotId;
+use crate::step_id::SlotId;
 
 impl Driver {
     pub(super) fn done(&mut self, slot: SlotId, response: Bytes) {
@@ -79,7 +79,7 @@ impl Driver {
             undone: step.is_undo()
                 && outcome == stored::Outcome::Refused
                 && result.as_ref().is_err_and(|failure| failure.code() == Code::NotFound),
-            unseen: self.code.is_none(),
+            undelivered: self.code.is_none(),
         };
         if let Work::Call(call) = &step.work {
             self.settled_for_undo(call, &settled, step.doubt);
@@ -98,17 +98,17 @@ impl Driver {
     /// A timer of this step is due.
     pub(super) fn wake(&mut self, slot: SlotId) {
         match self.steps.get(&slot).map(AsRef::as_ref) {
-            Some(OpenStep { phase: Phase::Until(_), work: Work::Sleep { .. }, .. }) => {
+            Some(LiveStep { phase: Phase::Until(_), work: Work::Sleep { .. }, .. }) => {
                 self.settle(slot, Ok(Bytes::new()), stored::Outcome::Unspecified, false);
             }
             // It may be given back now.
-            Some(OpenStep { work: Work::Child(_), .. }) => {}
-            Some(OpenStep { phase: Phase::Message(Some(until)), .. }) => {
+            Some(LiveStep { work: Work::Child(_), .. }) => {}
+            Some(LiveStep { phase: Phase::Message(Some(until)), .. }) => {
                 let until = *until;
                 self.overdue(slot, until);
             }
             // A run that stops begins nothing; it is given back, and goes on elsewhere or later.
-            Some(OpenStep { phase: Phase::Until(_), .. }) if !self.draining() && self.parked.is_none() => {
+            Some(LiveStep { phase: Phase::Until(_), .. }) if !self.draining() && self.parked.is_none() => {
                 self.attempt(slot);
             }
             _ => {}

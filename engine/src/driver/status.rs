@@ -1,7 +1,7 @@
 //! What a run's row says of it: state and reason, when it is due again, and whether it is given back.
 
 use super::Driver;
-use super::step::{OpenStep, Phase, backs_off, state_of};
+use super::step::{LiveStep, Phase, backs_off, state_of};
 use crate::state::State;
 use crate::store::Status;
 use crate::time::Timestamp;
@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 impl Driver {
     /// Nothing goes on but waiting for times or decisions.
     pub(super) fn is_idle(&self) -> bool {
-        let waits = |step: &OpenStep| {
+        let waits = |step: &LiveStep| {
             matches!(step.phase, Phase::Until(_) | Phase::Message(_) | Phase::Down(_) | Phase::Undecided)
         };
         let code_waits = self.parked.is_some() || self.draining() || self.undoing.reload || !self.steps.is_empty();

@@ -8,17 +8,17 @@ use super::children::ChildWork;
 use super::outage::Down;
 use crate::doubt::Doubt;
 use crate::journal_v1 as stored;
-use crate::place::Place;
 use crate::retry::Retry;
 use crate::rpc::Level;
 use crate::scope::CallOptions;
 use crate::state::State;
+use crate::step_id::StepId;
 use crate::time::Timestamp;
 use crate::transport::Reservation;
-use crate::undo::{Form, Make, Undo};
+use crate::undo::{Make, Undo, UndoSource};
 
-pub(crate) struct OpenStep {
-    pub(crate) place: Place,
+pub(crate) struct LiveStep {
+    pub(crate) place: StepId,
     pub(crate) work: Work,
     pub(crate) begun_at: Timestamp,
     /// Attempts that were begun.
@@ -79,9 +79,9 @@ pub(crate) enum Phase {
     Undecided,
 }
 
-impl OpenStep {
+impl LiveStep {
     /// A step that only waits.
-    pub(super) fn waiting(place: Place, work: Work, begun_at: Timestamp, phase: Phase) -> Self {
+    pub(super) fn waiting(place: StepId, work: Work, begun_at: Timestamp, phase: Phase) -> Self {
         Self { place, work, begun_at, attempts: 0, forgiven: 0, doubt: Doubt::default(), let_go: false, phase }
     }
 
@@ -93,9 +93,9 @@ impl OpenStep {
     /// Makes what takes the step back, if that is made from its response.
     pub(super) fn takes_undo(&mut self) -> Option<Box<Make>> {
         let Work::Call(call) = &mut self.work else { return None };
-        match call.undo.take()?.form {
-            Form::ByResponse(make) => Some(make),
-            Form::Known(_) => None,
+        match call.undo.take()?.source {
+            UndoSource::ByResponse(make) => Some(make),
+            UndoSource::Known(_) => None,
         }
     }
 
@@ -126,7 +126,7 @@ impl CallWork {
 }
 
 /// How a fact names a step: by the number of its start, or by its place.
-pub(super) fn reference(step: &OpenStep) -> (u64, Option<stored::Place>) {
+pub(super) fn reference(step: &LiveStep) -> (u64, Option<stored::Place>) {
     match &step.work {
         Work::Call(CallWork { started: Some((sequence, _)), .. })
         | Work::Sleep { sequence }
@@ -138,12 +138,12 @@ pub(super) fn reference(step: &OpenStep) -> (u64, Option<stored::Place>) {
 }
 
 /// Whether the step waits for its next attempt; a sleep does not.
-pub(super) fn backs_off(step: &OpenStep) -> bool {
+pub(super) fn backs_off(step: &LiveStep) -> bool {
     matches!((&step.work, &step.phase), (Work::Call(_), Phase::Until(_) | Phase::Down(_)))
 }
 
 /// The state that the open steps amount to.
-pub(super) fn state_of<'s>(steps: impl Iterator<Item = &'s Box<OpenStep>> + Clone) -> State {
+pub(super) fn state_of<'s>(steps: impl Iterator<Item = &'s Box<LiveStep>> + Clone) -> State {
     if steps.clone().any(|step| matches!(step.phase, Phase::Undecided)) {
         State::NeedsDecision
     } else if steps.clone().any(|step| backs_off(step)) {

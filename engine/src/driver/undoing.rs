@@ -9,17 +9,17 @@ use bytes::Bytes;
 use super::Driver;
 use super::code::Finished;
 use super::replay::bring;
-use super::step::{CallWork, OpenStep, Phase, Work};
+use super::step::{CallWork, LiveStep, Phase, Work};
 use crate::decision::MARGIN;
 use crate::doubt::Doubt;
-use crate::history::{Open, OpenKind, Replay};
+use crate::history::{PendingKind, PendingStep, Replay};
 use crate::journal_v1 as stored;
 use crate::panics::Panicked;
-use crate::place::{Place, SlotId};
 use crate::scope::{CallOptions, Fault, Intent};
 use crate::state::State;
+use crate::step_id::{SlotId, StepId};
 use crate::time::Timestamp;
-use crate::undo::{self, Became, Form, Make, Policy, Undo, Undoable};
+use crate::undo::{self, Make, Policy, StepFate, Undo, UndoSource, Undoable};
 
 /// How many steps that are left to undo a reason names.
 const NAMED: usize = 8;
@@ -55,8 +55,8 @@ impl Driver {
     }
 
     /// How an open step of a run that ends is tried: code is not there to say it.
-    pub(super) fn ending_options(&self, open: &Open) -> Option<CallOptions> {
-        let OpenKind::Effect { sequence, .. } = open.kind else { return None };
+    pub(super) fn ending_options(&self, open: &PendingStep) -> Option<CallOptions> {
+        let PendingKind::Effect { sequence, .. } = open.kind else { return None };
         let of = open.undoes.unwrap_or(sequence);
         let undoable = self.undoing.plan.as_ref()?.iter().find(|undoable| undoable.step == of)?;
         Some(options(undoable.policy))
@@ -75,12 +75,12 @@ impl Driver {
         let Some(next) = plan.last().cloned() else { return true };
         // A step in doubt was opened when the journal was read: what is in doubt here has been asked again since.
         let may_repeat = next.level.may_repeat(Some(next.started_at), self.shared.clock.now());
-        match (next.became, next.undo.clone()) {
+        match (next.fate, next.undo.clone()) {
             _ if next.failed.is_some() => self.undo_failed(&next, next.failed.as_deref().unwrap_or_default()),
-            (Became::Doubtful, _) if may_repeat => {
+            (StepFate::Doubtful, _) if may_repeat => {
                 self.undo_failed(&next, "whether it happened is not known, and its service gives no answer");
             }
-            (Became::Open | Became::Doubtful, _) => self.settle_again(&next),
+            (StepFate::Open | StepFate::Doubtful, _) => self.settle_again(&next),
             (_, Some(undo)) => self.undo(&next, undo),
             (_, None) => self.undo_failed(&next, "its undo is made from its response, which is not known"),
         }
@@ -106,7 +106,7 @@ impl Driver {
             undo: self.undo_said(&step.place),
             undoes: None,
         };
-        let open = OpenStep {
+        let open = LiveStep {
             place: step.place.clone(),
             work: Work::Call(work),
             begun_at: now,
@@ -120,7 +120,7 @@ impl Driver {
     }
 
     /// The undo of a step of an ending run, where code had to say it again.
-    pub(super) fn undo_said(&mut self, place: &Place) -> Option<Box<Undo>> {
+    pub(super) fn undo_said(&mut self, place: &StepId) -> Option<Box<Undo>> {
         self.undoing.said.remove(&(Arc::clone(&place.branch), place.position))
     }
 
@@ -141,7 +141,7 @@ impl Driver {
             undoes: Some(step.step),
         };
         self.undoing.begun += 1;
-        let open = OpenStep {
+        let open = LiveStep {
             place,
             work: Work::Call(work),
             begun_at: now,
@@ -154,7 +154,7 @@ impl Driver {
         self.make(open);
     }
 
-    fn make(&mut self, step: OpenStep) {
+    fn make(&mut self, step: LiveStep) {
         let slot = self.own_slot();
         self.steps.insert(slot, Box::new(step));
         self.again(slot);
@@ -214,7 +214,7 @@ impl Driver {
 
     /// Makes an undo from a response; that is code of the run, wherever it is called.
     pub(super) fn made(&self, make: Box<Make>, response: Bytes) -> Result<Option<stored::Undo>, Panicked> {
-        let _poll = self.shared.guards.trail.as_ref().map(|trail| trail.enter(self.row.id));
+        let _poll = self.shared.safeguards.breadcrumbs.as_ref().map(|breadcrumbs| breadcrumbs.enter(self.row.id));
         undo::made(make, response)
     }
 
@@ -275,7 +275,7 @@ impl Driver {
         for undoable in undoables.iter_mut().filter(|undoable| undoable.by_response && undoable.undo.is_none()) {
             let place = (Arc::clone(&undoable.place.branch), undoable.place.position);
             if let Some(response) = &undoable.response
-                && let Some(Form::ByResponse(make)) = self.undoing.said.remove(&place).map(|undo| undo.form)
+                && let Some(UndoSource::ByResponse(make)) = self.undoing.said.remove(&place).map(|undo| undo.source)
             {
                 undoable.undo = self.made(make, response.clone())?;
                 undoable.response = None;

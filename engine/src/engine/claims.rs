@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use crate::authoring::workflow::Definition;
-use crate::driver::Beginning;
+use crate::driver::DriverStart;
 use crate::mailbox;
 use crate::run_table::OnItsWay;
 use crate::store::{ClaimRuns, RunRow, StoreError};
@@ -52,7 +52,7 @@ impl Engine {
                     AFTER_FAILURE
                 }
             };
-            self.loops.looks.until(self.shared.clock.now().after(pause));
+            self.loops.claim_pacing.until(self.shared.clock.now().after(pause));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -69,7 +69,7 @@ impl Engine {
     /// store which fails again and again is not asked all the time.
     async fn claim_once(&self, looked_at: &mut Option<Instant>) -> Result<Duration, StoreError> {
         let longest = self.shared.limits.claim_interval;
-        self.loops.looks.begin();
+        self.loops.claim_pacing.begin();
         let room = u32::try_from(self.room()).unwrap_or(u32::MAX).min(BATCH);
         if room == 0 || self.is_draining() {
             return Ok(longest);
@@ -102,13 +102,13 @@ impl Engine {
             let Some(workflow) = self.shared.workflows.get(&row.workflow) else { continue };
             let id = row.id;
             match self.admit_claimed(id) {
-                Some(handle) => self.spawn(id, handle, Arc::clone(workflow), Beginning::Claimed(Box::new(row))),
+                Some(mailbox) => self.spawn(id, mailbox, Arc::clone(workflow), DriverStart::Claimed(Box::new(row))),
                 None => self.replace(row, Arc::clone(workflow), on_its_way.clone()),
             }
         }
         drop(on_its_way);
         let now = self.shared.clock.now();
-        self.loops.looks.found(claimed.next_due.is_none_or(|due| due > now));
+        self.loops.claim_pacing.found(claimed.next_due.is_none_or(|due| due > now));
         Ok(claimed.next_due.map_or(longest, |due| due.since(now)).min(longest))
     }
 
@@ -126,8 +126,8 @@ impl Engine {
                 }
                 left.await;
             }
-            if let Some(handle) = engine.admit_claimed(id) {
-                engine.spawn(id, handle, workflow, Beginning::Claimed(Box::new(row)));
+            if let Some(mailbox) = engine.admit_claimed(id) {
+                engine.spawn(id, mailbox, workflow, DriverStart::Claimed(Box::new(row)));
             }
             drop(on_its_way);
         });
@@ -135,10 +135,10 @@ impl Engine {
 
     /// Every claim is lost: nothing in memory may write any more.
     fn drop_all(&self) {
-        let handles = self.shared.runs.mailboxes();
-        tracing::error!(runs = handles.len(), "claims lost, runs dropped from memory");
-        for handle in handles {
-            handle.wish(mailbox::LOST);
+        let mailboxes = self.shared.runs.mailboxes();
+        tracing::error!(runs = mailboxes.len(), "claims lost, runs dropped from memory");
+        for mailbox in mailboxes {
+            mailbox.wish(mailbox::LOST);
         }
     }
 }

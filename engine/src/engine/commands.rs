@@ -4,21 +4,21 @@ use uuid::Uuid;
 
 use super::{Engine, EngineError};
 use crate::mailbox;
-use crate::store::{Asked, Order, RunRow};
+use crate::store::{Order, Requester, RunRow};
 
 impl Engine {
     /// Asks a run to end as CANCELLED. After the answer it starts nothing new.
     ///
     /// # Errors
     /// Where the run is unknown, has ended in another way, or the store fails.
-    pub async fn cancel(&self, run: Uuid, asked: Asked) -> Result<RunRow, EngineError> {
+    pub async fn cancel(&self, run: Uuid, asked: Requester) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
         let row = self.command(run, asked.to("CancelRun", ""), Order::Cancel).await?;
         self.shared.tell(run, mailbox::CANCEL);
         Ok(row)
     }
 
-    pub(super) fn check_asked(&self, asked: &Asked) -> Result<(), EngineError> {
+    pub(super) fn check_asked(&self, asked: &Requester) -> Result<(), EngineError> {
         let max = self.shared.limits.name_bytes;
         for (limit, text) in [("reason", &asked.reason), ("caller", &asked.caller)] {
             if text.len() > max {

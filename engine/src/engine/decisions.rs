@@ -4,12 +4,12 @@ use uuid::Uuid;
 
 use super::{Engine, EngineError};
 use crate::decision::{Decision, Undecided, Verdict};
-use crate::history::{History, OpenKind};
+use crate::history::{History, PendingKind};
 use crate::journal::Buffer;
 use crate::journal_v1 as stored;
 use crate::mailbox::RunOrder;
 use crate::state::State;
-use crate::store::{Amend, Asked, RunRow, Status};
+use crate::store::{Amend, Requester, RunRow, Status};
 
 impl Engine {
     /// Decides what became of a call that may or may not have happened; then the run goes on.
@@ -17,7 +17,7 @@ impl Engine {
     /// # Errors
     /// Where the run is unknown, the step is not in doubt or no longer as the decision says, it is too early to ask
     /// again, the response is too large, or the store fails.
-    pub async fn resolve(&self, run: Uuid, decision: Decision, asked: Asked) -> Result<RunRow, EngineError> {
+    pub async fn resolve(&self, run: Uuid, decision: Decision, asked: Requester) -> Result<RunRow, EngineError> {
         let max = self.shared.limits.payload_bytes;
         if let Verdict::Happened(response) = &decision.verdict
             && response.len() > max
@@ -35,7 +35,7 @@ impl Engine {
         row: &RunRow,
         facts: Vec<stored::Fact>,
         decision: &Decision,
-        asked: &Asked,
+        asked: &Requester,
     ) -> Result<Amend, EngineError> {
         let run = row.id;
         let refuse = |reason: String| EngineError::Precondition { run, state: row.status.state, reason };
@@ -46,7 +46,7 @@ impl Engine {
             return Err(nothing());
         }
         let open = history.open.values().find(|open| open.place.to_string() == decision.step).ok_or_else(nothing)?;
-        let OpenKind::Effect { sequence, incarnation, deadline, .. } = open.kind else { return Err(nothing()) };
+        let PendingKind::Effect { sequence, incarnation, deadline, .. } = open.kind else { return Err(nothing()) };
         if !open.undecided(now) {
             return Err(nothing());
         }
@@ -63,7 +63,7 @@ impl Engine {
             _ => going_on(&row.status, now),
         };
         let (epoch, sequence, control, deadline) = (row.epoch, row.sequence, row.control, row.deadline);
-        Ok(Amend { epoch, sequence, control, entry, facts, status, deadline, family: None })
+        Ok(Amend { epoch, sequence, control, entry, facts, status, deadline, related_runs: None })
     }
 }
 

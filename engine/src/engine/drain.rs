@@ -45,16 +45,16 @@ impl Engine {
     pub(crate) fn gives_back(&self) -> impl Fn(Uuid) + Send + Sync + 'static {
         let shared = Arc::downgrade(&self.shared);
         move |run| {
-            if let Some(handle) = shared.upgrade().and_then(|shared| shared.runs.mailbox(run)) {
-                handle.wish(DRAIN);
+            if let Some(mailbox) = shared.upgrade().and_then(|shared| shared.runs.mailbox(run)) {
+                mailbox.wish(DRAIN);
             }
         }
     }
 
     fn wish_all(&self, wish: u16) -> usize {
-        let handles = self.shared.runs.mailboxes();
-        handles.iter().for_each(|handle| handle.wish(wish));
-        handles.len()
+        let mailboxes = self.shared.runs.mailboxes();
+        mailboxes.iter().for_each(|mailbox| mailbox.wish(wish));
+        mailboxes.len()
     }
 
     async fn empty(&self) {

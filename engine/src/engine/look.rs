@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::{Ended, Engine, EngineError, Start, Started};
 use crate::failure::{Code, Failure};
 use crate::history::{journal_within, move_facts, read_on};
-use crate::hub::Watch;
 use crate::journal_v1 as stored;
 use crate::store::{RunRow, StoreError};
 use crate::view::Detail;
+use crate::watchers::Watch;
 
 impl Engine {
     /// Waits until a run has ended, at most this long. None when the time is up. An end after this call is not missed,
@@ -26,7 +26,7 @@ impl Engine {
         within: Duration,
     ) -> impl Future<Output = Result<Option<Arc<Ended>>, EngineError>> + Send {
         // Registered first, looked second: an end in between is seen by one of the two.
-        let waiting = self.shared.hub.wait_for_end(run);
+        let waiting = self.shared.watchers.wait_for_end(run);
         // A block, because a function keeps its arguments twice, and whoever waits keeps all of this.
         async move {
             if !self.shared.runs.contains(run) {
@@ -35,7 +35,7 @@ impl Engine {
                     Ok(None) => {}
                     known => {
                         drop(waiting);
-                        self.shared.hub.tidy(run);
+                        self.shared.watchers.tidy(run);
                         return known;
                     }
                 }
@@ -43,7 +43,7 @@ impl Engine {
             if let Ok(Ok(ended)) = tokio::time::timeout(within, waiting).await {
                 return Ok(Some(ended));
             }
-            self.shared.hub.tidy(run);
+            self.shared.watchers.tidy(run);
             Ok(None)
         }
     }
@@ -76,11 +76,11 @@ impl Engine {
     /// # Errors
     /// Where the run is unknown or the store fails.
     pub async fn watch(&self, run: Uuid) -> Result<Watch, EngineError> {
-        let watch = self.shared.hub.watch(run);
+        let watch = self.shared.watchers.watch(run);
         match self.shared.store.run(run).await? {
             Some(row) => {
                 if row.status.state.is_end() {
-                    self.shared.hub.finished(run, row.sequence);
+                    self.shared.watchers.finished(run, row.sequence);
                 }
                 Ok(watch)
             }
@@ -156,12 +156,12 @@ const PAUSE: Duration = Duration::from_millis(250);
 impl Engine {
     /// A run left memory because the store did not answer: whoever waits for its end is told, if that was what it wrote.
     pub(super) async fn look_for_end(&self, run: Uuid) {
-        while self.shared.hub.is_watched(run) && !self.shared.runs.contains(run) {
+        while self.shared.watchers.is_watched(run) && !self.shared.runs.contains(run) {
             match self.detail(run).await {
-                Ok(detail) if detail.row.status.state.is_end() => return self.shared.hub.ended(detail.into()),
+                Ok(detail) if detail.row.status.state.is_end() => return self.shared.watchers.ended(detail.into()),
                 // Its end is in its row also if nothing else can be read.
                 Err(EngineError::Journal { .. }) => match self.row(run).await {
-                    Ok(row) if row.status.state.is_end() => return self.shared.hub.ended(unread(row)),
+                    Ok(row) if row.status.state.is_end() => return self.shared.watchers.ended(unread(row)),
                     _ => return,
                 },
                 Err(EngineError::Store(error)) if !matches!(error, StoreError::Closed | StoreError::Unusable(_)) => {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Engine, EngineError};
 use crate::journal_v1 as stored;
 use crate::mailbox::{self, Ordered, RunOrder};
-use crate::store::{Amend, Asked, Change, Command, Order, RunRow};
+use crate::store::{Amend, Change, Command, Order, Requester, RunRow};
 
 /// A run that comes into memory, or leaves it, is asked again so often,
 const TRIES: u32 = 50;
@@ -62,12 +62,12 @@ impl Engine {
             RunOrder::Terminate => self.termination(&row, self.facts(&row).await.ok())?,
             order => self.amendment(&row, self.facts(&row).await?, order, &change.asked)?,
         };
-        let family = amend.family.clone();
+        let related_runs = amend.related_runs.clone();
         let row = self.command(run, change.clone(), Order::Amend(Box::new(amend))).await?;
         self.shared.due.notify_one();
-        if let Some(family) = family {
-            family.cancels.iter().for_each(|child| self.shared.tell(*child, mailbox::CANCEL));
-            family.report.iter().for_each(|report| self.shared.tell(report.parent, mailbox::MESSAGE));
+        if let Some(related_runs) = related_runs {
+            related_runs.cancels.iter().for_each(|child| self.shared.tell(*child, mailbox::CANCEL));
+            related_runs.report.iter().for_each(|report| self.shared.tell(report.parent, mailbox::MESSAGE));
         }
         Ok(row)
     }
@@ -78,7 +78,7 @@ impl Engine {
         row: &RunRow,
         facts: Vec<stored::Fact>,
         order: &RunOrder,
-        asked: &Asked,
+        asked: &Requester,
     ) -> Result<Amend, EngineError> {
         match order {
             RunOrder::Resolve(decision) => self.resolution(row, facts, decision, asked),
@@ -102,7 +102,7 @@ impl Engine {
             // It does not wait for a service any more.
             self.shared.outage_waiters.remove(run);
         }
-        if row.status.state.is_end() && self.shared.hub.is_watched(run) {
+        if row.status.state.is_end() && self.shared.watchers.is_watched(run) {
             // Nobody else tells of an end that the store wrote. Not awaited: who gave the command may leave.
             let engine = self.clone();
             tokio::spawn(async move { engine.look_for_end(run).await });

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{Engine, EngineError};
-use crate::store::{Asked, BulkRequest, Change, RunRow};
+use crate::store::{BulkRequest, Change, Requester, RunRow};
 
 /// A method of the admin API, and the id of a request to it.
 type Key = (&'static str, Uuid);
@@ -69,7 +69,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the id is that of another request, or the store fails.
-    pub async fn answered(&self, action: &'static str, asked: &Asked) -> Result<Option<RunRow>, EngineError> {
+    pub async fn answered(&self, action: &'static str, asked: &Requester) -> Result<Option<RunRow>, EngineError> {
         self.done_before(&asked.clone().to(action, "")).await
     }
 
@@ -80,7 +80,7 @@ impl Engine {
     pub async fn bulk_request(
         &self,
         action: &'static str,
-        asked: Asked,
+        asked: Requester,
         completed: bool,
     ) -> Result<BulkRequest, EngineError> {
         Ok(self.shared.store.bulk_request(asked.to(action, ""), completed).await?)

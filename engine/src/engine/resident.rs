@@ -7,27 +7,27 @@ use uuid::Uuid;
 
 use super::Engine;
 use crate::authoring::workflow::Definition;
-use crate::driver::{Beginning, Driver, Exit};
+use crate::driver::{Driver, DriverStart, Exit};
 use crate::mailbox::{DRAIN, Mailbox};
 use crate::time::Timestamp;
 
 /// What the loop that claims runs is about to do. Most runs that leave memory are over, or due long after its next look;
 /// a claim for each of them would cost the store as much as one of their appends.
 #[derive(Debug)]
-pub(super) struct Looks {
+pub(super) struct ClaimPacing {
     /// When it looks next, in microseconds since the Unix epoch; the end of time while it looks.
     next: AtomicI64,
     /// Whether runs may be due that there was no room for.
     wants_room: AtomicBool,
 }
 
-impl Default for Looks {
+impl Default for ClaimPacing {
     fn default() -> Self {
         Self { next: AtomicI64::new(i64::MAX), wants_room: AtomicBool::new(false) }
     }
 }
 
-impl Looks {
+impl ClaimPacing {
     /// It looks now: what becomes due meanwhile, it may not see. Until it says otherwise runs wait for room.
     pub(super) fn begin(&self) {
         self.next.store(i64::MAX, Ordering::SeqCst);
@@ -85,7 +85,7 @@ impl Engine {
         Some(mailbox)
     }
 
-    pub(super) fn spawn(&self, run: Uuid, mailbox: Arc<Mailbox>, workflow: Arc<Definition>, beginning: Beginning) {
+    pub(super) fn spawn(&self, run: Uuid, mailbox: Arc<Mailbox>, workflow: Arc<Definition>, beginning: DriverStart) {
         let mut place = Place { engine: self.clone(), run, mailbox: Arc::clone(&mailbox), no_news: false, sure: false };
         tokio::spawn(async move {
             let engine = place.engine.clone();
@@ -93,7 +93,7 @@ impl Engine {
                 Ok(driver) => driver.drive().await,
                 Err(exit) => exit,
             };
-            place.no_news = engine.loops.looks.is_no_news(&exit);
+            place.no_news = engine.loops.claim_pacing.is_no_news(&exit);
             place.sure = !matches!(exit, Exit::Lost);
             drop(place);
             match exit {
@@ -101,7 +101,7 @@ impl Engine {
                     if let Some(origin) = &ended.row.origin {
                         engine.loops.bell.ended(&origin.schedule);
                     }
-                    engine.shared.hub.ended(*ended);
+                    engine.shared.watchers.ended(*ended);
                 }
                 Exit::Lost => engine.look_for_end(run).await,
                 Exit::Released(_) => {}

@@ -13,12 +13,12 @@ use crate::journal_v1 as stored;
 use crate::reset;
 use crate::rpc::Level;
 use crate::state::State;
-use crate::store::{Amend, Asked, Order, RunRow, Status};
+use crate::store::{Amend, Order, Requester, RunRow, Status};
 use crate::view::{self, Detail, FailedAt, StepView};
 
 /// A step that a retry makes again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Again {
+pub struct RepeatedStep {
     pub path: String,
     /// Method path of a call, or the name the author gave.
     pub name: String,
@@ -44,7 +44,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where the run is unknown, in another state, failed by its own code, or the store fails.
-    pub async fn retry(&self, run: Uuid, asked: Asked) -> Result<RunRow, EngineError> {
+    pub async fn retry(&self, run: Uuid, asked: Requester) -> Result<RunRow, EngineError> {
         self.retry_at(run, None, asked).await
     }
 
@@ -53,7 +53,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::retry`]; where the run has no such step, and where a step before it was undone.
-    pub async fn retry_from(&self, run: Uuid, step: &str, asked: Asked) -> Result<RunRow, EngineError> {
+    pub async fn retry_from(&self, run: Uuid, step: &str, asked: Requester) -> Result<RunRow, EngineError> {
         self.retry_at(run, Some(step), asked).await
     }
 
@@ -61,7 +61,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::retry`] and [`Engine::retry_from`].
-    pub async fn preview_retry(&self, run: Uuid, step: Option<&str>) -> Result<Vec<Again>, EngineError> {
+    pub async fn preview_retry(&self, run: Uuid, step: Option<&str>) -> Result<Vec<RepeatedStep>, EngineError> {
         let row = self.row(run).await?;
         let mut facts = self.facts(&row).await?;
         let Reset { fact: reset, children } = reset(&row, facts.clone(), step, String::new())?;
@@ -74,7 +74,7 @@ impl Engine {
         let again = before.steps.into_iter().filter(|step| step.undoes.is_none()).filter_map(|step| {
             let kept = after.steps.iter().find(|kept| (&kept.branch, kept.position) == (&step.branch, step.position));
             let made_again = kept.is_none_or(|kept| kept.ended_at != step.ended_at || kept.state != step.state);
-            made_again.then(|| Again {
+            made_again.then(|| RepeatedStep {
                 path: step.path(),
                 new_key: kept.is_none() && step.key.as_deref().is_some_and(|key| is_of_run(run, &step, key)),
                 level: step.level,
@@ -97,7 +97,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn retry_at(&self, run: Uuid, step: Option<&str>, asked: Asked) -> Result<RunRow, EngineError> {
+    async fn retry_at(&self, run: Uuid, step: Option<&str>, asked: Requester) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
         let reason = asked.reason.clone();
         let change = asked.to("RetryRun", step.map_or_else(String::new, |step| format!("from {step}")));
@@ -120,7 +120,7 @@ impl Engine {
             Some(_) => (going_on(&row.status, now), row.deadline),
             None => (Status { error: None, ..going_on(&row.status, now) }, now.after(span)),
         };
-        let amend = Amend { epoch, sequence, control, entry, facts, status, deadline, family: None };
+        let amend = Amend { epoch, sequence, control, entry, facts, status, deadline, related_runs: None };
         let row = self.command(run, change, Order::Amend(Box::new(amend))).await?;
         self.shared.due.notify_one();
         Ok(row)

@@ -57,7 +57,7 @@ impl Engine {
         let mut failing = false;
         loop {
             self.loops.bump();
-            if self.shared.guards.trail.as_ref().is_some_and(|trail| trail.was_cut()) {
+            if self.shared.safeguards.breadcrumbs.as_ref().is_some_and(|breadcrumbs| breadcrumbs.was_cut()) {
                 tracing::error!("the trail was cut short: what the process dies of is not known to the next one");
             }
             let round = rounds.look();

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Engine, EngineError};
 use crate::mailbox;
-use crate::store::{Asked, Order, RunRow, Signal};
+use crate::store::{Order, Requester, RunRow, Signal};
 
 impl Engine {
     /// Sends a run a message. It is durable when this returns, and kept until the run waits for it.
@@ -13,7 +13,7 @@ impl Engine {
     /// # Errors
     /// Where the run is unknown or has ended, its workflow takes no such signal, the message is none or too large,
     /// too many wait already, or the store fails.
-    pub async fn signal(&self, run: Uuid, name: &str, message: Bytes, asked: Asked) -> Result<RunRow, EngineError> {
+    pub async fn signal(&self, run: Uuid, name: &str, message: Bytes, asked: Requester) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
         let change = asked.to("SignalRun", name);
         if let Some(row) = self.done_before(&change).await? {

@@ -5,12 +5,12 @@ use uuid::Uuid;
 
 use super::{Engine, EngineError};
 use crate::driver;
-use crate::history::{History, OpenKind};
+use crate::history::{History, PendingKind};
 use crate::journal::Buffer;
 use crate::journal_v1 as stored;
 use crate::mailbox::{self, RunOrder};
 use crate::state::State;
-use crate::store::{Amend, Asked, Family, Order, Pause, Report, RunRow, Status};
+use crate::store::{Amend, ChildEndNotice, Order, Pause, RelatedRuns, Requester, RunRow, Status};
 
 impl Engine {
     /// Stops a run: after the answer it starts nothing new; what is in flight settles. With `stops_clock` its deadline
@@ -19,7 +19,7 @@ impl Engine {
     /// # Errors
     /// Where the run is unknown, in a state that is not paused (it ended, ends, is blocked or needs a decision), or the
     /// store fails.
-    pub async fn pause(&self, run: Uuid, stops_clock: bool, asked: Asked) -> Result<RunRow, EngineError> {
+    pub async fn pause(&self, run: Uuid, stops_clock: bool, asked: Requester) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
         let detail = if stops_clock { "its clock stands" } else { "its clock goes on" };
         let change = asked.to("PauseRun", detail);
@@ -43,7 +43,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where the run is unknown or not paused, or the store fails.
-    pub async fn resume(&self, run: Uuid, asked: Asked) -> Result<RunRow, EngineError> {
+    pub async fn resume(&self, run: Uuid, asked: Requester) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
         let row = self.command(run, asked.to("ResumeRun", ""), Order::Resume).await?;
         self.shared.due.notify_one();
@@ -54,7 +54,12 @@ impl Engine {
     ///
     /// # Errors
     /// Where the run is unknown, no such step waits, or the store fails.
-    pub async fn skip_back_off(&self, run: Uuid, step: Option<String>, asked: Asked) -> Result<RunRow, EngineError> {
+    pub async fn skip_back_off(
+        &self,
+        run: Uuid,
+        step: Option<String>,
+        asked: Requester,
+    ) -> Result<RunRow, EngineError> {
         let detail = step.clone().unwrap_or_default();
         self.order(run, RunOrder::SkipBackOff(step), asked.to("SkipBackOff", detail)).await
     }
@@ -64,7 +69,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where the run is unknown or has ended, or the store fails.
-    pub async fn terminate(&self, run: Uuid, asked: Asked) -> Result<RunRow, EngineError> {
+    pub async fn terminate(&self, run: Uuid, asked: Requester) -> Result<RunRow, EngineError> {
         self.order(run, RunOrder::Terminate, asked.to("TerminateRun", "")).await
     }
 
@@ -72,7 +77,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where the run is unknown, or the store fails.
-    pub async fn pin(&self, run: Uuid, pinned: bool, asked: Asked) -> Result<RunRow, EngineError> {
+    pub async fn pin(&self, run: Uuid, pinned: bool, asked: Requester) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
         let action = if pinned { "PinRun" } else { "UnpinRun" };
         self.command(run, asked.to(action, ""), Order::Pin(pinned)).await
@@ -82,7 +87,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where the run is unknown or has not ended, or the store fails.
-    pub async fn delete(&self, run: Uuid, asked: Asked) -> Result<(), EngineError> {
+    pub async fn delete(&self, run: Uuid, asked: Requester) -> Result<(), EngineError> {
         self.check_asked(&asked)?;
         self.command(run, asked.to("DeleteRun", ""), Order::Delete).await.map(drop)
     }
@@ -103,7 +108,7 @@ impl Engine {
             let waits = open.retry_at.is_some_and(|at| at > now) && !open.undecided(now);
             if waits && path.is_none_or(|path| open.place.to_string() == path) {
                 let (step, place) = match open.kind {
-                    OpenKind::Effect { sequence, .. } => (sequence, None),
+                    PendingKind::Effect { sequence, .. } => (sequence, None),
                     _ => (0, Some(open.place.stored())),
                 };
                 buffer.push(now, stored::fact::Kind::BackOffSkipped(stored::BackOffSkipped { step, place }));
@@ -130,13 +135,13 @@ impl Engine {
         buffer.push(self.shared.clock.now(), stored::fact::Kind::Ended(ended.clone()));
         let report = row.parent.map(|parent| {
             let end = stored::ChildEnded { run: run.to_string(), ended: Some(ended) };
-            Report { parent, payload: end.encode_to_vec().into() }
+            ChildEndNotice { parent, payload: end.encode_to_vec().into() }
         });
         // Of a journal that cannot be read nobody knows the children.
         let history = facts.and_then(|facts| History::read(facts).ok());
         let open = history.iter().flat_map(|history| history.open.values());
         let cancels = open.filter_map(|open| open.kind.child());
-        let family = Family { children: Vec::new(), cancels: cancels.collect(), report };
+        let related_runs = RelatedRuns { children: Vec::new(), cancels: cancels.collect(), report };
         let status = Status {
             state: State::Terminated,
             reason: String::new(),
@@ -146,12 +151,12 @@ impl Engine {
             steps: row.status.steps,
             error: Some((failure.code() as i32, failure.message().to_owned())),
         };
-        Ok(Amend { family: Some(Box::new(family)), ..amend(row, buffer, status) })
+        Ok(Amend { related_runs: Some(Box::new(related_runs)), ..amend(row, buffer, status) })
     }
 }
 
 fn amend(row: &RunRow, mut buffer: Buffer, status: Status) -> Amend {
     let (entry, facts) = buffer.take();
     let (epoch, sequence, control, deadline) = (row.epoch, row.sequence, row.control, row.deadline);
-    Amend { epoch, sequence, control, entry, facts, status, deadline, family: None }
+    Amend { epoch, sequence, control, entry, facts, status, deadline, related_runs: None }
 }

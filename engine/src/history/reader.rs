@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{History, Open, OpenKind, PastKind, PastStep, Replay};
+use super::{History, JournaledKind, JournaledStep, PendingKind, PendingStep, Replay};
 use crate::doubt::Doubt;
 use crate::journal::{JournalError, Kind, load_failure, load_level};
 use crate::journal_v1 as stored;
-use crate::place::Place;
+use crate::step_id::StepId;
 use crate::time::Timestamp;
-use crate::undo::{Became, Policy, Undoable};
+use crate::undo::{Policy, StepFate, Undoable};
 
 /// A journal, as far as it was read.
 pub(super) struct Reader {
@@ -21,14 +21,14 @@ pub(super) struct Reader {
     /// One allocation for each branch path.
     names: HashMap<String, Arc<str>>,
     /// Place of a started step, by the sequence number of its start.
-    places: HashMap<u64, Place>,
+    places: HashMap<u64, StepId>,
     /// Where in the list a step with an undo is, by the sequence number of its start.
     undoables: HashMap<u64, usize>,
     /// The step that an undo takes back, by the sequence number of the undo's start.
     undos: HashMap<u64, u64>,
     /// Steps that settled and left a doubt which an undo cannot leave: steps with an undo, and undos. By the sequence number
     /// of their start.
-    doubtful: BTreeMap<u64, Open>,
+    doubtful: BTreeMap<u64, PendingStep>,
     history: History,
 }
 
@@ -53,7 +53,7 @@ impl Reader {
         self.history
     }
 
-    fn place(&mut self, place: Option<stored::Place>) -> Place {
+    fn place(&mut self, place: Option<stored::Place>) -> StepId {
         let place = place.unwrap_or_default();
         let branch = match self.names.get(&place.branch) {
             Some(known) => Arc::clone(known),
@@ -63,24 +63,24 @@ impl Reader {
                 path
             }
         };
-        Place { branch, position: place.position, name: place.name.into() }
+        StepId { branch, position: place.position, name: place.name.into() }
     }
 
     /// The place a fact speaks of: by the step's number, or its own.
-    fn spoken_of(&mut self, sequence: u64, step: u64, place: Option<stored::Place>) -> Result<Place, JournalError> {
+    fn spoken_of(&mut self, sequence: u64, step: u64, place: Option<stored::Place>) -> Result<StepId, JournalError> {
         if step == 0 {
             return Ok(self.place(place));
         }
         self.places.get(&step).cloned().ok_or(JournalError::UnknownStep { sequence, step })
     }
 
-    fn reach(&mut self, place: &Place, kind: PastKind) {
+    fn reach(&mut self, place: &StepId, kind: JournaledKind) {
         // Code is gone when a run ends; what comes then is an undo.
         if self.history.ending.is_some() {
             self.history.past.steps += 1;
             return;
         }
-        let step = PastStep { name: place.name.clone().into_owned(), kind };
+        let step = JournaledStep { name: place.name.clone().into_owned(), kind };
         let branch = self.history.past.branches.entry(Arc::clone(&place.branch)).or_default();
         if branch.insert(place.position, step).is_none() {
             self.history.past.steps += 1;
@@ -88,9 +88,9 @@ impl Reader {
         self.history.replay.push(Replay::Reached(place.clone()));
     }
 
-    fn open(&mut self, place: &Place, kind: OpenKind, attempts: u32) -> &mut Open {
+    fn open(&mut self, place: &StepId, kind: PendingKind, attempts: u32) -> &mut PendingStep {
         let begun_at = self.at;
-        self.history.open.entry((Arc::clone(&place.branch), place.position)).or_insert_with(|| Open {
+        self.history.open.entry((Arc::clone(&place.branch), place.position)).or_insert_with(|| PendingStep {
             place: place.clone(),
             kind,
             begun_at,
@@ -116,11 +116,11 @@ impl Reader {
                     undoable.attempted(attempt.attempt, deadline);
                 }
                 self.settles_after_all(attempt.step);
-                let open = self.open(&place, OpenKind::Call, 0);
+                let open = self.open(&place, PendingKind::Call, 0);
                 open.doubt.begin();
                 open.attempts = attempt.attempt;
                 open.retry_at = None;
-                if let OpenKind::Effect { deadline: latest, .. } = &mut open.kind {
+                if let PendingKind::Effect { deadline: latest, .. } = &mut open.kind {
                     *latest = deadline.max(*latest);
                 }
             }
@@ -128,51 +128,51 @@ impl Reader {
             Kind::StepSettled(settled) => self.settled(sequence, settled)?,
             Kind::Recorded(recorded) => {
                 let place = self.place(recorded.place);
-                self.reach(&place, PastKind::Value(recorded.value));
+                self.reach(&place, JournaledKind::Value(recorded.value));
             }
             Kind::SleepStarted(sleep) => {
                 let place = self.place(sleep.place);
                 self.places.insert(sequence, place.clone());
-                self.reach(&place, PastKind::Sleep);
+                self.reach(&place, JournaledKind::Sleep);
                 let until = Timestamp::from_micros(sleep.until_micros);
-                self.open(&place, OpenKind::Sleep { sequence, until }, 0);
+                self.open(&place, PendingKind::Sleep { sequence, until }, 0);
             }
             Kind::SignalAwaited(wait) => {
                 let place = self.place(wait.place);
                 self.places.insert(sequence, place.clone());
-                self.reach(&place, PastKind::Signal);
+                self.reach(&place, JournaledKind::Signal);
                 let until = (wait.until_micros != 0).then(|| Timestamp::from_micros(wait.until_micros));
-                self.open(&place, OpenKind::Signal { sequence, until }, 0);
+                self.open(&place, PendingKind::Signal { sequence, until }, 0);
             }
             Kind::ChildStarted(child) => {
                 let place = self.place(child.place);
                 self.places.insert(sequence, place.clone());
                 let hash = child.input_hash.as_ref().try_into().unwrap_or([0; 32]);
-                self.reach(&place, PastKind::Child { workflow: child.workflow, hash });
+                self.reach(&place, JournaledKind::Child { workflow: child.workflow, hash });
                 // An id that is none belongs to no child: the step waits visibly.
                 let run = Uuid::try_parse(&child.run).unwrap_or(Uuid::nil());
-                self.open(&place, OpenKind::Child { sequence, run }, 0);
+                self.open(&place, PendingKind::Child { sequence, run }, 0);
             }
-            Kind::FannedOut(fanned) => {
+            Kind::FanOutStarted(fanned) => {
                 let place = self.place(fanned.place);
-                self.reach(&place, PastKind::FanOut { width: fanned.width, duplicates: fanned.duplicates });
+                self.reach(&place, JournaledKind::FanOut { width: fanned.width, duplicates: fanned.duplicates });
             }
-            Kind::Branched(branched) => {
+            Kind::BranchStarted(branched) => {
                 let place = self.place(branched.place);
-                self.reach(&place, PastKind::Branch { path: branched.path });
+                self.reach(&place, JournaledKind::Branch { path: branched.path });
             }
-            Kind::Raced(raced) => {
+            Kind::RaceDecided(raced) => {
                 for step in raced.withdrawn {
                     let place = self.spoken_of(sequence, step, None)?;
                     self.history.open.remove(&(place.branch, place.position));
                 }
                 let place = self.place(raced.place);
-                self.reach(&place, PastKind::Race { winner: raced.winner });
+                self.reach(&place, JournaledKind::Race { winner: raced.winner });
             }
             Kind::Decided(decided) => {
                 let place = self.spoken_of(sequence, decided.step, None)?;
                 self.settles_after_all(decided.step);
-                let open = self.open(&place, OpenKind::Call, 0);
+                let open = self.open(&place, PendingKind::Call, 0);
                 if decided.ask_again {
                     open.doubt.allow();
                     (open.forgiven, open.begun_at) = (open.attempts, at);
@@ -187,12 +187,12 @@ impl Reader {
                     open.retry_at = None;
                 }
             }
-            Kind::Struck(struck) => self.history.strikes.push((at, struck)),
+            Kind::CrashRecorded(crash) => self.history.crashes.push((at, crash)),
             Kind::Ending(ending) => self.history.ending = Some(ending),
             Kind::Ended(ended) => self.history.ended = Some(ended),
             // Applied before the journal is read. A step that is made again has all its attempts before it.
             Kind::Reset(reset) => {
-                self.history.strikes.clear();
+                self.history.crashes.clear();
                 self.history.undoables.iter_mut().for_each(|undoable| undoable.failed = None);
                 let forgets = reset.forgotten.is_some_and(|forgotten| {
                     !(forgotten.facts.is_empty() && forgotten.reopened.is_empty() && forgotten.renewed.is_empty())
@@ -223,7 +223,7 @@ impl Reader {
         // An undo that failed waits for an operator.
         let failed = |undoable: &&Undoable| by_force.is_none() && undoable.failed.is_some();
         let failed: Vec<u64> = self.history.undoables.iter().filter(failed).map(|undoable| undoable.step).collect();
-        let waits = |open: &Open| open.undoes.is_some_and(|step| failed.contains(&step));
+        let waits = |open: &PendingStep| open.undoes.is_some_and(|step| failed.contains(&step));
         let steps: Vec<u64> = self.doubtful.iter().filter(|(_, open)| !waits(open)).map(|(step, _)| *step).collect();
         for step in steps {
             self.settles_after_all(step);
@@ -236,7 +236,7 @@ impl Reader {
         open.forgiven = open.attempts;
         open.retry_at = None;
         if let Some(undoable) = self.undoable(step) {
-            undoable.became = Became::Open;
+            undoable.fate = StepFate::Open;
         }
         self.history.open.insert((Arc::clone(&open.place.branch), open.place.position), open);
     }
@@ -246,8 +246,8 @@ impl Reader {
         let place = self.place(started.place);
         self.places.insert(sequence, place.clone());
         let hash = started.request_hash.as_ref().try_into().unwrap_or([0; 32]);
-        self.reach(&place, PastKind::Effect { hash });
-        let kind = OpenKind::Effect {
+        self.reach(&place, JournaledKind::Effect { hash });
+        let kind = PendingKind::Effect {
             sequence,
             // A key that is none is never sent: the step is then in doubt and asks for a decision.
             key: Uuid::try_parse(&started.key).unwrap_or(Uuid::nil()),
@@ -261,7 +261,7 @@ impl Reader {
         let unsent = self.history.open.remove(&(Arc::clone(&place.branch), place.position));
         let (attempts, begun_at) = unsent.map_or((0, at), |open| (open.attempts, open.begun_at));
         if (started.undo.is_some() || started.undo_by_response)
-            && let OpenKind::Effect { key, request, deadline, .. } = &kind
+            && let PendingKind::Effect { key, request, deadline, .. } = &kind
         {
             self.undoables.insert(sequence, self.history.undoables.len());
             self.history.undoables.push(Undoable {
@@ -278,7 +278,7 @@ impl Reader {
                 by_response: started.undo_by_response,
                 response: None,
                 policy: started.undo_policy.take().map_or_else(Policy::default, Policy::load),
-                became: Became::Open,
+                fate: StepFate::Open,
                 undone: false,
                 failed: None,
             });
@@ -292,7 +292,7 @@ impl Reader {
         open.begun_at = begun_at;
         if let Some(before) = again {
             open.doubt = before.doubt;
-            if let (OpenKind::Effect { started_at, .. }, OpenKind::Effect { started_at: first, .. }) =
+            if let (PendingKind::Effect { started_at, .. }, PendingKind::Effect { started_at: first, .. }) =
                 (&mut open.kind, before.kind)
             {
                 *started_at = first;
@@ -308,12 +308,12 @@ impl Reader {
         if failed.step == 0 {
             let known = self.history.open.contains_key(&(Arc::clone(&place.branch), place.position));
             if !known {
-                self.reach(&place, PastKind::Read { hash: None });
+                self.reach(&place, JournaledKind::Read { hash: None });
             }
         }
-        let open = self.open(&place, OpenKind::Call, 0);
+        let open = self.open(&place, PendingKind::Call, 0);
         open.attempts = failed.attempt;
-        open.forgiven += u32::from(failed.given_back);
+        open.forgiven += u32::from(failed.not_counted);
         open.failed(outcome);
         open.retry_at = (failed.retry_at_micros != 0).then(|| Timestamp::from_micros(failed.retry_at_micros));
         Ok(())
@@ -342,7 +342,7 @@ impl Reader {
         }
         if let Some(undoable) = self.undoable(settled.step) {
             undoable.settled(&settled, doubt);
-            if undoable.became == Became::Doubtful
+            if undoable.fate == StepFate::Doubtful
                 && let Some(open) = &open
             {
                 self.doubtful.insert(settled.step, open.clone());
@@ -354,10 +354,10 @@ impl Reader {
                 let branch = self.history.past.branches.entry(Arc::clone(&place.branch)).or_default();
                 branch.insert(
                     place.position,
-                    PastStep { name: place.name.clone().into_owned(), kind: PastKind::Read { hash } },
+                    JournaledStep { name: place.name.clone().into_owned(), kind: JournaledKind::Read { hash } },
                 );
             } else {
-                self.reach(&place, PastKind::Read { hash });
+                self.reach(&place, JournaledKind::Read { hash });
             }
         }
         let result = match settled.result {
@@ -365,12 +365,12 @@ impl Reader {
                 Err(load_failure(failure).repeated_if(settled.repeated))
             }
             Some(stored::step_settled::Result::Response(response)) => Ok(response),
-            None if open.is_some_and(|open| matches!(open.kind, OpenKind::Signal { .. })) => Err(place.expired()),
+            None if open.is_some_and(|open| matches!(open.kind, PendingKind::Signal { .. })) => Err(place.expired()),
             None => Ok(Bytes::new()),
         };
         if self.history.ending.is_none() {
             self.history.replay.push(Replay::Settled(place, result));
-            if self.history.created.marks_unseen && !settled.unseen {
+            if self.history.created.tracks_delivery && !settled.undelivered {
                 self.history.seen = self.history.replay.len();
             }
         }

@@ -1,7 +1,7 @@
 //! How a journal is read whose times were written by a clock that was ahead (semantics.md C1): a pause is over after its length,
 //! and how long ago a call was started nobody knows.
 
-use super::{History, OpenKind};
+use super::{History, PendingKind};
 use crate::journal::Kind;
 use crate::journal_v1 as stored;
 use crate::store::{RunRow, SetBack};
@@ -43,7 +43,7 @@ impl History {
             }
         };
         for open in self.open.values_mut() {
-            if let OpenKind::Effect { sequence, started_at, .. } = &mut open.kind {
+            if let PendingKind::Effect { sequence, started_at, .. } = &mut open.kind {
                 doubt(*sequence, started_at);
             }
         }

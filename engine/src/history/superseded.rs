@@ -7,7 +7,7 @@ use super::History;
 use super::reader::Reader;
 use crate::journal::{JournalError, Kind};
 use crate::journal_v1 as stored;
-use crate::undo::{Became, Undoable};
+use crate::undo::{StepFate, Undoable};
 
 type Numbered = (u64, stored::Fact);
 
@@ -23,7 +23,7 @@ pub(super) fn add(earlier: &mut Vec<Undoable>, before: Vec<Numbered>, after: &[N
     }
     let kept: BTreeSet<u64> = after.iter().map(|(sequence, _)| *sequence).collect();
     let known = read(before, std::mem::take(earlier))?.undoables;
-    let stands = |undoable: &Undoable| undoable.is_left() && undoable.became == Became::Happened;
+    let stands = |undoable: &Undoable| undoable.is_left() && undoable.fate == StepFate::Happened;
     earlier.extend(known.into_iter().filter(|undoable| stands(undoable) && !kept.contains(&undoable.step)));
     Ok(())
 }

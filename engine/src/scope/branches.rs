@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Branch, Scope};
-use crate::place::BranchId;
+use crate::step_id::BranchId;
 
 impl Scope {
     /// How many branches and fan-outs of this name leave the branch, this one included.

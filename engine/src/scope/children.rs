@@ -3,11 +3,11 @@
 use super::Scope;
 use crate::failure::{Code, Failure};
 use crate::limits::Limit;
-use crate::place::Place;
+use crate::step_id::StepId;
 
 impl Scope {
     /// Code came to a child run; says which limit a new one would exceed.
-    pub(crate) fn count_child(&self, place: &Place) -> Option<Failure> {
+    pub(crate) fn count_child(&self, place: &StepId) -> Option<Failure> {
         let mut inner = self.lock();
         inner.children += 1;
         let (children, limits) = (inner.children, &self.limits);

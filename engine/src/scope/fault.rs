@@ -24,9 +24,9 @@ pub(crate) enum Fault {
     ForeignWait { after: String },
     /// The run's code did harm too often (semantics.md S5).
     #[error(
-        "POISON: {strikes} times within a day its code panicked, or its process died while it ran; the last time {last}"
+        "POISON: {crashes} times within a day its code panicked, or its process died while it ran; the last time {last}"
     )]
-    Poison { strikes: u32, last: String },
+    Poison { crashes: u32, last: String },
     /// A stated limit.
     #[error("LIMIT: {}", .0.message())]
     Limit(Failure),

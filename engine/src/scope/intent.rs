@@ -6,9 +6,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::journal::Kind;
-use crate::place::{Place, SlotId};
 use crate::retry::Retry;
 use crate::rpc::Method;
+use crate::step_id::{SlotId, StepId};
 use crate::undo::Undo;
 
 #[derive(Debug)]
@@ -17,14 +17,14 @@ pub(crate) enum Intent {
     Call(Box<CallIntent>),
     Sleep {
         slot: SlotId,
-        place: Place,
+        place: StepId,
         span: Duration,
         journaled: bool,
     },
     /// Wait for a message, at most this long where a time is said.
     Signal {
         slot: SlotId,
-        place: Place,
+        place: StepId,
         type_name: String,
         within: Option<Duration>,
         journaled: bool,
@@ -34,8 +34,8 @@ pub(crate) enum Intent {
     /// Write this down; it has no result to wait for.
     Fact(Box<Kind>),
     /// A race is decided: the steps that lost are let go.
-    Raced {
-        place: Place,
+    RaceDecided {
+        place: StepId,
         winner: u32,
         losers: Vec<SlotId>,
         journaled: bool,
@@ -62,7 +62,7 @@ impl Intent {
 #[derive(Debug)]
 pub(crate) struct CallIntent {
     pub(crate) slot: SlotId,
-    pub(crate) place: Place,
+    pub(crate) place: StepId,
     pub(crate) method: &'static Method,
     pub(crate) request: Bytes,
     pub(crate) hash: [u8; 32],
@@ -77,7 +77,7 @@ pub(crate) struct CallIntent {
 #[derive(Debug)]
 pub(crate) struct ChildIntent {
     pub(crate) slot: SlotId,
-    pub(crate) place: Place,
+    pub(crate) place: StepId,
     pub(crate) workflow: &'static str,
     pub(crate) output_type: String,
     pub(crate) input: Bytes,

@@ -1,9 +1,9 @@
 //! Lets go of steps that lost a race: code waits for them no more.
 
-use super::{Intent, Reached, Scope, Slot};
-use crate::history::PastKind;
-use crate::place::{BranchId, Place, SlotId};
+use super::{Intent, Lookup, Scope, Slot};
+use crate::history::JournaledKind;
 use crate::scope::Fault;
+use crate::step_id::{BranchId, SlotId, StepId};
 
 impl Scope {
     /// Lets go of a single step; its branch may go on without it.
@@ -48,23 +48,23 @@ impl Scope {
     /// Who won a race, where the journal says so.
     pub(crate) fn winner(&self, branch: BranchId, position: u32) -> Option<u32> {
         match self.lock().branches[branch as usize].past.get(&position)?.kind {
-            PastKind::Race { winner } => Some(winner),
+            JournaledKind::Race { winner } => Some(winner),
             _ => None,
         }
     }
 
     /// Code came to the end of a race: writes down who won, or sees that it is who the journal says. False where the
     /// run cannot go on.
-    pub(crate) fn raced(&self, branch: BranchId, place: Place, winner: u32, losers: Vec<SlotId>) -> bool {
+    pub(crate) fn raced(&self, branch: BranchId, place: StepId, winner: u32, losers: Vec<SlotId>) -> bool {
         let Some((_, reached)) = self.reach(branch, &place) else { return false };
         match reached {
-            Reached::New => {
-                self.note(Intent::Raced { place, winner, losers, journaled: false });
+            Lookup::New => {
+                self.note(Intent::RaceDecided { place, winner, losers, journaled: false });
             }
-            Reached::Journaled(past) if past.kind == (PastKind::Race { winner }) => {
-                self.lock().intents.push(Intent::Raced { place, winner, losers, journaled: true });
+            Lookup::Journaled(past) if past.kind == (JournaledKind::Race { winner }) => {
+                self.lock().intents.push(Intent::RaceDecided { place, winner, losers, journaled: true });
             }
-            Reached::Journaled(past) => {
+            Lookup::Journaled(past) => {
                 let code = format!("{place} as a race that step {winner} won");
                 self.fail(Fault::Mismatch { journal: format!("{place} as {}", past.kind), code });
                 return false;

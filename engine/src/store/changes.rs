@@ -8,14 +8,14 @@ use crate::time::Timestamp;
 
 /// Who asks for a change, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct Requester {
     /// As the caller calls itself; nothing here proves it.
     pub caller: String,
     pub reason: String,
     pub request: Option<RequestKey>,
 }
 
-impl Asked {
+impl Requester {
     pub fn new(caller: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { caller: caller.into(), reason: reason.into(), request: None }
     }
@@ -51,7 +51,7 @@ pub struct Change {
     pub action: &'static str,
     /// What exactly, where the action alone does not say it.
     pub detail: String,
-    pub asked: Asked,
+    pub asked: Requester,
 }
 
 /// A change of one run that the store makes by itself.
@@ -135,7 +135,7 @@ pub struct Amend {
     pub status: Status,
     pub deadline: Timestamp,
     /// What an end by force does to the run's children and its parent.
-    pub family: Option<Box<super::Family>>,
+    pub related_runs: Option<Box<super::RelatedRuns>>,
 }
 
 /// What is kept of a change, longer than its run.

@@ -16,8 +16,9 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::{
-    Amend, Append, Appended, Asked, BulkRequest, Change, ClaimRuns, Claimed, Command, Created, Family, ListAudit,
-    Message, NewRun, Order, Parent, Report, RequestKey, RunRow, Signal, Status, Store, StoreError, Unclaimable,
+    Amend, Append, Appended, BulkRequest, Change, ChildEndNotice, ClaimRuns, Claimed, Command, Created, ListAudit,
+    Message, NewRun, Order, Parent, RelatedRuns, RequestKey, Requester, RunRow, Signal, Status, Store, StoreError,
+    Unclaimable,
 };
 use crate::state::State;
 use crate::time::{Clock, Timestamp};
@@ -241,7 +242,7 @@ fn fact(run: Uuid, epoch: u64, sequence: u64) -> Append {
         status: status(State::Running),
         messages: None,
         takes: Vec::new(),
-        family: None,
+        related_runs: None,
         release: false,
         changes: Vec::new(),
     }
@@ -253,7 +254,7 @@ fn request(id: Uuid, hash: u8) -> RequestKey {
 
 /// A change that somebody asks for, under this request id where there is one.
 fn change(action: &'static str, request: Option<RequestKey>) -> Change {
-    Asked { request, ..Asked::new("someone", "enough") }.to(action, "")
+    Requester { request, ..Requester::new("someone", "enough") }.to(action, "")
 }
 
 fn starting(request: RequestKey) -> NewRun {

@@ -35,7 +35,6 @@ mod backup;
 mod claims;
 mod commands;
 mod database;
-mod family;
 #[cfg(any(test, feature = "testing"))]
 mod faults;
 mod inbox;
@@ -51,6 +50,7 @@ mod presence;
 mod purges;
 mod readers;
 mod reads;
+mod related_runs;
 mod requests;
 mod rows;
 mod runs;

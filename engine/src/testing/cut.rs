@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::journal::{Kind, decode_entry};
 use crate::journal_v1 as stored;
-use crate::place::path;
 use crate::state::State;
+use crate::step_id::path;
 use crate::store::{Append, NewRun, Status};
 
 /// Where the journal of the first run of a workflow ends.
@@ -57,13 +57,13 @@ impl Cut {
             kept.iter().any(|fact| matches!(&fact.kind, Some(Kind::StepSettled(end)) if end.message == *message))
         };
         append.takes.retain(received);
-        if let Some(family) = &mut append.family {
-            family.children.retain(|child| {
+        if let Some(related_runs) = &mut append.related_runs {
+            related_runs.children.retain(|child| {
                 let id = child.id.to_string();
                 kept.iter().any(|fact| matches!(&fact.kind, Some(Kind::ChildStarted(child)) if child.run == id))
             });
-            family.cancels.clear();
-            family.report = None;
+            related_runs.cancels.clear();
+            related_runs.report = None;
         }
         (append.entry, append.facts) = entry(kept);
         self.left(&mut append.status);
@@ -99,9 +99,9 @@ impl Cut {
             }
             Some(Kind::StepSettled(end)) => self.started.get(&end.step).cloned().unwrap_or_else(|| of(&end.place)),
             Some(Kind::Recorded(stored::Recorded { place, .. }))
-            | Some(Kind::FannedOut(stored::FannedOut { place, .. }))
-            | Some(Kind::Branched(stored::Branched { place, .. }))
-            | Some(Kind::Raced(stored::Raced { place, .. })) => of(place),
+            | Some(Kind::FanOutStarted(stored::FanOutStarted { place, .. }))
+            | Some(Kind::BranchStarted(stored::BranchStarted { place, .. }))
+            | Some(Kind::RaceDecided(stored::RaceDecided { place, .. })) => of(place),
             Some(Kind::Ending(ending)) => {
                 self.ending_as = Some(match ending.ending_as() {
                     stored::EndState::Succeeded => State::Succeeded,

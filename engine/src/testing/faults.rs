@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::watch;
 
 use super::Probe;
-use crate::chance::Chance;
+use crate::random::RandomSource;
 use crate::store::{Answer, StoreError};
 
 /// How the store of a world fails. Clones share everything, and replicas one after the other have the same.
@@ -18,7 +18,7 @@ struct Inner {
     percent: AtomicU64,
     /// Whether operations of the test itself fail as well, not only those of the replica's own tasks.
     everybody: AtomicBool,
-    chance: Chance,
+    random: RandomSource,
     failed: AtomicUsize,
     /// Whether claims that found runs are answered only later.
     late_claims: watch::Sender<bool>,
@@ -29,7 +29,7 @@ impl Default for Inner {
         Self {
             percent: AtomicU64::new(0),
             everybody: AtomicBool::new(false),
-            chance: Chance::seeded(0),
+            random: RandomSource::seeded(0),
             failed: AtomicUsize::new(0),
             late_claims: watch::Sender::new(false),
         }
@@ -73,10 +73,10 @@ impl Faults {
             return None;
         }
         #[expect(clippy::cast_precision_loss, reason = "a percentage is small")]
-        let fails = self.0.chance.share() * 100.0 < percent as f64;
+        let fails = self.0.random.share() * 100.0 < percent as f64;
         fails.then(|| {
             self.0.failed.fetch_add(1, Ordering::SeqCst);
-            if self.0.chance.share() < 0.5 { Fault::Before } else { Fault::After }
+            if self.0.random.share() < 0.5 { Fault::Before } else { Fault::After }
         })
     }
 

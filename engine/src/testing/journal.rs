@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use crate::journal::{Kind, load_failure};
 use crate::journal_v1 as stored;
-use crate::place::path;
+use crate::step_id::path;
 
 /// A run's journal, to be read. Each line begins with what it speaks of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,15 +92,15 @@ impl Reader {
                 let again = again(child.incarnation);
                 self.begins(sequence, child.place, "ended", &format!("starts {}{again}", child.workflow))
             }
-            Kind::FannedOut(fanned) => {
+            Kind::FanOutStarted(fanned) => {
                 let twice = match fanned.duplicates.len() {
                     0 => String::new(),
                     duplicates => format!(", {duplicates} of them duplicates"),
                 };
                 format!("{} fans out over {}{twice}", of(fanned.place.as_ref()), fanned.width)
             }
-            Kind::Branched(branched) => format!("{} begins {}", of(branched.place.as_ref()), branched.path),
-            Kind::Raced(raced) => {
+            Kind::BranchStarted(branched) => format!("{} begins {}", of(branched.place.as_ref()), branched.path),
+            Kind::RaceDecided(raced) => {
                 let withdrawn: Vec<_> = raced.withdrawn.iter().map(|step| self.path(*step, None)).collect();
                 let without =
                     if withdrawn.is_empty() { String::new() } else { format!(", {} withdrawn", withdrawn.join(", ")) };
@@ -134,9 +134,9 @@ impl Reader {
                 let path = self.path(decided.step, None);
                 format!("{path} decided by {}, {then}: {}", decided.caller, decided.reason)
             }
-            Kind::Struck(struck) => {
-                let harm = short(struck.harm().as_str_name(), "HARM_");
-                if struck.message.is_empty() { harm.to_owned() } else { format!("{harm}: {}", struck.message) }
+            Kind::CrashRecorded(crash) => {
+                let kind = short(crash.kind().as_str_name(), "CRASH_KIND_");
+                if crash.message.is_empty() { kind.to_owned() } else { format!("{kind}: {}", crash.message) }
             }
             Kind::BackOffSkipped(skipped) => {
                 format!("{} does not wait for its next attempt", self.path(skipped.step, skipped.place.as_ref()))

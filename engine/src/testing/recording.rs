@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Journal, World};
 use crate::authoring::workflow::Registry;
-use crate::driver::rehearse;
+use crate::driver::dry_run;
 use crate::history::journal_of;
 use crate::journal::{JournalError, Kind, decode_entry};
 use crate::journal_v1 as stored;
@@ -72,7 +72,7 @@ impl Recording {
         let lines = self.journal();
         for (length, line) in (1..).zip(lines.lines()) {
             let facts = self.facts[..length].to_vec();
-            rehearse(workflows, Uuid::nil(), facts, &limits, &clock)
+            dry_run(workflows, Uuid::nil(), facts, &limits, &clock)
                 .map_err(|misfit| format!("after its fact {length}, `{line}`: {misfit}"))?;
         }
         Ok(())

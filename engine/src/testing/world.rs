@@ -14,16 +14,16 @@ use super::faults::Faults;
 use super::probed_store::ProbedStore;
 use super::{Journal, Probe, Services};
 use crate::authoring::workflow::{NameTaken, Registry, Workflow};
-use crate::chance::Chance;
 use crate::engine::{Ended, Engine, EngineError, Parts, Start};
 use crate::failure::Failure;
-use crate::guard::{ForeignWaits, Guards};
 use crate::history::journal_of;
 use crate::limits::Limits;
+use crate::random::RandomSource;
 use crate::retention::Retention;
+use crate::safeguards::{ForeignWaits, Safeguards};
 use crate::state::State;
 use crate::store::sqlite::Sqlite;
-use crate::store::{Asked, RequestKey, RunRow};
+use crate::store::{RequestKey, Requester, RunRow};
 use crate::time::Clock;
 use crate::view::Detail;
 
@@ -48,7 +48,7 @@ struct Outside {
     limits: Limits,
     retention: Retention,
     clocks: Clocks,
-    chance: Chance,
+    random: RandomSource,
     faults: Faults,
 }
 
@@ -78,12 +78,12 @@ impl World {
         let clocks = Clocks::new();
         let clock = clocks.of_a_process();
         // What a test saw comes again when it runs again.
-        let chance = Chance::seeded(0);
+        let random = RandomSource::seeded(0);
         let store = Sqlite::in_memory(clock.clone());
         let store = Arc::new(store.unwrap_or_else(|error| fail(&format!("no store in memory: {error}"))));
         let (register, retention) = (Arc::new(register), Retention::default());
         Self::build(
-            Outside { services, register, limits, retention, clocks, chance, faults: Faults::default() },
+            Outside { services, register, limits, retention, clocks, random, faults: Faults::default() },
             store,
             clock,
             probe,
@@ -99,11 +99,12 @@ impl World {
             transport: outside.services.seen_by(probe.clone()),
             workflows,
             clock: clock.clone(),
-            chance: outside.chance.clone(),
+            random: outside.random.clone(),
             limits: own(&outside.limits, &probe),
             retention: outside.retention.clone(),
         };
-        let engine = Engine::guarded(parts, Guards { foreign_waits: ForeignWaits::Refused, trail: None });
+        let engine =
+            Engine::with_safeguards(parts, Safeguards { foreign_waits: ForeignWaits::Refused, breadcrumbs: None });
         probe.forget_by(engine.gives_back());
         let stop = CancellationToken::new();
         let claims = engine.clone();
@@ -196,7 +197,7 @@ impl World {
         let input: Bytes = input.encode_to_vec().into();
         let asked = request.map(|id| {
             let key = RequestKey { id, hash: crate::identity::hash(&input) };
-            Asked { request: Some(key), ..Asked::new("test", "") }
+            Requester { request: Some(key), ..Requester::new("test", "") }
         });
         let start = Start { workflow: W::NAME.to_owned(), input, asked, deadline: None };
         Ok(self.engine.start(start).await?.id)
@@ -215,7 +216,7 @@ impl World {
     ) -> Result<RunRow, EngineError> {
         let message: Bytes = message.encode_to_vec().into();
         let request = request.map(|id| RequestKey { id, hash: crate::identity::hash(&message) });
-        self.engine.signal(run, name, message, Asked { request, ..Asked::new("test", "") }).await
+        self.engine.signal(run, name, message, Requester { request, ..Requester::new("test", "") }).await
     }
 
     /// Runs a workflow to its end.

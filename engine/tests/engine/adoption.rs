@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine::State;
 use engine::decision::{Decision, Verdict};
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::{Probe, World};
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ async fn decide(world: &World, run: Uuid, verdict: Verdict) {
     let decision = Decision { step, incarnation: 1, attempt: 1, verdict };
     // An attempt that may be on its way is waited for.
     tokio::time::sleep(Duration::from_secs(600)).await;
-    world.engine().resolve(run, decision, Asked::new("test", "the account says so")).await.unwrap();
+    world.engine().resolve(run, decision, Requester::new("test", "the account says so")).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::common::{Charge, Input, Look, Output, Put, services, until, workflow};
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::{Probe, Reply, World, crash_everywhere};
 use engine::{Code, Limits, State};
 
@@ -110,7 +110,7 @@ async fn a_retry_makes_the_failed_branch_again_and_leaves_the_one_beside_it_alon
         let run = world.start::<OneFails>(Input::default()).await.unwrap();
         until(&world, run, &[State::Failed]).await;
         assert_eq!(world.services().arrivals_of::<Charge>(), 1);
-        world.engine().retry(run, Asked::new("someone", "mended")).await.unwrap();
+        world.engine().retry(run, Requester::new("someone", "mended")).await.unwrap();
         let world = if crash {
             world.probe().kill();
             world.crash(Probe::counting())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::common::{Charge, Input, Output, Put, services, until, workflow};
-use engine::store::{Asked, ListRuns, Store as _};
+use engine::store::{ListRuns, Requester, Store as _};
 use engine::testing::{Probe, Reply, World, crash_everywhere};
 use engine::view::{StepKind, StepState};
 use engine::workflow::NameTaken;
@@ -156,7 +156,7 @@ async fn a_child_that_fails_is_a_failed_step_and_a_retry_starts_another() {
         let step = failure.step().unwrap();
         assert_eq!((failure.code(), step.name.as_str(), step.branch.as_str()), (Code::NotFound, "first", ""));
         assert!(failure.message().starts_with("child run "), "{}", failure.message());
-        world.engine().retry(run, Asked::new("test", "mended")).await.unwrap();
+        world.engine().retry(run, Requester::new("test", "mended")).await.unwrap();
         let world = if crash {
             world.probe().kill();
             world.crash(Probe::counting())
@@ -176,7 +176,7 @@ async fn children_end_with_a_run_that_is_cancelled_and_before_it() {
         world.services().always::<Put>(Some(Reply::Slow(20 * SECOND)));
         let run = world.start::<Crowd>(Input::of("", 3)).await.unwrap();
         tokio::time::sleep(SECOND).await;
-        world.engine().cancel(run, Asked::new("test", "enough")).await.unwrap();
+        world.engine().cancel(run, Requester::new("test", "enough")).await.unwrap();
         let ending = until(&world, run, &[State::Ending]).await;
         assert_eq!(ending.row.status.ending_as, Some(State::Cancelled));
         let world = if crash {

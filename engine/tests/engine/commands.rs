@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine::engine::EngineError;
-use engine::store::{Asked, ListRuns, RunRow, Store as _};
+use engine::store::{ListRuns, Requester, RunRow, Store as _};
 use engine::testing::{Probe, Reply, World};
 use engine::{Code, Context, Failure, Registry, SignalType, State, Workflow};
 use prost::Message as _;
@@ -15,8 +15,8 @@ use crate::common::{Answer, Cancel, Input, Look, Output, Put, services, until, w
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn asked() -> Asked {
-    Asked::new("ann", "because")
+fn asked() -> Requester {
+    Requester::new("ann", "because")
 }
 
 async fn pass(seconds: u64) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine::decision::{Decision, Verdict};
 use engine::engine::EngineError;
-use engine::store::{Asked, ListAudit, RequestKey, RunRow, Store as _};
+use engine::store::{ListAudit, RequestKey, Requester, RunRow, Store as _};
 use engine::testing::{Probe, Reply, World};
 use engine::view::StepState;
 use engine::{Code, Context, Failure, Limits, Registry, State, Workflow};
@@ -42,8 +42,8 @@ fn world_for(probe: Probe) -> World {
     World::with(services(), register, Limits::default(), probe)
 }
 
-fn asked() -> Asked {
-    Asked::new("ann@host", "looked at the ledger")
+fn asked() -> Requester {
+    Requester::new("ann@host", "looked at the ledger")
 }
 
 fn decided(attempt: u32, verdict: Verdict) -> Decision {
@@ -154,7 +154,7 @@ async fn a_repeated_request_decides_once_and_another_one_under_its_id_is_refused
     let world = world();
     let run = in_doubt(&world, "", Reply::BreakFirst(Code::Unavailable)).await;
     let key = RequestKey { id: Uuid::from_u128(7), hash: [1; 32] };
-    let asked = |key: &RequestKey| Asked { request: Some(key.clone()), ..asked() };
+    let asked = |key: &RequestKey| Requester { request: Some(key.clone()), ..asked() };
     for _ in 0..2 {
         world.engine().resolve(run, decided(1, happened(1)), asked(&key)).await.unwrap();
         world.end_of(run).await;

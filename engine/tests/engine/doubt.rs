@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::decision::{Decision, Verdict};
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::{Probe, Reply, World};
 use engine::{Code, Failure, Limits, Registry, Retry, Rpc, State, Workflow};
 use prost::Message;
@@ -41,8 +41,8 @@ fn world() -> World {
     World::new(services(), register)
 }
 
-fn asked() -> Asked {
-    Asked::new("ann", "because")
+fn asked() -> Requester {
+    Requester::new("ann", "because")
 }
 
 fn killed(world: World) -> World {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::chance::Chance;
 use engine::engine::{Engine, Parts, Start};
+use engine::random::RandomSource;
 use engine::store::sqlite::Sqlite;
 use engine::testing::World;
 use engine::time::{Clock, Timestamp};
@@ -105,7 +105,7 @@ async fn a_wait_for_no_step_is_told_once_in_production_and_code_goes_on_after_it
         transport: Arc::new(Nowhere),
         workflows,
         clock,
-        chance: Chance::seeded(0),
+        random: RandomSource::seeded(0),
         limits: Limits { linger: 10 * MINUTE, ..Limits::default() },
         retention: Retention::default(),
     });

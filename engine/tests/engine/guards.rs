@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::World;
 use engine::workflow::NameTaken;
 use engine::{Code, Context, Failure, Limits, Registry, State, Workflow};
@@ -94,7 +94,7 @@ async fn a_blocked_run_goes_on_when_its_code_is_back_and_an_operator_says_so() {
     let (world, run) = changed(|r| r.register(|| StepLess)).await;
     until(&world, run, &[State::Blocked]).await;
     let world = world.crash_and_change(register_original);
-    world.engine().retry(run, Asked::new("test", "code is back")).await.unwrap();
+    world.engine().retry(run, Requester::new("test", "code is back")).await.unwrap();
     assert_eq!(world.result_of::<Original>(run).await, Ok(Output::of("original", 2)));
     assert_eq!(world.services().arrivals().len(), 1);
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use engine::journal::decode_entry;
 use engine::journal_v1 as stored;
-use engine::store::{Asked, NewRun, Status};
+use engine::store::{NewRun, Requester, Status};
 use engine::testing::World;
 use engine::time::Timestamp;
 use engine::{Context, Failure, State, Workflow};
@@ -63,9 +63,9 @@ fn kind() -> impl Strategy<Value = Option<stored::fact::Kind>> {
             Some(Kind::AttemptStarted(stored::AttemptStarted { step, attempt, ..Default::default() }))
         }),
         (0..6_u64, place(), any::<u32>(), -1..5_i32, any::<i64>(), any::<bool>()).prop_map(
-            |(step, place, attempt, outcome, at, given_back)| {
+            |(step, place, attempt, outcome, at, not_counted)| {
                 Some(Kind::AttemptFailed(stored::AttemptFailed {
-                    given_back,
+                    not_counted,
                     step,
                     place,
                     attempt,
@@ -82,7 +82,7 @@ fn kind() -> impl Strategy<Value = Option<stored::fact::Kind>> {
         (place(), bytes()).prop_map(|(place, value)| Some(Kind::Recorded(stored::Recorded { place, value }))),
         (place(), any::<i64>())
             .prop_map(|(place, until_micros)| Some(Kind::SleepStarted(stored::SleepStarted { place, until_micros }))),
-        (place(), any::<u32>()).prop_map(|(place, width)| Some(Kind::FannedOut(stored::FannedOut {
+        (place(), any::<u32>()).prop_map(|(place, width)| Some(Kind::FanOutStarted(stored::FanOutStarted {
             place,
             width,
             duplicates: vec![7]
@@ -98,9 +98,10 @@ fn kind() -> impl Strategy<Value = Option<stored::fact::Kind>> {
             Some(Kind::StepSettled(stored::StepSettled { step, message, ..Default::default() }))
         }),
         (place(), any::<u32>(), 0..6_u64).prop_map(|(place, winner, step)| {
-            Some(Kind::Raced(stored::Raced { place, winner, withdrawn: vec![step] }))
+            Some(Kind::RaceDecided(stored::RaceDecided { place, winner, withdrawn: vec![step] }))
         }),
-        (place(), "[a/]{0,3}").prop_map(|(place, path)| Some(Kind::Branched(stored::Branched { place, path }))),
+        (place(), "[a/]{0,3}")
+            .prop_map(|(place, path)| Some(Kind::BranchStarted(stored::BranchStarted { place, path }))),
         Just(Some(Kind::Ending(stored::Ending::default()))),
         Just(Some(Kind::Ended(stored::Ended::default()))),
     ]
@@ -166,7 +167,7 @@ fn claimed_and(entry: Bytes, facts: u64, cancel: bool) -> State {
                 if !cancel {
                     return row.status.state;
                 }
-                world.engine().cancel(id, Asked::new("ann", "enough")).await.unwrap();
+                world.engine().cancel(id, Requester::new("ann", "enough")).await.unwrap();
                 tokio::time::sleep(std::time::Duration::from_secs(3_600)).await;
                 return world.engine().store().run(id).await.unwrap().unwrap().status.state;
             }

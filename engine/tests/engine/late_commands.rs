@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::store::{Asked, ClaimRuns, RunRow, Store as _};
+use engine::store::{ClaimRuns, Requester, RunRow, Store as _};
 use engine::testing::{Probe, Reply, World};
 use engine::{Code, Context, Failure, Limits, Registry, SignalType, State, Workflow};
 use uuid::Uuid;
@@ -11,8 +11,8 @@ use crate::common::{Answer, Charge, Input, Output, Put, services};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn asked() -> Asked {
-    Asked::new("ann", "because")
+fn asked() -> Requester {
+    Requester::new("ann", "because")
 }
 
 async fn pass(seconds: u64) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use engine::engine::Backfill;
 use engine::schedule::{CatchUp, CatchUpMode, Overlap, Spec};
-use engine::store::{Asked, ListRuns, RunRow, Schedule, TickOrigin, TickOutcome, TickRow};
+use engine::store::{ListRuns, Requester, RunRow, Schedule, TickOrigin, TickOutcome, TickRow};
 use engine::testing::{Probe, World};
 use engine::time::Timestamp;
 use engine::{Context, Failure, Limits, Registry, State, Workflow};
@@ -161,8 +161,8 @@ struct Trial {
     deleted: usize,
 }
 
-fn asked() -> Asked {
-    Asked::new("test", "at random")
+fn asked() -> Requester {
+    Requester::new("test", "at random")
 }
 
 /// Every minute.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::engine::EngineError;
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::{Probe, Reply, World};
 use engine::view::StepState;
 use engine::{Code, Context, Failure, Limits, Registry, Retry, State, Workflow};
@@ -35,7 +35,7 @@ fn world() -> World {
 }
 
 async fn cancel(world: &World, run: Uuid) {
-    world.engine().cancel(run, Asked::new("test", "enough")).await.unwrap();
+    world.engine().cancel(run, Requester::new("test", "enough")).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,9 +108,9 @@ async fn a_run_that_ended_otherwise_cannot_be_cancelled() {
     let world = world();
     let run = world.start::<Steps>(Input::of("", 1)).await.unwrap();
     world.end_of(run).await;
-    let refused = world.engine().cancel(run, Asked::new("test", "")).await.unwrap_err();
+    let refused = world.engine().cancel(run, Requester::new("test", "")).await.unwrap_err();
     assert!(matches!(refused, EngineError::Precondition { state: State::Succeeded, .. }), "{refused:?}");
-    let unknown = world.engine().cancel(Uuid::from_u128(9), Asked::new("test", "")).await.unwrap_err();
+    let unknown = world.engine().cancel(Uuid::from_u128(9), Requester::new("test", "")).await.unwrap_err();
     assert!(matches!(unknown, EngineError::NotFound(_)), "{unknown:?}");
 }
 
@@ -120,7 +120,7 @@ async fn a_failed_run_goes_on_from_the_step_that_was_refused_under_a_new_key() {
     world.services().script::<Charge>([Reply::Refuse(Code::FailedPrecondition)]);
     let run = world.start::<Steps>(Input::of("", 1)).await.unwrap();
     assert!(world.result_of::<Steps>(run).await.is_err());
-    world.engine().retry(run, Asked::new("test", "mended")).await.unwrap();
+    world.engine().retry(run, Requester::new("test", "mended")).await.unwrap();
     assert_eq!(world.result_of::<Steps>(run).await, Ok(Output::of("done", 4)));
     assert_eq!(world.services().arrivals_of::<Put>(), 1, "what had succeeded is not made again");
     let detail = world.detail(run).await;
@@ -135,7 +135,7 @@ async fn a_failed_run_goes_on_from_a_lost_answer_under_the_same_key() {
     let run = world.start::<Steps>(Input::of("", 1)).await.unwrap();
     assert!(world.result_of::<Steps>(run).await.is_err());
     world.services().always::<Put>(None);
-    world.engine().retry(run, Asked::new("test", "back")).await.unwrap();
+    world.engine().retry(run, Requester::new("test", "back")).await.unwrap();
     assert_eq!(world.result_of::<Steps>(run).await, Ok(Output::of("done", 4)));
     assert_eq!(world.services().effects_of::<Put>(), 1);
 }
@@ -145,7 +145,7 @@ async fn retry_is_refused_where_it_makes_no_sense() {
     let world = world();
     let run = world.start::<Steps>(Input::of("", 1)).await.unwrap();
     world.end_of(run).await;
-    let refused = world.engine().retry(run, Asked::new("test", "")).await.unwrap_err();
+    let refused = world.engine().retry(run, Requester::new("test", "")).await.unwrap_err();
     assert!(matches!(refused, EngineError::Precondition { .. }), "{refused:?}");
 }
 

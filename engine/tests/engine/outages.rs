@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::{Probe, Reply, World, crash_everywhere};
 use engine::view::StepState;
 use engine::{Code, Context, Failure, Limits, State, Workflow};
@@ -134,7 +134,7 @@ async fn a_cancel_ends_a_run_that_waits_for_a_service_at_once() {
         world.services().take_down("gone");
         let run = world.start::<Both>(input()).await.unwrap();
         tokio::time::sleep(waited).await;
-        world.engine().cancel(run, Asked::new("test", "enough")).await.unwrap();
+        world.engine().cancel(run, Requester::new("test", "enough")).await.unwrap();
         let begun = Instant::now();
         assert_eq!(world.end_of(run).await.row.status.state, State::Cancelled);
         assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
@@ -160,7 +160,7 @@ async fn an_effect_in_doubt_waits_for_its_service_before_a_cancelled_run_ends() 
     let run = world.start::<Both>(input()).await.unwrap();
     until(&world, run, &[State::BackingOff]).await;
     world.services().take_down("gone");
-    world.engine().cancel(run, Asked::new("test", "enough")).await.unwrap();
+    world.engine().cancel(run, Requester::new("test", "enough")).await.unwrap();
     tokio::time::sleep(HOUR).await;
     let detail = world.detail(run).await;
     assert_eq!(detail.row.status.state, State::Ending);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::{World, check, expect};
 use engine::{Context, Failure, State, Workflow};
 use tokio::time::Instant;
@@ -74,7 +74,7 @@ async fn a_run_that_panics_three_times_is_stopped_until_an_operator_takes_it_up(
     assert_eq!(left.load(Ordering::SeqCst), 2, "nobody tries it meanwhile");
 
     // What it did before is forgotten: two more are within what a run may do.
-    world.engine().retry(run, Asked::new("test", "mended")).await.unwrap();
+    world.engine().retry(run, Requester::new("test", "mended")).await.unwrap();
     assert_eq!(world.result_of::<Panics>(run).await, Ok(Output::of("done", 2)));
     assert_eq!(world.services().arrivals_of::<Put>(), 1);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::common::{Charge, Input, Look, Output, Put, services, until, workflow};
 use engine::steps::race::{First2, First3};
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::{Probe, Reply, World, crash_everywhere};
 use engine::view::StepState;
 use engine::{Code, Limits, State};
@@ -141,7 +141,7 @@ async fn a_step_that_fails_first_has_won_and_a_retry_races_again() {
     world.services().script::<Charge>([Reply::Refuse(Code::NotFound)]);
     let run = world.start::<FailsFirst>(Input::default()).await.unwrap();
     assert_eq!(until(&world, run, &[State::Failed]).await.failure.unwrap().code(), Code::NotFound);
-    world.engine().retry(run, Asked::new("someone", "mended")).await.unwrap();
+    world.engine().retry(run, Requester::new("someone", "mended")).await.unwrap();
     until(&world, run, &[State::Succeeded]).await;
     assert_eq!(world.services().effects_of::<Charge>(), 1);
 }

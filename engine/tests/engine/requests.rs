@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine::decision::{Decision, Verdict};
 use engine::engine::{Engine, EngineError, Start};
-use engine::store::{Asked, ListAudit, RequestKey, Store as _};
+use engine::store::{ListAudit, RequestKey, Requester, Store as _};
 use engine::testing::{Probe, Reply, World};
 use engine::{Context, Failure, Registry, Retry, SignalType, State, Workflow};
 use prost::Message as _;
@@ -61,7 +61,7 @@ async fn run_at(world: &World, at: At) -> Uuid {
         At::Waiting => drop(until(world, run, &[State::Waiting]).await),
         At::Paused => {
             until(world, run, &[State::Waiting]).await;
-            world.engine().pause(run, false, Asked::new("ann", "")).await.unwrap();
+            world.engine().pause(run, false, Requester::new("ann", "")).await.unwrap();
         }
         At::NeedsDecision => drop(until(world, run, &[State::NeedsDecision]).await),
         At::Failed => drop(until(world, run, &[State::Failed]).await),
@@ -88,7 +88,7 @@ const METHODS: [(&str, At); 14] = [
     ("DeleteRun", At::Ended),
 ];
 
-async fn ask(engine: &Engine, method: &str, run: Uuid, asked: Asked) -> Result<(), EngineError> {
+async fn ask(engine: &Engine, method: &str, run: Uuid, asked: Requester) -> Result<(), EngineError> {
     match method {
         "CancelRun" => engine.cancel(run, asked).await.map(drop),
         "PauseRun" => engine.pause(run, false, asked).await.map(drop),
@@ -110,8 +110,8 @@ async fn ask(engine: &Engine, method: &str, run: Uuid, asked: Asked) -> Result<(
 }
 
 /// The request, made by a caller who calls itself so.
-fn request(caller: &str, id: Uuid, hash: u8) -> Asked {
-    Asked { request: Some(RequestKey { id, hash: [hash; 32] }), ..Asked::new(caller, "") }
+fn request(caller: &str, id: Uuid, hash: u8) -> Requester {
+    Requester { request: Some(RequestKey { id, hash: [hash; 32] }), ..Requester::new(caller, "") }
 }
 
 async fn entries(world: &World, method: &str) -> usize {
@@ -157,12 +157,12 @@ async fn a_request_is_answered_after_its_run_was_deleted() {
         let id = Uuid::new_v4();
         ask(world.engine(), method, run, request("ann", id, 1)).await.unwrap();
         match method {
-            "PinRun" => drop(world.engine().pin(run, false, Asked::new("ann", "")).await.unwrap()),
-            "PauseRun" => drop(world.engine().resume(run, Asked::new("ann", "")).await.unwrap()),
+            "PinRun" => drop(world.engine().pin(run, false, Requester::new("ann", "")).await.unwrap()),
+            "PauseRun" => drop(world.engine().resume(run, Requester::new("ann", "")).await.unwrap()),
             _ => {}
         }
         world.end_of(run).await;
-        world.engine().delete(run, Asked::new("ann", "")).await.unwrap();
+        world.engine().delete(run, Requester::new("ann", "")).await.unwrap();
         let again = ask(world.engine(), method, run, request("ann", id, 1)).await;
         assert!(again.is_ok(), "{method}: {again:?}");
         assert_eq!(entries(&world, method).await, 1, "{method}");
@@ -187,7 +187,7 @@ async fn a_start_makes_one_run_and_still_names_it_after_it_was_deleted() {
     world.end_of(first.id).await;
     let third = engine.start(start("ann", id, 1)).await.unwrap();
     assert_eq!((third.id, third.row.status.state), (first.id, State::Succeeded));
-    engine.delete(first.id, Asked::new("ann", "")).await.unwrap();
+    engine.delete(first.id, Requester::new("ann", "")).await.unwrap();
     let fourth = engine.start(start("ann", id, 1)).await.unwrap();
     assert_eq!((fourth.id, fourth.new, fourth.row.status.state), (first.id, false, State::Succeeded));
     let other = engine.start(start("ann", id, 2)).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine::decision::{Decision, Verdict};
 use engine::engine::EngineError;
-use engine::store::{Asked, ListRuns, Store as _};
+use engine::store::{ListRuns, Requester, Store as _};
 use engine::testing::{Probe, Reply, World};
 use engine::view::StepState;
 use engine::{Code, Context, Failure, Registry, Retry, SignalType, State, Workflow};
@@ -19,8 +19,8 @@ fn tries(n: u32) -> Retry {
     Retry::try_new(n, SECOND, 1.0, SECOND, 0.0).unwrap_or_default()
 }
 
-fn asked() -> Asked {
-    Asked::new("ann", "because")
+fn asked() -> Requester {
+    Requester::new("ann", "because")
 }
 
 fn killed(world: World) -> World {

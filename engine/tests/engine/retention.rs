@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::engine::EngineError;
 use engine::retention::{Kept, Retention};
 use engine::store::sqlite::CommitFault;
-use engine::store::{Asked, ListAudit, ListRuns};
+use engine::store::{ListAudit, ListRuns, Requester};
 use engine::testing::{Probe, Reply, World};
 use engine::{Code, Context, Failure, Registry, State, Workflow};
 use uuid::Uuid;
@@ -103,11 +103,11 @@ async fn a_workflow_has_a_policy_of_its_own_also_where_no_replica_knows_it() {
 async fn a_pinned_run_stays_until_it_is_pinned_no_more() {
     let world = world(keeping(Some(HOUR), None));
     let run = ended(&world, "good").await;
-    let row = world.engine().pin(run, true, Asked::new("ann", "")).await.unwrap();
+    let row = world.engine().pin(run, true, Requester::new("ann", "")).await.unwrap();
     assert_eq!(world.engine().retention().expiry(&row), None);
     pass(20 * HOUR).await;
     assert!(is_there(&world, run).await);
-    world.engine().pin(run, false, Asked::new("ann", "")).await.unwrap();
+    world.engine().pin(run, false, Requester::new("ann", "")).await.unwrap();
     pass(Duration::from_mins(2)).await;
     assert!(!is_there(&world, run).await);
 }
@@ -131,7 +131,7 @@ async fn a_run_that_is_retried_before_its_time_stays_and_has_it_anew() {
     let run = started(&world, "fail", 0).await;
     world.end_of(run).await;
     pass(HOUR - Duration::from_secs(1)).await;
-    let row = world.engine().retry(run, Asked::new("ann", "once more")).await.unwrap();
+    let row = world.engine().retry(run, Requester::new("ann", "once more")).await.unwrap();
     assert_eq!(world.engine().retention().expiry(&row), None);
     until(&world, run, &[State::Failed]).await;
     pass(HOUR - Duration::from_mins(1)).await;
@@ -179,7 +179,7 @@ async fn a_purge_that_fails_is_made_again() {
 async fn audit_entries_outlive_their_run_and_go_after_their_own_time() {
     let world = world(Retention { audit: Some(30 * HOUR), ..keeping(Some(HOUR), None) });
     let run = ended(&world, "good").await;
-    world.engine().pin(run, false, Asked::new("ann", "")).await.unwrap();
+    world.engine().pin(run, false, Requester::new("ann", "")).await.unwrap();
     let entries = ListAudit { run: Some(run), before: None, limit: 10, ..ListAudit::default() };
     pass(29 * HOUR).await;
     assert!(!is_there(&world, run).await);

@@ -1,7 +1,7 @@
 //! A retry from a step that an operator names, and what it says beforehand that it makes again.
 
 use engine::engine::EngineError;
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::{Probe, Reply, World};
 use engine::{Code, Context, Failure, Registry, Workflow};
 use uuid::Uuid;
@@ -39,8 +39,8 @@ async fn failed(text: &str) -> (World, Uuid) {
     (world, run)
 }
 
-fn asked() -> Asked {
-    Asked::new("ann", "because")
+fn asked() -> Requester {
+    Requester::new("ann", "because")
 }
 
 async fn previewed(world: &World, run: Uuid, step: Option<&str>) -> Vec<(String, bool, bool)> {

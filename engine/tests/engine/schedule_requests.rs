@@ -3,7 +3,7 @@
 
 use engine::engine::{Backfill, Engine, EngineError};
 use engine::schedule::{Overlap, Spec};
-use engine::store::{Asked, ListAudit, RequestKey, Schedule, Store as _};
+use engine::store::{ListAudit, RequestKey, Requester, Schedule, Store as _};
 use engine::testing::{Probe, World};
 use engine::{Workflow as _, store::ListRuns};
 use uuid::Uuid;
@@ -32,7 +32,7 @@ fn range() -> Backfill {
 
 /// A schedule in which the method may do what it does, and its backfill.
 async fn prepared(world: &World, method: &str) -> Uuid {
-    let (engine, asked) = (world.engine(), || Asked::new("ann", ""));
+    let (engine, asked) = (world.engine(), || Requester::new("ann", ""));
     if method == "CreateSchedule" {
         return Uuid::nil();
     }
@@ -46,7 +46,7 @@ async fn prepared(world: &World, method: &str) -> Uuid {
 }
 
 /// Asks, and says what the answer names.
-async fn ask(engine: &Engine, method: &str, backfill: Uuid, asked: Asked) -> Result<String, EngineError> {
+async fn ask(engine: &Engine, method: &str, backfill: Uuid, asked: Requester) -> Result<String, EngineError> {
     let name = "hourly".to_owned();
     let named = |row: engine::store::ScheduleRow| format!("{} {}", row.schedule.name, row.uid);
     Ok(match method {
@@ -68,8 +68,8 @@ async fn ask(engine: &Engine, method: &str, backfill: Uuid, asked: Asked) -> Res
     })
 }
 
-fn request(caller: &str, id: Uuid, hash: u8) -> Asked {
-    Asked { request: Some(RequestKey { id, hash: [hash; 32] }), ..Asked::new(caller, "") }
+fn request(caller: &str, id: Uuid, hash: u8) -> Requester {
+    Requester { request: Some(RequestKey { id, hash: [hash; 32] }), ..Requester::new(caller, "") }
 }
 
 /// How often a request of the method was carried out, and how many runs there are.
@@ -107,11 +107,11 @@ async fn the_same_request_about_a_schedule_is_one_change_with_one_answer() {
         let engine = world.engine();
         same(ask(engine, method, backfill, request("ann", id, 1)).await, "in another process");
         if method != "DeleteSchedule" {
-            engine.delete_schedule("hourly".to_owned(), None, Asked::new("ann", "")).await.unwrap();
+            engine.delete_schedule("hourly".to_owned(), None, Requester::new("ann", "")).await.unwrap();
         }
         same(ask(engine, method, backfill, request("ann", id, 1)).await, "after the schedule was deleted");
         // One of the same name is another schedule.
-        engine.create_schedule(hourly(), Asked::new("ann", "")).await.unwrap();
+        engine.create_schedule(hourly(), Requester::new("ann", "")).await.unwrap();
         same(ask(engine, method, backfill, request("ann", id, 1)).await, "after its name was given again");
         assert_eq!(done(&world, method).await, known, "{method}");
         assert_eq!(engine.store().backfills(engine.schedule("hourly").await.unwrap().uid).await.unwrap(), []);
@@ -124,13 +124,13 @@ async fn what_is_kept_of_a_deleted_schedule_is_forgotten_after_a_day() {
     let id = Uuid::new_v4();
     let backfill = prepared(&world, "CancelBackfill").await;
     ask(world.engine(), "CancelBackfill", backfill, request("ann", id, 1)).await.unwrap();
-    world.engine().delete_schedule("hourly".to_owned(), None, Asked::new("ann", "")).await.unwrap();
+    world.engine().delete_schedule("hourly".to_owned(), None, Requester::new("ann", "")).await.unwrap();
     assert!(world.store().backfill(backfill).await.unwrap().is_some());
     // Longer than a request is remembered; what is old is looked for when something is written.
     for _ in 0..3 {
         tokio::time::sleep(HOUR * 13).await;
-        world.engine().create_schedule(hourly(), Asked::new("ann", "")).await.unwrap();
-        world.engine().delete_schedule("hourly".to_owned(), None, Asked::new("ann", "")).await.unwrap();
+        world.engine().create_schedule(hourly(), Requester::new("ann", "")).await.unwrap();
+        world.engine().delete_schedule("hourly".to_owned(), None, Requester::new("ann", "")).await.unwrap();
     }
     assert_eq!(world.store().backfill(backfill).await, Ok(None));
     let again = ask(world.engine(), "CancelBackfill", backfill, request("ann", id, 1)).await;

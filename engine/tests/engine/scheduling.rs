@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine::engine::{Backfill, EngineError};
 use engine::schedule::{CatchUp, CatchUpMode, Overlap, Spec};
-use engine::store::{Asked, ListRuns, RequestKey, RunRow, Schedule, ScheduleRow, TickOrigin, TickOutcome, TickRow};
+use engine::store::{ListRuns, RequestKey, Requester, RunRow, Schedule, ScheduleRow, TickOrigin, TickOutcome, TickRow};
 use engine::testing::{Probe, World};
 use engine::time::Timestamp;
 use engine::{Code, Context, Failure, State, Workflow};
@@ -105,8 +105,8 @@ pub(crate) fn at(minute: i64) -> Timestamp {
     Timestamp::from_micros(BEGINNING + minute * 60_000_000)
 }
 
-pub(crate) fn asked() -> Asked {
-    Asked::new("someone", "a reason")
+pub(crate) fn asked() -> Requester {
+    Requester::new("someone", "a reason")
 }
 
 use TickOutcome::{BufferFull, Excluded, Failed, Missed, Paused, Skipped, Started};
@@ -312,7 +312,7 @@ async fn a_trigger_starts_a_run_now_each_time_and_says_what_it_met() {
     assert_eq!((third.outcome, fourth.outcome), (Some(Started), Some(Started)));
     assert_ne!(third.run, fourth.run, "two in the same second are two");
     let request = RequestKey { id: Uuid::from_u128(7), hash: [1; 32] };
-    let once = Asked { request: Some(request), ..asked() };
+    let once = Requester { request: Some(request), ..asked() };
     let fifth = trigger(Some(Overlap::AllowAll), once.clone()).await.unwrap();
     let again = trigger(Some(Overlap::AllowAll), once).await.unwrap();
     assert_eq!(again, fifth, "the same request is the same trigger");

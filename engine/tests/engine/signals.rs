@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::common::{Answer, Input, Output, Put, services, until};
 use engine::engine::{EngineError, Start};
 use engine::steps::race::First2;
-use engine::store::{Asked, Store as _};
+use engine::store::{Requester, Store as _};
 use engine::testing::{Probe, Reply, World, crash_everywhere_while};
 use engine::view::{StepKind, StepState};
 use engine::{Code, Context, Failure, Limits, SignalType, State, Workflow};
@@ -108,7 +108,7 @@ async fn a_signal_that_was_acknowledged_before_the_time_was_over_counts_although
     let command = engine::store::Command {
         run,
         now: world.clock().now(),
-        change: engine::store::Change { action: "SignalRun", detail: String::new(), asked: Asked::new("test", "") },
+        change: engine::store::Change { action: "SignalRun", detail: String::new(), asked: Requester::new("test", "") },
         order: engine::store::Order::Signal(signal),
     };
     world.probe().kill();
@@ -139,7 +139,7 @@ async fn what_cannot_be_received_is_refused() {
     let run = world.start::<Order>(Input::default()).await.unwrap();
     let unknown = world.signal(run, "refund", &paid(1), None).await.unwrap_err();
     assert_eq!(unknown.to_string(), "workflow test.order takes no signal \"refund\"; it takes payment, note");
-    let asked = Asked::new("test", "");
+    let asked = Requester::new("test", "");
     let no_message = world.engine().signal(run, "payment", vec![0xff, 0xff].into(), asked).await.unwrap_err();
     assert!(matches!(no_message, EngineError::InvalidInput { .. }), "{no_message}");
     let large = world.signal(run, "payment", &Answer::of("x".repeat(200), 0), None).await.unwrap_err();
@@ -157,8 +157,8 @@ async fn what_cannot_be_received_is_refused() {
     assert!(matches!(late, EngineError::Precondition { state: State::Cancelled, .. }), "{late}");
 }
 
-fn asked_to_end() -> Asked {
-    Asked::new("test", "enough")
+fn asked_to_end() -> Requester {
+    Requester::new("test", "enough")
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,7 +244,7 @@ async fn a_message_whose_receipt_a_retry_forgets_is_received_again() {
         let run = world.start::<Twofold>(Input::default()).await.unwrap();
         world.signal(run, "payment", &paid(5), None).await.unwrap();
         until(&world, run, &[State::Failed]).await;
-        world.engine().retry(run, Asked::new("test", "mended")).await.unwrap();
+        world.engine().retry(run, Requester::new("test", "mended")).await.unwrap();
         let world = if crash {
             world.probe().kill();
             world.crash(Probe::counting())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::engine::EngineError;
-use engine::store::{Asked, ListAudit, RequestKey, Store as _};
+use engine::store::{ListAudit, RequestKey, Requester, Store as _};
 use engine::testing::{Probe, Reply, World};
 use engine::view::StepState;
 use engine::{Code, Context, Failure, Registry, Retry, State, Workflow};
@@ -37,8 +37,8 @@ fn world() -> World {
     World::new(services(), |registry: &mut Registry| registry.register(|| Slow))
 }
 
-fn asked() -> Asked {
-    Asked::new("ann", "because")
+fn asked() -> Requester {
+    Requester::new("ann", "because")
 }
 
 async fn started(world: &World, text: &str) -> Uuid {
@@ -230,7 +230,7 @@ async fn only_a_run_that_has_ended_is_deleted_and_its_audit_trail_stays() {
     world.end_of(run).await;
     let key = RequestKey { id: Uuid::from_u128(5), hash: [0; 32] };
     for _ in 0..2 {
-        let asked = Asked { request: Some(key.clone()), ..asked() };
+        let asked = Requester { request: Some(key.clone()), ..asked() };
         world.engine().delete(run, asked).await.unwrap();
     }
     assert_eq!(world.store().run(run).await, Ok(None));
@@ -302,14 +302,14 @@ impl Workflow for Above {
 
 #[tokio::test(start_paused = true)]
 async fn an_end_by_force_reaches_parents_and_children() {
-    let family = || {
+    let related_runs = || {
         World::new(services(), |registry: &mut Registry| {
             registry.register(|| Slow)?;
             registry.register(|| Above)
         })
     };
     for end_the_child in [false, true] {
-        let world = family();
+        let world = related_runs();
         let parent = world.start::<Above>(Input::of("", 1)).await.unwrap();
         pass(60).await;
         let runs = world.store().list(engine::store::ListRuns { limit: 9, ..Default::default() }).await.unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::engine::EngineError;
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::{Probe, Reply, World, crash_everywhere};
 use engine::view::StepState;
 use engine::{Code, Context, Failure, Limits, Registry, Retry, State, Workflow};
@@ -69,8 +69,8 @@ async fn started(world: &World, text: &str) -> Uuid {
     world.start::<Trip>(Input::of(text, 0)).await.unwrap()
 }
 
-fn asked() -> Asked {
-    Asked::new("test", "")
+fn asked() -> Requester {
+    Requester::new("test", "")
 }
 
 /// The undos that arrived, in their order.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::decision::{Decision, Verdict};
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::{Probe, Reply, Services, World};
 use engine::transport::{Attempt, Outcome, Reservation, Reserved, Reserving, Transport};
 use engine::view::StepState;
@@ -22,8 +22,8 @@ fn tries(n: u32) -> Retry {
     Retry::try_new(n, SECOND, 1.0, SECOND, 0.0).unwrap_or_default()
 }
 
-fn asked() -> Asked {
-    Asked::new("ann", "because")
+fn asked() -> Requester {
+    Requester::new("ann", "because")
 }
 
 fn killed(world: World) -> World {

@@ -4,15 +4,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use engine::decision::{Decision, Verdict};
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::{Reply, World};
 use engine::{Code, Failure, Registry, Retry, State};
 use prost::Message;
 
 use crate::common::{Answer, Cancel, Charge, Input, Output, Put, services, until, workflow};
 
-fn asked() -> Asked {
-    Asked::new("ann", "because")
+fn asked() -> Requester {
+    Requester::new("ann", "because")
 }
 
 workflow!(Panicking, "test.panicking-undo", |ctx, input| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::{World, crash_everywhere};
 use engine::workflow::NameTaken;
 use engine::{Context, Failure, Registry, State, Workflow};
@@ -123,7 +123,7 @@ async fn operators_end_runs_without_their_code_by_force_and_cancel_them_for_late
     }
     let [ended, cancelled] = runs[..] else { panic!("{runs:?}") };
     let world = world.crash_and_change(nothing);
-    let asked = || Asked::new("test", "the workflow is gone");
+    let asked = || Requester::new("test", "the workflow is gone");
     let row = world.engine().terminate(ended, asked()).await.unwrap();
     assert_eq!(row.status.state, State::Terminated);
     world.engine().cancel(cancelled, asked()).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::{Reply, World};
 use engine::view::StepState;
 use engine::{Code, Registry, Retry, SignalType, State, Workflow};
@@ -62,7 +62,7 @@ async fn what_a_run_ended_without_goes_on_no_more() {
         world.services().always::<Charge>(Some(Reply::ActAndBreak(Code::Unavailable)));
         let run = world.start::<Many>(Input::of(if terminate { "charge" } else { "" }, 0)).await.unwrap();
         tokio::time::sleep(100 * SECOND).await;
-        let asked = Asked::new("ann", "");
+        let asked = Requester::new("ann", "");
         if terminate {
             world.engine().terminate(run, asked).await.unwrap();
         } else {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine::decision::{Decision, Verdict};
 use engine::engine::EngineError;
-use engine::store::{Asked, ListRuns, RequestKey, RunRow, Store as _};
+use engine::store::{ListRuns, RequestKey, Requester, RunRow, Store as _};
 use engine::testing::World;
 use engine::view::{Detail, StepState, StepView};
 use engine::{Code, Failure, Level, State};
@@ -73,7 +73,7 @@ pub(crate) enum Answer {
 
 async fn ask(world: &World, order: &Order) -> Result<RunRow, EngineError> {
     let key = RequestKey { id: order.request, hash: [1; 32] };
-    let asked = Asked { request: Some(key), ..Asked::new("operator", "the model wants it") };
+    let asked = Requester { request: Some(key), ..Requester::new("operator", "the model wants it") };
     let engine = world.engine();
     match order.act.clone() {
         Act::Cancel => engine.cancel(order.run, asked).await,

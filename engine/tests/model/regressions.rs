@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine::decision::{Decision, Verdict};
 use engine::engine::Start;
 use engine::journal_v1::fact::Kind;
-use engine::store::{Asked, Change, Command, Order, Store as _};
+use engine::store::{Change, Command, Order, Requester, Store as _};
 use engine::testing::{Probe, Reply, World};
 use engine::{Code, Context, Failure, Limits, Registry, Retry, State, Workflow};
 use futures_util::future::{Either, select};
@@ -81,7 +81,7 @@ async fn a_retry_makes_the_failed_item_again_and_leaves_the_work_of_the_others_a
         let run = world.start::<Items>(input("abcdef")).await.unwrap();
         assert_eq!(rested(&world, run).await, State::Failed);
         assert_eq!(world.services().arrivals_of::<Charge>(), 5);
-        world.engine().retry(run, Asked::new("test", "")).await.unwrap();
+        world.engine().retry(run, Requester::new("test", "")).await.unwrap();
         let world = if crash { killed(world) } else { world };
         assert_eq!(rested(&world, run).await, State::Succeeded, "{:?}", world.detail(run).await.row.status);
         assert_eq!(world.services().arrivals_of::<Charge>(), 6);
@@ -102,7 +102,7 @@ async fn a_retry_leaves_a_step_alone_that_went_on_beside_the_failed_one() {
     world.services().script::<Charge>([Reply::Refuse(Code::FailedPrecondition)]);
     let run = world.start::<Together>(input("")).await.unwrap();
     assert_eq!(rested(&world, run).await, State::Failed);
-    world.engine().retry(run, Asked::new("test", "")).await.unwrap();
+    world.engine().retry(run, Requester::new("test", "")).await.unwrap();
     assert_eq!(rested(&world, run).await, State::Succeeded);
     assert_eq!(world.services().arrivals_of::<Charge>(), 2);
 }
@@ -120,7 +120,7 @@ async fn a_retry_sends_what_was_surely_never_sent_without_a_decision() {
     world.services().script::<Charge>([Reply::NotSent]);
     let run = world.start::<ChargeOnce>(input("")).await.unwrap();
     assert_eq!(rested(&world, run).await, State::Failed);
-    world.engine().retry(run, Asked::new("test", "")).await.unwrap();
+    world.engine().retry(run, Requester::new("test", "")).await.unwrap();
     assert_eq!(rested(&world, run).await, State::Succeeded);
     assert_eq!(world.services().arrivals_of::<Charge>(), 1);
 }
@@ -140,7 +140,7 @@ async fn a_retry_has_all_attempts_before_it() {
     world.services().script::<Put>(vec![Reply::BreakFirst(Code::Unavailable); 5]);
     let run = world.start::<PutThrice>(input("")).await.unwrap();
     assert_eq!(rested(&world, run).await, State::Failed);
-    world.engine().retry(run, Asked::new("test", "")).await.unwrap();
+    world.engine().retry(run, Requester::new("test", "")).await.unwrap();
     let world = killed(world);
     assert_eq!(rested(&world, run).await, State::Succeeded);
 }
@@ -217,7 +217,7 @@ async fn a_cancel_that_came_before_the_deadline_counts_although_nobody_held_the_
     tokio::time::sleep(Duration::from_secs(10)).await;
     world.probe().kill();
     let now = world.clock().now();
-    let change = Change { action: "CancelRun", detail: String::new(), asked: Asked::new("test", "enough") };
+    let change = Change { action: "CancelRun", detail: String::new(), asked: Requester::new("test", "enough") };
     world.store().command(Command { run, now, change, order: Order::Cancel }).await.unwrap();
     tokio::time::sleep(Duration::from_secs(100)).await;
     let world = world.crash(Probe::counting());
@@ -234,7 +234,7 @@ async fn a_sleep_begun_and_ended_during_a_refused_append_keeps_its_own_number() 
         let world = World::with(services(&Ledger::default()), register, limits, probe);
         let run = world.start::<Naps>(input("")).await.unwrap();
         tokio::time::sleep(Duration::from_millis(at * 5)).await;
-        let _ended_before = world.engine().cancel(run, Asked::new("test", "enough")).await;
+        let _ended_before = world.engine().cancel(run, Requester::new("test", "enough")).await;
         let state = rested(&world, run).await;
         assert!(matches!(state, State::Cancelled | State::Succeeded), "cancelled at {at}: {state}");
         let mut problems = Vec::new();
@@ -279,8 +279,8 @@ async fn a_limit_that_was_lowered_fails_no_run_for_what_it_has_done_already() {
     assert_eq!(rested(&world, run).await, State::Succeeded, "{:?}", world.detail(run).await.row.status);
 }
 
-fn asked() -> Asked {
-    Asked::new("test", "")
+fn asked() -> Requester {
+    Requester::new("test", "")
 }
 
 workflow!(PutAfterPut, |ctx, _input| {

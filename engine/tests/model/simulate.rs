@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use engine::engine::{EngineError, Start};
 use engine::store::sqlite::CommitFault;
-use engine::store::{Asked, JournalEntry, RequestKey, Store as _};
+use engine::store::{JournalEntry, RequestKey, Requester, Store as _};
 use engine::testing::{Probe, Reply, World};
 use engine::workflow::NameTaken;
 use engine::{Code, Limits, Registry, State, Workflow};
@@ -188,7 +188,10 @@ impl Simulation {
             let start = Start {
                 workflow: Interpreter::NAME.to_owned(),
                 input: encoded.clone().into(),
-                asked: Some(Asked { request: Some(RequestKey { id, hash: [0; 32] }), ..Asked::new("model", "") }),
+                asked: Some(Requester {
+                    request: Some(RequestKey { id, hash: [0; 32] }),
+                    ..Requester::new("model", "")
+                }),
                 deadline,
             };
             let probe = world.probe().clone();

@@ -1,7 +1,7 @@
 //! Commands that come while their runs are claimed, with the store in a file, its thread, and real time (semantics.md S8).
 
-use engine::chance::Chance;
 use engine::engine::{Engine, Parts, Start};
+use engine::random::RandomSource;
 use engine::{Context, Failure, Limits, Registry, Retention, Workflow};
 use prost::Message as _;
 use tokio::time::Instant;
@@ -55,7 +55,7 @@ async fn every_cancel_around_the_moment_at_which_its_run_is_claimed_is_heard() {
         transport: Arc::new(Nowhere),
         workflows,
         clock: Clock::system(),
-        chance: Chance::system(),
+        random: RandomSource::system(),
         limits: Limits { linger: Duration::from_millis(500), ..Limits::default() },
         retention: Retention::default(),
     });
@@ -73,7 +73,7 @@ async fn every_cancel_around_the_moment_at_which_its_run_is_claimed_is_heard() {
         let at = due - SPREAD / 2 + SPREAD * number / RUNS;
         cancels.push(tokio::spawn(async move {
             tokio::time::sleep_until(at).await;
-            let row = engine.cancel(run, Asked::new("test", "around its claim")).await.unwrap();
+            let row = engine.cancel(run, Requester::new("test", "around its claim")).await.unwrap();
             (run, row.owned)
         }));
     }

@@ -79,7 +79,7 @@ async fn request_ids_are_forgotten_after_more_than_a_day() {
     let clock = Clock::following_tokio(Timestamp::from_micros(1_000_000));
     let store = Sqlite::in_memory(clock).unwrap();
     let key = RequestKey { id: Uuid::new_v4(), hash: [1; 32] };
-    let asked = Asked { request: Some(key), ..Asked::default() };
+    let asked = Requester { request: Some(key), ..Requester::default() };
     let change = Change { action: "StartRun", detail: String::new(), asked };
     let create = || store.create(NewRun { change: Some(change.clone()), ..running() });
     assert_eq!(create().await, Ok(Created::New));

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use engine::state::State;
 use engine::store::sqlite::{CommitFault, Sqlite, SqliteOptions};
 use engine::store::{
-    Append, Appended, Asked, Change, ClaimRuns, Created, ListRuns, NewRun, RequestKey, Status, Store, StoreError,
+    Append, Appended, Change, ClaimRuns, Created, ListRuns, NewRun, RequestKey, Requester, Status, Store, StoreError,
 };
 use engine::time::{Clock, Timestamp};
 use tempfile::TempDir;
@@ -69,7 +69,7 @@ fn fact(run: Uuid, epoch: u64, sequence: u64, bytes: usize) -> Append {
         status: status(State::Running),
         messages: None,
         takes: Vec::new(),
-        family: None,
+        related_runs: None,
         release: false,
         changes: Vec::new(),
     }

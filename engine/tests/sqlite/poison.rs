@@ -1,9 +1,9 @@
 //! A run that its process dies of, again and again: it is found out, and everything else goes on.
 
-use engine::chance::Chance;
+use engine::breadcrumbs::Breadcrumbs;
 use engine::engine::{Engine, Parts, Start};
-use engine::guard::Guards;
-use engine::trail::Trail;
+use engine::random::RandomSource;
+use engine::safeguards::Safeguards;
 use engine::{Context, Failure, Limits, Registry, Retention, Workflow};
 use tokio_util::sync::CancellationToken;
 
@@ -51,12 +51,12 @@ fn engine(path: &Path, runs_in_flight: u32) -> Engine {
         transport: Arc::new(Nowhere),
         workflows,
         clock: Clock::system(),
-        chance: Chance::system(),
+        random: RandomSource::system(),
         limits: Limits { runs_in_flight, ..Limits::default() },
         retention: Retention::default(),
     };
-    let trail = Trail::begin(&path.with_extension("trail")).unwrap();
-    Engine::guarded(parts, Guards { trail: Some(Arc::new(trail)), ..Guards::default() })
+    let breadcrumbs = Breadcrumbs::begin(&path.with_extension("trail")).unwrap();
+    Engine::with_safeguards(parts, Safeguards { breadcrumbs: Some(Arc::new(breadcrumbs)), ..Safeguards::default() })
 }
 
 #[test]

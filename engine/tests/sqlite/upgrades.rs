@@ -1,10 +1,10 @@
 //! Checks of an upgrade: over files that are in use, and over those of older releases.
 
-use engine::chance::Chance;
 use engine::engine::{Engine, Parts, Start};
 use engine::journal_v1 as stored;
+use engine::random::RandomSource;
 use engine::transport::{Reserving, Transport};
-use engine::upgrade::{Checked, Obstacle, Upgrade};
+use engine::upgrade::{CheckedRun, Incompatibility, UpgradeCheck};
 use engine::workflow::{MissingCode, NameTaken};
 use engine::{Context, Failure, Limits, Registry, Retention, Workflow};
 use prost::Message;
@@ -62,7 +62,7 @@ async fn asleep<const VERSION: u32>(path: &Path) -> (Uuid, Engine) {
         transport: Arc::new(Nowhere),
         workflows: version::<VERSION>(),
         clock: Clock::system(),
-        chance: Chance::system(),
+        random: RandomSource::system(),
         limits: Limits { linger: Duration::ZERO, ..Limits::default() },
         retention: Retention::default(),
     });
@@ -76,10 +76,10 @@ async fn asleep<const VERSION: u32>(path: &Path) -> (Uuid, Engine) {
     (run, engine)
 }
 
-fn check(path: &Path, workflows: &Registry) -> Vec<Checked> {
-    let mut upgrade = Upgrade::check(path, workflows, Limits::default()).unwrap();
+fn check(path: &Path, workflows: &Registry) -> Vec<CheckedRun> {
+    let mut upgrade = UpgradeCheck::check(path, workflows, Limits::default()).unwrap();
     let runs = upgrade.runs().unwrap();
-    let checked: Vec<Checked> = upgrade.map(Result::unwrap).collect();
+    let checked: Vec<CheckedRun> = upgrade.map(Result::unwrap).collect();
     assert_eq!(checked.len() as u64, runs);
     checked
 }
@@ -101,7 +101,7 @@ async fn an_upgrade_is_checked_while_the_store_is_in_use_and_nothing_is_written(
     let newer = MissingCode::Newer { workflow: WORKFLOW.to_owned(), version: 2, known: 1 };
     assert_eq!(obstacle(version::<1>()), Some(newer.into()));
     let misfit = "JOURNAL_MISMATCH: the journal has night#0, the code has day#0";
-    assert_eq!(obstacle(version::<3>()), Some(Obstacle::Blocked(misfit.to_owned())));
+    assert_eq!(obstacle(version::<3>()), Some(Incompatibility::Blocked(misfit.to_owned())));
     assert_eq!(engine.store().run(run).await.unwrap(), before);
     assert!(engine.store().ownership().is_held());
 }
@@ -188,8 +188,9 @@ async fn the_file_of_an_older_release_is_checked_and_left_in_its_schema() {
 async fn what_is_no_store_is_refused_and_not_made() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("store.db");
-    let refused =
-        |path: &Path| matches!(Upgrade::check(path, &version::<1>(), Limits::default()), Err(StoreError::Unusable(_)));
+    let refused = |path: &Path| {
+        matches!(UpgradeCheck::check(path, &version::<1>(), Limits::default()), Err(StoreError::Unusable(_)))
+    };
     assert!(refused(&path) && !path.exists());
     std::fs::write(&path, "not a database, whatever else it may be").unwrap();
     assert!(refused(&path));

@@ -20,9 +20,9 @@ const RULES: &[Rule] = &[
         what: "memory maps and `unsafe`",
         within: "engine/src",
         names: &["memmap2", "unsafe_code", "unsafe "],
-        only: &["engine/src/trail", "engine/src/store/"],
+        only: &["engine/src/breadcrumbs", "engine/src/store/"],
     },
-    Rule { what: "random numbers", within: "engine/src", names: &["rand::"], only: &["engine/src/chance.rs"] },
+    Rule { what: "random numbers", within: "engine/src", names: &["rand::"], only: &["engine/src/random.rs"] },
     Rule {
         what: "the making of a status of gRPC",
         within: "server/src/admin",

@@ -12,7 +12,7 @@ use engine::store::sqlite::Sqlite;
 use engine::store::{NewRun, Status};
 use engine::time::Clock;
 use engine::transport::{Attempt, Outcome, Reservation, Reserved, Reserving, Transport};
-use engine::{Code, Context, Failure, Guards, Level, Method, Registry, Rpc, SignalType, State, Workflow};
+use engine::{Code, Context, Failure, Level, Method, Registry, Rpc, Safeguards, SignalType, State, Workflow};
 use futures_util::future::BoxFuture;
 use prost::Message;
 use server::command_line::{self, Exit, Terminal};
@@ -231,7 +231,7 @@ impl World {
             own: Own::default(),
             listeners,
             store: Arc::new(Sqlite::in_memory(clock.clone()).unwrap()),
-            guards: Guards::default(),
+            safeguards: Safeguards::default(),
             transport,
             services,
             workflows,

@@ -70,7 +70,7 @@ async fn an_upgrade_check_says_which_runs_cannot_go_on_while_they_are_served() {
         transport: Arc::new(Services::good()),
         workflows,
         clock: Clock::system(),
-        chance: engine::Chance::system(),
+        random: engine::RandomSource::system(),
         limits: Limits::default(),
         retention: Retention::default(),
     });

@@ -7,7 +7,7 @@ use clients::guras::journal::v1::{
     ListEntriesWithoutEmotionsResponse, SaveEntryEmotionsRequest, SaveEntryEmotionsResponse,
 };
 use clients::guras::orchestration::journals::v1::{AnalyzeEmotionsRequest, AnalyzeEmotionsResponse};
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::{Probe, Reply, Services, World, check, crash_everywhere, expect, replay_everywhere};
 use engine::{Code, Failure, Limits, State};
 use orchestrator::workflows::AnalyzeEmotions;
@@ -137,7 +137,7 @@ async fn without_a_catalogue_nothing_is_analysed_and_a_retry_goes_on() {
     let run = world.start::<AnalyzeEmotions>(AnalyzeEmotionsRequest::default()).await.unwrap();
     world.until(run, State::Failed).await;
     assert_eq!(world.services().arrivals_of::<AnalyzeTextRequest>(), 0);
-    world.engine().retry(run, Asked::new("test", "allowed by now")).await.unwrap();
+    world.engine().retry(run, Requester::new("test", "allowed by now")).await.unwrap();
     assert_eq!(world.result_of::<AnalyzeEmotions>(run).await, Ok(counted()));
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clients::guras::orchestration::users::v1::{EraseRequest, EraseResponse};
 use clients::guras::users::v1::{DeleteUserRequest, DeleteUserResponse};
 use clients::guras::{audio, journal, meditation, notifications};
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::{Probe, Reply, Services, World, check, crash_everywhere, expect, replay_everywhere};
 use engine::{Code, Failure, Limits, State};
 use orchestrator::workflows::Erase;
@@ -85,7 +85,7 @@ async fn who_is_not_there_after_a_refusal_and_a_retry_was_deleted_by_us() {
     ]);
     let run = world.start::<Erase>(ann()).await.unwrap();
     assert_eq!(world.result_of::<Erase>(run).await.unwrap_err().code(), Code::Unauthenticated);
-    world.engine().retry(run, Asked::new("ann", "the token is renewed")).await.unwrap();
+    world.engine().retry(run, Requester::new("ann", "the token is renewed")).await.unwrap();
     assert_eq!(world.result_of::<Erase>(run).await, Ok(report()));
     assert_eq!(world.services().effects_of::<DeleteUserRequest>(), 1);
 }
@@ -109,7 +109,7 @@ async fn a_service_that_refuses_fails_the_run_and_a_retry_asks_only_it() {
     assert_eq!(ended.row.status.state, State::Failed);
     assert_eq!(ended.failure.as_ref().map(Failure::code), Some(Code::PermissionDenied));
     assert_eq!(world.services().arrivals_of::<DeleteUserRequest>(), 0);
-    world.engine().retry(run, Asked::new("test", "allowed by now")).await.unwrap();
+    world.engine().retry(run, Requester::new("test", "allowed by now")).await.unwrap();
     assert_eq!(world.result_of::<Erase>(run).await, Ok(report()));
     assert_eq!(world.services().arrivals().len(), 5);
 }

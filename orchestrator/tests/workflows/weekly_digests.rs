@@ -13,7 +13,7 @@ use clients::guras::notifications::v1::{
 use clients::guras::orchestration::digests::v1::{WeeklyOutcome, WeeklyRequest, WeeklyResponse, WeeklyUserRequest};
 use clients::guras::users::v1::{ListUsersRequest, ListUsersResponse, User};
 use engine::decision::{Decision, Verdict};
-use engine::store::{Asked, ListRuns, Store as _};
+use engine::store::{ListRuns, Requester, Store as _};
 use engine::testing::{Probe, Reply, Services, World, check, crash_everywhere, expect, replay_everywhere};
 use engine::view::StepState;
 use engine::{Code, Failure, Limits, State};
@@ -215,7 +215,7 @@ async fn a_lost_text_that_an_operator_has_found_is_pushed() {
     let text = WriteTextResponse { text: "Felt most often: Joy. Says the ledger.".to_owned() };
     let verdict = Verdict::Happened(text.encode_to_vec().into());
     let decision = Decision { step: step.path(), incarnation: step.incarnation, attempt: step.attempts, verdict };
-    world.engine().resolve(run, decision, Asked::new("test", "found it")).await.unwrap();
+    world.engine().resolve(run, decision, Requester::new("test", "found it")).await.unwrap();
     let ended = world.result_of::<WeeklyDigest>(run).await.unwrap();
     assert_eq!((ended.outcome(), ended.pushes), (WeeklyOutcome::Sent, 1));
     assert_eq!(world.services().arrivals_of::<WriteTextRequest>(), 1);

@@ -10,7 +10,7 @@ use engine::State;
 use engine::decision::{Decision, Verdict};
 use engine::engine::{Engine, EngineError};
 use engine::failure::{Code, Failure};
-use engine::store::{Asked, BulkRequest, ListRuns, RequestKey, RunRow};
+use engine::store::{BulkRequest, ListRuns, RequestKey, Requester, RunRow};
 use engine::time::{Clock, Timestamp};
 use engine::view::StepState;
 use futures_util::Stream;
@@ -55,7 +55,7 @@ struct Wish {
     validate_only: bool,
     rate: u32,
     most: usize,
-    asked: Asked,
+    asked: Requester,
     /// What is remembered of the first request, if this one repeats it.
     repeats: Option<BulkRequest>,
 }
@@ -223,7 +223,7 @@ fn answer(row: RunRow, engine: &Engine, done: Result<(), EngineError>) -> SteerR
 }
 
 /// The request id of one run among many: the same for the same request.
-fn asked_of(wish: &Wish, run: Uuid, step: &str) -> Asked {
+fn asked_of(wish: &Wish, run: Uuid, step: &str) -> Requester {
     let mut asked = wish.asked.clone();
     if let Some(key) = &mut asked.request {
         let mut hasher = Sha256::new();

@@ -6,7 +6,7 @@ use crate::proto::orchestrator::admin::v1::{
     WorkflowSchedule, step,
 };
 use bytes::Bytes;
-use engine::engine::{Again, Ended, Engine, StrandedRuns};
+use engine::engine::{Ended, Engine, RepeatedStep, StrandedRuns};
 use engine::failure::Failure;
 use engine::rpc::Level;
 use engine::schedule::{Rule, Timetable};
@@ -303,7 +303,7 @@ fn schedule(row: &ScheduleRow, now: Timestamp) -> WorkflowSchedule {
 }
 
 /// A step that a retry makes again.
-pub(super) fn retried(again: Again) -> RetriedStep {
+pub(super) fn retried(again: RepeatedStep) -> RetriedStep {
     RetriedStep {
         path: again.path,
         method: if again.level.is_some() { again.name } else { String::new() },

@@ -7,7 +7,7 @@ use crate::proto::orchestrator::admin::v1::start_run_request::InputForm;
 use crate::proto::orchestrator::admin::v1::{RunState, RunView, StartRunRequest};
 use bytes::Bytes;
 use engine::state::State;
-use engine::store::{Asked, RequestKey};
+use engine::store::{RequestKey, Requester};
 use engine::time::Timestamp;
 use prost::Message;
 use prost_reflect::MessageDescriptor;
@@ -171,10 +171,10 @@ impl Violations {
         reason: &str,
         request_id: &str,
         stripped: &impl Message,
-    ) -> Asked {
+    ) -> Requester {
         self.reason(reason);
         let caller = self.caller(metadata);
-        Asked { caller, reason: reason.to_owned(), request: self.request_key(request_id, stripped) }
+        Requester { caller, reason: reason.to_owned(), request: self.request_key(request_id, stripped) }
     }
 
     /// The message that this JSON is, encoded; what is wrong with it is noted below the field.
@@ -209,7 +209,7 @@ impl Violations {
 pub(super) struct Start {
     pub(super) workflow: String,
     pub(super) input: Bytes,
-    pub(super) asked: Asked,
+    pub(super) asked: Requester,
     pub(super) deadline: Option<Duration>,
     pub(super) wait: Duration,
 }

@@ -2,7 +2,7 @@
 
 use engine::engine::{Backfill, Engine, EngineError};
 use engine::schedule::Timetable;
-use engine::store::{Asked, ListSchedules, Schedule, ScheduleRow};
+use engine::store::{ListSchedules, Requester, Schedule, ScheduleRow};
 use engine::time::Clock;
 use prost::Message;
 use tonic::{Request, Response, Status};
@@ -364,7 +364,7 @@ impl ScheduleService for Schedules {
 
 impl Schedules {
     /// The answer to the same request, made before.
-    async fn answered(&self, method: &'static str, asked: &Asked) -> Result<Option<v1::Schedule>, Status> {
+    async fn answered(&self, method: &'static str, asked: &Requester) -> Result<Option<v1::Schedule>, Status> {
         let row = self.engine.answered_schedule(method, asked).await.map_err(status::from_engine)?;
         Ok(row.map(|row| self.show(row)))
     }

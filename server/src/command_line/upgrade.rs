@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use engine::store::StoreError;
-use engine::upgrade::{self, Checked, Obstacle};
+use engine::upgrade::{self, CheckedRun, Incompatibility};
 use serde::Serialize;
 
 use super::configuration_flags::ConfigurationFlags;
@@ -91,7 +91,7 @@ impl Upgrade {
         let Loaded { configuration, own, .. } = configuration.load()?;
         let store = configuration.store.path;
         let workflows = (app.workflows)(&own).map_err(|error| CommandError::failed(error.to_string()))?;
-        let check = upgrade::Upgrade::check(&store, &workflows, (&configuration.limits).into()).map_err(failed)?;
+        let check = upgrade::UpgradeCheck::check(&store, &workflows, (&configuration.limits).into()).map_err(failed)?;
         let report = report(check, limit, terminal)?;
         match output {
             Output::Json => {
@@ -108,7 +108,11 @@ fn failed(error: StoreError) -> CommandError {
     CommandError::failed(error.to_string())
 }
 
-fn report(mut check: upgrade::Upgrade<'_>, limit: usize, terminal: &mut Terminal<'_>) -> Result<Report, CommandError> {
+fn report(
+    mut check: upgrade::UpgradeCheck<'_>,
+    limit: usize,
+    terminal: &mut Terminal<'_>,
+) -> Result<Report, CommandError> {
     let all = check.runs().map_err(failed)?;
     let mut report = Report::default();
     let mut workflows: BTreeMap<(String, u32), Workflow> = BTreeMap::new();
@@ -132,7 +136,7 @@ fn report(mut check: upgrade::Upgrade<'_>, limit: usize, terminal: &mut Terminal
             *omitted += 1;
             continue;
         }
-        let Checked { run, workflow, version, state, .. } = checked;
+        let CheckedRun { run, workflow, version, state, .. } = checked;
         named.push(Finding { run_id: run.to_string(), workflow, version, state: state.name(), reason });
     }
     report.workflows =
@@ -140,13 +144,13 @@ fn report(mut check: upgrade::Upgrade<'_>, limit: usize, terminal: &mut Terminal
     Ok(report)
 }
 
-fn count(counts: &mut Workflow, checked: &Checked) {
+fn count(counts: &mut Workflow, checked: &CheckedRun) {
     counts.runs += 1;
     *match &checked.obstacle {
         None => &mut counts.continues,
         Some(_) if checked.stands_still() => &mut counts.stays_blocked,
-        Some(Obstacle::MissingCode(_)) => &mut counts.waits,
-        Some(Obstacle::Blocked(_)) => &mut counts.blocks,
+        Some(Incompatibility::MissingCode(_)) => &mut counts.waits,
+        Some(Incompatibility::Blocked(_)) => &mut counts.blocks,
     } += 1;
 }
 

@@ -3,21 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use engine::breadcrumbs::Breadcrumbs;
 use engine::store::Store;
 use engine::store::sqlite::{Sqlite, SqliteOptions};
 use engine::time::Clock;
-use engine::trail::Trail;
 use tracing::warn;
 
 use super::ServeError;
 use crate::configuration;
 
 /// The trail beside the store. Where there can be none, no death of the process counts against a run.
-pub(super) fn trail(configured: &configuration::Store) -> Option<Arc<Trail>> {
+pub(super) fn breadcrumbs(configured: &configuration::Store) -> Option<Arc<Breadcrumbs>> {
     let mut path = configured.path.as_os_str().to_owned();
     path.push(".trail");
-    match Trail::begin(Path::new(&path)) {
-        Ok(trail) => Some(Arc::new(trail)),
+    match Breadcrumbs::begin(Path::new(&path)) {
+        Ok(breadcrumbs) => Some(Arc::new(breadcrumbs)),
         Err(error) => {
             warn!(%error, path = %Path::new(&path).display(), "no trail of what runs, a run that kills the process is not found");
             None

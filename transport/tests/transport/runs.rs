@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::failure::Code;
-use engine::store::Asked;
+use engine::store::Requester;
 use engine::testing::World;
 use engine::{Context, Failure, Retry, State, Workflow};
 use test_contracts::test::echo::v1::echo_service_server::{EchoService, EchoServiceServer};
@@ -61,8 +61,8 @@ fn world_over(services: Services) -> World {
     World::new(fake, |registry| registry.register(|| One))
 }
 
-fn asked() -> Asked {
-    Asked::new("test", "enough")
+fn asked() -> Requester {
+    Requester::new("test", "enough")
 }
 
 #[tokio::test]

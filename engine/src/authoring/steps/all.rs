@@ -6,7 +6,7 @@ use crate::failure::Failure;
 /// Steps that go on at the same time: a tuple of up to eight, or a `Vec` of equal ones.
 ///
 /// Built before any is polled, so their places do not depend on which answers first.
-pub trait StepTuple {
+pub trait JoinSteps {
     /// What all of them bring.
     type Values;
 
@@ -14,11 +14,11 @@ pub trait StepTuple {
     fn settle(self) -> impl Future<Output = Result<Self::Values, Failure>> + Send;
 }
 
-pub(crate) async fn settle<T: StepTuple>(steps: T) -> Result<T::Values, Failure> {
+pub(crate) async fn settle<T: JoinSteps>(steps: T) -> Result<T::Values, Failure> {
     steps.settle().await
 }
 
-impl<S> StepTuple for Vec<S>
+impl<S> JoinSteps for Vec<S>
 where
     S: Step + Send,
     S::Value: Send,
@@ -32,7 +32,7 @@ where
 
 macro_rules! tuple {
     ($($step:ident)+) => {
-        impl<$($step),+> StepTuple for ($($step,)+)
+        impl<$($step),+> JoinSteps for ($($step,)+)
         where
             $($step: Step + Send, $step::Value: Send,)+
         {

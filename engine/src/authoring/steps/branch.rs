@@ -11,11 +11,11 @@ use futures_util::future::BoxFuture;
 use super::{Step, sealed::Sealed};
 use crate::authoring::context::Context;
 use crate::failure::Failure;
-use crate::history::PastKind;
+use crate::history::JournaledKind;
 use crate::journal::Kind;
-use crate::journal_v1::Branched;
-use crate::place::{BranchId, SlotId};
-use crate::scope::{Fault, Reached, Scope};
+use crate::journal_v1::BranchStarted;
+use crate::scope::{Fault, Lookup, Scope};
+use crate::step_id::{BranchId, SlotId};
 
 /// A branch that was built; await it to begin it.
 #[must_use = "a branch begins when it is awaited"]
@@ -57,12 +57,13 @@ impl<'b, T> Branch<'b, T> {
         let place = self.scope.place(self.parent, self.position, self.name);
         let Some((_, reached)) = self.scope.reach_at_once(self.parent, &place) else { return false };
         match reached {
-            Reached::New => {
-                let begun = Branched { place: Some(place.stored()), path: (*self.path).into() };
-                self.scope.write(Kind::Branched(begun));
+            Lookup::New => {
+                let begun = BranchStarted { place: Some(place.stored()), path: (*self.path).into() };
+                self.scope.write(Kind::BranchStarted(begun));
             }
-            Reached::Journaled(past) if matches!(&past.kind, PastKind::Branch { path } if **path == *self.path) => {}
-            Reached::Journaled(past) => {
+            Lookup::Journaled(past) if matches!(&past.kind, JournaledKind::Branch { path } if **path == *self.path) => {
+            }
+            Lookup::Journaled(past) => {
                 let code = format!("{place} as branch {}", self.path);
                 self.scope.fail(Fault::Mismatch { journal: format!("{place} as {}", past.kind), code });
                 return false;

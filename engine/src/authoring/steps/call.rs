@@ -13,14 +13,14 @@ use uuid::Uuid;
 use super::optional::Optional;
 use super::{Step, sealed::Sealed};
 use crate::failure::{Code, Failure};
-use crate::history::PastKind;
+use crate::history::JournaledKind;
 use crate::identity;
 use crate::limits::Limit;
-use crate::place::{BranchId, Place, SlotId};
 use crate::retry::Retry;
 use crate::rpc::Rpc;
-use crate::scope::{CallIntent, CallOptions, Fault, Intent, Reached, Scope};
-use crate::undo::{self, Form, Policy, Undo};
+use crate::scope::{CallIntent, CallOptions, Fault, Intent, Lookup, Scope};
+use crate::step_id::{BranchId, SlotId, StepId};
+use crate::undo::{self, Policy, Undo, UndoSource};
 
 /// A call that was built; await it to make it.
 #[must_use = "a call is made when it is awaited"]
@@ -40,7 +40,7 @@ enum State<R: Rpc> {
     },
     Waiting {
         slot: SlotId,
-        place: Place,
+        place: StepId,
     },
     /// The run cannot go on; the driver knows why.
     Stuck,
@@ -48,11 +48,11 @@ enum State<R: Rpc> {
 
 /// How a call is undone, once it has its place and its key.
 struct ToUndo {
-    form: Option<Box<MakeForm>>,
+    source: Option<Box<MakeUndoSource>>,
     policy: Policy,
 }
 
-type MakeForm = dyn FnOnce(Uuid, Place, u32, Uuid) -> Form + Send;
+type MakeUndoSource = dyn FnOnce(Uuid, StepId, u32, Uuid) -> UndoSource + Send;
 
 impl<R: Rpc> Unpin for Call<R> {}
 
@@ -135,7 +135,7 @@ impl<R: Rpc> Call<R> {
     pub fn undo<U: Rpc>(self, undo: impl FnOnce(Uuid) -> U + Send + 'static) -> Self {
         self.undone_by::<U>(|run, place, incarnation, key| {
             let undo_key = undo::key_of(run, &place, U::METHOD.path, incarnation);
-            Form::Known(undo::message(undo(key), undo_key))
+            UndoSource::Known(undo::message(undo(key), undo_key))
         })
     }
 
@@ -143,13 +143,16 @@ impl<R: Rpc> Call<R> {
     pub fn undo_with<U: Rpc>(self, undo: impl FnOnce(Uuid, R::Response) -> U + Send + 'static) -> Self {
         self.undone_by::<U>(|run, place, incarnation, key| {
             let undo_key = undo::key_of(run, &place, U::METHOD.path, incarnation);
-            Form::ByResponse(Box::new(move |response| {
+            UndoSource::ByResponse(Box::new(move |response| {
                 R::Response::decode(response).map(|response| undo::message(undo(key, response), undo_key))
             }))
         })
     }
 
-    fn undone_by<U: Rpc>(mut self, form: impl FnOnce(Uuid, Place, u32, Uuid) -> Form + Send + 'static) -> Self {
+    fn undone_by<U: Rpc>(
+        mut self,
+        source: impl FnOnce(Uuid, StepId, u32, Uuid) -> UndoSource + Send + 'static,
+    ) -> Self {
         for method in [R::METHOD, U::METHOD] {
             if !method.level.has_effects() {
                 self.scope.fail(Fault::Limit(undo::pointless(method.path)));
@@ -157,7 +160,7 @@ impl<R: Rpc> Call<R> {
         }
         if let State::Built { undo, .. } = &mut self.state {
             let policy = undo.take().map_or_else(Policy::default, |before| before.policy);
-            *undo = Some(ToUndo { form: Some(Box::new(form)), policy });
+            *undo = Some(ToUndo { source: Some(Box::new(source)), policy });
         }
         self.check_shared();
         self
@@ -166,7 +169,7 @@ impl<R: Rpc> Call<R> {
     /// A business key belongs to no run, so no run may take back what was done under it.
     fn check_shared(&self) {
         if let State::Built { once: Some(_), undo: Some(undo), .. } = &self.state
-            && undo.form.is_some()
+            && undo.source.is_some()
         {
             self.scope.fail(Fault::Limit(undo::shared(R::METHOD.path)));
         }
@@ -187,7 +190,7 @@ impl<R: Rpc> Call<R> {
 
     fn undo_policy(&mut self, set: impl FnOnce(&mut Policy)) {
         if let State::Built { undo, .. } = &mut self.state {
-            set(&mut undo.get_or_insert_with(|| ToUndo { form: None, policy: Policy::default() }).policy);
+            set(&mut undo.get_or_insert_with(|| ToUndo { source: None, policy: Policy::default() }).policy);
         }
     }
 
@@ -212,7 +215,7 @@ impl<R: Rpc> Call<R> {
             encoded = request.encode_to_vec();
         }
         let Some((slot, reached)) = self.scope.reach(self.branch, &place) else { return State::Stuck };
-        let journaled = matches!(reached, Reached::Journaled(_));
+        let journaled = matches!(reached, Lookup::Journaled(_));
         let limit = self.scope.limits.payload_bytes;
         // A limit that was lowered fails no run for what it has done already.
         if !journaled && encoded.len() > limit {
@@ -224,10 +227,10 @@ impl<R: Rpc> Call<R> {
         if !journaled {
             self.scope.counts(Limit::PayloadBytes, encoded.len() as u64, limit as u64, &place);
         }
-        if let Reached::Journaled(past) = reached {
+        if let Lookup::Journaled(past) = reached {
             let same = match past.kind {
-                PastKind::Effect { hash: journaled } => method.level.has_effects() && journaled == hash,
-                PastKind::Read { hash: journaled } => journaled.is_none_or(|journaled| journaled == hash),
+                JournaledKind::Effect { hash: journaled } => method.level.has_effects() && journaled == hash,
+                JournaledKind::Read { hash: journaled } => journaled.is_none_or(|journaled| journaled == hash),
                 _ => false,
             };
             if !same {
@@ -239,10 +242,10 @@ impl<R: Rpc> Call<R> {
             }
         }
         let undo = undo.and_then(|undo| {
-            let form = undo.form?(self.scope.run, place.clone(), incarnation, key);
-            Some(Box::new(Undo { form, policy: undo.policy }))
+            let source = undo.source?(self.scope.run, place.clone(), incarnation, key);
+            Some(Box::new(Undo { source, policy: undo.policy }))
         });
-        if let Some(Form::Known(message)) = undo.as_ref().map(|undo| &undo.form)
+        if let Some(UndoSource::Known(message)) = undo.as_ref().map(|undo| &undo.source)
             && !journaled
             && message.request.len() > limit
         {

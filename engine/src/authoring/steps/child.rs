@@ -12,11 +12,11 @@ use prost::{Message, Name};
 use super::{Step, sealed::Sealed};
 use crate::authoring::workflow::Workflow;
 use crate::failure::{Code, Failure};
-use crate::history::PastKind;
+use crate::history::JournaledKind;
 use crate::identity;
 use crate::limits::Limit;
-use crate::place::{BranchId, Place, SlotId};
-use crate::scope::{ChildIntent, Fault, Intent, Reached, Scope};
+use crate::scope::{ChildIntent, Fault, Intent, Lookup, Scope};
+use crate::step_id::{BranchId, SlotId, StepId};
 
 /// A child run that was built; await it to start it and wait for its end, or [`start`](Child::start) it and await it
 /// later.
@@ -68,18 +68,18 @@ impl<W: Workflow> Child<W> {
         let input = input.encode_to_vec();
         let hash = identity::hash(&input);
         let (slot, reached) = self.scope.reach(self.branch, &place)?;
-        let journaled = matches!(reached, Reached::Journaled(_));
+        let journaled = matches!(reached, Lookup::Journaled(_));
         let refused = self.scope.count_child(&place).or_else(|| self.too_large(&place, input.len()));
         match reached {
             // A limit that was lowered fails no run for what it has done already.
-            Reached::New => {
+            Lookup::New => {
                 if let Some(failure) = refused {
                     self.scope.fail(Fault::Limit(failure));
                     return None;
                 }
             }
-            Reached::Journaled(past) => match past.kind {
-                PastKind::Child { workflow, hash: known } if workflow == W::NAME && known == hash => {}
+            Lookup::Journaled(past) => match past.kind {
+                JournaledKind::Child { workflow, hash: known } if workflow == W::NAME && known == hash => {}
                 kind => {
                     let code = format!("{place} as a child run of {} with this input", W::NAME);
                     self.scope.fail(Fault::Mismatch { journal: format!("{place} as {kind}"), code });
@@ -101,7 +101,7 @@ impl<W: Workflow> Child<W> {
         Some(slot)
     }
 
-    fn too_large(&self, place: &Place, length: usize) -> Option<Failure> {
+    fn too_large(&self, place: &StepId, length: usize) -> Option<Failure> {
         let limit = self.scope.limits.payload_bytes;
         let message = format!("the input of {place} has {length} bytes, the limit payload_bytes is {limit}");
         self.scope.counts(Limit::PayloadBytes, length as u64, limit as u64, place);

@@ -9,13 +9,13 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::authoring::context::Context;
 use crate::failure::{Code, Failure};
-use crate::history::PastKind;
+use crate::history::JournaledKind;
 use crate::identity;
 use crate::journal::Kind;
-use crate::journal_v1::FannedOut;
+use crate::journal_v1::FanOutStarted;
 use crate::limits::Limit;
-use crate::place::{BranchId, Place};
-use crate::scope::{Fault, Reached, Scope};
+use crate::scope::{Fault, Lookup, Scope};
+use crate::step_id::{BranchId, StepId};
 
 mod results;
 
@@ -23,7 +23,7 @@ pub use results::{FanOutResults, ItemResult};
 
 /// Marks a fan-out whose key is still to be said.
 #[derive(Debug)]
-pub struct NoKey(());
+pub struct Unkeyed(());
 
 /// The key of every item.
 #[derive(Debug)]
@@ -46,10 +46,10 @@ pub struct FanOut<I, F, K> {
 /// Branches that go on at once where nothing is said.
 const DEFAULT_LIMIT: usize = 32;
 
-impl<I, F> FanOut<I, F, NoKey> {
+impl<I, F> FanOut<I, F, Unkeyed> {
     pub(crate) fn build(scope: Arc<Scope>, branch: BranchId, name: &'static str, items: Vec<I>, body: F) -> Self {
         let position = scope.build(branch, name);
-        Self { scope, branch, position, name, items, body, limit: DEFAULT_LIMIT, keys: NoKey(()) }
+        Self { scope, branch, position, name, items, body, limit: DEFAULT_LIMIT, keys: Unkeyed(()) }
     }
 
     /// What tells one item from the others, in this run and after every crash. It is part of the branch's path
@@ -88,18 +88,18 @@ impl<I, F> FanOut<I, F, Keys> {
         let duplicates = Scope::duplicates(self.keys.0.iter().map(String::as_str));
         match self.scope.reach_at_once(self.branch, &place)?.1 {
             // A limit that was lowered fails no run for what it has done already.
-            Reached::New => {
+            Lookup::New => {
                 if let Some(failure) = self.refused(&place, width) {
                     self.scope.fail(Fault::Limit(failure));
                     return None;
                 }
                 let max = self.scope.limits.fan_out_width;
                 self.scope.counts(Limit::FanOutWidth, width.into(), max.into(), &place);
-                let stored = FannedOut { place: Some(place.stored()), width, duplicates: duplicates.clone() };
-                self.scope.write(Kind::FannedOut(stored));
+                let stored = FanOutStarted { place: Some(place.stored()), width, duplicates: duplicates.clone() };
+                self.scope.write(Kind::FanOutStarted(stored));
             }
-            Reached::Journaled(past) => {
-                let same = matches!(&past.kind, PastKind::FanOut { width: journaled, duplicates: known }
+            Lookup::Journaled(past) => {
+                let same = matches!(&past.kind, JournaledKind::FanOut { width: journaled, duplicates: known }
                     if *journaled == width && *known == duplicates);
                 if !same {
                     let code = format!("{place} over {width} items, {} of them duplicates", duplicates.len());
@@ -111,7 +111,7 @@ impl<I, F> FanOut<I, F, Keys> {
         Some(duplicates)
     }
 
-    fn refused(&self, place: &Place, width: u32) -> Option<Failure> {
+    fn refused(&self, place: &StepId, width: u32) -> Option<Failure> {
         let limits = &self.scope.limits;
         let message = if width > limits.fan_out_width {
             format!("{place} has {width} items, the limit fan_out_width is {}", limits.fan_out_width)

@@ -7,8 +7,8 @@ use std::task::{Context as TaskContext, Poll};
 use super::call::Call;
 use super::{Step, sealed::Sealed};
 use crate::failure::{Code, Failure};
-use crate::place::SlotId;
 use crate::rpc::Rpc;
+use crate::step_id::SlotId;
 
 /// A call that was built with [`Call::optional`]. It returns `None` if the service answers NOT_FOUND.
 #[must_use = "a call is made when it is awaited"]

@@ -7,8 +7,8 @@ use std::task::{Context as TaskContext, Poll};
 
 use super::{Step, sealed::Sealed};
 use crate::failure::{Code, Failure};
-use crate::place::{BranchId, SlotId};
 use crate::scope::Scope;
+use crate::step_id::{BranchId, SlotId};
 
 /// The first of two steps that settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub enum First4<A, B, C, D> {
 /// Steps that race: a tuple of two to four, or a `Vec` of equal ones.
 ///
 /// Built before any is polled, so their places do not depend on which answers first.
-pub trait Arms: Unpin + racing::Racing<Value = Self::Winner> {
+pub trait RaceSteps: Unpin + racing::Racing<Value = Self::Winner> {
     /// What the winner brings, and which one it was.
     type Winner;
 }
@@ -55,7 +55,7 @@ mod racing {
     use std::task::{Context as TaskContext, Poll};
 
     use crate::failure::Failure;
-    use crate::place::SlotId;
+    use crate::step_id::SlotId;
 
     pub trait Racing {
         type Value;
@@ -87,14 +87,14 @@ pub struct Race<A> {
 /// What the journal calls the step.
 const NAME: &str = "race";
 
-impl<A: Arms> Race<A> {
+impl<A: RaceSteps> Race<A> {
     pub(crate) fn build(scope: Arc<Scope>, branch: BranchId, arms: A) -> Self {
         let position = scope.build(branch, NAME);
         Self { scope, branch, position, arms: Some(arms) }
     }
 }
 
-impl<A: Arms> Future for Race<A> {
+impl<A: RaceSteps> Future for Race<A> {
     type Output = Result<A::Winner, Failure>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
@@ -110,7 +110,7 @@ impl<A: Arms> Future for Race<A> {
     }
 }
 
-impl<A: Arms> Sealed for Race<A> {
+impl<A: RaceSteps> Sealed for Race<A> {
     fn let_go(&mut self, gone: &mut Vec<SlotId>) {
         if let Some(arms) = &mut self.arms {
             arms.let_go_but(u32::MAX, gone);
@@ -119,7 +119,7 @@ impl<A: Arms> Sealed for Race<A> {
     }
 }
 
-impl<A: Arms> Step for Race<A> {
+impl<A: RaceSteps> Step for Race<A> {
     type Value = A::Winner;
 }
 
@@ -158,7 +158,7 @@ impl<S: Step + Unpin> racing::Racing for Vec<S> {
     }
 }
 
-impl<S: Step + Unpin> Arms for Vec<S> {
+impl<S: Step + Unpin> RaceSteps for Vec<S> {
     type Winner = (usize, S::Value);
 }
 
@@ -195,7 +195,7 @@ macro_rules! tuple {
             }
         }
 
-        impl<$($arm: Step + Unpin),+> Arms for ($($arm,)+) {
+        impl<$($arm: Step + Unpin),+> RaceSteps for ($($arm,)+) {
             type Winner = $first<$($arm::Value),+>;
         }
     };

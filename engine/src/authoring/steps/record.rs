@@ -7,11 +7,11 @@ use std::task::{Context as TaskContext, Poll};
 
 use prost::Message;
 
-use crate::history::PastKind;
+use crate::history::JournaledKind;
 use crate::journal::Kind;
 use crate::journal_v1::Recorded;
-use crate::place::{BranchId, Place};
-use crate::scope::{Fault, Reached, Scope};
+use crate::scope::{Fault, Lookup, Scope};
+use crate::step_id::{BranchId, StepId};
 use crate::time::Timestamp;
 
 /// A value that is made and written down when it is awaited.
@@ -64,16 +64,16 @@ pub(crate) fn now(scope: &Arc<Scope>, branch: BranchId) -> Timestamp {
 }
 
 /// The journaled value, or a new one; none where the run cannot go on.
-fn value<T: Message + Default>(scope: &Scope, branch: BranchId, place: &Place, make: impl FnOnce() -> T) -> Option<T> {
+fn value<T: Message + Default>(scope: &Scope, branch: BranchId, place: &StepId, make: impl FnOnce() -> T) -> Option<T> {
     match scope.reach_at_once(branch, place)?.1 {
-        Reached::New => {
+        Lookup::New => {
             let value = make();
             let recorded = Recorded { place: Some(place.stored()), value: value.encode_to_vec().into() };
             scope.write(Kind::Recorded(recorded));
             Some(value)
         }
-        Reached::Journaled(past) => match past.kind {
-            PastKind::Value(bytes) => match T::decode(bytes) {
+        Lookup::Journaled(past) => match past.kind {
+            JournaledKind::Value(bytes) => match T::decode(bytes) {
                 Ok(value) => Some(value),
                 Err(error) => {
                     let journal = format!("{place} with a value that does not decode: {error}");

@@ -11,9 +11,9 @@ use prost::{Message, Name};
 
 use super::{Step, sealed::Sealed};
 use crate::failure::{Code, Failure};
-use crate::history::PastKind;
-use crate::place::{BranchId, SlotId};
-use crate::scope::{Fault, Intent, Reached, Scope};
+use crate::history::JournaledKind;
+use crate::scope::{Fault, Intent, Lookup, Scope};
+use crate::step_id::{BranchId, SlotId};
 
 /// A wait for a signal that was built; await it to wait. It lasts until the signal comes, or until the run's deadline;
 /// [`Signal::within`] bounds it.
@@ -83,9 +83,9 @@ impl Wait {
         let place = self.scope.place(self.branch, self.position, self.name);
         let (slot, reached) = self.scope.reach(self.branch, &place)?;
         let journaled = match reached {
-            Reached::New => false,
-            Reached::Journaled(past) if past.kind == PastKind::Signal => true,
-            Reached::Journaled(past) => {
+            Lookup::New => false,
+            Lookup::Journaled(past) if past.kind == JournaledKind::Signal => true,
+            Lookup::Journaled(past) => {
                 let journal = format!("{place} as {}", past.kind);
                 self.scope.fail(Fault::Mismatch { journal, code: format!("{place} as a wait for a signal") });
                 return None;

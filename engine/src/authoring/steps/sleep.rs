@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::{Step, sealed::Sealed};
 use crate::failure::Failure;
-use crate::history::PastKind;
-use crate::place::{BranchId, SlotId};
-use crate::scope::{Fault, Intent, Reached, Scope};
+use crate::history::JournaledKind;
+use crate::scope::{Fault, Intent, Lookup, Scope};
+use crate::step_id::{BranchId, SlotId};
 
 /// A sleep that was built; await it to sleep.
 #[must_use = "a sleep begins when it is awaited"]
@@ -41,9 +41,9 @@ impl Future for Sleep {
                 let place = self.scope.place(self.branch, self.position, self.name);
                 let Some((slot, reached)) = self.scope.reach(self.branch, &place) else { return Poll::Pending };
                 let journaled = match reached {
-                    Reached::New => false,
-                    Reached::Journaled(past) if past.kind == PastKind::Sleep => true,
-                    Reached::Journaled(past) => {
+                    Lookup::New => false,
+                    Lookup::Journaled(past) if past.kind == JournaledKind::Sleep => true,
+                    Lookup::Journaled(past) => {
                         let journal = format!("{place} as {}", past.kind);
                         self.scope.fail(Fault::Mismatch { journal, code: format!("{place} as a sleep") });
                         return Poll::Pending;

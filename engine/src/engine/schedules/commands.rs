@@ -7,7 +7,7 @@ use crate::engine::{Engine, EngineError};
 use crate::mailbox;
 use crate::schedule::{Overlap, Timetable};
 use crate::store::{
-    Asked, BackfillRow, Change, ListSchedules, ListTicks, Schedule, ScheduleAnswer, ScheduleCommand, ScheduleOrder,
+    BackfillRow, Change, ListSchedules, ListTicks, Requester, Schedule, ScheduleAnswer, ScheduleCommand, ScheduleOrder,
     ScheduleRefusal, ScheduleRow, Tick, TickOrigin, TickOutcome, TickRow, Ticked,
 };
 use crate::time::Timestamp;
@@ -43,7 +43,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where it cannot be kept, its name is taken, or the store fails.
-    pub async fn create_schedule(&self, schedule: Schedule, asked: Asked) -> Result<ScheduleRow, EngineError> {
+    pub async fn create_schedule(&self, schedule: Schedule, asked: Requester) -> Result<ScheduleRow, EngineError> {
         let change = asked.to("CreateSchedule", schedule.workflow.clone());
         if let Some(row) = self.schedule_of(&change).await? {
             return Ok(row);
@@ -61,7 +61,7 @@ impl Engine {
         &self,
         schedule: Schedule,
         generation: Option<u64>,
-        asked: Asked,
+        asked: Requester,
     ) -> Result<ScheduleRow, EngineError> {
         let change = asked.to("UpdateSchedule", "");
         if let Some(row) = self.schedule_of(&change).await? {
@@ -89,7 +89,7 @@ impl Engine {
         &self,
         name: String,
         generation: Option<u64>,
-        asked: Asked,
+        asked: Requester,
     ) -> Result<(), EngineError> {
         let order = ScheduleOrder::Delete;
         self.schedule_command(name, generation, asked.to("DeleteSchedule", ""), order).await.map(drop)
@@ -99,7 +99,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where it is unknown, or the store fails.
-    pub async fn pause_schedule(&self, name: String, asked: Asked) -> Result<ScheduleRow, EngineError> {
+    pub async fn pause_schedule(&self, name: String, asked: Requester) -> Result<ScheduleRow, EngineError> {
         self.schedule_command(name, None, asked.to("PauseSchedule", ""), ScheduleOrder::Pause).await
     }
 
@@ -107,7 +107,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where it is unknown or not paused, or the store fails.
-    pub async fn resume_schedule(&self, name: String, asked: Asked) -> Result<ScheduleRow, EngineError> {
+    pub async fn resume_schedule(&self, name: String, asked: Requester) -> Result<ScheduleRow, EngineError> {
         self.schedule_command(name, None, asked.to("ResumeSchedule", ""), ScheduleOrder::Resume).await
     }
 
@@ -120,7 +120,7 @@ impl Engine {
         &self,
         name: String,
         overlap: Option<Overlap>,
-        asked: Asked,
+        asked: Requester,
     ) -> Result<Triggered, EngineError> {
         self.check_asked(&asked)?;
         let change = asked.to("TriggerSchedule", overlap.map(|overlap| format!("{overlap:?}")).unwrap_or_default());
@@ -131,7 +131,7 @@ impl Engine {
             return Err(EngineError::Draining);
         }
         let mut row = self.schedule(&name).await?;
-        let origin = TickOrigin::Trigger(crate::identity::run(&self.shared.chance, self.shared.clock.now()));
+        let origin = TickOrigin::Trigger(crate::identity::run(&self.shared.random, self.shared.clock.now()));
         for _ in 0..TRIES {
             let now = self.shared.clock.wall();
             let overlap = overlap.unwrap_or(row.schedule.policy.overlap);
@@ -168,7 +168,7 @@ impl Engine {
         &self,
         name: String,
         backfill: Backfill,
-        asked: Asked,
+        asked: Requester,
     ) -> Result<BackfillRow, EngineError> {
         let change = asked.to("BackfillSchedule", format!("{} to {}", backfill.from, backfill.until));
         if let Some(ScheduleAnswer::Backfill(row)) = self.schedule_done_before(&change).await? {
@@ -217,7 +217,7 @@ impl Engine {
         }
         let now = self.shared.clock.wall();
         Ok(BackfillRow {
-            id: crate::identity::run(&self.shared.chance, now),
+            id: crate::identity::run(&self.shared.random, now),
             from,
             until,
             at_once,
@@ -238,7 +238,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where it is unknown or over, or the store fails.
-    pub async fn cancel_backfill(&self, name: String, id: Uuid, asked: Asked) -> Result<BackfillRow, EngineError> {
+    pub async fn cancel_backfill(&self, name: String, id: Uuid, asked: Requester) -> Result<BackfillRow, EngineError> {
         let change = asked.to("CancelBackfill", id.to_string());
         self.schedule_command(name, None, change, ScheduleOrder::CancelBackfill(id)).await?;
         let row = self.shared.store.backfill(id).await?;
@@ -282,7 +282,7 @@ impl Engine {
     pub async fn answered_schedule(
         &self,
         action: &'static str,
-        asked: &Asked,
+        asked: &Requester,
     ) -> Result<Option<ScheduleRow>, EngineError> {
         self.schedule_of(&asked.clone().to(action, "")).await
     }

@@ -108,7 +108,7 @@ pub(super) async fn a_start_is_refused_after_a_cancel(stores: &dyn Stores) {
     let cancelled = store.command(cancel(id)).await.unwrap();
     assert_eq!((cancelled.control, cancelled.owned, cancelled.status.wake_at), (1, true, None));
     let start = Append { control: Some(0), ..fact(id, 1, 1) };
-    let commanded = Appended::Commanded(Box::new(row(&*store, id).await));
+    let commanded = Appended::Superseded(Box::new(row(&*store, id).await));
     assert_eq!(store.append(start.clone()).await, Ok(commanded));
     assert_eq!(row(&*store, id).await.sequence, 1);
     assert_eq!(store.journal(id, 0, 10).await.unwrap().len(), 1);
@@ -178,7 +178,7 @@ fn reopening() -> Amend {
         facts: 1,
         status: Status { wake_at: Some(now()), steps: 4, ..status(State::Pending) },
         deadline: now().after(90 * MINUTE),
-        family: None,
+        related_runs: None,
     }
 }
 

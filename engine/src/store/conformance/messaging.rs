@@ -53,7 +53,7 @@ pub(super) async fn a_run_is_not_given_back_beside_a_message_that_it_has_not_see
     let release = Append { status: waiting(&["paid"]), messages: Some(0), release: true, ..fact(id, 1, 1) };
     let answer = store.append(release.clone()).await;
     sent.await.unwrap();
-    assert_eq!(answer, Ok(Appended::Commanded(Box::new(row(&*store, id).await))));
+    assert_eq!(answer, Ok(Appended::Superseded(Box::new(row(&*store, id).await))));
     assert_eq!((row(&*store, id).await.sequence, row(&*store, id).await.owned), (1, true));
     assert_eq!(store.append(Append { messages: Some(1), ..release }).await, Ok(Appended::Done));
     assert!(claim_at(&*store, now(), 10).await.runs.is_empty());

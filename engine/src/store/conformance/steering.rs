@@ -34,7 +34,7 @@ pub(super) async fn a_run_that_is_held_hears_of_a_pause_with_its_next_start(stor
     assert_eq!((asked.status.state, asked.owned), (State::Running, true));
     assert!(asked.paused.as_ref().is_some_and(|paused| paused.stops_clock && paused.reason == "enough"));
     let start = Append { control: Some(0), ..fact(id, 1, 1) };
-    assert_eq!(store.append(start).await, Ok(Appended::Commanded(Box::new(asked))));
+    assert_eq!(store.append(start).await, Ok(Appended::Superseded(Box::new(asked))));
 }
 
 pub(super) async fn what_does_not_go_on_is_not_paused(stores: &dyn Stores) {

@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::database::Database;
 use super::job::Fault;
-use super::{audit, family, inbox, purges, requests, rows, runs, schedules};
+use super::{audit, inbox, purges, related_runs, requests, rows, runs, schedules};
 use crate::state::State;
 use crate::store::{Amend, Command, Order, Pause, RunRow, StoreError};
 
@@ -31,7 +31,7 @@ pub(super) fn command(db: &mut Database, command: &Command) -> Result<RunRow, Fa
         Order::Delete => {}
         Order::Amend(amend) => {
             self::amend(db, command, &row, amend)?;
-            family::carry(db, amend.family.as_deref())?;
+            related_runs::carry(db, amend.related_runs.as_deref())?;
         }
     }
     audit::keep(db, &command.change, command.run)?;

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::database::Database;
 use super::job::Fault;
-use super::{adoption, audit, family, inbox, requests, rows};
+use super::{adoption, audit, inbox, related_runs, requests, rows};
 use crate::state::State;
 use crate::store::{Append, Appended, Created, NewRun, Status, StoreError};
 use crate::time::Timestamp;
@@ -94,7 +94,7 @@ pub(super) fn append(db: &mut Database, append: &Append) -> Result<Appended, Fau
         journal(db, append.run, sequence, epoch, &append.entry)?;
     }
     inbox::take(db, append)?;
-    family::carry(db, append.family.as_deref())?;
+    related_runs::carry(db, append.related_runs.as_deref())?;
     for change in &append.changes {
         audit::keep(db, change, append.run)?;
     }
@@ -178,7 +178,7 @@ fn why_not(db: &Database, append: &Append) -> Result<Appended, Fault> {
     let commanded = append.control.is_some_and(|seen| seen != row.control)
         || append.messages.is_some_and(|seen| seen != row.messages);
     if row.owned && row.epoch == append.epoch && row.sequence == append.sequence && commanded {
-        return Ok(Appended::Commanded(Box::new(row)));
+        return Ok(Appended::Superseded(Box::new(row)));
     }
     Err(StoreError::Fenced(append.run).into())
 }

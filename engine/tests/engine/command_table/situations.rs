@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine::decision::{Decision, Verdict};
 use engine::engine::Start;
-use engine::store::{Amend, Asked, Change, Command, Order, RunRow, Store as _};
+use engine::store::{Amend, Change, Command, Order, Requester, RunRow, Store as _};
 use engine::testing::{Probe, Reply, World};
 use engine::{Code, Context, Failure, Limits, Registry, Retry, SignalType, State, Workflow};
 use prost::Message as _;
@@ -121,8 +121,8 @@ pub(crate) async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
-pub(crate) fn asked() -> Asked {
-    Asked::new("ann", "because")
+pub(crate) fn asked() -> Requester {
+    Requester::new("ann", "because")
 }
 
 /// A run in a situation.
@@ -391,7 +391,7 @@ impl Steerable {
         let (epoch, sequence, control, deadline) = (row.epoch, row.sequence, row.control, row.deadline);
         let status = engine::store::Status { wake_at: Some(self.world.clock().now()), ..row.status };
         let entry = vec![0xff; 8].into();
-        let amend = Amend { epoch, sequence, control, entry, facts: 1, status, deadline, family: None };
+        let amend = Amend { epoch, sequence, control, entry, facts: 1, status, deadline, related_runs: None };
         let change = Change { action: "spoil", detail: String::new(), asked: asked() };
         let now = self.world.clock().now();
         let command = Command { run: self.run, now, change, order: Order::Amend(Box::new(amend)) };

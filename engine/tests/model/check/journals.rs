@@ -96,7 +96,7 @@ pub(crate) fn numbers_are_right(journal: &[Fact], problems: &mut Vec<String>) {
                 }
                 end.step
             }
-            Kind::Raced(raced) => {
+            Kind::RaceDecided(raced) => {
                 for step in &raced.withdrawn {
                     if !starts.contains(step) || !settled.insert(*step) {
                         problems.push(format!("fact {number} withdraws step {step}, which is no open wait"));

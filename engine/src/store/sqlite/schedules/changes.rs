@@ -9,7 +9,7 @@ use super::super::{audit, commands, requests, rows};
 use super::{Stored, answers, backfills, by_name, settling};
 use crate::store::stored_schedule;
 use crate::store::{
-    Asked, Command, Declare, Order, PausedSchedule, Schedule, ScheduleCommand, ScheduleOrder, ScheduleRefusal,
+    Command, Declare, Order, PausedSchedule, Requester, Schedule, ScheduleCommand, ScheduleOrder, ScheduleRefusal,
     ScheduleRow, Source, StoreError,
 };
 use crate::time::Timestamp;
@@ -238,7 +238,8 @@ fn change(
 
 /// A run that waits for the end of another has not begun, and without its schedule it never would.
 fn cancel_behind(db: &mut Database, command: &ScheduleCommand, stored: &Stored) -> Result<(), Fault> {
-    let asked = Asked { request: None, reason: "its schedule was deleted".to_owned(), ..command.change.asked.clone() };
+    let asked =
+        Requester { request: None, reason: "its schedule was deleted".to_owned(), ..command.change.asked.clone() };
     for run in settling::behind(&db.connection, stored.id)? {
         let change = asked.clone().to("CancelRun", "DeleteSchedule");
         commands::command(db, &Command { run, now: db.now, change, order: Order::Cancel })?;

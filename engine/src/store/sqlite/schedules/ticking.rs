@@ -10,7 +10,7 @@ use super::ledger::{self, Entry};
 use super::{Stored, backfills, by_uid, settling};
 use crate::schedule::policy::{Verdict, decide};
 use crate::store::{
-    Asked, Command, Order, PassedTicks, Rewind, ScheduleAnswer, Tick, TickDone, TickOrigin, TickOutcome, TickStart,
+    Command, Order, PassedTicks, Requester, Rewind, ScheduleAnswer, Tick, TickDone, TickOrigin, TickOutcome, TickStart,
     Ticked,
 };
 use crate::time::Timestamp;
@@ -257,7 +257,7 @@ fn cancel_others(db: &mut Database, stored: &Stored) -> Result<Vec<Uuid>, Fault>
         .query_map([stored.id], |row| rows::uuid(row, 0))?
         .collect::<rusqlite::Result<_>>()?;
     let caller = format!("schedule {}", stored.row.schedule.name);
-    let asked = Asked::new(caller, "its next run begins");
+    let asked = Requester::new(caller, "its next run begins");
     for run in &open {
         let change = asked.clone().to("CancelRun", "CANCEL_OTHER");
         commands::command(db, &Command { run: *run, now: db.now, change, order: Order::Cancel })?;

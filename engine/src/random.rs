@@ -7,9 +7,9 @@ use rand::RngExt;
 
 /// A source of random numbers. Clones of a seeded one go on with the same sequence.
 #[derive(Clone, Debug, Default)]
-pub struct Chance(Option<Arc<AtomicU64>>);
+pub struct RandomSource(Option<Arc<AtomicU64>>);
 
-impl Chance {
+impl RandomSource {
     /// Numbers that nobody can guess.
     pub fn system() -> Self {
         Self(None)
@@ -52,16 +52,16 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_numbers_again_and_the_system_does_not() {
-        let drawn = |chance: Chance| (0..4).map(|_| chance.bytes()).collect::<Vec<_>>();
-        assert_eq!(drawn(Chance::seeded(7)), drawn(Chance::seeded(7)));
-        assert_ne!(drawn(Chance::seeded(7)), drawn(Chance::seeded(8)));
-        assert_ne!(drawn(Chance::system()), drawn(Chance::system()));
+        let drawn = |random: RandomSource| (0..4).map(|_| random.bytes()).collect::<Vec<_>>();
+        assert_eq!(drawn(RandomSource::seeded(7)), drawn(RandomSource::seeded(7)));
+        assert_ne!(drawn(RandomSource::seeded(7)), drawn(RandomSource::seeded(8)));
+        assert_ne!(drawn(RandomSource::system()), drawn(RandomSource::system()));
     }
 
     #[test]
     fn shares_lie_between_0_and_1_and_spread() {
-        for chance in [Chance::system(), Chance::seeded(1)] {
-            let shares: Vec<f64> = (0..1_000).map(|_| chance.share()).collect();
+        for random in [RandomSource::system(), RandomSource::seeded(1)] {
+            let shares: Vec<f64> = (0..1_000).map(|_| random.share()).collect();
             assert!(shares.iter().all(|share| (0.0..1.0).contains(share)));
             assert!(shares.iter().any(|share| *share < 0.1) && shares.iter().any(|share| *share > 0.9));
         }

@@ -6,10 +6,10 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 
-use crate::place::SlotId;
+use crate::step_id::SlotId;
 use crate::transport::{Outcome, Reserved, Reserving, Unsent, Waiting};
 
-pub(crate) struct Flight {
+pub(crate) struct InFlight {
     slot: SlotId,
     /// Tells flights of one step apart: a flight that was outdated lands unseen.
     attempt: u32,
@@ -23,7 +23,7 @@ enum Kind {
 }
 
 /// The end of a flight.
-pub(crate) struct Landed {
+pub(crate) struct Completed {
     pub(crate) slot: SlotId,
     pub(crate) attempt: u32,
     pub(crate) kind: LandedKind,
@@ -34,7 +34,7 @@ pub(crate) enum LandedKind {
     Sent(Outcome),
 }
 
-impl Flight {
+impl InFlight {
     pub(crate) fn slot(&self) -> SlotId {
         self.slot
     }
@@ -52,16 +52,16 @@ impl Flight {
     }
 }
 
-impl Future for Flight {
-    type Output = Landed;
+impl Future for InFlight {
+    type Output = Completed;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Landed> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Completed> {
         let (slot, attempt) = (self.slot, self.attempt);
         let kind = match &mut self.kind {
             Kind::Reserving(future) => future.as_mut().poll(cx).map(LandedKind::Reserved),
             Kind::Waiting(future) => future.as_mut().poll(cx).map(|got| LandedKind::Reserved(got.map(Reserved::Ready))),
             Kind::Sending(future) => future.as_mut().poll(cx).map(LandedKind::Sent),
         };
-        kind.map(|kind| Landed { slot, attempt, kind })
+        kind.map(|kind| Completed { slot, attempt, kind })
     }
 }

@@ -37,7 +37,7 @@ static TRAILS: AtomicUsize = AtomicUsize::new(1);
 
 /// The trail of one process.
 #[derive(Debug)]
-pub struct Trail {
+pub struct Breadcrumbs {
     /// Dropped before the map.
     _mended: Mended,
     map: MmapRaw,
@@ -49,9 +49,9 @@ pub struct Trail {
 
 /// A poll that is going on.
 #[must_use]
-pub(crate) struct Poll<'t>(Option<(&'t Trail, usize)>);
+pub(crate) struct Poll<'t>(Option<(&'t Breadcrumbs, usize)>);
 
-impl Trail {
+impl Breadcrumbs {
     /// Reads what the process before left in this file, and begins a new trail there. The caller has the file to itself.
     ///
     /// # Errors
@@ -123,8 +123,8 @@ impl Trail {
 
 impl Drop for Poll<'_> {
     fn drop(&mut self) {
-        if let Some((trail, line)) = self.0 {
-            trail.word(line * WORDS).store(0, Ordering::Relaxed);
+        if let Some((breadcrumbs, line)) = self.0 {
+            breadcrumbs.word(line * WORDS).store(0, Ordering::Relaxed);
         }
     }
 }
@@ -166,22 +166,22 @@ mod tests {
     fn a_file_that_is_cut_short_does_not_end_the_process() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("trail");
-        let trail = Trail::begin(&path).unwrap();
-        drop(trail.enter(run(1)));
+        let breadcrumbs = Breadcrumbs::begin(&path).unwrap();
+        drop(breadcrumbs.enter(run(1)));
         File::create(&path).unwrap();
         for number in 1..10 {
-            drop(trail.enter(run(number)));
+            drop(breadcrumbs.enter(run(number)));
         }
         std::thread::scope(|threads| {
             for number in 1..10 {
-                let trail = &trail;
-                threads.spawn(move || drop(trail.enter(run(number))));
+                let breadcrumbs = &breadcrumbs;
+                threads.spawn(move || drop(breadcrumbs.enter(run(number))));
             }
         });
-        assert!(trail.was_cut() && !trail.was_cut());
-        trail.close();
-        drop(trail);
-        let next = Trail::begin(&path).unwrap();
+        assert!(breadcrumbs.was_cut() && !breadcrumbs.was_cut());
+        breadcrumbs.close();
+        drop(breadcrumbs);
+        let next = Breadcrumbs::begin(&path).unwrap();
         assert!(next.suspects().is_empty());
     }
 
@@ -189,33 +189,33 @@ mod tests {
     fn the_runs_that_were_polled_at_the_end_are_suspects_and_no_others() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("trail");
-        let trail = Trail::begin(&path).unwrap();
-        assert!(trail.suspects().is_empty());
-        drop(trail.enter(run(1)));
+        let breadcrumbs = Breadcrumbs::begin(&path).unwrap();
+        assert!(breadcrumbs.suspects().is_empty());
+        drop(breadcrumbs.enter(run(1)));
         std::thread::scope(|threads| {
-            threads.spawn(|| drop(trail.enter(run(2))));
+            threads.spawn(|| drop(breadcrumbs.enter(run(2))));
             for number in [3, 4] {
                 // The process dies in the middle of these.
-                let trail = &trail;
-                threads.spawn(move || std::mem::forget(trail.enter(run(number))));
+                let breadcrumbs = &breadcrumbs;
+                threads.spawn(move || std::mem::forget(breadcrumbs.enter(run(number))));
             }
         });
-        drop(trail);
-        let next = Trail::begin(&path).unwrap();
+        drop(breadcrumbs);
+        let next = Breadcrumbs::begin(&path).unwrap();
         assert_eq!(next.suspects(), [run(3), run(4)].into());
         drop(next);
-        assert!(Trail::begin(&path).unwrap().suspects().is_empty(), "each death counts once");
+        assert!(Breadcrumbs::begin(&path).unwrap().suspects().is_empty(), "each death counts once");
     }
 
     #[test]
     fn a_process_that_was_told_to_end_leaves_no_suspects() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("trail");
-        let trail = Trail::begin(&path).unwrap();
-        std::mem::forget(trail.enter(run(1)));
-        trail.close();
-        drop(trail);
-        assert!(Trail::begin(&path).unwrap().suspects().is_empty());
+        let breadcrumbs = Breadcrumbs::begin(&path).unwrap();
+        std::mem::forget(breadcrumbs.enter(run(1)));
+        breadcrumbs.close();
+        drop(breadcrumbs);
+        assert!(Breadcrumbs::begin(&path).unwrap().suspects().is_empty());
     }
 
     #[test]
@@ -233,8 +233,8 @@ mod tests {
     #[test]
     fn more_threads_than_there_are_lines_leave_no_trail() {
         let folder = tempfile::tempdir().unwrap();
-        let trail = Trail::begin(&folder.path().join("trail")).unwrap();
-        trail.next.store(THREADS + 1, Ordering::Relaxed);
-        assert!(trail.enter(run(1)).0.is_none());
+        let breadcrumbs = Breadcrumbs::begin(&folder.path().join("trail")).unwrap();
+        breadcrumbs.next.store(THREADS + 1, Ordering::Relaxed);
+        assert!(breadcrumbs.enter(run(1)).0.is_none());
     }
 }

@@ -16,13 +16,13 @@ pub(crate) const ROOT: BranchId = 0;
 
 /// Where a step stands in the code.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
+pub(crate) struct StepId {
     pub(crate) branch: Arc<str>,
     pub(crate) position: u32,
     pub(crate) name: Cow<'static, str>,
 }
 
-impl Place {
+impl StepId {
     pub(crate) fn stored(&self) -> stored::Place {
         stored::Place { branch: (*self.branch).into(), position: self.position, name: self.name.clone().into_owned() }
     }
@@ -37,7 +37,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for StepId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&path(&self.branch, &self.name, self.position))
     }

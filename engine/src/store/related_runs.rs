@@ -15,18 +15,18 @@ pub struct Parent {
 
 /// What an append does with the run's children and its parent.
 #[derive(Clone, Debug, Default)]
-pub struct Family {
+pub struct RelatedRuns {
     /// Runs to create; one that is there already stays as it is.
     pub children: Vec<NewRun>,
     /// Runs to ask to end, where they have not ended and nobody has asked.
     pub cancels: Vec<Uuid>,
     /// What the run's parent is told of its end.
-    pub report: Option<Report>,
+    pub report: Option<ChildEndNotice>,
 }
 
 /// The end of a run, for the inbox of its parent. One that has ended takes it no more.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct ChildEndNotice {
     pub parent: Uuid,
     /// An encoded `orchestrator.journal.v1.ChildEnded`.
     pub payload: Bytes,

@@ -9,9 +9,9 @@ use crate::time::Timestamp;
 
 /// Every message that a journal says was received, by its number; read only where there is a retry to undo one.
 #[derive(Default)]
-pub(super) struct Receipts(BTreeMap<u64, Message>);
+pub(super) struct ReturnedSignals(BTreeMap<u64, Message>);
 
-impl Receipts {
+impl ReturnedSignals {
     pub(super) fn of(facts: &[stored::Fact]) -> Self {
         if !facts.iter().any(|fact| matches!(fact.kind, Some(Kind::Reset(_)))) {
             return Self::default();

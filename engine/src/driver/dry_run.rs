@@ -14,13 +14,13 @@ use crate::journal::JournalError;
 use crate::journal_v1 as stored;
 use crate::limits::Limits;
 use crate::panics::{Panicked, quietly};
-use crate::scope::{About, Fault, Intent, ScheduleInfo, Scope};
+use crate::scope::{Fault, Intent, RunInfo, ScheduleInfo, Scope};
 use crate::time::Clock;
 use crate::undo::Undoable;
 
 /// Why code cannot go on with a run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Misfit {
+pub(crate) enum ReplayError {
     #[error("JOURNAL_UNREADABLE: {0}")]
     Unreadable(#[from] JournalError),
     #[error(transparent)]
@@ -30,13 +30,13 @@ pub(crate) enum Misfit {
 }
 
 /// Replays a run whose workflow is registered, as far as its code is needed for it to go on.
-pub(crate) fn rehearse(
+pub(crate) fn dry_run(
     workflows: &Registry,
     run: Uuid,
     facts: Vec<stored::Fact>,
     limits: &Arc<Limits>,
     clock: &Clock,
-) -> Result<(), Misfit> {
+) -> Result<(), ReplayError> {
     let mut history = History::read(facts)?;
     let ends = history.ended.is_some() || history.ending.is_some();
     let undoes = history.ending.is_some() && history.undoables.iter().any(Undoable::needs_code);
@@ -44,13 +44,13 @@ pub(crate) fn rehearse(
     let input = history.created.input.take().unwrap_or_default().value;
     let (version, depth) = (history.created.workflow_version, history.created.depth);
     let schedule = ScheduleInfo::of(&history.created);
-    let about = About { run, workflow: workflow.name, version, signals: workflow.signals, depth, schedule };
+    let about = RunInfo { run, workflow: workflow.name, version, signals: workflow.signals, depth, schedule };
     let scope = Arc::new(Scope::new(about, Arc::clone(limits), clock.clone(), history.past));
     let begun = workflow.begin(Context::root(Arc::clone(&scope)), input);
-    let mut code = Code::new(begun, scope.mark(), Arc::new(Mailbox::default()));
+    let mut code = Code::new(begun, scope.current_run(), Arc::new(Mailbox::default()));
     let finished = quietly(|| bring(&scope, &mut code, history.replay, history.seen))?;
     match finished {
-        Some(Finished::Panicked(panicked)) => return Err(Misfit::Panicked(panicked)),
+        Some(Finished::Panicked(panicked)) => return Err(ReplayError::Panicked(panicked)),
         Some(Finished::Returned(_)) => {
             if let Some(journal) = scope.unreached() {
                 return Err(Fault::Mismatch { journal, code: "ended before it".to_owned() }.into());

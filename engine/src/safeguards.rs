@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::trail::Trail;
+use crate::breadcrumbs::Breadcrumbs;
 
 /// What a replica does with such code.
 #[derive(Clone, Debug, Default)]
-pub struct Guards {
+pub struct Safeguards {
     pub foreign_waits: ForeignWaits,
     /// Where it is written down which runs are polled, so that the next process knows what this one died of. Without it
     /// no death counts against a run.
-    pub trail: Option<Arc<Trail>>,
+    pub breadcrumbs: Option<Arc<Breadcrumbs>>,
 }
 
 /// What becomes of a run whose code waits for something that is no step: a timer, a channel, a lock, a task or a call of its

@@ -7,20 +7,20 @@ use super::database::Database;
 use super::job::Fault;
 use super::{inbox, rows, runs};
 use crate::state::State;
-use crate::store::{Family, Message};
+use crate::store::{Message, RelatedRuns};
 
 /// Why a run is asked to end whose parent ends.
 const REASON: &str = "its parent run ended";
 
-pub(super) fn carry(db: &mut Database, family: Option<&Family>) -> Result<(), Fault> {
-    let Some(family) = family else { return Ok(()) };
-    for child in &family.children {
+pub(super) fn carry(db: &mut Database, related_runs: Option<&RelatedRuns>) -> Result<(), Fault> {
+    let Some(related_runs) = related_runs else { return Ok(()) };
+    for child in &related_runs.children {
         runs::insert(db, child)?;
     }
-    for child in &family.cancels {
+    for child in &related_runs.cancels {
         cancel(db, *child)?;
     }
-    if let Some(report) = &family.report
+    if let Some(report) = &related_runs.report
         && let Some(parent) = rows::find(&db.connection, report.parent)?
         && !parent.status.state.is_end()
     {

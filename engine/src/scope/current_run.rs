@@ -11,19 +11,19 @@ thread_local! {
 
 /// One run in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark(usize);
+pub(crate) struct CurrentRun(usize);
 
 /// While it lives, this thread works for one run.
-pub(crate) struct Inside(usize);
+pub(crate) struct CurrentRunGuard(usize);
 
-impl Mark {
+impl CurrentRun {
     pub(super) fn of(scope: &Scope) -> Self {
         Self(std::ptr::from_ref(scope) as usize)
     }
 
     /// From here on, until what is returned is dropped, wakes on this thread are the run's own.
-    pub(crate) fn enter(self) -> Inside {
-        Inside(INSIDE.replace(self.0))
+    pub(crate) fn enter(self) -> CurrentRunGuard {
+        CurrentRunGuard(INSIDE.replace(self.0))
     }
 
     pub(crate) fn is_inside(self) -> bool {
@@ -31,7 +31,7 @@ impl Mark {
     }
 }
 
-impl Drop for Inside {
+impl Drop for CurrentRunGuard {
     fn drop(&mut self) {
         INSIDE.set(self.0);
     }

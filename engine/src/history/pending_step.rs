@@ -5,15 +5,15 @@ use uuid::Uuid;
 
 use crate::doubt::Doubt;
 use crate::journal_v1::Outcome;
-use crate::place::Place;
 use crate::rpc::Level;
+use crate::step_id::StepId;
 use crate::time::Timestamp;
 
 /// A step that has not settled.
 #[derive(Clone, Debug)]
-pub(crate) struct Open {
-    pub(crate) place: Place,
-    pub(crate) kind: OpenKind,
+pub(crate) struct PendingStep {
+    pub(crate) place: StepId,
+    pub(crate) kind: PendingKind,
     /// When it began, or when an operator had it begin anew.
     pub(crate) begun_at: Timestamp,
     /// Attempts that were begun.
@@ -29,7 +29,7 @@ pub(crate) struct Open {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum OpenKind {
+pub(crate) enum PendingKind {
     Effect {
         sequence: u64,
         key: Uuid,
@@ -56,7 +56,7 @@ pub(crate) enum OpenKind {
     },
 }
 
-impl OpenKind {
+impl PendingKind {
     /// The child run that the step waits for.
     pub(crate) const fn child(&self) -> Option<Uuid> {
         match self {
@@ -66,16 +66,16 @@ impl OpenKind {
     }
 }
 
-impl Open {
+impl PendingStep {
     /// Whether only an operator can say what becomes of the step.
     pub(crate) fn undecided(&self, now: Timestamp) -> bool {
-        let OpenKind::Effect { level, started_at, .. } = &self.kind else { return false };
+        let PendingKind::Effect { level, started_at, .. } = &self.kind else { return false };
         self.doubt.needs_decision(*level, Some(*started_at), now)
     }
 
     /// An attempt failed in this way. A read leaves nothing to doubt.
     pub(super) fn failed(&mut self, outcome: Outcome) {
-        if matches!(&self.kind, OpenKind::Effect { level, .. } if level.has_effects()) {
+        if matches!(&self.kind, PendingKind::Effect { level, .. } if level.has_effects()) {
             self.doubt.fail(outcome);
         }
     }

@@ -11,13 +11,13 @@ use crate::run::Ended;
 
 /// Watchers by run. Empty for runs that nobody looks at, so these cost one load.
 #[derive(Default)]
-pub(crate) struct Hub {
+pub(crate) struct Watchers {
     watched: AtomicUsize,
-    runs: Mutex<HashMap<Uuid, Watchers>>,
+    runs: Mutex<HashMap<Uuid, RunWatchers>>,
 }
 
 #[derive(Default)]
-struct Watchers {
+struct RunWatchers {
     changed: Option<watch::Sender<Progress>>,
     ended: Vec<oneshot::Sender<Arc<Ended>>>,
 }
@@ -34,7 +34,7 @@ pub struct Watch {
     run: Uuid,
     /// Gone only while this is dropped.
     progress: Option<watch::Receiver<Progress>>,
-    hub: Arc<Hub>,
+    watchers: Arc<Watchers>,
 }
 
 impl Watch {
@@ -52,7 +52,7 @@ impl Drop for Watch {
     /// A run that nobody watches any more costs nothing, whether it ever changes again or not.
     fn drop(&mut self) {
         self.progress = None;
-        self.hub.tidy(self.run);
+        self.watchers.tidy(self.run);
     }
 }
 
@@ -62,8 +62,8 @@ impl std::fmt::Debug for Watch {
     }
 }
 
-impl Hub {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Watchers>> {
+impl Watchers {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, RunWatchers>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -71,7 +71,7 @@ impl Hub {
         let mut runs = self.lock();
         let watchers = runs.entry(run).or_default();
         let sender = watchers.changed.get_or_insert_with(|| watch::Sender::new(Progress::default()));
-        let watch = Watch { run, progress: Some(sender.subscribe()), hub: Arc::clone(self) };
+        let watch = Watch { run, progress: Some(sender.subscribe()), watchers: Arc::clone(self) };
         self.watched.store(runs.len(), Ordering::Release);
         watch
     }
@@ -111,7 +111,7 @@ impl Hub {
             return;
         }
         let nobody_left = match self.lock().get(&run) {
-            Some(Watchers { changed: Some(sender), .. }) => {
+            Some(RunWatchers { changed: Some(sender), .. }) => {
                 sender.send_replace(Progress { sequence, ended: false });
                 sender.is_closed()
             }
@@ -156,12 +156,12 @@ mod tests {
 
     #[test]
     fn a_watcher_that_leaves_leaves_nothing_behind() {
-        let (hub, run) = (Arc::new(Hub::default()), Uuid::from_u128(7));
-        let (first, second) = (hub.watch(run), hub.watch(run));
+        let (watchers, run) = (Arc::new(Watchers::default()), Uuid::from_u128(7));
+        let (first, second) = (watchers.watch(run), watchers.watch(run));
         drop(first);
-        assert!(hub.is_watched(run));
+        assert!(watchers.is_watched(run));
         drop(second);
-        assert!(!hub.is_watched(run));
-        assert!(hub.lock().is_empty());
+        assert!(!watchers.is_watched(run));
+        assert!(watchers.lock().is_empty());
     }
 }

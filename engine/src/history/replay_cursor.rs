@@ -7,13 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::failure::Failure;
-use crate::place::{Place, SlotId};
+use crate::step_id::{SlotId, StepId};
 use crate::time::Timestamp;
 
 /// Journaled steps that code has not reached yet, by branch and position.
 #[derive(Debug, Default)]
-pub(crate) struct Past {
-    pub(super) branches: HashMap<Arc<str>, BTreeMap<u32, PastStep>>,
+pub(crate) struct ReplayCursor {
+    pub(super) branches: HashMap<Arc<str>, BTreeMap<u32, JournaledStep>>,
     slots: HashMap<(Arc<str>, u32), SlotId>,
     pub(super) incarnations: BTreeMap<(Arc<str>, u32), u32>,
     pub(crate) replaying: bool,
@@ -26,13 +26,13 @@ pub(crate) struct Past {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PastStep {
+pub(crate) struct JournaledStep {
     pub(crate) name: String,
-    pub(crate) kind: PastKind,
+    pub(crate) kind: JournaledKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PastKind {
+pub(crate) enum JournaledKind {
     Effect { hash: [u8; 32] },
     Read { hash: Option<[u8; 32]> },
     Sleep,
@@ -44,7 +44,7 @@ pub(crate) enum PastKind {
     Race { winner: u32 },
 }
 
-impl fmt::Display for PastKind {
+impl fmt::Display for JournaledKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Effect { .. } => f.write_str("a call with effects"),
@@ -62,13 +62,13 @@ impl fmt::Display for PastKind {
     }
 }
 
-impl Past {
+impl ReplayCursor {
     /// The past of a run that begins now.
     pub(crate) fn none(now: Timestamp) -> Self {
         Self { latest: now, ..Self::default() }
     }
 
-    pub(crate) fn take_branch(&mut self, path: &str) -> BTreeMap<u32, PastStep> {
+    pub(crate) fn take_branch(&mut self, path: &str) -> BTreeMap<u32, JournaledStep> {
         self.branches.remove(path).unwrap_or_default()
     }
 
@@ -79,7 +79,7 @@ impl Past {
         self.incarnations.get(&(branch.into(), position)).copied().unwrap_or(1)
     }
 
-    pub(crate) fn reached(&mut self, place: &Place, slot: SlotId) {
+    pub(crate) fn reached(&mut self, place: &StepId, slot: SlotId) {
         self.slots.insert((Arc::clone(&place.branch), place.position), slot);
     }
 
@@ -96,11 +96,11 @@ impl Past {
     }
 
     /// Keeps the result of a step that code comes to later.
-    pub(crate) fn keep(&mut self, place: &Place, result: Result<Bytes, Failure>) {
+    pub(crate) fn keep(&mut self, place: &StepId, result: Result<Bytes, Failure>) {
         self.results.insert((Arc::clone(&place.branch), place.position), result);
     }
 
-    pub(crate) fn take_kept(&mut self, place: &Place) -> Option<Result<Bytes, Failure>> {
+    pub(crate) fn take_kept(&mut self, place: &StepId) -> Option<Result<Bytes, Failure>> {
         if self.results.is_empty() {
             return None;
         }
@@ -109,6 +109,6 @@ impl Past {
 
     /// A step whose result was kept and whom code did not come to.
     pub(crate) fn any_kept(&self) -> Option<String> {
-        self.results.keys().min().map(|(branch, position)| crate::place::path(branch, "", *position))
+        self.results.keys().min().map(|(branch, position)| crate::step_id::path(branch, "", *position))
     }
 }
