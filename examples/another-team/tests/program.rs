@@ -105,6 +105,8 @@ async fn an_orchestrator_of_a_team_of_its_own_runs_its_schedule_and_has_its_comm
 
 #[test]
 fn the_configuration_is_checked_with_the_services_and_the_settings_of_the_team() {
+    let in_cluster = orchestrator(&["config", "check", "--config", "k8s/orchestrator.toml"]);
+    assert!(in_cluster.status.success(), "{}", String::from_utf8_lossy(&in_cluster.stderr));
     let checked = orchestrator(&["config", "check", "--config", "orchestrator.toml"]);
     assert!(checked.status.success(), "{checked:?}");
     for (mistake, told) in [

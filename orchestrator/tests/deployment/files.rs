@@ -65,7 +65,11 @@ pub(crate) fn labels(value: &Yaml) -> BTreeMap<&str, &str> {
 
 /// The instructions of the Dockerfile, continued lines joined.
 pub(crate) fn instructions() -> Vec<(String, String)> {
-    let lines = text("Dockerfile");
+    instructions_of("Dockerfile")
+}
+
+fn instructions_of(path: &str) -> Vec<(String, String)> {
+    let lines = text(path);
     let lines: Vec<&str> = lines.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
     let joined = lines.join("\n").replace("\\\n", " ");
     let instructions = joined.lines().map(|line| line.split_once(' ').unwrap_or((line, "")));
@@ -74,7 +78,12 @@ pub(crate) fn instructions() -> Vec<(String, String)> {
 
 /// The instructions of the last stage of the Dockerfile.
 pub(crate) fn final_stage() -> Vec<(String, String)> {
-    let mut instructions = instructions();
+    final_stage_of("Dockerfile")
+}
+
+/// The same of another Dockerfile.
+pub(crate) fn final_stage_of(path: &str) -> Vec<(String, String)> {
+    let mut instructions = instructions_of(path);
     let last = instructions.iter().rposition(|(name, _)| name == "FROM").unwrap();
     instructions.split_off(last)
 }

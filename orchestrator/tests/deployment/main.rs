@@ -2,6 +2,7 @@
 //! the same as the code.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod another_team;
 mod backup;
 mod files;
 mod image;

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::connection::{Output, Server};
 use super::exit::CommandError;
+use super::pages::{PAGE_SIZE, all_pages};
 use super::table::{error, facts, span, table, time};
 use super::{Exit, Terminal, json};
 
@@ -45,15 +46,13 @@ impl List {
     async fn run(self, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
         let mut client = self.server.services()?;
         let mut all = ListServicesResponse::default();
-        loop {
-            let request = ListServicesRequest { page_size: 1_000, page_token: all.next_page_token };
+        all_pages(async |page_token| {
+            let request = ListServicesRequest { page_size: PAGE_SIZE, page_token };
             let page = client.list_services(request).await?.into_inner();
             all.services.extend(page.services);
-            all.next_page_token = page.next_page_token;
-            if all.next_page_token.is_empty() {
-                break;
-            }
-        }
+            Ok(page.next_page_token)
+        })
+        .await?;
         if self.server.output == Output::Json {
             return terminal.line(&json::pretty(&all)?);
         }

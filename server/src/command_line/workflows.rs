@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::connection::{Output, Server};
 use super::exit::CommandError;
+use super::pages::{PAGE_SIZE, all_pages};
 use super::table::{facts, span, table, time};
 use super::{Exit, Terminal, json};
 
@@ -45,16 +46,14 @@ impl List {
     async fn run(self, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
         let mut client = self.server.workflows()?;
         let mut all = ListWorkflowsResponse::default();
-        loop {
-            let request = ListWorkflowsRequest { page_size: 1_000, page_token: all.next_page_token };
+        all_pages(async |page_token| {
+            let request = ListWorkflowsRequest { page_size: PAGE_SIZE, page_token };
             let page = client.list_workflows(request).await?.into_inner();
             all.workflows.extend(page.workflows);
             all.stranded_runs.extend(page.stranded_runs);
-            all.next_page_token = page.next_page_token;
-            if all.next_page_token.is_empty() {
-                break;
-            }
-        }
+            Ok(page.next_page_token)
+        })
+        .await?;
         match self.server.output {
             Output::Json => terminal.line(&json::pretty(&all)?),
             Output::Table => {

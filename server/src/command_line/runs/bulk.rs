@@ -8,7 +8,7 @@ use super::super::connection::{Output, Server};
 use super::super::exit::CommandError;
 use super::super::table::error;
 use super::super::{Exit, Terminal, json};
-use super::list::State;
+use super::list::states;
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Bulk {
@@ -19,8 +19,8 @@ pub(in super::super) struct Bulk {
     #[arg(long, value_name = "NAME", default_value = "")]
     workflow: String,
     /// Only runs in this state; may be repeated.
-    #[arg(long, value_name = "STATE", value_enum, ignore_case = true)]
-    state: Vec<State>,
+    #[arg(long, value_name = "STATE", value_parser = states(), ignore_case = true)]
+    state: Vec<RunState>,
     /// Only runs created at this time or later (RFC 3339).
     #[arg(long, value_name = "TIME")]
     created_after: Option<jiff::Timestamp>,
@@ -92,7 +92,7 @@ impl Bulk {
         let request = SteerRunsRequest {
             action: BulkAction::from(self.action).into(),
             workflow: self.workflow,
-            states: self.state.into_iter().map(|state| RunState::from(state).into()).collect(),
+            states: self.state.into_iter().map(Into::into).collect(),
             created_after: self.created_after.map(time),
             created_before: self.created_before.map(time),
             reason_prefix: self.reason_prefix,

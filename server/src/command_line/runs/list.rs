@@ -1,7 +1,8 @@
 //! `orchestrator runs list`.
 
 use crate::proto::orchestrator::admin::v1::{ListRunsRequest, RunState};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::super::connection::{Output, Server};
 use super::super::exit::CommandError;
@@ -14,8 +15,8 @@ pub(in super::super) struct List {
     #[arg(long, value_name = "NAME")]
     workflow: Option<String>,
     /// Only runs in this state; may be repeated.
-    #[arg(long, value_name = "STATE", value_enum, ignore_case = true)]
-    state: Vec<State>,
+    #[arg(long, value_name = "STATE", value_parser = states(), ignore_case = true)]
+    state: Vec<RunState>,
     /// How many runs to list.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=1_000))]
     limit: i32,
@@ -26,41 +27,10 @@ pub(in super::super) struct List {
     server: Server,
 }
 
-/// The states, as the admin API spells them.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[value(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(super) enum State {
-    Pending,
-    Running,
-    Waiting,
-    BackingOff,
-    Paused,
-    Blocked,
-    NeedsDecision,
-    Ending,
-    Succeeded,
-    Failed,
-    Cancelled,
-    Terminated,
-}
-
-impl From<State> for RunState {
-    fn from(state: State) -> Self {
-        match state {
-            State::Pending => Self::Pending,
-            State::Running => Self::Running,
-            State::Waiting => Self::Waiting,
-            State::BackingOff => Self::BackingOff,
-            State::Paused => Self::Paused,
-            State::Blocked => Self::Blocked,
-            State::NeedsDecision => Self::NeedsDecision,
-            State::Ending => Self::Ending,
-            State::Succeeded => Self::Succeeded,
-            State::Failed => Self::Failed,
-            State::Cancelled => Self::Cancelled,
-            State::Terminated => Self::Terminated,
-        }
-    }
+/// Reads the name of a state, as the admin API spells it.
+pub(super) fn states() -> impl TypedValueParser<Value = RunState> {
+    let names = PossibleValuesParser::new(engine::State::ALL.map(engine::State::name));
+    names.map(|name| RunState::from_str_name(&name.to_uppercase()).unwrap_or_default())
 }
 
 impl List {
@@ -69,7 +39,7 @@ impl List {
             page_size: self.limit,
             page_token: self.page_token,
             workflow: self.workflow.unwrap_or_default(),
-            states: self.state.into_iter().map(|state| RunState::from(state).into()).collect(),
+            states: self.state.into_iter().map(Into::into).collect(),
         };
         let page = self.server.runs()?.list_runs(request).await?.into_inner();
         if self.server.output == Output::Json {
