@@ -32,7 +32,7 @@ pub(crate) use lane::Lane;
 pub use lane::{ForCaller, for_caller};
 pub use related_runs::{ChildEndNotice, Parent, RelatedRuns};
 pub use schedules::{
-    BackfillRow, CutTicks, Declare, ListSchedules, ListTicks, PassedTicks, PausedSchedule, Rewind, Schedule,
+    BackfillRow, CutTicks, Declare, Declared, ListSchedules, ListTicks, PassedTicks, PausedSchedule, Rewind, Schedule,
     ScheduleAnswer, ScheduleCommand, ScheduleFacts, ScheduleOrder, ScheduleRefusal, ScheduleRow, Settled, Source, Tick,
     TickDone, TickOrigin, TickOutcome, TickRow, TickStart, Ticked,
 };
@@ -64,7 +64,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Brings the schedules of code and configuration to what is declared. One that is not declared any more is retired;
     /// marks are kept. Answers with those that are declared.
-    fn declare_schedules(&self, declare: Declare) -> Answer<Vec<ScheduleRow>>;
+    fn declare_schedules(&self, declare: Declare) -> Answer<Declared>;
 
     /// Changes a schedule, with its audit entry and its request id. The same request again changes nothing. A schedule
     /// that is deleted is answered as it was.

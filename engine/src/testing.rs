@@ -17,6 +17,7 @@ mod replay;
 mod services;
 mod sweep;
 mod world;
+mod zones;
 
 pub use clocks::Clocks;
 pub use crash::{crash_everywhere, crash_everywhere_while};
@@ -29,3 +30,4 @@ pub use replay::{replay_everywhere, replay_everywhere_while};
 pub use services::{Arrival, Services};
 pub use sweep::{Difference, Sweep};
 pub use world::World;
+pub use zones::set_zone;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Engine, EngineError};
+use crate::schedule::database_version;
 use crate::store::{Declare, ListSchedules, Schedule, Source, StoreError};
 use crate::time::Timestamp;
 
@@ -52,7 +53,7 @@ impl Engine {
     /// Where one that is declared cannot be kept, or the store fails for good.
     pub async fn run_schedules(&self, declared: Vec<Schedule>, stop: CancellationToken) -> Result<(), EngineError> {
         let mut rounds = Rounds::begin(self.shared.clock.clone());
-        let mut queue = self.load(declared, &rounds).await?;
+        let mut queue = self.load(declared, &mut rounds).await?;
         self.tell_if_ahead(&queue, &mut rounds);
         let mut failing = false;
         loop {
@@ -96,7 +97,7 @@ impl Engine {
     }
 
     /// What is declared, checked, and everything that is stored.
-    async fn load(&self, declared: Vec<Schedule>, rounds: &Rounds) -> Result<Queue, EngineError> {
+    async fn load(&self, declared: Vec<Schedule>, rounds: &mut Rounds) -> Result<Queue, EngineError> {
         let now = rounds.wall();
         let mut by_name: BTreeMap<String, (Source, Schedule)> = BTreeMap::new();
         for workflow in self.shared.workflows.iter() {
@@ -111,7 +112,7 @@ impl Engine {
         for (source, schedule) in by_name.into_values() {
             schedules.push((source, self.checked(schedule)?));
         }
-        while let Err(error) = self.declare(now, &schedules, rounds).await {
+        while let Err(error) = self.declare(&schedules, rounds).await {
             if matches!(error, StoreError::Closed | StoreError::Unusable(_)) {
                 return Err(error.into());
             }
@@ -138,15 +139,17 @@ impl Engine {
         }
     }
 
-    async fn declare(
-        &self,
-        now: Timestamp,
-        schedules: &[(Source, Schedule)],
-        rounds: &Rounds,
-    ) -> Result<(), StoreError> {
+    async fn declare(&self, schedules: &[(Source, Schedule)], rounds: &mut Rounds) -> Result<(), StoreError> {
         let definitions = schedules.iter().map(|(_, schedule)| schedule);
-        self.close_changed(definitions, &|due| rounds.cause(due)).await?;
-        self.shared.store.declare_schedules(Declare { now, schedules: schedules.to_vec() }).await.map(drop)
+        self.close_changed(definitions, &|due| rounds.cause(due, true)).await?;
+        let (now, zone_database) = (rounds.wall(), database_version());
+        let declared = Declare { now, zone_database, schedules: schedules.to_vec() };
+        let before = self.shared.store.declare_schedules(declared).await?.zone_database;
+        if let Some(before) = before.filter(|before| *before != zone_database) {
+            rounds.zones_changed();
+            tracing::info!(before, now = zone_database, "the zone database is another one than before");
+        }
+        Ok(())
     }
 
     /// Deals with what was changed and what is due. Everything is seen as of the same moment, however long it takes: what is

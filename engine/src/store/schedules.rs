@@ -394,7 +394,17 @@ pub struct ListTicks {
 #[derive(Clone, Debug)]
 pub struct Declare {
     pub now: Timestamp,
+    /// Version of the zone database by which schedules are dealt with from now on.
+    pub zone_database: &'static str,
     pub schedules: Vec<(Source, Schedule)>,
+}
+
+/// Schedules as they are declared now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declared {
+    pub rows: Vec<ScheduleRow>,
+    /// Version of the zone database by which schedules were dealt with before; none if that is not known.
+    pub zone_database: Option<String>,
 }
 
 /// Why a schedule does not take an order.

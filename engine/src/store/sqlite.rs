@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use super::{
     Answer, Append, Appended, AuditEntry, BackfillRow, BulkRequest, Change, ClaimRuns, Claimed, Command, Created,
-    Declare, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Order, Purge,
-    Purged, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked,
-    Unclaimable,
+    Declare, Declared, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Order,
+    Purge, Purged, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow,
+    Ticked, Unclaimable,
 };
 use crate::claim::Claim;
 use crate::time::{Clock, Timestamp};
@@ -248,7 +248,7 @@ impl Store for Sqlite {
         self.write(command, bytes, commands::command)
     }
 
-    fn declare_schedules(&self, declare: Declare) -> Answer<Vec<ScheduleRow>> {
+    fn declare_schedules(&self, declare: Declare) -> Answer<Declared> {
         self.write(declare, 0, schedules::declare)
     }
 

@@ -10,8 +10,8 @@ use super::faults::Faults;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
     Answer, Append, Appended, AuditEntry, BackfillRow, BulkRequest, Change, ClaimRuns, Claimed, Command, Created,
-    Declare, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Purge, Purged,
-    RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked,
+    Declare, Declared, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Purge,
+    Purged, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked,
     Unclaimable,
 };
 use crate::time::Timestamp;
@@ -81,7 +81,7 @@ impl Store for ProbedStore {
         self.write("command", "before command", "commanded", |store| store.command(command), false)
     }
 
-    fn declare_schedules(&self, declare: Declare) -> Answer<Vec<ScheduleRow>> {
+    fn declare_schedules(&self, declare: Declare) -> Answer<Declared> {
         self.read("declare_schedules", |store| store.declare_schedules(declare))
     }
 

@@ -20,7 +20,7 @@ use crate::common::{Input, Output, Put, services};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const BEGINNING: i64 = 1_767_225_600;
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 30;
 /// What operators, clocks and crashes do in one seed.
 const DEEDS: usize = 30;
 /// Rows that a ledger keeps.

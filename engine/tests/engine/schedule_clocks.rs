@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use engine::schedule::{CatchUpMode, Overlap, Spec};
-use engine::store::{Schedule, TickOutcome};
-use engine::testing::{Probe, World};
+use engine::store::{Declare, Schedule, Source, Store as _, TickOutcome};
+use engine::testing::{Probe, World, set_zone};
 use jiff::SignedDuration;
 
 use crate::scheduling::{
@@ -149,7 +149,7 @@ async fn a_clock_that_runs_fast_or_slow_loses_no_tick_and_is_not_taken_for_one_t
     for fast in [true, false] {
         let world = world();
         run(&world, vec![with(Overlap::AllowAll, 1)]);
-        for _ in 0..3 * 3_600 {
+        for _ in 0..3_600 {
             tokio::time::sleep(SECOND).await;
             let drift = Duration::from_micros(500);
             if fast { world.clocks().set_forward(drift) } else { world.clocks().set_back(drift) }
@@ -264,4 +264,46 @@ async fn a_tick_that_the_store_held_up_says_so() {
         "{}",
         rows[0].reason
     );
+}
+
+/// At nine in a zone whose data the test sets.
+fn at_nine(zone: &str) -> Schedule {
+    let mut schedule = with(Overlap::AllowAll, 1);
+    schedule.spec = Spec::cron("0 9 * * *", zone);
+    schedule
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_database_that_changes_between_two_starts_starts_no_tick_twice_and_loses_none() {
+    // Hours of UTC at which it is nine before and after the change, and the hour of the change.
+    for (zone, before, after, restart, expected, late) in [
+        ("Test/Later", ("Etc/GMT-1", 8), ("Etc/GMT", 9), 8, vec![8, 9, 33], 0),
+        ("Test/LaterAfterIt", ("Etc/GMT-1", 8), ("Etc/GMT", 9), 9, vec![8, 9, 33], 1),
+        ("Test/Earlier", ("Etc/GMT", 9), ("Etc/GMT-2", 7), 7, vec![7, 31], 1),
+        ("Test/EarlierAfterIt", ("Etc/GMT", 9), ("Etc/GMT-2", 7), 10, vec![9, 31], 0),
+    ] {
+        set_zone(zone, before.0);
+        let world = world();
+        let stop = run(&world, vec![at_nine(zone)]);
+        tokio::time::sleep(HOUR * restart + MINUTE * 30).await;
+        stop.cancel();
+        // That replica went by an older database.
+        let schedules = vec![(Source::Configuration, world.engine().check_schedule(at_nine(zone)).unwrap())];
+        let declare = Declare { now: world.clocks().wall(), zone_database: "2025a", schedules };
+        world.store().declare_schedules(declare).await.unwrap();
+        set_zone(zone, after.0);
+        let world = world.crash(Probe::counting());
+        run(&world, vec![at_nine(zone)]);
+        tokio::time::sleep(HOUR * 24).await;
+        let looks = world.engine().progress();
+        tokio::time::sleep(HOUR).await;
+        assert!(world.engine().progress() - looks < 12_000, "{zone}: no busy loop");
+        let hours: Vec<i64> = started(&world).await.iter().map(|minute| minute / 60).collect();
+        assert_eq!(hours, expected, "{zone}: {:?}", told(&world).await);
+        let told: Vec<String> =
+            ledger(&world).await.into_iter().map(|row| row.reason).filter(|why| !why.is_empty()).collect();
+        let why = "late: no replica was there, or its zone database had another time";
+        assert_eq!(told.len(), late, "{zone}: {told:?}");
+        assert!(told.iter().all(|told| told.starts_with("30m ") && told.ends_with(why)), "{zone}: {told:?}");
+    }
 }

@@ -21,6 +21,8 @@ pub(super) enum Cause {
     NotThere,
     /// The process before this one had dealt with later times.
     NotThereOrAhead,
+    /// The process before this one went by another zone database.
+    NotThereOrOtherZones,
     SetForward(Duration),
     SetBack(Duration),
     Slept(Duration),
@@ -33,6 +35,7 @@ impl fmt::Display for Cause {
         match self {
             Self::NotThere => f.write_str("no replica was there"),
             Self::NotThereOrAhead => f.write_str("no replica was there, or its clock was ahead"),
+            Self::NotThereOrOtherZones => f.write_str("no replica was there, or its zone database had another time"),
             Self::SetForward(by) => write!(f, "the clock was set forward by {}", nearest(*by)),
             Self::SetBack(by) => write!(f, "the clock was ahead until it was set back by {}", nearest(*by)),
             Self::Slept(span) => write!(f, "the machine slept for {}", nearest(*span)),
@@ -79,6 +82,7 @@ pub(super) struct Rounds {
     wall: Timestamp,
     process: Timestamp,
     steady: Instant,
+    zones_changed: bool,
     /// Times from this on were looked at, and the store failed.
     failing: Option<Timestamp>,
     /// Stretches of the wall clock at whose end nothing of them was dealt with. Of two the later one is the cause.
@@ -96,7 +100,7 @@ impl Rounds {
         let (wall, process) = (clock.wall(), clock.now());
         let before = Gap { after: Timestamp::from_micros(i64::MIN), until: wall, cause: Cause::NotThere };
         let steady = Instant::now();
-        Self { clock, begun: process, wall, process, steady, failing: None, gaps: vec![before] }
+        Self { clock, begun: process, wall, process, steady, zones_changed: false, failing: None, gaps: vec![before] }
     }
 
     /// What the wall clock said when the loop began.
@@ -108,6 +112,11 @@ impl Rounds {
     pub(super) fn was_ahead(&mut self) {
         let Some(first) = self.gaps.first_mut() else { return };
         first.cause = Cause::NotThereOrAhead;
+    }
+
+    /// The process before this one went by another zone database.
+    pub(super) fn zones_changed(&mut self) {
+        self.zones_changed = true;
     }
 
     pub(super) fn look(&mut self) -> Round {
@@ -153,13 +162,16 @@ impl Rounds {
         self.failing = failed.then(|| self.failing.unwrap_or(round.before));
     }
 
-    /// What a tick that came at this time is late for, if it is.
-    pub(super) fn cause(&self, due: Timestamp) -> Cause {
+    /// What a tick that came at this time is late for, if it is. A schedule that is `zoned` goes by a zone with changing clocks.
+    pub(super) fn cause(&self, due: Timestamp, zoned: bool) -> Cause {
         if self.failing.is_some_and(|failing| due > failing) {
             return Cause::StoreFailed;
         }
         let gap = self.gaps.iter().rev().find(|gap| gap.after < due && due <= gap.until);
-        gap.map_or(Cause::HeldUp, |gap| gap.cause)
+        match gap.map_or(Cause::HeldUp, |gap| gap.cause) {
+            Cause::NotThere if zoned && self.zones_changed => Cause::NotThereOrOtherZones,
+            cause => cause,
+        }
     }
 }
 
@@ -257,13 +269,13 @@ mod tests {
         pass(10).await;
         machine.set(7_200);
         rounds.look();
-        let causes = [0, 5, 11, 3_610, 3_611, 3_621, 10_820, 10_821].map(|second| rounds.cause(at(second)));
+        let causes = [0, 5, 11, 3_610, 3_611, 3_621, 10_820, 10_821].map(|second| rounds.cause(at(second), true));
         let (slept, set) = (Cause::Slept(HOUR), Cause::SetForward(HOUR * 2));
         assert_eq!(causes, [Cause::NotThere, Cause::HeldUp, slept, slept, set, set, set, Cause::HeldUp]);
         pass(5).await;
         machine.set(-7_200);
         rounds.look();
-        let causes = [-1, 1, 3_620, 3_621].map(|second| rounds.cause(at(second)));
+        let causes = [-1, 1, 3_620, 3_621].map(|second| rounds.cause(at(second), true));
         let ahead = Cause::SetBack(HOUR * 2);
         assert_eq!(causes, [Cause::NotThere, ahead, ahead, Cause::HeldUp]);
     }
@@ -277,9 +289,9 @@ mod tests {
         pass(60).await;
         let round = rounds.look();
         rounds.store_failed(true, &round);
-        assert_eq!([1, 5, 65].map(|second| rounds.cause(at(second))), [Cause::StoreFailed; 3]);
+        assert_eq!([1, 5, 65].map(|second| rounds.cause(at(second), true)), [Cause::StoreFailed; 3]);
         rounds.store_failed(false, &round);
-        assert_eq!(rounds.cause(at(65)), Cause::HeldUp);
+        assert_eq!(rounds.cause(at(65), true), Cause::HeldUp);
     }
 
     #[test]

@@ -118,8 +118,10 @@ impl Engine {
         if watched.settles {
             again = self.settle(watched, now).await?;
         }
+        let zoned = watched.row.schedule.spec.zone != "UTC";
         for _ in 0..MOST {
-            let Some(tick) = self.next_tick(watched, &Seen { now, cause: &|due| rounds.cause(due), closing: false })
+            let Some(tick) =
+                self.next_tick(watched, &Seen { now, cause: &|due| rounds.cause(due, zoned), closing: false })
             else {
                 return Ok(Turned::Next(earliest(watched.next_due(), again)));
             };

@@ -3,6 +3,7 @@
 use super::ticking::{declare, end, hour, hourly, schedule, tick};
 use super::*;
 use crate::schedule::{Overlap, Spec};
+use crate::store::Declare;
 use crate::store::{
     BackfillRow, ListSchedules, Schedule, ScheduleCommand, ScheduleOrder, ScheduleRefusal, ScheduleRow, Source, Tick,
     TickOrigin, TickOutcome, Ticked,
@@ -121,6 +122,16 @@ pub(super) async fn a_declaration_takes_over_what_was_created_under_its_name(sto
     let made = create(&*store, "hourly").await;
     let declared = declare(&*store, vec![hourly()], hour(2)).await.remove(0);
     assert_eq!((declared.uid, declared.source), (made.uid, Source::Configuration));
+}
+
+pub(super) async fn the_zone_database_of_the_owner_before_is_known(stores: &dyn Stores) {
+    let store = stores.empty().await;
+    let by = |zone_database| Declare { now: hour(1), zone_database, schedules: Vec::new() };
+    assert_eq!(store.declare_schedules(by("2025c")).await.unwrap().zone_database, None);
+    let store = stores.succeed(store).await;
+    for (now, before) in [("2026a", "2025c"), ("2026a", "2026a"), ("2026b", "2026a")] {
+        assert_eq!(store.declare_schedules(by(now)).await.unwrap().zone_database.as_deref(), Some(before));
+    }
 }
 
 pub(super) async fn schedules_are_listed_by_name_in_pages(stores: &dyn Stores) {

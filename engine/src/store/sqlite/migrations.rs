@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0008_requests.sql"),
     include_str!("migrations/0009_answers.sql"),
     include_str!("migrations/0010_audit_of_schedules.sql"),
+    include_str!("migrations/0011_zone_database.sql"),
 ];
 
 /// The schema that this release reads and writes.

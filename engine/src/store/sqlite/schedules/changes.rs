@@ -9,22 +9,27 @@ use super::super::{audit, commands, requests, rows};
 use super::{Stored, answers, backfills, by_name, settling};
 use crate::store::stored_schedule;
 use crate::store::{
-    Command, Declare, Order, PausedSchedule, Requester, Schedule, ScheduleCommand, ScheduleOrder, ScheduleRefusal,
-    ScheduleRow, Source, StoreError,
+    Command, Declare, Declared, Order, PausedSchedule, Requester, Schedule, ScheduleCommand, ScheduleOrder,
+    ScheduleRefusal, ScheduleRow, Source, StoreError,
 };
 use crate::time::Timestamp;
 
-pub(in super::super) fn declare(db: &mut Database, declare: &Declare) -> Result<Vec<ScheduleRow>, Fault> {
+pub(in super::super) fn declare(db: &mut Database, declare: &Declare) -> Result<Declared, Fault> {
     retire(db, declare)?;
-    let mut declared = Vec::new();
+    let mut rows = Vec::new();
     for (source, schedule) in &declare.schedules {
         let stored = match by_name(&db.connection, &schedule.name)? {
             Some(stored) => redeclared(db, stored, *source, schedule, declare.now)?,
             None => insert(db, *source, schedule, declare.now)?,
         };
-        declared.push(stored.row);
+        rows.push(stored.row);
     }
-    Ok(declared)
+    let zone_database =
+        db.connection.query_row("SELECT zone_database FROM store", [], |row| row.get::<_, Option<String>>(0))?;
+    if zone_database.as_deref() != Some(declare.zone_database) {
+        db.connection.execute("UPDATE store SET zone_database = ?1", [declare.zone_database])?;
+    }
+    Ok(Declared { rows, zone_database })
 }
 
 /// Those whose definition disappeared stand still, and stay to be seen.
