@@ -23,7 +23,7 @@ pub use crate::run::{Ended, Started};
 use crate::run::{new_run, pending, row_of};
 use crate::safeguards::Safeguards;
 use crate::state::State;
-use crate::store::{Created, Requester, ScheduleRefusal, Store, StoreError};
+use crate::store::{Created, Requester, ScheduleRefusal, Store, StoreError, StoreReader};
 use crate::time::{Clock, ClockSteps, Timestamp};
 use crate::transport::Transport;
 
@@ -245,8 +245,23 @@ impl Engine {
         }
     }
 
-    pub fn store(&self) -> &Arc<dyn Store> {
+    /// Reads what is stored. Writing is done by the methods of the engine.
+    pub fn store(&self) -> StoreReader {
+        StoreReader::of(&self.shared.store)
+    }
+
+    /// The store, to write into it what no code of this release writes.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn writable_store(&self) -> &Arc<dyn Store> {
         &self.shared.store
+    }
+
+    /// Makes everything queued durable and closes the store. Nothing is asked of the engine after this.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn close_store(&self) -> Result<(), StoreError> {
+        self.shared.store.close().await
     }
 
     pub fn workflows(&self) -> &Registry {

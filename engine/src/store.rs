@@ -18,6 +18,7 @@ mod changes;
 pub mod conformance;
 mod inbox;
 mod lane;
+mod reader;
 mod related_runs;
 mod schedules;
 pub mod sqlite;
@@ -30,6 +31,7 @@ pub use changes::{
 pub use inbox::{Message, Signal};
 pub(crate) use lane::Lane;
 pub use lane::{ForCaller, for_caller};
+pub use reader::StoreReader;
 pub use related_runs::{ChildEndNotice, Parent, RelatedRuns};
 pub use schedules::{
     BackfillRow, CutTicks, Declare, Declared, ListSchedules, ListTicks, PassedTicks, PausedSchedule, Rewind, Schedule,

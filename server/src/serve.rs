@@ -172,7 +172,7 @@ impl Running {
         if late_servers {
             warn!("connections did not close in time");
         }
-        if let Err(error) = self.engine.store().close().await {
+        if let Err(error) = self.engine.close_store().await {
             warn!(%error, "store did not close");
         }
         info!("shutdown complete");

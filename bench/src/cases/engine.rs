@@ -62,7 +62,7 @@ async fn sample(in_flight: usize, how: &How) -> anyhow::Result<Sample> {
         times.append(&mut client.await??);
     }
     engine.drain(Duration::from_secs(5)).await;
-    engine.store().close().await?;
+    engine.close_store().await?;
     Ok(Sample::of(times, how.window()))
 }
 

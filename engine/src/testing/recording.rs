@@ -27,7 +27,7 @@ impl Recording {
     /// # Panics
     /// Where the run is unknown.
     pub async fn of(world: &World, run: Uuid) -> Self {
-        let facts = journal_of(world.engine().store().as_ref(), run).await;
+        let facts = journal_of(&**world.engine().writable_store(), run).await;
         let facts = facts.map_err(|error| error.to_string()).and_then(|facts| facts.map_err(|error| error.to_string()));
         Self { facts: facts.unwrap_or_else(|error| super::world::fail(&error)) }
     }

@@ -158,7 +158,7 @@ fn claimed_and(entry: Bytes, facts: u64, cancel: bool) -> State {
             facts,
             status,
         };
-        world.engine().store().create(run).await.unwrap();
+        world.engine().writable_store().create(run).await.unwrap();
         for _ in 0..400 {
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;
             let row = world.engine().store().run(id).await.unwrap().unwrap();

@@ -72,7 +72,7 @@ fn drives_all_runs_to_their_end() {
             let runs = engine.store().list(ListRuns { limit: 100, ..ListRuns::default() }).await.unwrap();
             let over = |state: State| state.is_end() || state == State::Blocked;
             if runs.iter().all(|run| over(run.status.state) && !run.owned) {
-                return engine.store().close().await.unwrap();
+                return engine.close_store().await.unwrap();
             }
             tokio::time::sleep(SPAN).await;
         }
@@ -91,7 +91,7 @@ async fn a_run_that_kills_its_process_three_times_is_stopped_and_the_others_go_o
             let start = Start { workflow: workflow.to_owned(), input: Bytes::new(), asked: None, deadline: None };
             runs.push(engine.start(start).await.unwrap().id);
         }
-        engine.store().close().await.unwrap();
+        engine.close_store().await.unwrap();
     }
     let mut deaths = 0;
     while !child("poison::drives_all_runs_to_their_end", &path).wait_with_output().unwrap().status.success() {

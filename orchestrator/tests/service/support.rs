@@ -291,7 +291,7 @@ impl World {
             facts: 0,
             status,
         };
-        self.running.engine().store().create(run).await.unwrap();
+        self.running.engine().writable_store().create(run).await.unwrap();
         id.to_string()
     }
 

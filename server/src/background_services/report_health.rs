@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::engine::Engine;
-use engine::store::{ListSchedules, Store};
+use engine::store::{ListSchedules, StoreReader};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
@@ -26,7 +26,7 @@ pub(super) fn report_health(engine: Engine, reporter: Arc<Reporter>, every: Dura
         let (engine, reporter, progress) = (engine.clone(), reporter.clone(), progress.clone());
         let failing = failing.clone();
         async move {
-            let trouble = trouble_with(&**engine.store()).await;
+            let trouble = trouble_with(&engine.store()).await;
             let reachable = trouble.is_none();
             match trouble {
                 // Told once, however long it lasts.
@@ -45,7 +45,7 @@ pub(super) fn report_health(engine: Engine, reporter: Arc<Reporter>, every: Dura
 }
 
 /// Why the store cannot be used at the moment. It must answer and accept writes: a full disk can still be read.
-async fn trouble_with(store: &dyn Store) -> Option<String> {
+async fn trouble_with(store: &StoreReader) -> Option<String> {
     match timeout(STORE_TIMEOUT, store.schedules(ListSchedules { limit: 1, ..ListSchedules::default() })).await {
         Ok(Ok(_)) if store.ownership().is_held() => None,
         Ok(Ok(_)) => Some("it cannot be written to".to_owned()),
