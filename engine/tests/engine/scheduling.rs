@@ -387,6 +387,47 @@ async fn a_backfill_that_is_cancelled_starts_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_backfill_has_an_overlap_of_its_own_beside_every_policy_of_its_schedule() {
+    for overlap in [Overlap::Skip, Overlap::BufferOne, Overlap::AllowAll, Overlap::CancelOther] {
+        let world = world();
+        let mut schedule = with(overlap, 90);
+        schedule.spec.end = Some(at(10));
+        let stop = run(&world, vec![schedule.clone()]);
+        tokio::time::sleep(SECOND).await;
+        let backfill = Backfill { from: at(-10), until: at(-4), at_once: 3, per_minute: 0 };
+        world.engine().backfill_schedule("each".to_owned(), backfill, asked()).await.unwrap();
+        // A pause of the schedule is none of its backfills, and neither is a replica that dies.
+        world.engine().pause_schedule("each".to_owned(), asked()).await.unwrap();
+        tokio::time::sleep(SECOND * 30).await;
+        let filled = |runs: Vec<RunRow>| {
+            runs.into_iter().filter(|run| run.origin.as_ref().unwrap().nominal < at(0)).collect::<Vec<_>>()
+        };
+        assert_eq!(filled(runs(&world).await).len(), 3, "{overlap:?}: three at the same time");
+        stop.cancel();
+        let world = world.crash(Probe::counting());
+        run(&world, vec![schedule]);
+        world.engine().resume_schedule("each".to_owned(), asked()).await.unwrap();
+        tokio::time::sleep(MINUTE * 5).await;
+        let known = world.engine().store().backfills(row(&world).await.uid).await.unwrap().remove(0);
+        assert_eq!((known.started, known.open, known.ended_at.is_some()), (6, 0, true), "{overlap:?}: {known:?}");
+        let filled = filled(runs(&world).await);
+        assert!(filled.iter().all(|run| run.status.state == State::Succeeded), "{overlap:?}: none was cancelled");
+        let at_once = filled.iter().map(|run| {
+            let began = run.created_at;
+            filled.iter().filter(|other| other.created_at <= began && other.ended_at.unwrap() > began).count()
+        });
+        assert_eq!(at_once.max(), Some(3), "{overlap:?}");
+        assert!(started_own(&world).await > 0, "{overlap:?}: the schedule's own ticks go on");
+    }
+}
+
+/// Runs that the schedule's own ticks started.
+async fn started_own(world: &World) -> usize {
+    let rows = ledger(world).await;
+    rows.iter().filter(|row| row.origin == TickOrigin::Clock && row.outcome == Started).count()
+}
+
+#[tokio::test(start_paused = true)]
 async fn exclusions_and_limits_are_told() {
     let world = world();
     let mut schedule = minutely(1);
