@@ -35,8 +35,8 @@ pub(crate) use dry_run::{ReplayError, dry_run};
 use ending::Ending;
 use in_flight::InFlight;
 use inbox::Inbox;
-use orders::Promised;
-pub(crate) use orders::{ended_by_force, no_back_off, terminated};
+use operator_commands::UnacknowledgedCommand;
+pub(crate) use operator_commands::{ended_by_force, no_back_off, terminated};
 use poison::CrashCount;
 pub(crate) use poison::backs_off_after_panic;
 use step::LiveStep;
@@ -53,7 +53,7 @@ mod foreign;
 mod give_back;
 mod in_flight;
 mod inbox;
-mod orders;
+mod operator_commands;
 mod outage;
 mod pausing;
 mod poison;
@@ -109,7 +109,7 @@ pub(crate) struct Driver {
     /// Boxed, because most runs in memory wait for something else.
     commit: Option<Box<Commit>>,
     /// What operators asked for and the next append does.
-    promised: Vec<Promised>,
+    unacknowledged: Vec<UnacknowledgedCommand>,
     inbox: Inbox,
     children: Children,
     /// Something has to be durable before the run can go on or be forgotten.
@@ -153,7 +153,7 @@ impl Driver {
             journal_bytes: 0,
             create: None,
             commit: None,
-            promised: Vec::new(),
+            unacknowledged: Vec::new(),
             inbox: Inbox::default(),
             children: Children::default(),
             flush: false,
@@ -333,8 +333,8 @@ impl Driver {
         if self.mailbox.take_wish(mailbox::FOREIGN) {
             self.foreign_wait();
         }
-        if self.mailbox.wishes(mailbox::ORDERED) {
-            self.take_orders();
+        if self.mailbox.wishes(mailbox::COMMANDED) {
+            self.take_commands();
         }
         if self.mailbox.wishes(DRAIN | GIVE_UP) {
             self.drop_unsent();

@@ -28,11 +28,10 @@ use crate::time::{Clock, ClockSteps, Timestamp};
 use crate::transport::Transport;
 
 mod claims;
-mod commands;
 mod decisions;
+mod dispatch;
 mod drain;
 mod look;
-mod orders;
 mod requests;
 mod resident;
 mod retention;

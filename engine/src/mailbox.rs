@@ -13,7 +13,7 @@ use crate::store::{Change, RunRow};
 
 /// Something that an operator asks of one run.
 #[derive(Clone, Debug)]
-pub(crate) enum RunOrder {
+pub(crate) enum RunCommand {
     Resolve(Decision),
     /// Makes the next attempt of one step, or of every one, without waiting for its time.
     SkipBackOff(Option<String>),
@@ -24,10 +24,10 @@ pub(crate) enum RunOrder {
 /// Why the run does not do it.
 pub(crate) type Refused = String;
 
-/// An order on its way to a run in memory.
+/// A command on its way to a run in memory.
 #[derive(Debug)]
-pub(crate) struct Ordered {
-    pub(crate) order: RunOrder,
+pub(crate) struct PendingCommand {
+    pub(crate) command: RunCommand,
     pub(crate) change: Change,
     pub(crate) answer: oneshot::Sender<Result<RunRow, Refused>>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Mailbox {
     /// Whether there is a wish that the run has not looked at.
     told: AtomicBool,
     waker: AtomicWaker,
-    orders: Mutex<Vec<Ordered>>,
+    commands: Mutex<Vec<PendingCommand>>,
 }
 
 /// An operator asked the run to end.
@@ -58,7 +58,7 @@ pub(crate) const STOP_CLOCK: u16 = 256;
 /// What a run is told from outside, whoever holds it.
 const FROM_OUTSIDE: u16 = CANCEL | MESSAGE | PAUSE | STOP_CLOCK;
 /// An operator asks for something that is answered once it is durable.
-pub(crate) const ORDERED: u16 = 16;
+pub(crate) const COMMANDED: u16 = 16;
 /// Code was woken by something that is no step.
 pub(crate) const FOREIGN: u16 = 128;
 
@@ -80,14 +80,14 @@ impl Mailbox {
     }
 
     /// Has the run do what an operator asks. Where it leaves memory before that, the answer never comes.
-    pub(crate) fn order(&self, ordered: Ordered) {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(ordered);
-        self.wish(ORDERED);
+    pub(crate) fn command(&self, command: PendingCommand) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        self.wish(COMMANDED);
     }
 
-    pub(crate) fn take_orders(&self) -> Vec<Ordered> {
-        self.wishes.fetch_and(!ORDERED, Ordering::AcqRel);
-        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn take_commands(&self) -> Vec<PendingCommand> {
+        self.wishes.fetch_and(!COMMANDED, Ordering::AcqRel);
+        std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Ends once for each time that there is something new to look at. For one task.

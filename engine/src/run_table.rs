@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use crate::mailbox::{MESSAGE, Mailbox, Ordered};
+use crate::mailbox::{MESSAGE, Mailbox, PendingCommand};
 
 /// The runs in memory.
 #[derive(Debug, Default)]
@@ -46,11 +46,11 @@ impl RunTable {
             return None;
         }
         let mailbox = Arc::new(Mailbox::default());
-        let Unheard { told, orders } = self.claims.take(run);
+        let Unheard { told, commands } = self.claims.take(run);
         if told {
             mailbox.wish(MESSAGE);
         }
-        orders.into_iter().for_each(|order| mailbox.order(order));
+        commands.into_iter().for_each(|command| mailbox.command(command));
         runs.insert(run, Arc::clone(&mailbox));
         Some(mailbox)
     }
@@ -79,11 +79,11 @@ impl RunTable {
 
     /// Has a run that a replica holds do this. If it is not in memory, the claim that is on its way brings it; the run does it
     /// before anything else. If there is no such claim, the answer never comes.
-    pub(crate) fn order(&self, run: Uuid, order: Ordered) {
+    pub(crate) fn command(&self, run: Uuid, command: PendingCommand) {
         let runs = self.lock();
         match runs.get(&run) {
-            Some(mailbox) => mailbox.order(order),
-            None => self.claims.keep_order(run, order),
+            Some(mailbox) => mailbox.command(command),
+            None => self.claims.keep_command(run, command),
         }
     }
 
@@ -111,7 +111,7 @@ struct Unheard {
     /// Whether there is something new in its row.
     told: bool,
     /// What it is to do as soon as it comes.
-    orders: Vec<Ordered>,
+    commands: Vec<PendingCommand>,
 }
 
 impl ClaimsOnTheirWay {
@@ -128,10 +128,10 @@ impl ClaimsOnTheirWay {
     }
 
     /// Keeps it until the run comes. If no claim brings the run, its answer never comes.
-    fn keep_order(&self, run: Uuid, order: Ordered) {
+    fn keep_command(&self, run: Uuid, command: PendingCommand) {
         let mut noted = self.lock();
         if noted.claims > 0 {
-            noted.runs.entry(run).or_default().orders.push(order);
+            noted.runs.entry(run).or_default().commands.push(command);
         }
     }
 

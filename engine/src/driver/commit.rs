@@ -4,7 +4,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::children::ChildWork;
-use super::orders::Promised;
+use super::operator_commands::UnacknowledgedCommand;
 use super::step::{CallWork, LiveStep, Phase, Work};
 use super::{Driver, Exit, Starter};
 use crate::failure::{Code, Failure};
@@ -27,7 +27,7 @@ pub(super) struct Commit {
 /// What an append carries, and what is done with it once it is answered.
 struct CommitContents {
     /// What operators asked for and this append does.
-    promised: Vec<Promised>,
+    unacknowledged: Vec<UnacknowledgedCommand>,
     /// Messages that its facts have received.
     takes: Vec<u64>,
     entry: Bytes,
@@ -94,7 +94,7 @@ impl Driver {
             || release
             || moved
             || self.create.is_some()
-            || !self.promised.is_empty()
+            || !self.unacknowledged.is_empty()
             || (self.flush && !self.buffer.is_empty());
         if !wanted {
             return;
@@ -116,7 +116,7 @@ impl Driver {
         let (entry, facts) = self.buffer.take();
         self.flush = false;
         self.flush_at = None;
-        let promised = if self.create.is_none() { std::mem::take(&mut self.promised) } else { Vec::new() };
+        let unacknowledged = if self.create.is_none() { std::mem::take(&mut self.unacknowledged) } else { Vec::new() };
         let takes = self.inbox.take();
         let answer = match self.create.take() {
             Some((mut run, started)) => {
@@ -139,11 +139,11 @@ impl Driver {
                 takes: takes.clone(),
                 related_runs,
                 release,
-                changes: promised.iter().map(|promised| promised.change.clone()).collect(),
+                changes: unacknowledged.iter().map(|unacknowledged| unacknowledged.change.clone()).collect(),
             })),
         };
         let carries = CommitContents {
-            promised,
+            unacknowledged,
             takes,
             entry,
             learned,
@@ -236,7 +236,7 @@ impl Driver {
             (Answered::Created(_), Pending::Append(_)) => return Some(Exit::Lost),
         };
         if let Appended::Superseded(row) = appended {
-            self.promised.splice(..0, commit.promised.drain(..));
+            self.unacknowledged.splice(..0, commit.unacknowledged.drain(..));
             self.inbox.restore(std::mem::take(&mut commit.takes));
             self.unborn(&commit.births);
             self.commanded(&commit, &row);
@@ -251,8 +251,8 @@ impl Driver {
             // Whoever asked may have gone; the run goes on without.
             let _gone = starter.send(Ok(Started { id: self.row.id, row: Box::new(self.row.clone()), new: true }));
         }
-        for promised in commit.promised {
-            promised.kept(&self.row);
+        for unacknowledged in commit.unacknowledged {
+            unacknowledged.acknowledge(&self.row);
         }
         for child in commit.cancels {
             self.shared.tell(child, super::CANCEL);

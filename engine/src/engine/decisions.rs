@@ -7,7 +7,7 @@ use crate::decision::{Decision, Undecided, Verdict};
 use crate::history::{History, PendingKind};
 use crate::journal::Buffer;
 use crate::journal_v1 as stored;
-use crate::mailbox::RunOrder;
+use crate::mailbox::RunCommand;
 use crate::state::State;
 use crate::store::{Amend, Requester, RunRow, Status};
 
@@ -26,7 +26,7 @@ impl Engine {
             return Err(EngineError::LimitExceeded { limit: "payload_bytes", value, max: max as u64 });
         }
         let detail = format!("{} (attempt {}): {}", decision.step, decision.attempt, decision.verdict.name());
-        self.order(run, RunOrder::Resolve(decision), asked.to("ResolveStep", detail)).await
+        self.dispatch(run, RunCommand::Resolve(decision), asked.to("ResolveStep", detail)).await
     }
 
     /// What a decision does to a run that nobody holds.

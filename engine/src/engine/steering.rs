@@ -1,4 +1,4 @@
-//! How operators stop runs, hurry them, end them by force, keep them and remove them.
+//! How operators cancel and stop runs, hurry them, end them by force, keep them and remove them.
 
 use prost::Message as _;
 use uuid::Uuid;
@@ -8,11 +8,22 @@ use crate::driver;
 use crate::history::{History, PendingKind};
 use crate::journal::Buffer;
 use crate::journal_v1 as stored;
-use crate::mailbox::{self, RunOrder};
+use crate::mailbox::{self, RunCommand};
 use crate::state::State;
 use crate::store::{Amend, ChildEndNotice, Order, Pause, RelatedRuns, Requester, RunRow, Status};
 
 impl Engine {
+    /// Asks a run to end as CANCELLED. After the answer it starts nothing new.
+    ///
+    /// # Errors
+    /// Where the run is unknown, has ended in another way, or the store fails.
+    pub async fn cancel(&self, run: Uuid, asked: Requester) -> Result<RunRow, EngineError> {
+        self.check_asked(&asked)?;
+        let row = self.command(run, asked.to("CancelRun", ""), Order::Cancel).await?;
+        self.shared.tell(run, mailbox::CANCEL);
+        Ok(row)
+    }
+
     /// Stops a run: after the answer it starts nothing new; what is in flight settles. With `stops_clock` its deadline
     /// moves by the time that the pause takes.
     ///
@@ -61,7 +72,7 @@ impl Engine {
         asked: Requester,
     ) -> Result<RunRow, EngineError> {
         let detail = step.clone().unwrap_or_default();
-        self.order(run, RunOrder::SkipBackOff(step), asked.to("SkipBackOff", detail)).await
+        self.dispatch(run, RunCommand::SkipBackOff(step), asked.to("SkipBackOff", detail)).await
     }
 
     /// Ends a run at once as TERMINATED, whatever it does: nothing settles and nothing is undone. What is uncertain by
@@ -70,7 +81,7 @@ impl Engine {
     /// # Errors
     /// Where the run is unknown or has ended, or the store fails.
     pub async fn terminate(&self, run: Uuid, asked: Requester) -> Result<RunRow, EngineError> {
-        self.order(run, RunOrder::Terminate, asked.to("TerminateRun", "")).await
+        self.dispatch(run, RunCommand::Terminate, asked.to("TerminateRun", "")).await
     }
 
     /// Keeps a run from retention, or no more.

@@ -1,4 +1,4 @@
-//! What operators ask of a run in memory: done at once, answered when it is durable.
+//! The commands of operators to a run in memory: carried out immediately, acknowledged when they are durable.
 
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
@@ -11,7 +11,7 @@ use crate::decision::{Decision, Undecided, Verdict};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
-use crate::mailbox::{Ordered, Refused, RunOrder};
+use crate::mailbox::{PendingCommand, Refused, RunCommand};
 use crate::state::State;
 use crate::step_id::SlotId;
 use crate::store::{Change, RunRow};
@@ -37,33 +37,33 @@ pub(crate) fn no_back_off(state: State, path: Option<&str>) -> Refused {
     }
 }
 
-/// An order that was done in memory and is not durable yet.
-pub(super) struct Promised {
+/// A command that was done in memory and is not durable yet.
+pub(super) struct UnacknowledgedCommand {
     pub(super) change: Change,
     answer: oneshot::Sender<Result<RunRow, Refused>>,
 }
 
-impl Promised {
+impl UnacknowledgedCommand {
     /// It is durable.
-    pub(super) fn kept(self, row: &RunRow) {
+    pub(super) fn acknowledge(self, row: &RunRow) {
         // Whoever asked may have gone.
         drop(self.answer.send(Ok(row.clone())));
     }
 }
 
 impl Driver {
-    pub(super) fn take_orders(&mut self) {
-        for Ordered { order, change, answer } in self.mailbox.take_orders() {
-            let done = match &order {
-                RunOrder::Resolve(decision) => self.resolve(decision, &change),
-                RunOrder::SkipBackOff(step) => self.skip_back_off(step.as_deref()),
-                RunOrder::Terminate => self.terminate(),
+    pub(super) fn take_commands(&mut self) {
+        for PendingCommand { command, change, answer } in self.mailbox.take_commands() {
+            let done = match &command {
+                RunCommand::Resolve(decision) => self.resolve(decision, &change),
+                RunCommand::SkipBackOff(step) => self.skip_back_off(step.as_deref()),
+                RunCommand::Terminate => self.terminate(),
             };
             match done {
                 Ok(()) => {
                     // A replay brings every fact to code by itself, and so must this (semantics.md F2).
                     self.advance();
-                    self.promised.push(Promised { change, answer });
+                    self.unacknowledged.push(UnacknowledgedCommand { change, answer });
                     self.flush = true;
                 }
                 Err(refused) => drop(answer.send(Err(refused))),

@@ -1,4 +1,4 @@
-//! How what an operator asks reaches a run: its driver does it where it is in memory, the store where nobody holds it.
+//! How a command reaches a run: its driver carries it out if it is in memory, the store if no replica holds it.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Engine, EngineError};
 use crate::journal_v1 as stored;
-use crate::mailbox::{self, Ordered, RunOrder};
+use crate::mailbox::{self, PendingCommand, RunCommand};
 use crate::store::{Amend, Change, Command, Order, Requester, RunRow};
 
 /// A run that comes into memory, or leaves it, is asked again so often,
@@ -16,19 +16,29 @@ const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Engine {
+    pub(super) fn check_asked(&self, asked: &Requester) -> Result<(), EngineError> {
+        let max = self.shared.limits.name_bytes;
+        for (limit, text) in [("reason", &asked.reason), ("caller", &asked.caller)] {
+            if text.len() > max {
+                return Err(EngineError::LimitExceeded { limit, value: text.len() as u64, max: max as u64 });
+            }
+        }
+        Ok(())
+    }
+
     pub(super) async fn row(&self, run: Uuid) -> Result<RunRow, EngineError> {
         self.shared.store.run(run).await?.ok_or(EngineError::NotFound(run))
     }
 
     /// Has the run do it, and answers when it is durable.
-    pub(super) async fn order(&self, run: Uuid, order: RunOrder, change: Change) -> Result<RunRow, EngineError> {
+    pub(super) async fn dispatch(&self, run: Uuid, command: RunCommand, change: Change) -> Result<RunRow, EngineError> {
         self.check_asked(&change.asked)?;
         let _turn = self.loops.requests.turn(&change).await;
         for _ in 0..TRIES {
             if let Some(row) = self.done_before(&change).await? {
                 return Ok(row);
             }
-            match self.order_once(run, &order, &change).await {
+            match self.dispatch_once(run, &command, &change).await {
                 // The answer of the store was lost, and the change was made all the same.
                 Err(error @ EngineError::Precondition { .. }) => {
                     return self.done_before(&change).await?.ok_or(error);
@@ -40,14 +50,14 @@ impl Engine {
         Err(EngineError::Conflict(run))
     }
 
-    async fn order_once(&self, run: Uuid, order: &RunOrder, change: &Change) -> Result<RunRow, EngineError> {
+    async fn dispatch_once(&self, run: Uuid, command: &RunCommand, change: &Change) -> Result<RunRow, EngineError> {
         let mut row = None;
         if !self.shared.runs.contains(run) {
             row = Some(self.row(run).await?).filter(|row| !row.owned);
         }
         let Some(row) = row else {
             let (answer, done) = oneshot::channel();
-            self.shared.runs.order(run, Ordered { order: order.clone(), change: change.clone(), answer });
+            self.shared.runs.command(run, PendingCommand { command: command.clone(), change: change.clone(), answer });
             return match done.await {
                 Ok(Ok(row)) => Ok(row),
                 Ok(Err(reason)) => {
@@ -57,10 +67,10 @@ impl Engine {
                 Err(_gone) => Err(EngineError::Conflict(run)),
             };
         };
-        let amend = match order {
+        let amend = match command {
             // Works for a journal that cannot be read, too.
-            RunOrder::Terminate => self.termination(&row, self.facts(&row).await.ok())?,
-            order => self.amendment(&row, self.facts(&row).await?, order, &change.asked)?,
+            RunCommand::Terminate => self.termination(&row, self.facts(&row).await.ok())?,
+            command => self.amendment(&row, self.facts(&row).await?, command, &change.asked)?,
         };
         let related_runs = amend.related_runs.clone();
         let row = self.command(run, change.clone(), Order::Amend(Box::new(amend))).await?;
@@ -72,18 +82,18 @@ impl Engine {
         Ok(row)
     }
 
-    /// What an order does to a run that nobody holds.
+    /// What a command does to a run that nobody holds.
     fn amendment(
         &self,
         row: &RunRow,
         facts: Vec<stored::Fact>,
-        order: &RunOrder,
+        command: &RunCommand,
         asked: &Requester,
     ) -> Result<Amend, EngineError> {
-        match order {
-            RunOrder::Resolve(decision) => self.resolution(row, facts, decision, asked),
-            RunOrder::SkipBackOff(step) => self.no_pause(row, facts, step.as_deref()),
-            RunOrder::Terminate => self.termination(row, Some(facts)),
+        match command {
+            RunCommand::Resolve(decision) => self.resolution(row, facts, decision, asked),
+            RunCommand::SkipBackOff(step) => self.no_pause(row, facts, step.as_deref()),
+            RunCommand::Terminate => self.termination(row, Some(facts)),
         }
     }
 
