@@ -23,7 +23,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod unknown;
-mod word;
+pub mod word;
 
 pub(crate) use duration::{format as format_duration, parse as parse_duration};
 pub use identity::Tls;
