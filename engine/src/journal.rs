@@ -11,6 +11,9 @@ use crate::rpc::Level;
 use crate::time::Timestamp;
 use crate::transport::Outcome;
 
+mod steps;
+
+pub(crate) use steps::Steps;
 pub(crate) use stored::fact::Kind;
 
 /// Facts that wait for their commit, encoded as they come.
@@ -59,15 +62,7 @@ impl Buffer {
         // What was encoded here decodes; were it not so, the append would be refused as no entry.
         let Ok(mut entry) = stored::Entry::decode(&self.bytes[..]) else { return };
         for fact in &mut entry.facts {
-            let steps = match &mut fact.kind {
-                Some(Kind::AttemptStarted(attempt)) => std::slice::from_mut(&mut attempt.step),
-                Some(Kind::AttemptFailed(failed)) => std::slice::from_mut(&mut failed.step),
-                Some(Kind::StepSettled(settled)) => std::slice::from_mut(&mut settled.step),
-                Some(Kind::Decided(decided)) => std::slice::from_mut(&mut decided.step),
-                Some(Kind::BackOffSkipped(skipped)) => std::slice::from_mut(&mut skipped.step),
-                Some(Kind::RaceDecided(raced)) => &mut raced.withdrawn,
-                _ => continue,
-            };
+            let steps = fact.kind.as_mut().map(steps::named_starts).unwrap_or_default();
             for step in steps.iter_mut().filter(|step| **step > last) {
                 *step = step.saturating_sub(lower);
             }

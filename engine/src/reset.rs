@@ -11,7 +11,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::failure::Code;
-use crate::journal::{JournalError, Kind};
+use crate::journal::{JournalError, Kind, Steps};
 use crate::journal_v1 as stored;
 use crate::undo;
 
@@ -40,7 +40,7 @@ pub(crate) fn apply_each(
             let before = kept.clone();
             match &reset.forgotten {
                 Some(forgotten) => take(&mut kept, forgotten, &mut incarnations),
-                None => forget(&mut kept, reset, sequence, &mut incarnations, &BTreeSet::new())?,
+                None => forget(&mut kept, reset, &mut incarnations, &BTreeSet::new())?,
             }
             if kept.len() < before.len() {
                 forgets(before, &kept)?;
@@ -85,14 +85,13 @@ pub(crate) struct Plan {
 /// # Errors
 /// If the facts are no journal.
 pub(crate) fn plan(facts: Vec<Numbered>, reset: &stored::Reset, in_doubt: &BTreeSet<At>) -> Result<Plan, JournalError> {
-    let sequence = facts.len() as u64 + 1;
     let (before, known) = apply(facts)?;
     let (mut after, mut incarnations) = (before.clone(), known.clone());
     if !reset.keeps_ending && reset.place.as_ref().is_none_or(|place| place.name.is_empty()) {
-        reopen_undelivered(&mut after, sequence)?;
+        reopen_undelivered(&mut after)?;
     }
-    forget(&mut after, reset, sequence, &mut incarnations, in_doubt)?;
-    let places = Places::of(&before, sequence)?;
+    forget(&mut after, reset, &mut incarnations, in_doubt)?;
+    let places = Places::of(&before)?;
     let mut plan = Plan::default();
     let mut left = after.iter().peekable();
     let mut ended = BTreeSet::new();
@@ -120,7 +119,7 @@ pub(crate) fn plan(facts: Vec<Numbered>, reset: &stored::Reset, in_doubt: &BTree
     }
     let target = reset.place.as_ref().map(|place| (place.branch.clone(), place.position));
     let mut without = before.clone();
-    forget(&mut without, reset, sequence, &mut BTreeMap::new(), &BTreeSet::new())?;
+    forget(&mut without, reset, &mut BTreeMap::new(), &BTreeSet::new())?;
     let left: BTreeSet<u64> = without.into_iter().map(|(number, _)| number).collect();
     for (number, fact) in before.iter().filter(|(number, _)| !left.contains(number)) {
         let Some(Kind::StepStarted(stored::StepStarted { place: Some(place), .. })) = &fact.kind else { continue };
@@ -141,8 +140,8 @@ fn path(place: &stored::Place) -> String {
 
 /// Failures that the end of the run made of its steps, or that came while it was ending: code never saw them, and they are
 /// no results for a run that goes on.
-fn reopen_undelivered(kept: &mut [Numbered], sequence: u64) -> Result<(), JournalError> {
-    let places = Places::of(kept, sequence)?;
+fn reopen_undelivered(kept: &mut [Numbered]) -> Result<(), JournalError> {
+    let places = Places::of(kept)?;
     let mut ending = false;
     for (number, fact) in kept {
         let cut_off = match &fact.kind {
@@ -178,7 +177,6 @@ fn reopen(fact: &mut stored::Fact) {
 fn forget(
     kept: &mut Vec<Numbered>,
     reset: &stored::Reset,
-    sequence: u64,
     incarnations: &mut Incarnations,
     in_doubt: &BTreeSet<At>,
 ) -> Result<(), JournalError> {
@@ -187,18 +185,18 @@ fn forget(
     }
     kept.retain(|(_, fact)| !matches!(fact.kind, Some(Kind::Ending(_) | Kind::Ended(_))));
     // What was taken back is made again as another effect, and so is all that came of it (semantics.md S4).
-    for (branch, position) in take_undos(kept, sequence)? {
+    for (branch, position) in take_undos(kept)? {
         let target = stored::Place { branch, position, name: String::new() };
-        forget_from(kept, &target, true, sequence, incarnations, in_doubt)?;
+        forget_from(kept, &target, true, incarnations, in_doubt)?;
     }
     match reset.place.as_ref().filter(|place| !place.name.is_empty()) {
-        Some(target) => forget_from(kept, target, reset.new_incarnation, sequence, incarnations, in_doubt),
+        Some(target) => forget_from(kept, target, reset.new_incarnation, incarnations, in_doubt),
         None => Ok(()),
     }
 }
 
 /// Takes all undos out of the facts. Gives the places of the steps that they took back, in the order of their starts.
-fn take_undos(kept: &mut Vec<Numbered>, sequence: u64) -> Result<Vec<(String, u32)>, JournalError> {
+fn take_undos(kept: &mut Vec<Numbered>) -> Result<Vec<(String, u32)>, JournalError> {
     let mut undos = HashMap::new();
     let mut undone = BTreeSet::new();
     for (number, fact) in kept.iter() {
@@ -215,7 +213,7 @@ fn take_undos(kept: &mut Vec<Numbered>, sequence: u64) -> Result<Vec<(String, u3
     if undos.is_empty() {
         return Ok(Vec::new());
     }
-    let places = Places::of(kept, sequence)?;
+    let places = Places::of(kept)?;
     let taken_back = undone.into_iter().filter_map(|step| places.of.get(&step).cloned()).collect();
     kept.retain(|(number, _)| places.get(*number).is_none_or(|(branch, _)| !undo::is_branch(branch)));
     Ok(taken_back)
@@ -226,11 +224,10 @@ fn forget_from(
     kept: &mut Vec<Numbered>,
     target: &stored::Place,
     new_incarnation: bool,
-    sequence: u64,
     incarnations: &mut Incarnations,
     in_doubt: &BTreeSet<At>,
 ) -> Result<(), JournalError> {
-    let places = Places::of(kept, sequence)?;
+    let places = Places::of(kept)?;
     if !places.steps.contains_key(&(target.branch.clone(), target.position)) {
         // It came of a step that was forgotten before it.
         return Ok(());
@@ -332,34 +329,16 @@ struct Places {
 }
 
 impl Places {
-    fn of(facts: &[Numbered], reset: u64) -> Result<Self, JournalError> {
+    fn of(facts: &[Numbered]) -> Result<Self, JournalError> {
         let mut places = Self { of: HashMap::new(), steps: HashMap::new(), branches: HashMap::new() };
+        let mut known = Steps::default();
         for (number, fact) in facts {
-            let (step, place) = match &fact.kind {
-                Some(Kind::StepStarted(started)) => (0, started.place.as_ref()),
-                Some(Kind::SleepStarted(sleep)) => (0, sleep.place.as_ref()),
-                Some(Kind::Recorded(recorded)) => (0, recorded.place.as_ref()),
-                Some(Kind::ChildStarted(child)) => (0, child.place.as_ref()),
-                Some(Kind::SignalAwaited(wait)) => (0, wait.place.as_ref()),
-                Some(Kind::FanOutStarted(fanned)) => (0, fanned.place.as_ref()),
-                Some(Kind::BranchStarted(branched)) => {
-                    places.branches.entry(branched.path.clone()).or_insert(*number);
-                    (0, branched.place.as_ref())
-                }
-                Some(Kind::RaceDecided(raced)) => (0, raced.place.as_ref()),
-                Some(Kind::AttemptStarted(attempt)) => (attempt.step, None),
-                Some(Kind::AttemptFailed(failed)) => (failed.step, failed.place.as_ref()),
-                Some(Kind::StepSettled(settled)) => (settled.step, settled.place.as_ref()),
-                Some(Kind::Decided(decided)) => (decided.step, None),
-                Some(Kind::BackOffSkipped(skipped)) => (skipped.step, skipped.place.as_ref()),
-                _ => continue,
-            };
-            let place = match (step, place) {
-                (0, place) => place.map(|place| (place.branch.clone(), place.position)).unwrap_or_default(),
-                (step, _) => {
-                    places.of.get(&step).cloned().ok_or(JournalError::UnknownStep { sequence: reset, step })?
-                }
-            };
+            let Some(kind) = &fact.kind else { continue };
+            let Some(step) = known.of(*number, kind)? else { continue };
+            if let Kind::BranchStarted(branched) = kind {
+                places.branches.entry(branched.path.clone()).or_insert(*number);
+            }
+            let place = (step.branch.as_ref().to_owned(), step.position);
             places.steps.entry(place.clone()).or_insert(*number);
             for (end, _) in place.0.match_indices('/').chain([(place.0.len(), "")]) {
                 places.branches.entry(place.0[..end].to_owned()).or_insert(*number);

@@ -15,7 +15,7 @@ pub(crate) type SlotId = u32;
 pub(crate) const ROOT: BranchId = 0;
 
 /// Where a step stands in the code.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct StepId {
     pub(crate) branch: Arc<str>,
     pub(crate) position: u32,

@@ -1,6 +1,7 @@
 //! A run as people see it: its steps, read from its durable facts.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -8,11 +9,12 @@ use uuid::Uuid;
 use crate::doubt::Doubt;
 use crate::failure::{Code, Failure};
 use crate::history::{History, number};
-use crate::journal::{JournalError, Kind, load_failure, load_level};
+use crate::journal::{JournalError, Kind, Steps, load_failure, load_level};
 use crate::journal_v1 as stored;
 use crate::rpc::Level;
 use crate::run::Ended;
 use crate::state::State;
+use crate::step_id::StepId;
 pub use crate::step_id::path;
 use crate::store::{Message, RunRow};
 use crate::time::Timestamp;
@@ -179,7 +181,7 @@ impl Detail {
                     Some(stored::ended::Result::Failure(failure)) => detail.failure = Some(load_failure(failure)),
                     None => {}
                 },
-                kind => reader.fact(sequence, at, kind),
+                kind => reader.fact(sequence, at, kind)?,
             }
         }
         detail.steps = reader.steps;
@@ -242,12 +244,12 @@ pub(crate) fn failed_at(facts: Vec<stored::Fact>) -> Result<(FailedAt, BTreeSet<
             Kind::Ended(stored::Ended { result: Some(stored::ended::Result::Failure(found)), .. }) => {
                 failure = Some(found)
             }
-            kind => reader.fact(sequence, at, kind),
+            kind => reader.fact(sequence, at, kind)?,
         }
     }
     let outside = |code| matches!(Code::from_i32(code), Code::DeadlineExceeded | Code::ResourceExhausted);
     let place = failure.as_ref().and_then(|failure| failure.step.clone());
-    let index = place.as_ref().and_then(|place| reader.by_place.get(&(place.branch.clone(), place.position)));
+    let index = place.as_ref().and_then(|place| reader.by_id.get(&(place.branch.as_str().into(), place.position)));
     let at = match (place, index.map(|index| (&reader.steps[*index], reader.known[*index]))) {
         (Some(place), Some((view, Known { doubt, settled: Some(outcome) }))) => {
             // A wait that is over is not waited for once more: the step begins as another one.
@@ -283,8 +285,8 @@ fn undoable_paths(facts: &[stored::Fact]) -> HashMap<u64, String> {
 #[derive(Default)]
 struct Reader {
     steps: Vec<StepView>,
-    by_sequence: HashMap<u64, usize>,
-    by_place: HashMap<(String, u32), usize>,
+    ids: Steps,
+    by_id: HashMap<(Arc<str>, u32), usize>,
     /// Which step an undo takes back, by the sequence number of the undo's start.
     undos: HashMap<u64, usize>,
     /// Paths of the steps with an undo, those that a retry forgot included, by the sequence numbers of their starts.
@@ -296,16 +298,15 @@ struct Reader {
 }
 
 impl Reader {
-    fn step(&mut self, place: Option<stored::Place>, kind: StepKind, at: Timestamp) -> &mut StepView {
-        let place = place.unwrap_or_default();
-        let index = *self.by_place.entry((place.branch.clone(), place.position)).or_insert(self.steps.len());
+    fn step(&mut self, id: &StepId, kind: StepKind, at: Timestamp) -> &mut StepView {
+        let index = *self.by_id.entry((Arc::clone(&id.branch), id.position)).or_insert(self.steps.len());
         self.touched = index;
         if index == self.steps.len() {
             self.known.push(Known::default());
             self.steps.push(StepView {
-                branch: place.branch,
-                position: place.position,
-                name: place.name,
+                branch: id.branch.as_ref().to_owned(),
+                position: id.position,
+                name: id.name.clone().into_owned(),
                 kind,
                 state: StepState::InFlight,
                 level: None,
@@ -330,25 +331,31 @@ impl Reader {
         &mut self.steps[index]
     }
 
-    fn spoken_of(&mut self, step: u64, place: Option<stored::Place>, at: Timestamp) -> &mut StepView {
-        match self.by_sequence.get(&step) {
+    fn index_of(&self, id: &StepId) -> Option<usize> {
+        self.by_id.get(&(Arc::clone(&id.branch), id.position)).copied()
+    }
+
+    /// The step of a fact that does not say what kind of step it is: if it is the first, of a read.
+    fn spoken_of(&mut self, id: &StepId, at: Timestamp) -> &mut StepView {
+        match self.index_of(id) {
             Some(index) => {
-                self.touched = *index;
-                &mut self.steps[*index]
+                self.touched = index;
+                &mut self.steps[index]
             }
             None => {
-                let view = self.step(place, StepKind::Call, at);
+                let view = self.step(id, StepKind::Call, at);
                 view.level.get_or_insert(Level::NoSideEffects);
                 view
             }
         }
     }
 
-    fn fact(&mut self, sequence: u64, at: Timestamp, kind: Kind) {
+    fn fact(&mut self, sequence: u64, at: Timestamp, kind: Kind) -> Result<(), JournalError> {
+        let id = self.ids.of(sequence, &kind)?.unwrap_or_default();
         match kind {
             Kind::StepStarted(started) => {
                 let level = load_level(started.level(), started.dedupe_horizon_seconds);
-                let view = self.step(started.place, StepKind::Call, at);
+                let view = self.step(&id, StepKind::Call, at);
                 view.level = Some(level);
                 view.incarnation = started.incarnation;
                 // An undo that failed and is made again counts anew, as decisions do.
@@ -358,15 +365,14 @@ impl Reader {
                 view.request = Some(started.request);
                 view.ended_at = None;
                 self.known(|known| known.doubt.begin());
-                let undone = self.by_sequence.get(&started.undoes).copied();
+                let undone = self.ids.started(sequence, started.undoes).ok().and_then(|undone| self.index_of(undone));
                 if let Some(path) = self.paths.get(&started.undoes) {
                     self.steps[self.touched].undoes = Some(path.clone());
                 }
                 self.undos.extend(undone.map(|undone| (sequence, undone)));
-                self.index(sequence);
             }
             Kind::AttemptStarted(attempt) => {
-                let view = self.spoken_of(attempt.step, None, at);
+                let view = self.spoken_of(&id, at);
                 view.attempts = attempt.attempt;
                 view.state = StepState::InFlight;
                 view.next_attempt_at = None;
@@ -375,7 +381,7 @@ impl Reader {
             }
             Kind::AttemptFailed(failed) => {
                 let outcome = failed.outcome();
-                let view = self.spoken_of(failed.step, failed.place, at);
+                let view = self.spoken_of(&id, at);
                 view.attempts = failed.attempt;
                 view.failure = failed.failure.map(load_failure);
                 view.add_failed(failed.attempt, at);
@@ -390,7 +396,7 @@ impl Reader {
                 if let Some(undone) = self.undos.get(&settled.step).filter(|_| undo::takes_back(&settled)) {
                     self.steps[*undone].undone = true;
                 }
-                let view = self.spoken_of(settled.step, settled.place, at);
+                let view = self.spoken_of(&id, at);
                 view.attempts = view.attempts.max(settled.attempts);
                 view.ended_at = Some(at);
                 view.next_attempt_at = None;
@@ -421,60 +427,59 @@ impl Reader {
                     if failed { known.doubt.fail(outcome) } else { known.doubt.clear() }
                 });
             }
-            Kind::Recorded(recorded) => {
-                let view = self.step(recorded.place, StepKind::Record, at);
+            Kind::Recorded(_) => {
+                let view = self.step(&id, StepKind::Record, at);
                 view.state = StepState::Succeeded;
                 view.ended_at = Some(at);
             }
             Kind::SleepStarted(sleep) => {
-                let view = self.step(sleep.place, StepKind::Sleep, at);
+                let view = self.step(&id, StepKind::Sleep, at);
                 view.state = StepState::Waiting;
                 view.next_attempt_at = Some(Timestamp::from_micros(sleep.until_micros));
-                self.index(sequence);
             }
             Kind::SignalAwaited(wait) => {
-                let view = self.step(wait.place, StepKind::Signal, at);
+                let view = self.step(&id, StepKind::Signal, at);
                 view.state = StepState::Waiting;
                 view.next_attempt_at = (wait.until_micros != 0).then(|| Timestamp::from_micros(wait.until_micros));
                 view.message_type = Some(wait.type_name);
-                self.index(sequence);
             }
             Kind::ChildStarted(child) => {
-                let view = self.step(child.place, StepKind::Child, at);
+                let view = self.step(&id, StepKind::Child, at);
                 view.message_type = Some(child.output_type);
                 view.child = Uuid::try_parse(&child.run).ok();
-                self.index(sequence);
             }
-            Kind::FanOutStarted(fanned) => {
-                let view = self.step(fanned.place, StepKind::FanOut, at);
+            Kind::FanOutStarted(_) => {
+                let view = self.step(&id, StepKind::FanOut, at);
                 view.state = StepState::Succeeded;
             }
-            Kind::BranchStarted(branched) => {
-                self.step(branched.place, StepKind::Branch, at).state = StepState::Succeeded;
+            Kind::BranchStarted(_) => {
+                self.step(&id, StepKind::Branch, at).state = StepState::Succeeded;
             }
             Kind::RaceDecided(raced) => {
-                let view = self.step(raced.place, StepKind::Race, at);
+                let view = self.step(&id, StepKind::Race, at);
                 view.state = StepState::Succeeded;
                 view.ended_at = Some(at);
                 for step in raced.withdrawn {
-                    let view = self.spoken_of(step, None, at);
+                    let lost = self.ids.started(sequence, step)?.clone();
+                    let view = self.spoken_of(&lost, at);
                     view.state = StepState::Withdrawn;
                     view.ended_at = Some(at);
                     view.next_attempt_at = None;
                 }
             }
             Kind::Decided(decided) => {
-                let view = self.spoken_of(decided.step, None, at);
+                let view = self.spoken_of(&id, at);
                 if decided.ask_again {
                     view.state = StepState::BackingOff;
                 }
                 self.known(|known| if decided.ask_again { known.doubt.allow() } else { known.doubt.clear() });
             }
-            Kind::BackOffSkipped(skipped) => {
-                self.spoken_of(skipped.step, skipped.place, at).next_attempt_at = Some(at);
+            Kind::BackOffSkipped(_) => {
+                self.spoken_of(&id, at).next_attempt_at = Some(at);
             }
             Kind::Created(_) | Kind::Ending(_) | Kind::Ended(_) | Kind::Reset(_) | Kind::CrashRecorded(_) => {}
         }
+        Ok(())
     }
 
     /// Changes what is known of the step that was touched last. A read leaves nothing to doubt.
@@ -485,10 +490,5 @@ impl Reader {
             known.doubt.clear();
         }
         view.in_doubt = known.doubt.exists() && view.kind == StepKind::Call;
-    }
-
-    /// Later facts name the step by the number of its start.
-    fn index(&mut self, sequence: u64) {
-        self.by_sequence.insert(sequence, self.touched);
     }
 }

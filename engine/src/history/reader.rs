@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{History, JournaledKind, JournaledStep, PendingKind, PendingStep, Replay};
 use crate::doubt::Doubt;
-use crate::journal::{JournalError, Kind, load_failure, load_level};
+use crate::journal::{JournalError, Kind, Steps, load_failure, load_level};
 use crate::journal_v1 as stored;
 use crate::step_id::StepId;
 use crate::time::Timestamp;
@@ -18,10 +18,7 @@ use crate::undo::{Policy, StepFate, Undoable};
 pub(super) struct Reader {
     /// When the fact was learned that is being read.
     at: Timestamp,
-    /// One allocation for each branch path.
-    names: HashMap<String, Arc<str>>,
-    /// Place of a started step, by the sequence number of its start.
-    places: HashMap<u64, StepId>,
+    steps: Steps,
     /// Where in the list a step with an undo is, by the sequence number of its start.
     undoables: HashMap<u64, usize>,
     /// The step that an undo takes back, by the sequence number of the undo's start.
@@ -38,8 +35,7 @@ impl Reader {
         history.undoables = superseded;
         Self {
             at: history.past.latest,
-            names: HashMap::new(),
-            places: HashMap::new(),
+            steps: Steps::default(),
             undoables: history.undoables.iter().enumerate().map(|(at, undoable)| (undoable.step, at)).collect(),
             undos: HashMap::new(),
             doubtful: BTreeMap::new(),
@@ -51,27 +47,6 @@ impl Reader {
         self.ask_again();
         self.history.undoables.sort_by_key(|undoable| undoable.step);
         self.history
-    }
-
-    fn place(&mut self, place: Option<stored::Place>) -> StepId {
-        let place = place.unwrap_or_default();
-        let branch = match self.names.get(&place.branch) {
-            Some(known) => Arc::clone(known),
-            None => {
-                let path: Arc<str> = place.branch.as_str().into();
-                self.names.insert(place.branch, Arc::clone(&path));
-                path
-            }
-        };
-        StepId { branch, position: place.position, name: place.name.into() }
-    }
-
-    /// The place a fact speaks of: by the step's number, or its own.
-    fn spoken_of(&mut self, sequence: u64, step: u64, place: Option<stored::Place>) -> Result<StepId, JournalError> {
-        if step == 0 {
-            return Ok(self.place(place));
-        }
-        self.places.get(&step).cloned().ok_or(JournalError::UnknownStep { sequence, step })
     }
 
     fn reach(&mut self, place: &StepId, kind: JournaledKind) {
@@ -106,11 +81,11 @@ impl Reader {
     pub(super) fn fact(&mut self, sequence: u64, at: Timestamp, kind: Kind) -> Result<(), JournalError> {
         self.at = at;
         self.history.past.latest = self.history.past.latest.max(at);
+        let place = self.steps.of(sequence, &kind)?.unwrap_or_default();
         match kind {
             Kind::Created(_) => return Err(JournalError::NoBeginning),
-            Kind::StepStarted(started) => self.started(sequence, at, started),
+            Kind::StepStarted(started) => self.started(sequence, at, place, started),
             Kind::AttemptStarted(attempt) => {
-                let place = self.spoken_of(sequence, attempt.step, None)?;
                 let deadline = Timestamp::from_micros(attempt.attempt_deadline_micros);
                 if let Some(undoable) = self.undoable(attempt.step) {
                     undoable.attempted(attempt.attempt, deadline);
@@ -124,29 +99,22 @@ impl Reader {
                     *latest = deadline.max(*latest);
                 }
             }
-            Kind::AttemptFailed(failed) => self.failed(sequence, failed)?,
-            Kind::StepSettled(settled) => self.settled(sequence, settled)?,
+            Kind::AttemptFailed(failed) => self.failed(place, failed),
+            Kind::StepSettled(settled) => self.settled(place, settled),
             Kind::Recorded(recorded) => {
-                let place = self.place(recorded.place);
                 self.reach(&place, JournaledKind::Value(recorded.value));
             }
             Kind::SleepStarted(sleep) => {
-                let place = self.place(sleep.place);
-                self.places.insert(sequence, place.clone());
                 self.reach(&place, JournaledKind::Sleep);
                 let until = Timestamp::from_micros(sleep.until_micros);
                 self.open(&place, PendingKind::Sleep { sequence, until }, 0);
             }
             Kind::SignalAwaited(wait) => {
-                let place = self.place(wait.place);
-                self.places.insert(sequence, place.clone());
                 self.reach(&place, JournaledKind::Signal);
                 let until = (wait.until_micros != 0).then(|| Timestamp::from_micros(wait.until_micros));
                 self.open(&place, PendingKind::Signal { sequence, until }, 0);
             }
             Kind::ChildStarted(child) => {
-                let place = self.place(child.place);
-                self.places.insert(sequence, place.clone());
                 let hash = child.input_hash.as_ref().try_into().unwrap_or([0; 32]);
                 self.reach(&place, JournaledKind::Child { workflow: child.workflow, hash });
                 // An id that is none belongs to no child: the step waits visibly.
@@ -154,23 +122,19 @@ impl Reader {
                 self.open(&place, PendingKind::Child { sequence, run }, 0);
             }
             Kind::FanOutStarted(fanned) => {
-                let place = self.place(fanned.place);
                 self.reach(&place, JournaledKind::FanOut { width: fanned.width, duplicates: fanned.duplicates });
             }
             Kind::BranchStarted(branched) => {
-                let place = self.place(branched.place);
                 self.reach(&place, JournaledKind::Branch { path: branched.path });
             }
             Kind::RaceDecided(raced) => {
                 for step in raced.withdrawn {
-                    let place = self.spoken_of(sequence, step, None)?;
-                    self.history.open.remove(&(place.branch, place.position));
+                    let lost = self.steps.started(sequence, step)?;
+                    self.history.open.remove(&(Arc::clone(&lost.branch), lost.position));
                 }
-                let place = self.place(raced.place);
                 self.reach(&place, JournaledKind::Race { winner: raced.winner });
             }
             Kind::Decided(decided) => {
-                let place = self.spoken_of(sequence, decided.step, None)?;
                 self.settles_after_all(decided.step);
                 let open = self.open(&place, PendingKind::Call, 0);
                 if decided.ask_again {
@@ -181,8 +145,7 @@ impl Reader {
                     open.doubt.clear();
                 }
             }
-            Kind::BackOffSkipped(skipped) => {
-                let place = self.spoken_of(sequence, skipped.step, skipped.place)?;
+            Kind::BackOffSkipped(_) => {
                 if let Some(open) = self.history.open.get_mut(&(Arc::clone(&place.branch), place.position)) {
                     open.retry_at = None;
                 }
@@ -241,10 +204,8 @@ impl Reader {
         self.history.open.insert((Arc::clone(&open.place.branch), open.place.position), open);
     }
 
-    fn started(&mut self, sequence: u64, at: Timestamp, mut started: stored::StepStarted) {
+    fn started(&mut self, sequence: u64, at: Timestamp, place: StepId, mut started: stored::StepStarted) {
         let level = load_level(started.level(), started.dedupe_horizon_seconds);
-        let place = self.place(started.place);
-        self.places.insert(sequence, place.clone());
         let hash = started.request_hash.as_ref().try_into().unwrap_or([0; 32]);
         self.reach(&place, JournaledKind::Effect { hash });
         let kind = PendingKind::Effect {
@@ -302,9 +263,8 @@ impl Reader {
         open.undoes = undoes;
     }
 
-    fn failed(&mut self, sequence: u64, failed: stored::AttemptFailed) -> Result<(), JournalError> {
+    fn failed(&mut self, place: StepId, failed: stored::AttemptFailed) {
         let outcome = failed.outcome();
-        let place = self.spoken_of(sequence, failed.step, failed.place)?;
         if failed.step == 0 {
             let known = self.history.open.contains_key(&(Arc::clone(&place.branch), place.position));
             if !known {
@@ -316,11 +276,9 @@ impl Reader {
         open.forgiven += u32::from(failed.not_counted);
         open.failed(outcome);
         open.retry_at = (failed.retry_at_micros != 0).then(|| Timestamp::from_micros(failed.retry_at_micros));
-        Ok(())
     }
 
-    fn settled(&mut self, sequence: u64, mut settled: stored::StepSettled) -> Result<(), JournalError> {
-        let place = self.spoken_of(sequence, settled.step, settled.place.take())?;
+    fn settled(&mut self, place: StepId, settled: stored::StepSettled) {
         self.settles_after_all(settled.step);
         let mut open = self.history.open.remove(&(Arc::clone(&place.branch), place.position));
         let was_open = open.is_some();
@@ -332,13 +290,13 @@ impl Reader {
             _ => Doubt::default(),
         };
         if let Some(step) = self.undos.get(&settled.step).copied() {
-            let Some(undoable) = self.undoable(step) else { return Ok(()) };
+            let Some(undoable) = self.undoable(step) else { return };
             undoable.undo_settled(&settled);
             let is_left = !undoable.undone;
             if let Some(open) = open.filter(|_| is_left && doubt.exists()) {
                 self.doubtful.insert(settled.step, open);
             }
-            return Ok(());
+            return;
         }
         if let Some(undoable) = self.undoable(settled.step) {
             undoable.settled(&settled, doubt);
@@ -374,6 +332,5 @@ impl Reader {
                 self.history.seen = self.history.replay.len();
             }
         }
-        Ok(())
     }
 }

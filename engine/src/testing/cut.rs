@@ -1,16 +1,13 @@
 //! Ends what a replica writes right after the step that a test names: the journal is then what a crash there leaves, a
 //! prefix (semantics.md F1).
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use prost::Message;
 use uuid::Uuid;
 
-use crate::journal::{Kind, decode_entry};
+use crate::journal::{Kind, Steps, decode_entry};
 use crate::journal_v1 as stored;
 use crate::state::State;
-use crate::step_id::path;
 use crate::store::{Append, NewRun, Status};
 
 /// Where the journal of the first run of a workflow ends.
@@ -20,14 +17,13 @@ pub(crate) struct Cut {
     /// The path of the last step that the journal has settled.
     step: String,
     run: Option<Uuid>,
-    /// Paths of steps by the number of their start.
-    started: HashMap<u64, String>,
+    steps: Steps,
     ending_as: Option<State>,
 }
 
 impl Cut {
     pub(crate) fn after(workflow: &'static str, step: &str) -> Self {
-        Self { workflow, step: step.to_owned(), run: None, started: HashMap::new(), ending_as: None }
+        Self { workflow, step: step.to_owned(), run: None, steps: Steps::default(), ending_as: None }
     }
 
     /// The run whose journal ends here, once it was created.
@@ -86,33 +82,24 @@ impl Cut {
 
     /// Whether this is the last fact of the step.
     fn settles(&mut self, sequence: u64, fact: &stored::Fact) -> bool {
-        let of = |place: &Option<stored::Place>| {
-            place.as_ref().map_or_else(String::new, |place| path(&place.branch, &place.name, place.position))
-        };
-        let settled = match &fact.kind {
-            Some(Kind::StepStarted(stored::StepStarted { place, .. }))
-            | Some(Kind::SleepStarted(stored::SleepStarted { place, .. }))
-            | Some(Kind::SignalAwaited(stored::SignalAwaited { place, .. }))
-            | Some(Kind::ChildStarted(stored::ChildStarted { place, .. })) => {
-                self.started.insert(sequence, of(place));
-                return false;
-            }
-            Some(Kind::StepSettled(end)) => self.started.get(&end.step).cloned().unwrap_or_else(|| of(&end.place)),
-            Some(Kind::Recorded(stored::Recorded { place, .. }))
-            | Some(Kind::FanOutStarted(stored::FanOutStarted { place, .. }))
-            | Some(Kind::BranchStarted(stored::BranchStarted { place, .. }))
-            | Some(Kind::RaceDecided(stored::RaceDecided { place, .. })) => of(place),
-            Some(Kind::Ending(ending)) => {
+        let Some(kind) = &fact.kind else { return false };
+        let step = self.steps.of(sequence, kind).ok().flatten();
+        match kind {
+            Kind::StepSettled(_)
+            | Kind::Recorded(_)
+            | Kind::FanOutStarted(_)
+            | Kind::BranchStarted(_)
+            | Kind::RaceDecided(_) => step.is_some_and(|step| step.to_string() == self.step),
+            Kind::Ending(ending) => {
                 self.ending_as = Some(match ending.ending_as() {
                     stored::EndState::Succeeded => State::Succeeded,
                     stored::EndState::Cancelled => State::Cancelled,
                     _ => State::Failed,
                 });
-                return false;
+                false
             }
-            _ => return false,
-        };
-        settled == self.step
+            _ => false,
+        }
     }
 
     /// What the row says of a run whose owner died in the middle.

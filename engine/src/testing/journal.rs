@@ -6,7 +6,7 @@ use std::fmt;
 use expect_test::Expect;
 use jiff::SignedDuration;
 
-use crate::journal::{Kind, load_failure};
+use crate::journal::{Kind, Steps, load_failure};
 use crate::journal_v1 as stored;
 use crate::step_id::path;
 
@@ -48,63 +48,62 @@ impl fmt::Display for Journal {
 /// Knows the steps that later facts name by the number of their start.
 #[derive(Default)]
 struct Reader {
-    started: HashMap<u64, Started>,
-}
-
-struct Started {
-    path: String,
-    /// How a fact says that it is over without a result.
-    over: &'static str,
+    steps: Steps,
+    /// How a fact says that a step is over without a result, by the number of its start.
+    over: HashMap<u64, &'static str>,
 }
 
 impl Reader {
     fn line(&mut self, sequence: u64, fact: stored::Fact) -> String {
         let at = fact.time_micros;
         let Some(kind) = fact.kind else { return "of a kind that this release does not know".to_owned() };
+        let path = match self.steps.of(sequence, &kind) {
+            Ok(step) => step.unwrap_or_default().to_string(),
+            Err(error) => return error.to_string(),
+        };
         match kind {
             Kind::Created(created) => beginning(&created),
             Kind::StepStarted(started) => {
-                let what = self.start(&started);
-                self.begins(sequence, started.place, "done", &what)
+                let what = self.start(sequence, &started);
+                self.begins(sequence, &path, "done", &what)
             }
-            Kind::AttemptStarted(attempt) => format!("{} attempt {}", self.path(attempt.step, None), attempt.attempt),
+            Kind::AttemptStarted(attempt) => format!("{path} attempt {}", attempt.attempt),
             Kind::AttemptFailed(failed) => {
-                let path = self.path(failed.step, failed.place.as_ref());
                 let known = short(failed.outcome().as_str_name(), "OUTCOME_");
                 let then = if failed.retry_at_micros == 0 { "needs a decision" } else { "again" };
                 let failure = said(failed.failure);
                 format!("{path} attempt {} {known}, {failure}; {then}", failed.attempt)
             }
-            Kind::StepSettled(settled) => self.end(settled),
-            Kind::Recorded(recorded) => format!("{} recorded", of(recorded.place.as_ref())),
+            Kind::StepSettled(settled) => self.end(&path, settled),
+            Kind::Recorded(_) => format!("{path} recorded"),
             Kind::SleepStarted(sleep) => {
                 let what = format!("sleeps for {}", span(at, sleep.until_micros));
-                self.begins(sequence, sleep.place, "woke", &what)
+                self.begins(sequence, &path, "woke", &what)
             }
             Kind::SignalAwaited(wait) => {
                 let within = match wait.until_micros {
                     0 => String::new(),
                     until => format!(" for {}", span(at, until)),
                 };
-                self.begins(sequence, wait.place, "expired", &format!("awaits {}{within}", wait.type_name))
+                self.begins(sequence, &path, "expired", &format!("awaits {}{within}", wait.type_name))
             }
             Kind::ChildStarted(child) => {
                 let again = again(child.incarnation);
-                self.begins(sequence, child.place, "ended", &format!("starts {}{again}", child.workflow))
+                self.begins(sequence, &path, "ended", &format!("starts {}{again}", child.workflow))
             }
             Kind::FanOutStarted(fanned) => {
                 let twice = match fanned.duplicates.len() {
                     0 => String::new(),
                     duplicates => format!(", {duplicates} of them duplicates"),
                 };
-                format!("{} fans out over {}{twice}", of(fanned.place.as_ref()), fanned.width)
+                format!("{path} fans out over {}{twice}", fanned.width)
             }
-            Kind::BranchStarted(branched) => format!("{} begins {}", of(branched.place.as_ref()), branched.path),
+            Kind::BranchStarted(branched) => format!("{path} begins {}", branched.path),
             Kind::RaceDecided(raced) => {
-                let withdrawn: Vec<_> = raced.withdrawn.iter().map(|step| self.path(*step, None)).collect();
+                let withdrawn: Vec<_> = raced.withdrawn.iter().map(|step| self.path(sequence, *step)).collect();
                 let without =
                     if withdrawn.is_empty() { String::new() } else { format!(", {} withdrawn", withdrawn.join(", ")) };
-                format!("{} won by step {}{without}", of(raced.place.as_ref()), raced.winner)
+                format!("{path} won by step {}{without}", raced.winner)
             }
             Kind::Ending(ending) => {
                 let state = short(ending.ending_as().as_str_name(), "END_STATE_");
@@ -131,32 +130,27 @@ impl Reader {
             }
             Kind::Decided(decided) => {
                 let then = if decided.ask_again { "ask again" } else { "settled" };
-                let path = self.path(decided.step, None);
                 format!("{path} decided by {}, {then}: {}", decided.caller, decided.reason)
             }
             Kind::CrashRecorded(crash) => {
                 let kind = short(crash.kind().as_str_name(), "CRASH_KIND_");
                 if crash.message.is_empty() { kind.to_owned() } else { format!("{kind}: {}", crash.message) }
             }
-            Kind::BackOffSkipped(skipped) => {
-                format!("{} does not wait for its next attempt", self.path(skipped.step, skipped.place.as_ref()))
-            }
+            Kind::BackOffSkipped(_) => format!("{path} does not wait for its next attempt"),
         }
     }
 
     /// A step that later facts name by this number.
-    fn begins(&mut self, sequence: u64, place: Option<stored::Place>, over: &'static str, what: &str) -> String {
-        let path = of(place.as_ref());
-        let line = format!("{path} {what}");
-        self.started.insert(sequence, Started { path, over });
-        line
+    fn begins(&mut self, sequence: u64, path: &str, over: &'static str, what: &str) -> String {
+        self.over.insert(sequence, over);
+        format!("{path} {what}")
     }
 
-    fn path(&self, step: u64, place: Option<&stored::Place>) -> String {
-        self.started.get(&step).map_or_else(|| of(place), |started| started.path.clone())
+    fn path(&self, sequence: u64, step: u64) -> String {
+        self.steps.started(sequence, step).map_or_else(|error| error.to_string(), ToString::to_string)
     }
 
-    fn start(&self, started: &stored::StepStarted) -> String {
+    fn start(&self, sequence: u64, started: &stored::StepStarted) -> String {
         let mut what = format!("started {}", short(started.level().as_str_name(), "LEVEL_"));
         what += &again(started.incarnation);
         if let Some(undo) = &started.undo {
@@ -166,15 +160,14 @@ impl Reader {
             what += ", undone by its response";
         }
         if started.undoes != 0 {
-            what += &format!(", takes back {}", self.path(started.undoes, None));
+            what += &format!(", takes back {}", self.path(sequence, started.undoes));
         }
         what
     }
 
-    fn end(&self, settled: stored::StepSettled) -> String {
-        let path = self.path(settled.step, settled.place.as_ref());
+    fn end(&self, path: &str, settled: stored::StepSettled) -> String {
         let known = short(settled.outcome().as_str_name(), "OUTCOME_");
-        let over = self.started.get(&settled.step).map_or("done", |started| started.over);
+        let over = self.over.get(&settled.step).copied().unwrap_or("done");
         let mut line = match settled.result {
             Some(stored::step_settled::Result::Failure(failure)) => {
                 let known = if known == "UNSPECIFIED" { String::new() } else { format!(" {known},") };
