@@ -6,6 +6,7 @@ pub(crate) mod history;
 pub(crate) mod limits;
 pub(crate) mod recovery;
 pub(crate) mod runs;
+pub(crate) mod schedules;
 pub(crate) mod service;
 pub(crate) mod sleepers;
 pub(crate) mod slow_disk;

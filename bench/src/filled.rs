@@ -1,4 +1,4 @@
-//! Stores with many ended runs, as after months of work.
+//! Stores with many ended runs or schedules, as after months of work.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use uuid::Uuid;
 
 use crate::load::{BYTES, STEPS};
 use crate::workflows::payload;
+
+pub(crate) mod schedules;
 
 /// Runs that are written at the same time.
 const BATCH: usize = 1_000;

@@ -44,6 +44,8 @@ struct CommandLine {
 const ENDED_RUNS: usize = 1_000_000;
 /// Runs that are asleep.
 const SLEEPERS: usize = 100_000;
+/// Schedules in one store.
+const SCHEDULES: usize = 100_000;
 /// Runs in flight at a kill, and the length of the write-ahead log at the second one.
 const IN_FLIGHT_AT_KILL: usize = 10_000;
 const LOG_MEGABYTES: u64 = 500;
@@ -118,6 +120,12 @@ enum Command {
         #[arg(long, default_value_t = SLEEPERS)]
         sleepers: usize,
     },
+    /// Schedules: what they cost while they wait, how late their ticks are, and how many start at the full hour.
+    /// (6 minutes)
+    Schedules {
+        #[arg(long, default_value_t = SCHEDULES)]
+        schedules: usize,
+    },
     /// What comes after a kill with many calls in flight; then the same with a long write-ahead log. (2 minutes)
     Recovery {
         #[arg(long, default_value_t = IN_FLIGHT_AT_KILL)]
@@ -190,6 +198,7 @@ async fn run(command: Command, how: How) -> anyhow::Result<()> {
         Command::Service { ended_runs } => cases::service::measure(ended_runs, &how, &mut report).await?,
         Command::History { ended_runs } => cases::history::measure(ended_runs, &how, &mut report).await?,
         Command::Sleepers { sleepers } => cases::sleepers::measure(sleepers, &how, &mut report).await?,
+        Command::Schedules { schedules } => cases::schedules::measure(schedules, &how, &mut report).await?,
         Command::Recovery { runs, log_megabytes } => {
             cases::recovery::measure(runs, log_megabytes, &how, &mut report).await?;
         }
@@ -204,6 +213,7 @@ async fn run(command: Command, how: How) -> anyhow::Result<()> {
             cases::service::measure(ENDED_RUNS, &how, &mut report).await?;
             cases::history::measure(ENDED_RUNS, &how, &mut report).await?;
             cases::sleepers::measure(SLEEPERS, &how, &mut report).await?;
+            cases::schedules::measure(SCHEDULES, &how, &mut report).await?;
             cases::recovery::measure(IN_FLIGHT_AT_KILL, LOG_MEGABYTES, &how, &mut report).await?;
             cases::fan_out::measure(BRANCHES, &how, &mut report).await?;
         }

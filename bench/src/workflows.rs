@@ -3,7 +3,7 @@
 use crate::proto::bench::echo::v1::{ActRequest, ReadRequest, WriteRequest};
 use crate::proto::bench::v1::{
     ChainRequest, ChainResponse, EffectsRequest, EffectsResponse, FanOutRequest, FanOutResponse, SleeperRequest,
-    SleeperResponse,
+    SleeperResponse, TickRequest, TickResponse,
 };
 use bytes::Bytes;
 use engine::time::Timestamp;
@@ -91,6 +91,23 @@ impl Workflow for Sleeper {
     }
 }
 
+/// One effect, as late as the tick that started the run.
+pub(crate) struct Tick;
+
+impl Workflow for Tick {
+    const NAME: &'static str = "bench.tick";
+    type Input = TickRequest;
+    type Output = TickResponse;
+
+    async fn run(&self, ctx: &Context, _input: TickRequest) -> Result<TickResponse, Failure> {
+        let due_micros = ctx.schedule().map_or(0, |tick| tick.nominal.as_micros());
+        let name = ctx.schedule().map_or("", |tick| &tick.schedule);
+        let effect = format!("{name}/{due_micros}");
+        ctx.call(ActRequest { effect, payload: Bytes::new(), due_micros }).await?;
+        Ok(TickResponse {})
+    }
+}
+
 /// One effect for each branch.
 pub(crate) struct FanOut;
 
@@ -119,6 +136,7 @@ pub(crate) fn registry() -> Result<Registry, NameTaken> {
     workflows.register(|| Reads)?;
     workflows.register(|| Effects)?;
     workflows.register(|| Sleeper)?;
+    workflows.register(|| Tick)?;
     workflows.register(|| FanOut)?;
     Ok(workflows)
 }

@@ -83,8 +83,23 @@ impl Account {
             late_p50_micros: at(50),
             late_p99_micros: at(99),
             late_max_micros: late.last().copied().unwrap_or_default(),
+            busiest_second: busiest(calls().map(|call| call.at).collect()),
         }
     }
+}
+
+/// The most of these times, in microseconds, that lie within one second.
+fn busiest(mut times: Vec<i64>) -> u64 {
+    times.sort_unstable();
+    let mut begin = 0;
+    let mut most = 0;
+    for (end, time) in times.iter().enumerate() {
+        while time - times[begin] >= 1_000_000 {
+            begin += 1;
+        }
+        most = most.max(end - begin + 1);
+    }
+    most as u64
 }
 
 /// Microseconds since the Unix epoch.
