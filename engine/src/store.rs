@@ -131,6 +131,9 @@ pub trait Store: Send + Sync + 'static {
     /// Schedules by filter, in the order of their names.
     fn schedules(&self, filter: ListSchedules) -> Answer<Vec<ScheduleRow>>;
 
+    /// These schedules, those of them that exist, in no particular order.
+    fn schedules_by_uid(&self, uids: Vec<Uuid>) -> Answer<Vec<ScheduleRow>>;
+
     /// The claim of this owner, to be asked right before every send. Not held while the store is down, and never
     /// again once it is closed or another's; held once it is open again, for the runs that are claimed from then on.
     fn ownership(&self) -> Arc<dyn Claim>;

@@ -1,7 +1,6 @@
 //! The loop that deals with the ticks of all schedules: it sleeps until the next one is due, or something was changed.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -20,14 +19,16 @@ mod check;
 mod closing;
 mod commands;
 mod make;
+mod queue;
 mod rewind;
 mod rounds;
 mod turn;
 
 pub(super) use bell::Bell;
 pub use commands::{Backfill, Triggered};
+use queue::{Look, Queue};
 use rounds::{Round, Rounds};
-use turn::{Turned, Watched};
+use turn::Watched;
 
 /// The loop looks at least this often; the wall clock may have been set.
 const LONGEST: Duration = Duration::from_secs(5);
@@ -38,13 +39,6 @@ const AT_ONCE: usize = 512;
 /// Schedules that are read at once.
 const PAGE: u32 = 1_000;
 
-/// What the loop knows.
-struct Queue {
-    schedules: HashMap<Uuid, Watched>,
-    due: BinaryHeap<Reverse<(Timestamp, Uuid)>>,
-    by_name: HashMap<String, Uuid>,
-}
-
 impl Engine {
     /// Starts the runs of schedules at their nominal times, until told to stop: of those that workflows declare in code, of
     /// these, and of those that were created. One of these takes the place of one in code that has its name.
@@ -54,7 +48,6 @@ impl Engine {
     pub async fn run_schedules(&self, declared: Vec<Schedule>, stop: CancellationToken) -> Result<(), EngineError> {
         let mut rounds = Rounds::begin(self.shared.clock.clone());
         let mut queue = self.load(declared, &mut rounds).await?;
-        self.tell_if_ahead(&queue, &mut rounds);
         let mut failing = false;
         loop {
             self.loops.bump();
@@ -87,13 +80,10 @@ impl Engine {
     }
 
     /// Tells of a clock that was set back while no process was there: a schedule was dealt with up to a time to come.
-    fn tell_if_ahead(&self, queue: &Queue, rounds: &mut Rounds) {
+    fn tell_if_ahead(&self, last: Timestamp, rounds: &mut Rounds) {
         let now = rounds.wall();
-        let ahead = queue.schedules.values().filter(|watched| watched.is_ahead(now));
-        if let Some(last) = ahead.map(|watched| watched.row.high_water).max() {
-            rounds.was_ahead();
-            self.loops.clock_was_set(now, -SignedDuration::try_from(last.since(now)).unwrap_or(SignedDuration::MAX));
-        }
+        rounds.was_ahead();
+        self.loops.clock_was_set(now, -SignedDuration::try_from(last.since(now)).unwrap_or(SignedDuration::MAX));
     }
 
     /// What is declared, checked, and everything that is stored.
@@ -119,8 +109,8 @@ impl Engine {
             tracing::warn!(%error, "schedules could not be declared, it is tried again");
             tokio::time::sleep(AFTER_FAILURE).await;
         }
-        let mut queue = Queue { schedules: HashMap::new(), due: BinaryHeap::new(), by_name: HashMap::new() };
-        let mut after = None;
+        let mut queue = Queue::default();
+        let (mut after, mut ahead) = (None, None);
         loop {
             let filter = ListSchedules { after: after.clone(), limit: PAGE, ..ListSchedules::default() };
             let rows = match self.shared.store.schedules(filter).await {
@@ -131,12 +121,18 @@ impl Engine {
                     continue;
                 }
             };
-            let Some(last) = rows.last() else { return Ok(queue) };
+            let Some(last) = rows.last() else { break };
             after = Some(last.schedule.name.clone());
             for row in rows {
-                queue.put(Watched::new(row), now);
+                let watched = Watched::new(row);
+                ahead = ahead.max(watched.is_ahead(now).then_some(watched.row.high_water));
+                queue.add(&watched.row.schedule.name, watched.row.uid, watched.first_look(None, now));
             }
         }
+        if let Some(last) = ahead {
+            self.tell_if_ahead(last, rounds);
+        }
+        Ok(queue)
     }
 
     async fn declare(&self, schedules: &[(Source, Schedule)], rounds: &mut Rounds) -> Result<(), StoreError> {
@@ -165,7 +161,13 @@ impl Engine {
         for name in self.loops.bell.take_changed() {
             let filter = ListSchedules { name: Some(name.clone()), limit: 1, ..ListSchedules::default() };
             match self.shared.store.schedules(filter).await {
-                Ok(rows) => queue.replace(&name, rows.into_iter().next().map(Watched::new), now),
+                Ok(rows) => {
+                    let earlier = queue.remove(&name);
+                    if let Some(row) = rows.into_iter().next() {
+                        let set_back = earlier.filter(|(uid, _)| *uid == row.uid).and_then(|(_, look)| look.set_back);
+                        queue.add(&name, row.uid, Watched::new(row).first_look(set_back, now));
+                    }
+                }
                 Err(error) => {
                     self.loops.bell.changed(&name);
                     failed = Some(error);
@@ -174,98 +176,48 @@ impl Engine {
             }
         }
         for name in self.loops.bell.take_ended() {
-            queue.look_at(&name, now);
+            queue.run_ended(&name, now);
         }
         loop {
-            let due = queue.pop(now, AT_ONCE);
+            let due = queue.take_due(now, AT_ONCE);
             if due.is_empty() {
                 return Ok(failed);
             }
-            let turns = due.into_iter().map(|watched| async move {
-                let mut watched = watched;
-                let turned = self.turn(&mut watched, round, rounds).await;
-                (watched, turned)
+            let again = Some(now.after(AFTER_FAILURE));
+            let rows = match self.shared.store.schedules_by_uid(due.iter().map(|(uid, _)| *uid).collect()).await {
+                Ok(rows) => rows,
+                Err(error @ (StoreError::Closed | StoreError::Unusable(_))) => return Err(error.into()),
+                Err(error) => {
+                    due.into_iter().for_each(|(uid, look)| queue.put(uid, Look { due: again, ..look }));
+                    failed = Some(error);
+                    continue;
+                }
+            };
+            let mut due: HashMap<Uuid, Look> = due.into_iter().collect();
+            let turns = rows.into_iter().filter_map(|row| {
+                let look = due.remove(&row.uid)?;
+                Some(async move {
+                    let mut watched = Watched { settles: look.settles, set_back: look.set_back, ..Watched::new(row) };
+                    let turned = self.turn(&mut watched, round, rounds).await;
+                    (watched, turned)
+                })
             });
+            let turns: Vec<_> = turns.collect();
+            due.into_keys().for_each(|gone| queue.forget(gone));
             let mut turns = stream::iter(turns).buffer_unordered(AT_ONCE);
-            while let Some((mut watched, turned)) = turns.next().await {
+            while let Some((watched, turned)) = turns.next().await {
+                let (uid, settles, set_back) = (watched.row.uid, watched.settles, watched.set_back);
                 match turned {
-                    Ok(Turned::Next(due)) => queue.put_due(watched, due),
-                    Ok(Turned::Gone) => queue.forget(&watched),
+                    Ok(due) => queue.put(uid, Look { due, settles, set_back }),
                     Err(error @ (StoreError::Closed | StoreError::Unusable(_))) => return Err(error.into()),
                     Err(error) => {
                         // It may have been done all the same.
                         self.shared.due.notify_one();
-                        watched.unsure = true;
-                        queue.put_due(watched, Some(now.after(AFTER_FAILURE)));
+                        queue.put(uid, Look { due: again, settles: true, set_back });
                         failed = Some(error);
                     }
                 }
             }
-        }
-    }
-}
-
-impl Queue {
-    fn next(&self) -> Option<Timestamp> {
-        self.due.peek().map(|Reverse((due, _))| *due)
-    }
-
-    /// Takes out schedules that are due.
-    fn pop(&mut self, now: Timestamp, most: usize) -> Vec<Watched> {
-        let mut popped = Vec::new();
-        while popped.len() < most
-            && let Some(Reverse((due, uid))) = self.due.peek().copied().filter(|Reverse((due, _))| *due <= now)
-        {
-            self.due.pop();
-            // Others are entries that a later one outdated.
-            if self.schedules.get(&uid).is_some_and(|watched| watched.due == Some(due)) {
-                popped.extend(self.schedules.remove(&uid));
-            }
-        }
-        popped
-    }
-
-    fn put(&mut self, watched: Watched, now: Timestamp) {
-        let due = watched.first_due(now);
-        self.by_name.insert(watched.row.schedule.name.clone(), watched.row.uid);
-        self.put_due(watched, due);
-    }
-
-    fn put_due(&mut self, mut watched: Watched, due: Option<Timestamp>) {
-        watched.due = due;
-        self.due.extend(due.map(|due| Reverse((due, watched.row.uid))));
-        self.schedules.insert(watched.row.uid, watched);
-    }
-
-    fn forget(&mut self, watched: &Watched) {
-        if self.by_name.get(&watched.row.schedule.name) == Some(&watched.row.uid) {
-            self.by_name.remove(&watched.row.schedule.name);
-        }
-    }
-
-    fn replace(&mut self, name: &str, watched: Option<Watched>, now: Timestamp) {
-        let old = self.by_name.remove(name).and_then(|uid| self.schedules.remove(&uid));
-        if let Some(mut watched) = watched {
-            watched.set_back = old.filter(|old| old.row.uid == watched.row.uid).and_then(|old| old.set_back);
-            self.put(watched, now);
-        }
-    }
-
-    /// A run of the schedule has ended: something may start after it.
-    fn look_at(&mut self, name: &str, now: Timestamp) {
-        if let Some(mut watched) = self.by_name.get(name).and_then(|uid| self.schedules.remove(uid)) {
-            watched.settles = true;
-            self.put_due(watched, Some(now));
-        }
-    }
-
-    /// The clock was set back: every schedule is looked at, as of the look before.
-    fn set_back(&mut self, round: &Round) {
-        let all: Vec<Watched> = self.schedules.drain().map(|(_, watched)| watched).collect();
-        self.due.clear();
-        for mut watched in all {
-            watched.set_back = Some(round.before);
-            self.put(watched, round.now);
         }
     }
 }

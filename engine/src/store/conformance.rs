@@ -169,6 +169,7 @@ sentences! {
         a_declaration_takes_over_what_was_created_under_its_name
         the_zone_database_of_the_owner_before_is_known
         schedules_are_listed_by_name_in_pages
+        schedules_are_read_by_uid_as_far_as_they_exist
         a_backfill_starts_runs_beside_the_schedules_own
     }
     ticking {

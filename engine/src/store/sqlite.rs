@@ -329,6 +329,10 @@ impl Store for Sqlite {
         self.read(filter, schedules::list)
     }
 
+    fn schedules_by_uid(&self, uids: Vec<Uuid>) -> Answer<Vec<ScheduleRow>> {
+        self.read(uids, |connection, uids| schedules::all_of(connection, uids))
+    }
+
     fn ownership(&self) -> Arc<dyn Claim> {
         self.shared().claim()
     }

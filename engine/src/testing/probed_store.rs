@@ -161,6 +161,10 @@ impl Store for ProbedStore {
         self.read("schedules", |store| store.schedules(filter))
     }
 
+    fn schedules_by_uid(&self, uids: Vec<Uuid>) -> Answer<Vec<ScheduleRow>> {
+        self.read("schedules_by_uid", |store| store.schedules_by_uid(uids))
+    }
+
     fn ownership(&self) -> Arc<dyn crate::claim::Claim> {
         self.store.ownership()
     }

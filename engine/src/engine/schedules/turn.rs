@@ -1,30 +1,25 @@
 //! One look at one schedule: which of its nominal times have come, what becomes of them, and when to look again.
 
 use super::LONGEST;
+use super::queue::Look;
 use super::rounds::{Cause, Round, Rounds, whole};
 use crate::engine::Engine;
 use crate::mailbox;
 use crate::schedule::missed::{Come, ON_TIME, Passed, Turn, Why};
 use crate::schedule::{CatchUp, CatchUpMode, Overlap, Timetable};
-use crate::store::{
-    ListSchedules, PassedTicks, ScheduleRow, StoreError, Tick, TickDone, TickOrigin, TickOutcome, Ticked,
-};
+use crate::store::{PassedTicks, ScheduleRow, StoreError, Tick, TickDone, TickOrigin, TickOutcome, Ticked};
 use crate::time::Timestamp;
 
 /// Ticks of one schedule in one look, at most; the next look goes on.
 const MOST: usize = 1_000;
 
-/// A schedule as the loop knows it.
+/// A schedule that is looked at.
 pub(super) struct Watched {
     pub(super) row: Box<ScheduleRow>,
     /// None where the stored spec cannot be read by this release; such a schedule is left alone, and says so.
     pub(super) timetable: Option<Box<Timetable>>,
-    pub(super) due: Option<Timestamp>,
-    /// Whether a run of it may have ended.
+    /// As of [`Look`].
     pub(super) settles: bool,
-    /// Whether an answer of the store did not come.
-    pub(super) unsure: bool,
-    /// If the clock was set back since: what it would have said at the last look before that.
     pub(super) set_back: Option<Timestamp>,
 }
 
@@ -37,18 +32,11 @@ pub(super) struct Seen<'a> {
     pub(super) closing: bool,
 }
 
-/// What a look found.
-pub(super) enum Turned {
-    /// When to look again; only after a change where nothing is left.
-    Next(Option<Timestamp>),
-    Gone,
-}
-
 impl Watched {
     pub(super) fn new(row: ScheduleRow) -> Self {
         let timetable = timetable(&row);
         let settles = !row.open.is_empty() || row.facts.buffered > 0 || row.backfilling > 0;
-        Self { row: Box::new(row), timetable, due: None, settles, unsure: false, set_back: None }
+        Self { row: Box::new(row), timetable, settles, set_back: None }
     }
 
     /// The row is another by now.
@@ -59,9 +47,10 @@ impl Watched {
         *self.row = row;
     }
 
-    /// When a schedule that was just read is to be looked at.
-    pub(super) fn first_due(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.settles || self.set_back.is_some() || self.is_ahead(now) { Some(now) } else { self.next_due() }
+    /// The first look at a schedule that was just read.
+    pub(super) fn first_look(&self, set_back: Option<Timestamp>, now: Timestamp) -> Look {
+        let at_once = self.settles || set_back.is_some() || self.is_ahead(now);
+        Look { due: if at_once { Some(now) } else { self.next_due() }, settles: self.settles, set_back }
     }
 
     /// When the next nominal time has come, its jitter over.
@@ -86,25 +75,17 @@ fn timetable(row: &ScheduleRow) -> Option<Box<Timetable>> {
 }
 
 impl Engine {
+    /// Deals with everything of a schedule that has come. Says when to look again; only after a change where nothing is
+    /// left.
     pub(super) async fn turn(
         &self,
         watched: &mut Watched,
         round: &Round,
         rounds: &Rounds,
-    ) -> Result<Turned, StoreError> {
+    ) -> Result<Option<Timestamp>, StoreError> {
         let now = round.now;
         if self.is_draining() {
-            return Ok(Turned::Next(Some(now.after(LONGEST))));
-        }
-        if watched.unsure {
-            let name = Some(watched.row.schedule.name.clone());
-            let found = self.shared.store.schedules(ListSchedules { name, limit: 1, ..Default::default() }).await?;
-            match found.into_iter().next().filter(|row| row.uid == watched.row.uid) {
-                Some(row) => watched.renew(row),
-                None => return Ok(Turned::Gone),
-            }
-            watched.unsure = false;
-            watched.settles = true;
+            return Ok(Some(now.after(LONGEST)));
         }
         if watched.is_ahead(now) {
             // Whatever set it, it was set under another clock.
@@ -123,24 +104,25 @@ impl Engine {
             let Some(tick) =
                 self.next_tick(watched, &Seen { now, cause: &|due| rounds.cause(due, zoned), closing: false })
             else {
-                return Ok(Turned::Next(earliest(watched.next_due(), again)));
+                return Ok(earliest(watched.next_due(), again));
             };
             match self.shared.store.tick(tick).await? {
                 Ticked::Done(done) => {
                     let ended = done.outcome == Some(TickOutcome::Ended);
                     self.ticked(watched, *done);
                     if ended {
-                        return Ok(Turned::Next(again));
+                        return Ok(again);
                     }
                 }
                 Ticked::Stale(row) => watched.renew(*row),
                 Ticked::Past | Ticked::Existing { .. } => {
-                    watched.unsure = true;
-                    return Ok(Turned::Next(Some(now)));
+                    // It is read again.
+                    watched.settles = true;
+                    return Ok(Some(now));
                 }
             }
         }
-        Ok(Turned::Next(Some(now)))
+        Ok(Some(now))
     }
 
     /// What is to be written down next, of all that has come.

@@ -148,6 +148,18 @@ pub(super) async fn schedules_are_listed_by_name_in_pages(stores: &dyn Stores) {
     assert_eq!(store.schedules(other).await, Ok(Vec::new()));
 }
 
+pub(super) async fn schedules_are_read_by_uid_as_far_as_they_exist(stores: &dyn Stores) {
+    let store = stores.empty().await;
+    let one = create(&*store, "one").await;
+    let gone = create(&*store, "gone").await;
+    create(&*store, "other").await;
+    store.schedule_command(command("gone", "DeleteSchedule", ScheduleOrder::Delete)).await.unwrap();
+    let Ok(Ticked::Done(done)) = store.tick(tick(&one, hour(5))).await else { panic!("done") };
+    let read = store.schedules_by_uid(vec![gone.uid, one.uid, Uuid::nil()]).await.unwrap();
+    assert_eq!(read, [done.row]);
+    assert_eq!(store.schedules_by_uid(Vec::new()).await, Ok(Vec::new()));
+}
+
 pub(super) async fn a_backfill_starts_runs_beside_the_schedules_own(stores: &dyn Stores) {
     let store = stores.empty().await;
     let row = create(&*store, "new").await;

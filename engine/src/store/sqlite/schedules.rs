@@ -89,6 +89,12 @@ pub(super) fn list(connection: &mut Connection, filter: &ListSchedules) -> Resul
     Ok(schedules)
 }
 
+/// Those of these schedules that exist.
+pub(super) fn all_of(connection: &Connection, uids: &[Uuid]) -> Result<Vec<ScheduleRow>, Fault> {
+    let found = uids.iter().filter_map(|uid| by_uid(connection, *uid).transpose());
+    Ok(found.map(|found| found.map(|stored| stored.row)).collect::<rusqlite::Result<_>>()?)
+}
+
 fn open(connection: &Connection, schedule: i64) -> rusqlite::Result<Vec<Uuid>> {
     connection
         .prepare_cached("SELECT run FROM schedule_runs WHERE schedule = ?1 ORDER BY run LIMIT ?2")?
