@@ -9,8 +9,31 @@ use std::path::PathBuf;
 use anyhow::Context;
 use demo::World;
 
-/// The schedules of the configuration, with intervals that are short enough to watch.
-const SCHEDULES: [(&str, &str); 2] = [("send_due", "2s"), ("analyze_emotions", "5s")];
+/// The schedules: two that are short enough to watch, of which the second one meets its own runs; a daily one; and one at a
+/// time of day that the clocks of its zone skip in March and show twice in October.
+const SCHEDULES: &str = r#"
+[schedules.send_due]
+every = "2s"
+
+[schedules.analyze_emotions]
+every = "1s"
+
+[schedules.refresh_recommendations]
+enabled = false
+
+[schedules.recommend_daily]
+workflow = "meditations.refresh-recommendations"
+cron = "0 6 * * *"
+time_zone = "Europe/Berlin"
+
+[schedules.weekly_digests]
+enabled = false
+
+[schedules.digest_of_month]
+workflow = "digests.weekly"
+cron = "30 2 * * SUN#L"
+time_zone = "Europe/Berlin"
+"#;
 
 /// Bytes of the log that are read for its last lines.
 const TAIL: u64 = 4_096;
@@ -48,9 +71,7 @@ impl Plan {
         for (service, address) in world.services() {
             write!(text, "\n[services.{service}]\naddress = \"http://{address}\"\n")?;
         }
-        for (schedule, every) in SCHEDULES {
-            write!(text, "\n[schedules.{schedule}]\nevery = \"{every}\"\n")?;
-        }
+        text.push_str(SCHEDULES);
         Ok(text)
     }
 

@@ -239,6 +239,7 @@ fn hints(keeper: &Keeper, runs: Option<&Runs>) -> Vec<String> {
         cli("workflows list"),
         cli("runs start notifications.send-due --wait"),
         cli("runs list"),
+        cli("schedules list"),
         cli("services list"),
     ];
     hints.extend(keeper.pid().map(|pid| format!("kill -9 {pid}")));

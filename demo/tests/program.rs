@@ -107,6 +107,45 @@ fn an_orchestrator_does_not_outlive_a_demo_that_was_killed_and_a_directory_that_
     }
 }
 
+/// What a command of the orchestrator's command line prints.
+fn asked(admin: SocketAddr, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
+    let output = command.arg("orchestrator").args(arguments).args(["--server", &format!("http://{admin}")]).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn its_schedules_say_when_they_come_and_which_run_a_skipped_tick_met() {
+    let mut demo = Demo::start(&[]);
+    let admin: SocketAddr = last(&demo.line("  admin"));
+    demo.line("succeeded");
+    let list = asked(admin, &["schedules", "list"]);
+    for schedule in ["analyze_emotions", "digest_of_month", "recommend_daily", "send_due"] {
+        let line = list.lines().find(|line| line.starts_with(schedule)).unwrap_or_default();
+        assert!(line.contains("configuration"), "{list}");
+    }
+    assert_eq!(list.lines().count(), 5, "{list}");
+    let shown = asked(admin, &["schedules", "show", "digest_of_month"]);
+    assert!(shown.contains("Europe/Berlin") && shown.contains("  clocks go from "), "{shown}");
+
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let ticks = asked(admin, &["schedules", "ticks", "analyze_emotions"]);
+        if let Some(skipped) = ticks.lines().find(|line| line.contains("SKIPPED")) {
+            let met = skipped.split_whitespace().find(|word| word.len() == 36).unwrap_or_default();
+            let started = ticks.lines().find(|line| line.contains("STARTED") && line.contains(met));
+            assert!(!met.is_empty() && started.is_some(), "{ticks}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "no tick met a run: {ticks}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    kill_process(demo.pid(), Signal::INT).unwrap();
+    assert_eq!(demo.child.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 fn services_alone_have_no_orchestrator() {
     let mut demo = Demo::start(&["--services-only"]);

@@ -124,6 +124,19 @@ async fn a_schedule_is_paused_triggered_and_tells_its_ticks() {
 }
 
 #[tokio::test]
+async fn a_schedule_is_shown_with_the_changes_of_its_clocks_among_its_times() {
+    let world = World::start(Services::good()).await;
+    // Ten months of these have a Sunday on which clocks change, whenever they begin.
+    let create = ["schedules", "create", "monthly", "--workflow", "test.greet", "--cron", "30 2 * * SUN#L"];
+    let (exit, _, talk) = world.command(&[&create[..], &["--time-zone", "Europe/Berlin"]].concat()).await;
+    assert_eq!(exit, Exit::Ok, "{talk}");
+    let (_, out, _) = world.command(&["schedules", "show", "monthly"]).await;
+    assert!(out.contains("  clocks go from "), "{out}");
+    let times = out.lines().filter(|line| line.contains("T02:30:00+0") || line.contains("T03:00:00+02:00  "));
+    assert_eq!(times.filter(|line| !line.contains("clocks")).count(), 10, "{out}");
+}
+
+#[tokio::test]
 async fn a_preview_marks_where_clocks_change() {
     let world = World::start(Services::good()).await;
     let preview = ["schedules", "preview", "--cron", "30 2 * * *", "--time-zone", "Europe/Berlin"];

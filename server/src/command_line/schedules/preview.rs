@@ -55,7 +55,7 @@ impl Preview {
 }
 
 /// Times and changes of the clocks, in their order.
-fn rows(times: Vec<PreviewTime>, changes: Vec<ClockChange>) -> Vec<[String; 3]> {
+pub(super) fn rows(times: Vec<PreviewTime>, changes: Vec<ClockChange>) -> Vec<[String; 3]> {
     let key = |at: Option<&Timestamp>| at.map(|at| (at.seconds, at.nanos)).unwrap_or_default();
     let mut rows: Vec<_> = changes
         .into_iter()

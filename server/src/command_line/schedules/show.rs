@@ -6,9 +6,11 @@ use super::super::connection::{Output, Server};
 use super::super::exit::CommandError;
 use super::super::table::{facts, payload, span, table, time};
 use super::super::{Terminal, json};
-use super::{ticks, words};
+use super::{preview, ticks, words};
 use crate::proto::orchestrator::admin::v1::schedule::InputForm;
-use crate::proto::orchestrator::admin::v1::{GetScheduleRequest, ListTicksRequest, Schedule};
+use crate::proto::orchestrator::admin::v1::{
+    GetScheduleRequest, ListTicksRequest, PreviewScheduleRequest, PreviewScheduleResponse, Schedule,
+};
 
 /// Ticks that are shown with a schedule.
 const TICKS: i32 = 10;
@@ -28,13 +30,17 @@ impl Show {
         if self.server.output == Output::Json {
             return terminal.line(&json::pretty(&schedule)?);
         }
+        // One that is retired, or that this release cannot read, has no times.
+        let next = if schedule.next_times.is_empty() {
+            PreviewScheduleResponse::default()
+        } else {
+            let request = PreviewScheduleRequest { schedule: self.name.clone(), ..Default::default() };
+            client.preview_schedule(request).await?.into_inner()
+        };
         let request = ListTicksRequest { schedule: self.name, page_size: TICKS, page_token: String::new() };
         let last = client.list_ticks(request).await?.into_inner();
         terminal.line(&facts_of(&schedule))?;
-        let next = schedule.next_times.iter().map(|next| {
-            let excluded = if next.excluded { "excluded" } else { "" };
-            [next.local_time.clone(), time(next.nominal_time.as_ref()), excluded.to_owned()]
-        });
+        let next = preview::rows(next.times, next.clock_changes);
         terminal.line(&format!("\n{}", table(["next", "utc", ""], next)))?;
         terminal.line(&format!("\n{}", ticks::table_of(&last.ticks)))
     }
