@@ -1,5 +1,6 @@
 //! The cases, each a file.
 
+pub(crate) mod commit;
 pub(crate) mod engine;
 pub(crate) mod fan_out;
 pub(crate) mod history;

@@ -94,6 +94,9 @@ enum Command {
     Engine,
     /// What the machine allows: calls without an orchestrator, commits without an engine. (1 minute)
     Limits,
+    /// What the safety of the store and of the listeners costs: looks at files, what is deleted is written over, bounds of
+    /// connections. (1 minute)
+    Commit,
     /// Calls through the whole client stack, compared with a bare tonic channel that sends the same metadata. (2 minutes)
     Stack,
     /// `chain` with commits that take 2 ms and 10 ms longer. (3 minutes)
@@ -192,6 +195,7 @@ async fn run(command: Command, how: How) -> anyhow::Result<()> {
         Command::Reads => cases::runs::measure(cases::runs::Case::Reads, &how, &mut report).await?,
         Command::Engine => cases::engine::measure(&how, &mut report).await?,
         Command::Limits => cases::limits::measure(&how, &mut report).await?,
+        Command::Commit => cases::commit::measure(&how, &mut report).await?,
         Command::Stack => cases::stack::measure(&how, &mut report).await?,
         Command::SlowDisk => cases::slow_disk::measure(&how, &mut report).await?,
         Command::Soak { minutes } => cases::soak::measure(minutes, &how, &mut report).await?,
@@ -205,6 +209,7 @@ async fn run(command: Command, how: How) -> anyhow::Result<()> {
         Command::FanOut { branches } => cases::fan_out::measure(branches, &how, &mut report).await?,
         Command::All => {
             cases::limits::measure(&how, &mut report).await?;
+            cases::commit::measure(&how, &mut report).await?;
             cases::stack::measure(&how, &mut report).await?;
             cases::engine::measure(&how, &mut report).await?;
             cases::runs::measure(cases::runs::Case::Chain, &how, &mut report).await?;
