@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -34,8 +35,8 @@ use turn::Watched;
 const LONGEST: Duration = Duration::from_secs(5);
 /// After this long something that failed is tried again.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
-/// Schedules that are dealt with at the same time. Their commits are one.
-const AT_ONCE: usize = 512;
+/// Schedules that are dealt with at the same time, at most. About half of them share a commit, while the next ones are read.
+const AT_ONCE: usize = 1_024;
 /// Schedules that are read at once.
 const PAGE: u32 = 1_000;
 
@@ -178,46 +179,55 @@ impl Engine {
         for name in self.loops.bell.take_ended() {
             queue.run_ended(&name, now);
         }
+        let again = Some(now.after(AFTER_FAILURE));
+        let mut turns = FuturesUnordered::new();
         loop {
-            let due = queue.take_due(now, AT_ONCE);
-            if due.is_empty() {
-                return Ok(failed);
-            }
-            let again = Some(now.after(AFTER_FAILURE));
-            let rows = match self.shared.store.schedules_by_uid(due.iter().map(|(uid, _)| *uid).collect()).await {
-                Ok(rows) => rows,
-                Err(error @ (StoreError::Closed | StoreError::Unusable(_))) => return Err(error.into()),
-                Err(error) => {
-                    due.into_iter().for_each(|(uid, look)| queue.put(uid, Look { due: again, ..look }));
-                    failed = Some(error);
-                    continue;
-                }
-            };
-            let mut due: HashMap<Uuid, Look> = due.into_iter().collect();
-            let turns = rows.into_iter().filter_map(|row| {
-                let look = due.remove(&row.uid)?;
-                Some(async move {
-                    let mut watched = Watched { settles: look.settles, set_back: look.set_back, ..Watched::new(row) };
-                    let turned = self.turn(&mut watched, round, rounds).await;
-                    (watched, turned)
-                })
-            });
-            let turns: Vec<_> = turns.collect();
-            due.into_keys().for_each(|gone| queue.forget(gone));
-            let mut turns = stream::iter(turns).buffer_unordered(AT_ONCE);
-            while let Some((watched, turned)) = turns.next().await {
-                let (uid, settles, set_back) = (watched.row.uid, watched.settles, watched.set_back);
-                match turned {
-                    Ok(due) => queue.put(uid, Look { due, settles, set_back }),
+            if turns.len() <= AT_ONCE / 2 {
+                // Read while others are dealt with, so that no commit waits for a read.
+                let due = queue.take_due(now, AT_ONCE - turns.len());
+                match self.read_due(queue, &due).await {
+                    Ok(read) => turns.extend(read.into_iter().map(|mut watched| async move {
+                        let turned = self.turn(&mut watched, round, rounds).await;
+                        (watched, turned)
+                    })),
                     Err(error @ (StoreError::Closed | StoreError::Unusable(_))) => return Err(error.into()),
                     Err(error) => {
-                        // It may have been done all the same.
-                        self.shared.due.notify_one();
-                        queue.put(uid, Look { due: again, settles: true, set_back });
+                        due.iter().for_each(|(uid, look)| queue.put(*uid, Look { due: again, ..*look }));
                         failed = Some(error);
                     }
                 }
+                if turns.is_empty() && !due.is_empty() {
+                    continue;
+                }
+            }
+            let Some((watched, turned)) = turns.next().await else { return Ok(failed) };
+            let (uid, settles, set_back) = (watched.row.uid, watched.settles, watched.set_back);
+            match turned {
+                Ok(due) => queue.put(uid, Look { due, settles, set_back }),
+                Err(error @ (StoreError::Closed | StoreError::Unusable(_))) => return Err(error.into()),
+                Err(error) => {
+                    // It may have been done all the same.
+                    self.shared.due.notify_one();
+                    queue.put(uid, Look { due: again, settles: true, set_back });
+                    failed = Some(error);
+                }
             }
         }
+    }
+
+    /// Reads the schedules that are due. Those that are gone are forgotten.
+    async fn read_due(&self, queue: &mut Queue, due: &[(Uuid, Look)]) -> Result<Vec<Watched>, StoreError> {
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self.shared.store.schedules_by_uid(due.iter().map(|(uid, _)| *uid).collect()).await?;
+        let mut due: HashMap<Uuid, Look> = due.iter().copied().collect();
+        let watched = rows.into_iter().filter_map(|row| {
+            let Look { settles, set_back, .. } = due.remove(&row.uid)?;
+            Some(Watched { settles, set_back, ..Watched::new(row) })
+        });
+        let watched = watched.collect();
+        due.into_keys().for_each(|gone| queue.forget(gone));
+        Ok(watched)
     }
 }
