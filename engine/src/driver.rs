@@ -327,7 +327,9 @@ impl Driver {
         if self.mailbox.take_wish(MESSAGE) {
             self.look();
         }
-        if self.mailbox.wishes(PAUSE) && self.ending.is_none() && self.parked.is_none() && !self.undoing.reload {
+        let may_pause = self.ending.is_none() && !self.is_paused() && !self.unreadable && !self.undoing.reload;
+        // Also a run whose code cannot go on: why, it finds again when it is resumed (S3).
+        if may_pause && self.mailbox.wishes(PAUSE) {
             self.pause();
         }
         if self.mailbox.take_wish(mailbox::FOREIGN) {
@@ -389,6 +391,8 @@ impl Driver {
             self.wake(slot);
             // A replay brings every fact to code by itself, and so must this (semantics.md F2).
             self.advance();
+            // A wait that began just now, and has no length, takes a message that is there already (S8).
+            self.receive();
         }
     }
 }

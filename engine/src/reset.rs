@@ -123,8 +123,13 @@ pub(crate) fn plan(facts: Vec<Numbered>, reset: &stored::Reset, in_doubt: &BTree
     let left: BTreeSet<u64> = without.into_iter().map(|(number, _)| number).collect();
     for (number, fact) in before.iter().filter(|(number, _)| !left.contains(number)) {
         let Some(Kind::StepStarted(stored::StepStarted { place: Some(place), .. })) = &fact.kind else { continue };
-        let at = places.of.get(number).filter(|at| in_doubt.contains(*at) && Some(*at) != target.as_ref());
-        plan.in_doubt.extend(at.map(|_| path(place)));
+        let Some(at) = places.of.get(number).filter(|at| in_doubt.contains(*at)) else { continue };
+        if after.iter().any(|(kept, _)| kept == number) {
+            plan.forgotten.kept.push(*number);
+        }
+        if Some(at) != target.as_ref() {
+            plan.in_doubt.push(path(place));
+        }
     }
     plan.forgotten.renewed = incarnations
         .into_iter()
@@ -244,6 +249,19 @@ fn forget_from(
         .map(|(number, _)| *number)
         .next_back()
         .unwrap_or(first);
+    // Steps that went on beside the failed one did not come of it: their results stay.
+    let came_after = |branch: &str, position: u32| {
+        if branch == target.branch {
+            position > target.position && places.first_of_step(branch, position) > settled
+        } else if is_above(branch, &target.branch) {
+            places.first_of_step(branch, position) > settled
+        } else {
+            !is_beside(branch, &target.branch) && places.first_of_branch(outermost(branch, &target.branch)) > settled
+        }
+    };
+    // The request of an effect in doubt is sent as it is, so the values stay that it may have been made of.
+    let doubtful = in_doubt.iter().filter(|(branch, position)| came_after(branch, *position));
+    let last_doubtful = doubtful.filter_map(|at| places.begun.get(at)).max().copied().unwrap_or(0);
     kept.retain_mut(|(number, fact)| {
         let Some((branch, position)) = places.get(*number) else { return true };
         if *branch == target.branch && position == target.position {
@@ -252,16 +270,12 @@ fn forget_from(
             }
             return !new_incarnation;
         }
-        // Steps that went on beside the failed one did not come of it: their results stay.
-        let came_after = if *branch == target.branch {
-            position > target.position && places.first_of_step(branch, position) > settled
-        } else if is_above(branch, &target.branch) {
-            places.first_of_step(branch, position) > settled
-        } else {
-            !is_beside(branch, &target.branch) && places.first_of_branch(outermost(branch, &target.branch)) > settled
-        };
+        let came_after = came_after(branch, position);
         if came_after && in_doubt.contains(&(branch.clone(), position)) {
             reopen(fact);
+            return true;
+        }
+        if *number < last_doubtful && matches!(fact.kind, Some(Kind::Recorded(_))) {
             return true;
         }
         // What came of the failure is another effect now.
@@ -321,29 +335,53 @@ fn is_beside(branch: &str, other: &str) -> bool {
     differing.is_some_and(|(left, right)| !left.is_empty() && name(left) == name(right))
 }
 
+fn first<K: Eq + std::hash::Hash>(begins: &mut HashMap<K, u64>, key: K, number: u64) {
+    begins.entry(key).and_modify(|first| *first = (*first).min(number)).or_insert(number);
+}
+
 /// The place that each fact speaks of, and where steps and branches begin.
 struct Places {
-    of: HashMap<u64, (String, u32)>,
-    steps: HashMap<(String, u32), u64>,
+    of: HashMap<u64, At>,
+    /// The first fact of each step.
+    begun: HashMap<At, u64>,
+    /// The same, or where code came to the step again after a reset kept it.
+    steps: HashMap<At, u64>,
     branches: HashMap<String, u64>,
 }
 
+/// Where a step begins that a reset kept and that code has not come to since: after everything else.
+const LATER: u64 = u64::MAX;
+
 impl Places {
     fn of(facts: &[Numbered]) -> Result<Self, JournalError> {
-        let mut places = Self { of: HashMap::new(), steps: HashMap::new(), branches: HashMap::new() };
+        let (steps, branches) = (HashMap::new(), HashMap::new());
+        let mut places = Self { of: HashMap::new(), begun: HashMap::new(), steps, branches };
+        // Where steps begin that a reset kept in doubt: with the attempt with which code came to them again.
+        let mut kept: HashMap<At, u64> = HashMap::new();
         let mut known = Steps::default();
         for (number, fact) in facts {
             let Some(kind) = &fact.kind else { continue };
+            if let Kind::Reset(stored::Reset { forgotten: Some(forgotten), .. }) = kind {
+                let starts = forgotten.kept.iter().filter_map(|start| places.of.get(start));
+                kept.extend(starts.map(|at| (at.clone(), LATER)));
+            }
             let Some(step) = known.of(*number, kind)? else { continue };
             if let Kind::BranchStarted(branched) = kind {
-                places.branches.entry(branched.path.clone()).or_insert(*number);
+                first(&mut places.branches, branched.path.clone(), *number);
             }
             let place = (step.branch.as_ref().to_owned(), step.position);
-            places.steps.entry(place.clone()).or_insert(*number);
-            for (end, _) in place.0.match_indices('/').chain([(place.0.len(), "")]) {
-                places.branches.entry(place.0[..end].to_owned()).or_insert(*number);
+            if let (Kind::AttemptStarted(_), Some(begins)) = (kind, kept.get_mut(&place)) {
+                *begins = (*begins).min(*number);
             }
             places.of.insert(*number, place);
+        }
+        for (number, place) in &places.of {
+            let begins = kept.get(place).copied().unwrap_or(*number);
+            first(&mut places.begun, place.clone(), *number);
+            first(&mut places.steps, place.clone(), begins);
+            for (end, _) in place.0.match_indices('/').chain([(place.0.len(), "")]) {
+                first(&mut places.branches, place.0[..end].to_owned(), begins);
+            }
         }
         Ok(places)
     }

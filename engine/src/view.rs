@@ -154,8 +154,7 @@ impl Detail {
     pub(crate) fn read(row: RunRow, facts: Vec<stored::Fact>, now: Timestamp) -> Result<Self, JournalError> {
         let state = row.status.state;
         let left_open = row.status.ending_as.is_some() || matches!(state, State::Terminated | State::NeedsDecision);
-        let [to_undo, uncertain, undecided] =
-            if left_open { left(facts.clone(), row.updated_at)? } else { Default::default() };
+        let [to_undo, uncertain, undecided] = if left_open { left(&row, facts.clone())? } else { Default::default() };
         let mut reader = Reader { paths: undoable_paths(&facts), ..Reader::default() };
         let (facts, _) = crate::reset::apply(number(facts))?;
         let mut detail = Self {
@@ -209,8 +208,8 @@ impl From<Detail> for Ended {
 
 /// Paths of the steps that a run has left to undo, the next one first; of those of which, after its end, nobody knows
 /// whether they happened; and of those that an operator has to decide before they can be undone.
-fn left(facts: Vec<stored::Fact>, now: Timestamp) -> Result<[Vec<String>; 3], JournalError> {
-    let history = History::read(facts)?;
+fn left(row: &RunRow, facts: Vec<stored::Fact>) -> Result<[Vec<String>; 3], JournalError> {
+    let (history, now) = (History::of(row, facts)?, row.updated_at);
     let terminated = history.ended.as_ref().is_some_and(|ended| ended.state() == stored::EndState::Terminated);
     let undoes = history
         .ending

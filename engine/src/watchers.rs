@@ -1,4 +1,5 @@
-//! Tells whoever watches a run that something of it became durable, and whoever waits for its end that it ended.
+//! Tells whoever watches a run that something of it became durable, and whoever waits for its end that it ended
+//! (semantics.md F7).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use crate::run::Ended;
 
-/// Watchers by run. Empty for runs that nobody looks at, so these cost one load.
+/// RunWatchers by run. Empty for runs that nobody looks at, so these cost one load.
 #[derive(Default)]
 pub(crate) struct Watchers {
     watched: AtomicUsize,

@@ -6,6 +6,7 @@ use crate::state::State;
 impl Driver {
     /// Starts nothing new; the run is given back as PAUSED once nothing of it is under way.
     pub(super) fn pause(&mut self) {
+        self.goes_on_at = None;
         self.park(State::Paused, String::new());
     }
 

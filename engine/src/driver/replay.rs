@@ -15,7 +15,7 @@ use crate::environment::Environment;
 use crate::history::{History, PendingStep, Replay, ReplayCursor, journal_within, move_facts};
 use crate::journal::JournalError;
 use crate::run::{created_fact, row_of};
-use crate::scope::{CallIntent, Fault, Intent, RunInfo, ScheduleInfo, Scope};
+use crate::scope::{Fault, Intent, RunInfo, ScheduleInfo, Scope};
 use crate::state::State;
 use crate::store::{NewRun, RunRow};
 use crate::undo::Undoable;
@@ -70,7 +70,7 @@ impl Driver {
             move_facts(&row, &mut facts);
             let found = facts.len() as u64;
             if found == row.sequence {
-                History::read(facts)
+                History::of(&row, facts)
             } else {
                 Err(JournalError::Length { found, expected: row.sequence })
             }
@@ -79,7 +79,6 @@ impl Driver {
             Ok(history) => history,
             Err(error) => return Ok(Box::new(Self::unreadable(shared, mailbox, workflow, row, &error))),
         };
-        history.doubt_starts(&row);
         let input = history.created.input.take().unwrap_or_default().value;
         let past = std::mem::take(&mut history.past);
         let unread = match row.messages {
@@ -101,13 +100,13 @@ impl Driver {
         let mut driver = Self::new(shared, mailbox, workflow, row, input, scope);
         driver.journal_bytes = journal_bytes;
         driver.find_inbox(std::mem::take(&mut history.returned), unread);
-        driver.restore(history);
         if cancelled {
             driver.mailbox.wish(CANCEL);
         }
         if paused {
             driver.mailbox.wish(PAUSE);
         }
+        driver.restore(history);
         Ok(Box::new(driver))
     }
 
@@ -199,38 +198,37 @@ impl Driver {
             return self.panicked(panicked);
         }
         self.scope.replayed();
-        self.resume(open, intents);
+        // Code that is about to be stopped begins nothing that its journal does not have (S6, S8).
+        let begins = finished.is_some() || !self.mailbox.wishes(CANCEL | PAUSE);
+        self.resume(open, intents, begins);
         match finished {
             Some(result) => self.finished(result),
-            None => self.code = Some(code),
+            // What it asked for may have stopped it.
+            None => match self.scope.fault() {
+                Some(fault) => self.fault(fault),
+                None if self.parked.is_some() || self.ending.is_some() => {}
+                None => self.code = Some(code),
+            },
         }
     }
 
-    /// Goes on with what is open, and begins what code asked for beyond the journal.
-    fn resume(&mut self, mut open: BTreeMap<(Arc<str>, u32), PendingStep>, intents: Vec<Intent>) {
+    /// Continues what is open, and begins what code asks for beyond the journal, if it may begin anything.
+    fn resume(&mut self, mut open: BTreeMap<(Arc<str>, u32), PendingStep>, intents: Vec<Intent>, begins: bool) {
         for intent in intents {
-            match intent {
-                Intent::Call(call) => match open.remove(&key(&call)) {
-                    Some(step) => self.reopen(call.slot, step, Some(*call)),
-                    None => self.intend(Intent::Call(call)),
-                },
-                Intent::Sleep { slot, place, span, journaled } => {
-                    match open.remove(&(Arc::clone(&place.branch), place.position)) {
-                        Some(step) => self.reopen(slot, step, None),
-                        None => self.intend(Intent::Sleep { slot, place, span, journaled }),
-                    }
-                }
-                Intent::Signal { slot, place, type_name, within, journaled } => {
-                    match open.remove(&(Arc::clone(&place.branch), place.position)) {
-                        Some(step) => self.reopen(slot, step, None),
-                        None => self.intend(Intent::Signal { slot, place, type_name, within, journaled }),
-                    }
-                }
-                Intent::Child(child) => match open.remove(&(Arc::clone(&child.place.branch), child.place.position)) {
-                    Some(step) => self.reopen(child.slot, step, None),
-                    None => self.intend(Intent::Child(child)),
-                },
-                other @ (Intent::Fact(_) | Intent::RaceDecided { .. }) => self.intend(other),
+            let asked = match &intent {
+                Intent::Call(call) => Some((call.slot, &call.place)),
+                Intent::Child(child) => Some((child.slot, &child.place)),
+                Intent::Sleep { slot, place, .. } | Intent::Signal { slot, place, .. } => Some((*slot, place)),
+                Intent::Fact(_) | Intent::RaceDecided { .. } => None,
+            };
+            let step = asked.and_then(|(slot, place)| {
+                open.remove(&(Arc::clone(&place.branch), place.position)).map(|step| (slot, step))
+            });
+            match (step, intent) {
+                (Some((slot, step)), Intent::Call(call)) => self.reopen(slot, step, Some(*call)),
+                (Some((slot, step)), _) => self.reopen(slot, step, None),
+                (None, intent) if begins => self.intend(intent),
+                (None, _) => {}
             }
         }
         if self.scope.was_reset() {
@@ -290,8 +288,4 @@ pub(super) fn bring(
         Some(fault) => Err(fault),
         None => Ok(finished),
     }
-}
-
-fn key(call: &CallIntent) -> (Arc<str>, u32) {
-    (Arc::clone(&call.place.branch), call.place.position)
 }

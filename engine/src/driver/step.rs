@@ -105,6 +105,15 @@ impl LiveStep {
         call.retry().total().map(|total| self.begun_at.after(total))
     }
 
+    /// Until when the service knows the key of a call that may have acted, if it forgets keys at all and no operator allows
+    /// the attempt all the same.
+    pub(super) fn repeats_until(&self) -> Option<Timestamp> {
+        let Work::Call(call) = &self.work else { return None };
+        let Level::Keyed { horizon } = call.level else { return None };
+        let (_, started_at) = call.started.filter(|_| self.doubt.exists() && !self.doubt.is_allowed())?;
+        Some(started_at.after(horizon))
+    }
+
     /// Whether only an operator can say what becomes of the step.
     pub(super) fn undecided(&self, now: Timestamp) -> bool {
         let Work::Call(call) = &self.work else { return false };

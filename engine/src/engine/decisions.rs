@@ -40,7 +40,7 @@ impl Engine {
         let run = row.id;
         let refuse = |reason: String| EngineError::Precondition { run, state: row.status.state, reason };
         let now = self.shared.clock.now();
-        let history = History::read(facts).map_err(|error| EngineError::Journal { run, error })?;
+        let history = History::of(row, facts).map_err(|error| EngineError::Journal { run, error })?;
         let nothing = || refuse(format!("{} needs no decision", decision.step));
         if !matches!(row.status.state, State::NeedsDecision | State::Paused) {
             return Err(nothing());

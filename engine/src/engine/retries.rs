@@ -170,7 +170,7 @@ fn reset(row: &RunRow, facts: Vec<stored::Fact>, step: Option<&str>, reason: Str
     let fact = stored::Reset { forgotten: Some(plan.forgotten.clone()), ..stored };
     let mut after = facts;
     after.push(stored::Fact { time_micros: 0, kind: Some(Kind::Reset(fact.clone())) });
-    let undoables = History::read(after).map_err(broken)?.undoables;
+    let undoables = History::of(row, after).map_err(broken)?.undoables;
     if let Some(lost) = undoables.iter().find(|undoable| undoable.undo.is_none() && forgotten(undoable.step)) {
         return refuse(format!(
             "the undo of {} is still to be made from its response; retry the run without a step first",

@@ -111,7 +111,7 @@ impl Engine {
         path: Option<&str>,
     ) -> Result<Amend, EngineError> {
         let (run, now) = (row.id, self.shared.clock.now());
-        let history = History::read(facts).map_err(|error| EngineError::Journal { run, error })?;
+        let history = History::of(row, facts).map_err(|error| EngineError::Journal { run, error })?;
         // What surely did nothing is not made again by a run that is about to end, and all else immediately.
         let ends = row.cancel_requested.is_some() && row.status.ending_as.is_none();
         let mut buffer = Buffer::default();
@@ -149,7 +149,7 @@ impl Engine {
             ChildEndNotice { parent, payload: end.encode_to_vec().into() }
         });
         // Of a journal that cannot be read nobody knows the children.
-        let history = facts.and_then(|facts| History::read(facts).ok());
+        let history = facts.and_then(|facts| History::of(row, facts).ok());
         let open = history.iter().flat_map(|history| history.open.values());
         let cancels = open.filter_map(|open| open.kind.child());
         let related_runs = RelatedRuns { children: Vec::new(), cancels: cancels.collect(), report };

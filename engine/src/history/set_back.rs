@@ -2,7 +2,7 @@
 //! and how long ago a call was started nobody knows.
 
 use super::{History, PendingKind};
-use crate::journal::Kind;
+use crate::journal::{JournalError, Kind};
 use crate::journal_v1 as stored;
 use crate::store::{RunRow, SetBack};
 use crate::time::Timestamp;
@@ -34,8 +34,15 @@ pub(crate) fn move_facts(row: &RunRow, facts: &mut [stored::Fact]) {
 }
 
 impl History {
+    /// Reads the journal of this run, whose times were moved before.
+    pub(crate) fn of(row: &RunRow, facts: Vec<stored::Fact>) -> Result<Self, JournalError> {
+        let mut history = Self::read(facts)?;
+        history.doubt_starts(row);
+        Ok(history)
+    }
+
     /// Calls that were started in what is the future of the clock that goes now are beyond their horizon.
-    pub(crate) fn doubt_starts(&mut self, row: &RunRow) {
+    fn doubt_starts(&mut self, row: &RunRow) {
         let Some(SetBack { before, by, to }) = row.set_back else { return };
         let doubt = |step: u64, started: &mut Timestamp| {
             if step <= before && started.after(by) > to {

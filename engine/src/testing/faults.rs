@@ -1,7 +1,8 @@
-//! Store operations that time out, before or after they took effect.
+//! Store operations that time out, before or after they took effect, and answers that take their time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -22,6 +23,8 @@ struct Inner {
     failed: AtomicUsize,
     /// Whether claims that found runs are answered only later.
     late_claims: watch::Sender<bool>,
+    /// Milliseconds that the answer to a claim or a release takes at most.
+    late: AtomicU64,
 }
 
 impl Default for Inner {
@@ -32,6 +35,7 @@ impl Default for Inner {
             random: RandomSource::seeded(0),
             failed: AtomicUsize::new(0),
             late_claims: watch::Sender::new(false),
+            late: AtomicU64::new(0),
         }
     }
 }
@@ -60,6 +64,18 @@ impl Faults {
         // The sender lives as long as this.
         let mut late = self.0.late_claims.subscribe();
         drop(late.wait_for(|late| !late).await);
+    }
+
+    pub(super) fn answer_late(&self, up_to: Duration) {
+        self.0.late.store(u64::try_from(up_to.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+    }
+
+    /// The way of an answer to a claim or a release: what it says was true when it left.
+    pub(super) async fn way(&self) {
+        let late = Duration::from_millis(self.0.late.load(Ordering::SeqCst));
+        if !late.is_zero() {
+            tokio::time::sleep(late.mul_f64(self.0.random.share())).await;
+        }
     }
 
     pub(super) fn failed(&self) -> usize {

@@ -59,7 +59,18 @@ impl Store for ProbedStore {
 
     fn append(&self, mut append: Append) -> Answer<Appended> {
         let last = self.probe.cuts(|cut| cut.append(&mut append));
-        self.write("append", "before append", "appended", move |store| store.append(append), last)
+        let (release, faults) = (append.release, self.faults.clone());
+        let write = move |store: &Sqlite| -> Answer<Appended> {
+            let answer = store.append(append);
+            Box::pin(async move {
+                let appended = answer.await;
+                if release {
+                    faults.way().await;
+                }
+                appended
+            })
+        };
+        self.write("append", "before append", "appended", write, last)
     }
 
     fn claim(&self, claim: ClaimRuns) -> Answer<Claimed> {
@@ -72,6 +83,7 @@ impl Store for ProbedStore {
             let claimed = answer.await?;
             if !claimed.runs.is_empty() {
                 faults.claims_come().await;
+                faults.way().await;
             }
             Ok(claimed)
         })

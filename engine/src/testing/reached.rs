@@ -123,8 +123,10 @@ async fn answer(services: &Services, arrival: Arrival, deadline: Instant) -> Out
         }
         Some(Reply::ActLater(code, span)) => {
             let (services, at) = (services.clone(), (Instant::now() + span).min(deadline + MARGIN));
+            services.acts_late(arrival.key);
             tokio::spawn(async move {
                 tokio::time::sleep_until(at).await;
+                services.acted_late(arrival.key);
                 drop(services.act(arrival));
             });
             ambiguous(code)

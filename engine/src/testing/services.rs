@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
@@ -49,7 +50,12 @@ struct Inner {
     scripts: HashMap<&'static str, VecDeque<Reply>>,
     always: HashMap<&'static str, Reply>,
     levels: HashMap<&'static str, Level>,
-    answers: HashMap<Uuid, Bytes>,
+    /// What each key was answered, and when.
+    answers: HashMap<Uuid, (Bytes, Instant)>,
+    /// How long a method remembers a key, where that is not forever.
+    memories: HashMap<&'static str, Duration>,
+    /// Keys of attempts that are still to act, although nobody waits for them.
+    late: Vec<Uuid>,
     arrivals: Vec<Arrival>,
     effects: Vec<Arrival>,
     outage: watch::Sender<Option<Outage>>,
@@ -105,6 +111,13 @@ impl Services {
     #[must_use]
     pub fn refuses<R: Rpc<Request: Default>>(self, code: Code) -> Self {
         self.on::<R>(move |_| Err(Failure::new(code, "refused")))
+    }
+
+    /// A method that forgets a key this long after it first acted under it: the same key is another effect then.
+    #[must_use]
+    pub fn remembers<R: Rpc>(self, span: Duration) -> Self {
+        self.lock().memories.insert(R::METHOD.path, span);
+        self
     }
 
     /// Puts a transport of the test's own between every replica and the services.
@@ -163,6 +176,26 @@ impl Services {
     /// Every request that reached a service, before deduplication.
     pub fn arrivals(&self) -> Vec<Arrival> {
         self.lock().arrivals.clone()
+    }
+
+    /// Whether an attempt under this key has lost its caller and still acts later.
+    pub fn will_act(&self, key: Uuid) -> bool {
+        self.lock().late.contains(&key)
+    }
+
+    pub(super) fn acts_late(&self, key: Option<Uuid>) {
+        self.lock().late.extend(key);
+    }
+
+    pub(super) fn acted_late(&self, key: Option<Uuid>) {
+        let mut inner = self.lock();
+        let at = inner.late.iter().position(|late| Some(*late) == key);
+        at.map(|at| inner.late.swap_remove(at));
+    }
+
+    /// How many requests reached a service, before deduplication.
+    pub fn calls(&self) -> usize {
+        self.lock().arrivals.len()
     }
 
     /// Requests of a method that reached its service, before deduplication.
@@ -239,8 +272,10 @@ impl Services {
         let handler = {
             let mut inner = self.lock();
             inner.arrivals.push(arrival.clone());
+            let memory = inner.memories.get(arrival.method).copied().unwrap_or(Duration::MAX);
             if let Some(key) = arrival.key
-                && let Some(known) = inner.answers.get(&key)
+                && let Some((known, since)) = inner.answers.get(&key)
+                && since.elapsed() <= memory
             {
                 return Ok(known.clone());
             }
@@ -253,7 +288,7 @@ impl Services {
         // Of what it refused, a service did nothing and remembers nothing.
         if let (Some(key), Ok(response)) = (arrival.key, &answer) {
             let mut inner = self.lock();
-            inner.answers.insert(key, response.clone());
+            inner.answers.insert(key, (response.clone(), Instant::now()));
             inner.effects.push(arrival);
         }
         answer

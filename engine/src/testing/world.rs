@@ -314,6 +314,11 @@ impl World {
         self.outside.faults.set(percent, everybody);
     }
 
+    /// From now on the answer to a claim or a release takes up to this long to come, after it was done.
+    pub fn answer_late(&self, up_to: Duration) {
+        self.outside.faults.answer_late(up_to);
+    }
+
     /// How many store operations timed out so far.
     pub fn timed_out(&self) -> usize {
         self.outside.faults.failed()

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use engine::decision::{Decision, Verdict};
+use engine::store::Requester;
 use engine::testing::{Probe, Reply, World};
+use engine::view::StepState;
 use engine::{Code, Context, Failure, Level, Method, Retry, Rpc, State, Workflow};
+use prost::Message as _;
 
 use crate::common::{Answer, Input, Output, Put, services, workflow};
 
@@ -57,6 +61,24 @@ async fn a_wall_clock_that_is_set_moves_no_back_off_and_no_horizon() {
     }
 }
 
+workflow!(PayLate, "test.pay-late", |ctx, _input| {
+    let retry = Retry::try_new(5, 50 * SECOND, 1.0, 50 * SECOND, 0.0).unwrap();
+    ctx.call(Pay(Put::of("pay", 1))).retry(retry).await?;
+    Ok(Output::of("done", 0))
+});
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_attempt_ends_before_its_service_forgets_the_key() {
+    for (takes, state) in [(5, State::Succeeded), (20, State::NeedsDecision)] {
+        let services = services().on::<Pay>(|put| Ok(Answer::of(put.text, put.number)));
+        let world = World::new(services, |registry| registry.register(|| PayLate));
+        world.services().script::<Pay>([Reply::ActAndBreak(Code::Unavailable), Reply::Slow(takes * SECOND)]);
+        let run = world.start::<PayLate>(Input::default()).await.unwrap();
+        tokio::time::sleep(65 * SECOND).await;
+        assert_eq!(world.detail(run).await.row.status.state, state, "it takes {takes} s");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_start_that_lies_in_the_future_after_a_restart_is_beyond_its_horizon() {
     let world = paying();
@@ -68,6 +90,15 @@ async fn a_start_that_lies_in_the_future_after_a_restart_is_beyond_its_horizon()
     let detail = world.until(run, State::NeedsDecision).await;
     assert!(detail.row.status.reason.starts_with("AMBIGUOUS_EFFECT"), "{}", detail.row.status.reason);
     assert_eq!(world.services().arrivals_of::<Pay>(), 1);
+    // The run has left memory: what is shown, and what may be decided, follows from what is stored.
+    assert!(!detail.row.owned);
+    let step = &detail.steps[0];
+    assert_eq!((step.path().as_str(), step.state), ("Pay#0", StepState::NeedsDecision));
+    let happened = Verdict::Happened(Answer::of("pay", 1).encode_to_vec().into());
+    let (incarnation, attempt) = (step.incarnation, step.attempts);
+    let decision = Decision { step: step.path(), incarnation, attempt, verdict: happened };
+    world.engine().resolve(run, decision, Requester::new("ann", "the statement has it")).await.unwrap();
+    assert_eq!(world.end_of(run).await.row.status.state, State::Succeeded);
 }
 
 #[tokio::test(start_paused = true)]

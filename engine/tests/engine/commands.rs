@@ -110,6 +110,67 @@ async fn a_pause_that_is_acknowledged_while_a_claim_is_on_its_way_is_heard_and_s
     }
 }
 
+/// The same workflow, with another first step.
+#[derive(Clone)]
+struct Changed;
+
+impl Workflow for Changed {
+    const NAME: &'static str = "test.watchful";
+    type Input = Input;
+    type Output = Output;
+
+    async fn run(&self, ctx: &Context, _: Input) -> Result<Output, Failure> {
+        ctx.sleep("another", 60 * SECOND).await?;
+        Ok(Output::of("changed", 0))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_goes_before_what_stops_the_code_and_its_clock_stands() {
+    let world = World::new(services(), |registry: &mut Registry| registry.register(|| Watchful));
+    let run = world.start::<Watchful>(Input::of("", 0)).await.unwrap();
+    pass(30).await;
+    world.probe().kill();
+    let world = world.crash_and_change(|registry: &mut Registry| registry.register(|| Changed));
+    world.hold_claims();
+    pass(31).await;
+    assert!(row(&world, run).await.owned);
+    world.engine().pause(run, true, asked()).await.unwrap();
+    world.let_claims_come();
+    // Longer than its deadline.
+    pass(100 * 24 * 3_600).await;
+    assert_eq!(state(&world, run).await, State::Paused);
+    world.engine().resume(run, asked()).await.unwrap();
+    pass(10).await;
+    let status = row(&world, run).await.status;
+    assert_eq!(status.state, State::Blocked);
+    assert!(status.reason.starts_with("JOURNAL_MISMATCH"), "{}", status.reason);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_stopped_before_its_code_ran_for_the_first_time_begins_nothing() {
+    for cancel in [true, false] {
+        let world = World::new(services(), |registry: &mut Registry| {
+            registry.register(|| Careless)?;
+            registry.register(|| Leaf)
+        });
+        world.hold_claims();
+        let parent = world.start::<Careless>(Input::of("", 0)).await.unwrap();
+        pass(1).await;
+        let rows = world.store().list(ListRuns { limit: 100, ..ListRuns::default() }).await.unwrap();
+        let child = rows.iter().find(|row| row.parent == Some(parent)).unwrap().id;
+        let engine = world.engine();
+        let stopped =
+            if cancel { engine.cancel(child, asked()).await } else { engine.pause(child, false, asked()).await };
+        stopped.unwrap();
+        world.let_claims_come();
+        pass(10).await;
+        let detail = world.detail(child).await;
+        assert_eq!(detail.row.status.state, if cancel { State::Cancelled } else { State::Paused });
+        assert_eq!(detail.steps, []);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_for_a_run_in_memory_waits_for_its_claim_or_ends_it_later() {
     let (world, run) = claimed().await;

@@ -110,15 +110,15 @@ fn kind() -> impl Strategy<Value = Option<stored::fact::Kind>> {
 fn forgotten() -> impl Strategy<Value = stored::Forgotten> {
     let spans = proptest::collection::vec((0..8_u64, 0..8_u64), 0..3);
     let renewed = proptest::collection::vec(("[a/]{0,3}", 0..3_u32, any::<u32>()), 0..3);
-    (spans, proptest::collection::vec(0..8_u64, 0..3), renewed).prop_map(|(spans, reopened, renewed)| {
-        stored::Forgotten {
-            facts: spans.into_iter().map(|(first, last)| stored::Span { first, last }).collect(),
-            reopened,
-            renewed: renewed
-                .into_iter()
-                .map(|(branch, position, incarnation)| stored::Renewed { branch, position, incarnation })
-                .collect(),
-        }
+    let numbers = || proptest::collection::vec(0..8_u64, 0..3);
+    (spans, numbers(), renewed, numbers()).prop_map(|(spans, reopened, renewed, kept)| stored::Forgotten {
+        kept,
+        facts: spans.into_iter().map(|(first, last)| stored::Span { first, last }).collect(),
+        reopened,
+        renewed: renewed
+            .into_iter()
+            .map(|(branch, position, incarnation)| stored::Renewed { branch, position, incarnation })
+            .collect(),
     })
 }
 

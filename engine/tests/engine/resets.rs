@@ -194,6 +194,78 @@ async fn a_step_in_doubt_keeps_its_key_although_the_steps_before_it_were_undone_
     }
 }
 
+workflow!(RoomPutCharge, "test.room-put-charge", |ctx, _input| {
+    let room = ctx.call(Pay::of("room", 1)).undo(|key| Cancel::of(key, 0)).await;
+    if room.as_ref().is_err_and(|refused| refused.code() == Code::FailedPrecondition) {
+        return Ok(Output::of("no room", 0));
+    }
+    ctx.call(Put::of("two", 2)).retry(tries(1)).await?;
+    ctx.call(Charge::of("three", 3)).await?;
+    Ok(Output::of("room", 0))
+});
+
+/// A run that failed twice: with a put in doubt, and then after that put was done under its key. Its room was given back
+/// both times.
+async fn failed_twice() -> (World, Uuid) {
+    let world = World::new(services(), |registry: &mut Registry| registry.register(|| RoomPutCharge));
+    world.services().script::<Put>([Reply::ActAndBreak(Code::Unavailable)]);
+    world.services().script::<Charge>([Reply::Refuse(Code::PermissionDenied)]);
+    let run = world.start::<RoomPutCharge>(Input::of("", 0)).await.unwrap();
+    assert_eq!(world.end_of(run).await.row.status.state, State::Failed);
+    world.engine().retry(run, asked()).await.unwrap();
+    assert_eq!(world.end_of(run).await.row.status.state, State::Failed);
+    assert_eq!((world.services().effects_of::<Pay>(), world.services().effects_of::<Cancel>()), (2, 2));
+    (world, run)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_retry_kept_in_doubt_is_made_again_by_the_next_one_if_what_came_before_it_was_undone() {
+    for crash in [false, true] {
+        let (world, run) = failed_twice().await;
+        world.engine().retry(run, asked()).await.unwrap();
+        let world = if crash { killed(world) } else { world };
+        assert_eq!(world.end_of(run).await.row.status.state, State::Succeeded);
+        let identities = world.services().identities();
+        let keys =
+            identities.iter().find(|((method, _), _)| *method == "/test.Service/Put").map(|(_, put)| put.keys.len());
+        assert_eq!(keys, Some(2), "the put belongs to another room {crash}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_retry_kept_in_doubt_is_no_mismatch_if_code_does_not_come_to_it_after_the_next_one() {
+    for crash in [false, true] {
+        let (world, run) = failed_twice().await;
+        world.services().script::<Pay>([Reply::Refuse(Code::FailedPrecondition)]);
+        world.engine().retry(run, asked()).await.unwrap();
+        let world = if crash { killed(world) } else { world };
+        assert_eq!(world.end_of(run).await.row.status.state, State::Succeeded, "{crash}");
+    }
+}
+
+static ROLL: AtomicU32 = AtomicU32::new(0);
+
+workflow!(RoomAndRoll, "test.room-and-roll", |ctx, _input| {
+    ctx.call(Pay::of("room", 1)).undo(|_| Cancel::of("room", 0)).await?;
+    let roll: Answer = ctx.record("roll", || Answer::of("roll", ROLL.fetch_add(1, Ordering::SeqCst))).await;
+    ctx.call(Put::of("two", roll.number)).retry(tries(1)).await?;
+    Ok(Output::of("room", 0))
+});
+
+#[tokio::test(start_paused = true)]
+async fn values_that_the_request_of_a_step_in_doubt_may_be_made_of_stay_over_a_retry() {
+    for crash in [false, true] {
+        let world = World::new(services(), |registry: &mut Registry| registry.register(|| RoomAndRoll));
+        world.services().script::<Put>([Reply::ActAndBreak(Code::Unavailable)]);
+        let run = world.start::<RoomAndRoll>(Input::of("", 0)).await.unwrap();
+        assert_eq!(world.end_of(run).await.row.status.state, State::Failed);
+        world.engine().retry(run, asked()).await.unwrap();
+        let world = if crash { killed(world) } else { world };
+        assert_eq!(world.end_of(run).await.row.status.state, State::Succeeded);
+        assert_eq!(world.services().effects_of::<Put>(), 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_step_in_doubt_is_not_sent_with_another_request_under_its_key() {
     ROOM.store(1, Ordering::SeqCst);
@@ -456,4 +528,54 @@ async fn a_terminated_run_lists_what_it_made_before_a_retry_as_not_undone() {
     world.engine().terminate(run, asked()).await.unwrap();
     let detail = until(&world, run, &[State::Terminated]).await;
     assert_eq!(detail.to_undo, ["Pay#1"; 3]);
+}
+
+// Sleeps beside a child. One version of it starts a workflow that no replica has; the other takes the time instead.
+macro_rules! missing {
+    ($name:ident, $mended:expr) => {
+        #[derive(Clone)]
+        struct $name;
+
+        impl Workflow for $name {
+            const NAME: &'static str = "test.missing-child";
+            type Input = Input;
+            type Output = Output;
+
+            async fn run(&self, ctx: &Context, _: Input) -> Result<Output, Failure> {
+                let naps = ctx.branch("naps", |ctx| async move {
+                    ctx.sleep("short", SECOND).await?;
+                    ctx.sleep("long", 10 * SECOND).await
+                });
+                let child = ctx.branch("child", |ctx| async move {
+                    if $mended {
+                        ctx.now();
+                    } else {
+                        ctx.child::<Leaf>("leaf", Input::of("leaf", 1)).await?;
+                    }
+                    Ok(())
+                });
+                ctx.all((naps, child)).await?;
+                Ok(Output::of("done", 0))
+            }
+        }
+    };
+}
+missing!(NoChild, true);
+missing!(MissingChild, false);
+
+#[tokio::test(start_paused = true)]
+async fn code_that_cannot_go_on_sees_nothing_of_what_settles_later_so_that_mended_code_can() {
+    let world = World::new(services(), |registry: &mut Registry| registry.register(|| MissingChild));
+    let run = world.start::<MissingChild>(Input::of("", 0)).await.unwrap();
+    until(&world, run, &[State::Blocked]).await;
+    tokio::time::sleep(5 * SECOND).await;
+    world.engine().retry(run, asked()).await.unwrap();
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!(world.detail(run).await.row.status.state, State::Blocked);
+    world.probe().kill();
+    let world = world.crash_and_change(|registry: &mut Registry| registry.register(|| NoChild));
+    world.engine().retry(run, asked()).await.unwrap();
+    tokio::time::sleep(20 * SECOND).await;
+    let row = world.detail(run).await.row;
+    assert_eq!(row.status.state, State::Succeeded, "{}", row.status.reason);
 }

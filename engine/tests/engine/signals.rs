@@ -118,6 +118,38 @@ async fn a_signal_that_was_acknowledged_before_the_time_was_over_counts_although
     assert_eq!(world.result_of::<Order>(run).await, Ok(Output::of("paid 3", 0)));
 }
 
+/// Sleeps for a minute, and takes a payment if there is one.
+#[derive(Clone)]
+struct Collect;
+
+impl Workflow for Collect {
+    const NAME: &'static str = "test.collect";
+    const SIGNALS: &'static [SignalType] = &[SignalType::of::<Answer>("payment")];
+    type Input = Input;
+    type Output = Output;
+
+    async fn run(&self, ctx: &Context, _input: Input) -> Result<Output, Failure> {
+        ctx.sleep("minute", 60 * SECOND).await?;
+        let paid: Option<Answer> = ctx.signal("payment").within(Duration::ZERO).await?;
+        Ok(Output::of("payments", paid.map_or(0, |paid| paid.number)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_of_no_length_receives_a_message_that_is_there_already() {
+    for sent in [false, true] {
+        let world = World::new(services(), |registry| registry.register(|| Collect));
+        let run = world.start::<Collect>(Input::default()).await.unwrap();
+        tokio::time::sleep(30 * SECOND).await;
+        if sent {
+            let message = paid(7).encode_to_vec().into();
+            world.engine().signal(run, "payment", message, Requester::new("ann", "")).await.unwrap();
+        }
+        let expected = if sent { 7 } else { 0 };
+        assert_eq!(world.result_of::<Collect>(run).await, Ok(Output::of("payments", expected)));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_signal_of_one_request_comes_once() {
     let world = world();

@@ -133,6 +133,7 @@ fn pin(db: &Database, row: &RunRow, pinned: bool) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Appends what an operator decided, if the run is still as the operator saw it (semantics.md O2).
 fn amend(db: &Database, command: &Command, row: &RunRow, amend: &Amend) -> Result<(), Fault> {
     let (from, status) = (row.status.state, &amend.status);
     // Before its state is looked at: what was claimed or changed since it was read is looked at again.
