@@ -15,7 +15,10 @@ use crate::operators::{Act, Answer, all_runs};
 use crate::simulate::{Run, Simulation, undisturbed};
 use journals::Fact;
 
+pub(crate) mod commands;
 pub(crate) mod effects;
+pub(crate) mod endings;
+pub(crate) mod identities;
 pub(crate) mod journals;
 pub(crate) mod orders;
 pub(crate) mod undos;
@@ -55,13 +58,20 @@ async fn holds(simulation: &mut Simulation, world: &World) {
         journals::numbers_are_right(journal, &mut found);
         undos::are_whole(detail, journal, &simulation.ledger, &mut found);
         orders::were_kept(detail, journal, &simulation.orders, &audit, &mut found);
+        // Times are compared where nobody set the clock.
+        if !simulation.wall.was_set {
+            commands::are_heard(detail.row.id, journal, simulation, &mut found);
+            commands::reach_children(detail.row.id, &runs, simulation, &mut found);
+        }
+        endings::leave_nothing_open(detail, journal, &runs, &mut found);
         messages_are_received_once(detail, journal, simulation, &mut found);
         children_are_whole(detail, journal, &runs, &mut found);
         let id = detail.row.id;
         problems.extend(found.into_iter().map(|problem| format!("{id}: {problem}")));
     }
     let journals: Vec<_> = runs.iter().map(|(detail, journal)| (detail.row.id, &journal[..])).collect();
-    effects::hold(&journals, &arrivals, &simulation.ledger, &mut problems);
+    identities::are_not_doubled(&journals, &simulation.ledger, &mut problems);
+    effects::hold(&journals, &arrivals, &simulation.ledger, simulation.wall.hides_age, &mut problems);
     orders::were_answered_once(&simulation.orders, &audit, &mut problems);
     simulation.problems.extend(problems);
 }
@@ -105,6 +115,9 @@ async fn rests(world: &World, detail: &Detail, problems: &mut Vec<String>) {
             }
         }
         State::Blocked if reason.starts_with("UNDO_FAILED") && !detail.to_undo.is_empty() => {}
+        State::Blocked if detail.row.cancel_requested.is_some() && !needs_code(world, detail.row.id).await => {
+            problems.push(format!("S5: it was cancelled and is still BLOCKED: {reason}"));
+        }
         State::Paused if detail.row.paused.is_some() => {}
         _ if waits_for_an_operator(world, detail.row.id).await => {}
         state => problems.push(format!("stuck as {state} ({reason}), wakes {:?}", detail.row.status.wake_at)),
@@ -112,6 +125,12 @@ async fn rests(world: &World, detail: &Detail, problems: &mut Vec<String>) {
     if detail.row.owned {
         problems.push(format!("{state}, and still held"));
     }
+}
+
+/// Whether an undo of the run is made from a response, which only its code can do.
+async fn needs_code(world: &World, run: Uuid) -> bool {
+    let journal = journals::of(world, run).await;
+    journals::starts(&journal).any(|(_, _, started, _)| started.undo_by_response)
 }
 
 /// Whether the run, or a child that it waits for, can be moved only from outside.
@@ -189,7 +208,7 @@ async fn brought_what_services_said(world: &World, run: &Run, simulation: &mut S
             simulation.problems.push(line.to_owned());
         }
     }
-    if simulation.faults || simulation.operators || run.deadline.is_some() {
+    if simulation.faults || simulation.operators || run.deadline.is_some() || simulation.wall.was_set {
         return;
     }
     // Crashes alone change nothing.
@@ -199,7 +218,8 @@ async fn brought_what_services_said(world: &World, run: &Run, simulation: &mut S
         None => Ok(text),
     };
     // An effect of unknown level that a crash cut off was decided by an operator, perhaps to have failed.
-    let decided = simulation.orders.iter().any(|order| matches!(order.act, Act::Resolve(_)));
+    let decides = |act: &Act| matches!(act, Act::Resolve(_) | Act::Cancel | Act::Terminate);
+    let decided = simulation.orders.iter().any(|order| decides(&order.act));
     if calm != result && !decided {
         simulation.problems.push(format!("{} ended with {result:?}; without crashes with {calm:?}", run.input.text));
     }

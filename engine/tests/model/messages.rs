@@ -1,4 +1,4 @@
-//! One method of every level, two that take effects back, and the workflow's input and output.
+//! One method of every level, three that take effects back, and the workflow's input and output.
 
 use std::time::Duration;
 
@@ -29,9 +29,9 @@ macro_rules! messages {
     )+};
 }
 
-messages!(Look, Put, Pay, Charge, Cancel, Refund, Answer, Input, Output);
+messages!(Look, Put, Pay, Charge, Cancel, Recall, Refund, Answer, Input, Output);
 
-/// How long the keyed method remembers.
+/// How long the keyed methods remember.
 pub(crate) const HORIZON: Duration = Duration::from_secs(60);
 
 macro_rules! rpc {
@@ -60,6 +60,7 @@ rpc!(Pay, "/model.Service/Pay", Level::Keyed { horizon: HORIZON });
 rpc!(Charge, "/model.Service/Charge", Level::Unknown);
 // What takes effects back, under the key in its text.
 rpc!(Cancel, "/model.Service/Cancel", Level::Idempotent);
+rpc!(Recall, "/model.Service/Recall", Level::Keyed { horizon: HORIZON });
 rpc!(Refund, "/model.Service/Refund", Level::Unknown);
 
 /// What every method answers to a request with this text.
@@ -76,7 +77,7 @@ pub(crate) fn services(ledger: &Ledger) -> Services {
     let book = || {
         let ledger = ledger.clone();
         move |arrival: &Arrival, text: String| {
-            ledger.act(arrival);
+            ledger.act(arrival, &text);
             Ok(answer(text))
         }
     };
@@ -84,12 +85,16 @@ pub(crate) fn services(ledger: &Ledger) -> Services {
         let ledger = ledger.clone();
         move |arrival: &Arrival, text: String| ledger.take_back(arrival, &text).map(|()| answer(text))
     };
-    let (put, pay, charge, cancel, refund) = (book(), book(), book(), take_back(), take_back());
+    let (put, pay, charge) = (book(), book(), book());
+    let (cancel, recall, refund) = (take_back(), take_back(), take_back());
     Services::new()
         .on::<Look>(|look| Ok(answer(look.text)))
         .on_arrival::<Put>(move |arrival, request| put(arrival, request.text))
         .on_arrival::<Pay>(move |arrival, request| pay(arrival, request.text))
         .on_arrival::<Charge>(move |arrival, request| charge(arrival, request.text))
         .on_arrival::<Cancel>(move |arrival, request| cancel(arrival, request.text))
+        .on_arrival::<Recall>(move |arrival, request| recall(arrival, request.text))
         .on_arrival::<Refund>(move |arrival, request| refund(arrival, request.text))
+        .remembers::<Pay>(HORIZON)
+        .remembers::<Recall>(HORIZON)
 }

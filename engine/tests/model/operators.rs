@@ -1,11 +1,13 @@
 //! What operators do to runs, each order under a request id until it is answered.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use engine::decision::{Decision, Verdict};
 use engine::engine::EngineError;
 use engine::store::{ListRuns, RequestKey, Requester, RunRow, Store as _};
 use engine::testing::World;
+use engine::time::Timestamp;
 use engine::view::{Detail, StepState, StepView};
 use engine::{Code, Failure, Level, State};
 use futures_util::StreamExt as _;
@@ -43,12 +45,18 @@ pub(crate) struct Order {
     /// How often it was asked for.
     pub(crate) asked: u32,
     pub(crate) answer: Answer,
+    /// Whether it is asked for twice at the same moment.
+    pub(crate) twice: bool,
+    /// When it was asked for first, and when it was first answered.
+    pub(crate) asked_at: Option<Timestamp>,
+    pub(crate) answered_at: Option<Timestamp>,
 }
 
 impl Order {
     pub(crate) fn new(random: &mut Random, run: Uuid, act: Act) -> Self {
         let request = Uuid::from_u128(u128::from(random.next()) << 64 | u128::from(random.next()));
-        Self { run, act, request, asked: 0, answer: Answer::None }
+        let twice = random.percent(20);
+        Self { run, act, request, asked: 0, answer: Answer::None, twice, asked_at: None, answered_at: None }
     }
 
     /// How many facts the run had when the order was done.
@@ -119,36 +127,82 @@ impl Simulation {
         self.ask_all(world, asked).await;
     }
 
+    /// What is in doubt is decided while the run is still in memory.
+    pub(crate) async fn decide_early(&mut self, world: &World) {
+        if !self.attentive {
+            return;
+        }
+        let mut asked = Vec::new();
+        for row in all_runs(world).await {
+            if row.owned && row.status.state == State::NeedsDecision {
+                let detail = world.detail(row.id).await;
+                let decision = decision(&mut self.random, world, &self.ledger, &detail).await;
+                let Some(decision) = decision.filter(|decision| decision.verdict != Verdict::AskAgain) else {
+                    continue;
+                };
+                asked.push(self.orders.len());
+                self.orders.push(Order::new(&mut self.random, row.id, Act::Resolve(decision)));
+            }
+        }
+        self.ask_all(world, asked).await;
+    }
+
     /// Asks for these orders at once, as long as the replica lives.
     pub(crate) async fn ask_all(&mut self, world: &World, asked: Vec<usize>) {
         let mut answers = Vec::new();
-        for index in &asked {
-            self.orders[*index].asked += 1;
+        let now = world.clock().now();
+        let mut asking = Vec::new();
+        let mut together: BTreeMap<Uuid, usize> = BTreeMap::new();
+        for index in asked {
+            let order = &mut self.orders[index];
+            *together.entry(order.run).or_default() += 1;
+            let times = if order.twice { 2 } else { 1 };
+            order.asked += times;
+            order.asked_at.get_or_insert(now);
+            asking.extend((0..times).map(|_| index));
         }
         {
             let orders = &self.orders;
             let mut asking: FuturesUnordered<_> =
-                asked.into_iter().map(|index| async move { (index, ask(world, &orders[index]).await) }).collect();
+                asking.into_iter().map(|index| async move { (index, ask(world, &orders[index]).await) }).collect();
             loop {
                 tokio::select! {
                     biased;
                     () = world.probe().death() => break,
                     answer = asking.next() => match answer {
-                        Some(answer) => answers.push(answer),
+                        Some((index, answer)) => answers.push((index, answer, world.clock().now())),
                         None => break,
                     }
                 }
             }
         }
-        for (index, answer) in answers {
+        let beside: BTreeSet<Uuid> =
+            together.into_iter().filter(|(_, orders)| *orders > 1).map(|(run, _)| run).collect();
+        for (index, answer, at) in answers {
             let order = &mut self.orders[index];
-            match answer {
-                Ok(row) => order.answer = Answer::Done((order.asked == 1).then_some(row.sequence)),
+            let answer = match answer {
+                Ok(row) => Answer::Done((order.asked == 1).then_some(row.sequence)),
                 // Whether it was done is not known.
-                Err(EngineError::Store(_)) => {}
-                Err(EngineError::Precondition { .. } | EngineError::Conflict(_)) => order.answer = Answer::Refused,
-                Err(error) => self.problems.push(format!("{order:?} was answered with {error}")),
+                Err(EngineError::Store(_) | EngineError::Conflict(_)) => continue,
+                Err(EngineError::Precondition { .. }) => Answer::Refused,
+                Err(error) => {
+                    self.problems.push(format!("{order:?} was answered with {error}"));
+                    continue;
+                }
+            };
+            match (&order.answer, &answer) {
+                // A refusal is not remembered: another order to the run may come between the two, whose answers come in
+                // any order.
+                (Answer::Refused, Answer::Done(_)) if beside.contains(&order.run) => {}
+                (Answer::Done(_), Answer::Refused) if beside.contains(&order.run) => continue,
+                (Answer::Refused, Answer::Done(_)) | (Answer::Done(_), Answer::Refused) => {
+                    self.problems
+                        .push(format!("D4: one request was answered twice, and not alike: {order:?}, {answer:?}"));
+                }
+                _ => {}
             }
+            order.answered_at.get_or_insert(at);
+            order.answer = answer;
         }
     }
 }
@@ -162,6 +216,8 @@ async fn choose(random: &mut Random, world: &World, ledger: &Ledger, detail: &De
     let fitting = random.percent(75);
     match state {
         State::NeedsDecision if fitting => return decision(random, world, ledger, detail).await.map(Act::Resolve),
+        State::Ending if fitting && random.percent(40) => return Some(Act::Cancel),
+        State::Blocked if fitting && random.percent(25) => return Some(Act::Cancel),
         State::Failed | State::Blocked if fitting => return Some(Act::Retry(any_step(random))),
         State::BackingOff if fitting && random.percent(60) => return Some(Act::SkipBackOff(any_step(random))),
         _ if detail.row.paused.is_some() && fitting => return Some(Act::Resume),
@@ -196,7 +252,7 @@ pub(crate) async fn decision(random: &mut Random, world: &World, ledger: &Ledger
     let journal = journals::of(world, detail.row.id).await;
     let over = journals::last_deadline(&journal, key)?.after(MARGIN);
     let text = Input::decode(step.request.clone()?).ok()?.text;
-    let verdict = if world.clock().now() < over {
+    let verdict = if world.clock().now() < over || world.services().will_act(key) {
         // Nobody can know yet, and the engine does not ask again yet.
         Verdict::AskAgain
     } else if ledger.of(key).acted > 0 {

@@ -63,14 +63,63 @@ pub(crate) struct Leaf {
     pub(crate) undo: Option<Undo>,
 }
 
+/// The method that takes a call back: one of every level that has effects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TakesBack {
+    Cancel,
+    Recall,
+    Refund,
+}
+
 /// What takes a call back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Undo {
     /// Whether it is made from the response.
     pub(crate) by_response: bool,
-    /// Whether it may be repeated.
-    pub(crate) idempotent: bool,
+    pub(crate) by: TakesBack,
+    /// Whether the code that makes it from the response panics until it is mended.
+    pub(crate) panics: bool,
     pub(crate) tries: Tries,
+}
+
+/// What code does while a child runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Care {
+    /// It waits for its end.
+    Awaits,
+    /// It goes on for a moment.
+    GoesOn,
+    /// It never asks for its end.
+    Forgets,
+}
+
+/// What is wrong with code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    Panics {
+        times: u32,
+    },
+    /// It waits for a signal that is not declared.
+    Undeclared,
+    /// It has a child whose workflow is not registered.
+    NoWorkflow,
+    /// It builds a step beside another one of its branch.
+    NoBranch,
+    /// It does not come to the same step again.
+    Changes,
+}
+
+impl Flaw {
+    /// What a run is blocked for.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Panics { .. } => "POISON",
+            Self::Undeclared => "SIGNAL_UNDECLARED",
+            Self::NoWorkflow => "UNKNOWN_WORKFLOW",
+            Self::NoBranch => "USE_A_BRANCH",
+            Self::Changes => "JOURNAL_MISMATCH",
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -107,10 +156,10 @@ pub(crate) enum Node {
         span: Duration,
         body: Arc<[Node]>,
     },
-    /// A run of its own, whose program is made from this seed; code may go on beside it.
+    /// A run of its own, whose program is made from this seed.
     Child {
         seed: u64,
-        beside: bool,
+        care: Care,
         catch: bool,
     },
     Sleep(Duration),
@@ -127,6 +176,8 @@ pub(crate) enum Node {
         first: Duration,
         second: Duration,
     },
+    /// Something that is wrong until the code is mended.
+    Flaw(Flaw),
     Fail,
 }
 
@@ -134,15 +185,20 @@ fn span(random: &mut Random) -> Duration {
     Duration::from_millis(random.pick(&[0, 0, 5, 10, 1_000, 4_999, 5_001, 7_000, 61_000, 1_200_000]))
 }
 
+fn undo(random: &mut Random) -> Undo {
+    Undo {
+        by_response: random.percent(40),
+        by: random.pick(&[TakesBack::Cancel, TakesBack::Cancel, TakesBack::Recall, TakesBack::Refund]),
+        panics: random.percent(4),
+        tries: random.pick(&[Tries::Quick, Tries::Quick, Tries::Slow, Tries::Never]),
+    }
+}
+
 fn leaf(random: &mut Random) -> Leaf {
     let kind = random.pick(&[Kind::Look, Kind::Look, Kind::Put, Kind::Put, Kind::Pay, Kind::Charge]);
     let once = (kind == Kind::Put && random.percent(20)).then(|| random.below(3));
     // What several runs share is not for one of them to take back.
-    let undo = (kind != Kind::Look && once.is_none() && random.percent(40)).then(|| Undo {
-        by_response: random.percent(40),
-        idempotent: random.percent(75),
-        tries: random.pick(&[Tries::Quick, Tries::Quick, Tries::Slow, Tries::Never]),
-    });
+    let undo = (kind != Kind::Look && once.is_none() && random.percent(40)).then(|| undo(random));
     Leaf {
         kind,
         tries: random.pick(&[Tries::Standard, Tries::Quick, Tries::Quick, Tries::Slow, Tries::Never]),
@@ -151,6 +207,12 @@ fn leaf(random: &mut Random) -> Leaf {
         durable: random.percent(15),
         undo,
     }
+}
+
+fn flaw(random: &mut Random) -> Flaw {
+    let times = random.pick(&[1, 2, 3, 5]);
+    let panics = Flaw::Panics { times };
+    random.pick(&[panics, panics, Flaw::Undeclared, Flaw::NoWorkflow, Flaw::NoBranch, Flaw::Changes])
 }
 
 fn node(random: &mut Random, depth: u32) -> Node {
@@ -167,7 +229,11 @@ fn node(random: &mut Random, depth: u32) -> Node {
             let arms = (0..1 + random.below(3)).map(|_| sequence(random, depth - 1, 3)).collect();
             Node::Branches { arms, catch: random.percent(60) }
         }
-        17 => Node::Child { seed: random.next() | CHILD, beside: random.percent(50), catch: random.percent(60) },
+        17 => Node::Child {
+            seed: random.next() | CHILD,
+            care: random.pick(&[Care::Awaits, Care::Awaits, Care::GoesOn, Care::GoesOn, Care::Forgets]),
+            catch: random.percent(60),
+        },
         16 => Node::Contest { leaf: leaf(random), span: span(random), body: sequence(random, depth - 1, 3) },
         _ => {
             let width = random.below(6);
@@ -183,6 +249,10 @@ fn node(random: &mut Random, depth: u32) -> Node {
 
 fn sequence(random: &mut Random, depth: u32, longest: u64) -> Arc<[Node]> {
     let mut nodes: Vec<Node> = (0..=random.below(longest)).map(|_| node(random, depth)).collect();
+    if random.percent(5) {
+        let at = usize::try_from(random.below(nodes.len() as u64 + 1)).unwrap_or(0);
+        nodes.insert(at, Node::Flaw(flaw(random)));
+    }
     if random.percent(8) {
         nodes.push(Node::Fail);
     }
@@ -193,6 +263,41 @@ fn sequence(random: &mut Random, depth: u32, longest: u64) -> Arc<[Node]> {
 const CHILD: u64 = 1 << 63;
 
 pub(crate) fn program(seed: u64) -> Arc<[Node]> {
-    let (depth, longest) = if seed & CHILD == 0 { (2, 7) } else { (0, 3) };
-    sequence(&mut Random::new(seed), depth, longest)
+    let random = &mut Random::new(seed);
+    let is_child = seed & CHILD != 0;
+    match random.below(20) {
+        0..=2 if !is_child => undoing(random),
+        3 if !is_child => careless(random),
+        // A child that is there long after its parent did something.
+        0..=4 if is_child => {
+            let later = sequence(random, 0, 3);
+            [Node::Sleep(LONG)].into_iter().chain(later.iter().cloned()).collect()
+        }
+        _ if is_child => sequence(random, 0, 3),
+        _ => sequence(random, 2, 7),
+    }
+}
+
+/// Longer than any command takes to be carried out.
+const LONG: Duration = Duration::from_secs(1_200);
+
+/// Effects that are made once each, and taken back some time later, whatever became of them.
+fn undoing(random: &mut Random) -> Arc<[Node]> {
+    let mut nodes: Vec<Node> = (0..2 + random.below(2))
+        .map(|_| {
+            let kind = random.pick(&[Kind::Put, Kind::Pay, Kind::Charge]);
+            let undo = Undo { by_response: random.percent(20), panics: false, ..undo(random) };
+            let leaf = Leaf { kind, tries: Tries::Never, once: None, undo: Some(undo), ..leaf(random) };
+            Node::Call { leaf, catch: true }
+        })
+        .collect();
+    nodes.push(Node::Sleep(random.pick(&[Duration::from_secs(7), Duration::from_secs(61), LONG])));
+    nodes.push(Node::Fail);
+    nodes.into()
+}
+
+/// Children that nobody waits for.
+fn careless(random: &mut Random) -> Arc<[Node]> {
+    let child = |random: &mut Random| Node::Child { seed: random.next() | CHILD, care: Care::Forgets, catch: true };
+    [child(random), node(random, 0), child(random)].into()
 }

@@ -33,6 +33,9 @@ impl Simulation {
                     State::Blocked if row.status.reason.contains("made from its response, which is not known") => {
                         Act::Terminate
                     }
+                    // No code fits what two different programs did.
+                    State::Blocked if row.status.reason.starts_with("JOURNAL_MISMATCH") && round > 6 => Act::Terminate,
+                    State::Blocked if row.status.reason.starts_with("JOURNAL_MISMATCH") && round > 3 => Act::Cancel,
                     State::Blocked => Act::Retry(None),
                     _ => continue,
                 };
@@ -40,9 +43,13 @@ impl Simulation {
                 self.orders.push(Order::new(&mut self.random, row.id, act));
             }
             self.ask_all(world, asked).await;
-            tokio::time::sleep(ROUND * round).await;
+            if self.floods(world, ROUND * round).await {
+                return;
+            }
             self.look(world).await;
-            if all_runs(world).await.iter().all(|row| row.status.state.is_end()) && world.engine().in_flight() == 0 {
+            if all_runs(world).await.iter().all(|row| row.status.state.is_end() && !row.owned)
+                && world.engine().in_flight() == 0
+            {
                 return;
             }
         }

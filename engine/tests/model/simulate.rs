@@ -2,24 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use engine::engine::{EngineError, Start};
 use engine::store::sqlite::CommitFault;
 use engine::store::{JournalEntry, RequestKey, Requester, Store as _};
-use engine::testing::{Probe, Reply, World};
+use engine::testing::{Probe, World};
 use engine::workflow::NameTaken;
-use engine::{Code, Limits, Registry, State, Workflow};
+use engine::{Code as Status, Limits, Registry, State, Workflow};
 use prost::Message;
 use uuid::Uuid;
 
 use crate::check;
+use crate::code::Code;
 use crate::ledger::Ledger;
-use crate::messages::{Cancel, Charge, Input, Look, Pay, Put, Refund, services};
+use crate::messages::{Input, services};
+use crate::misfortune::Lost;
 use crate::operators::{Act, Order, all_runs};
 use crate::program::Random;
+use crate::wall::Wall;
 use crate::workflow::Interpreter;
 
 /// What the model knows of a run.
@@ -38,19 +39,30 @@ pub(crate) struct Simulation {
     pub(crate) operators: bool,
     pub(crate) orders: Vec<Order>,
     pub(crate) ledger: Ledger,
+    pub(crate) code: Code,
+    pub(crate) wall: Wall,
+    /// Whether code was begun without an end.
+    flooded: bool,
+    /// How many runs a replica has in memory at most.
+    pub(crate) room: u32,
     pub(crate) problems: Vec<String>,
     /// Every journal as it was last seen.
     pub(crate) journals: BTreeMap<Uuid, Vec<JournalEntry>>,
     /// The longest that a point of a replica takes.
-    delay: Duration,
+    pub(crate) delay: Duration,
+    /// Whether operators decide what is in doubt while other effects of the run are still in flight.
+    pub(crate) attentive: bool,
+    /// The longest that the answer to a claim or a release takes.
+    late: Duration,
+    pub(crate) lost: Lost,
 }
 
 /// Adds the workflow to what a replica can run.
-fn registering() -> impl Fn(&mut Registry) -> Result<(), NameTaken> {
-    let rolls = Arc::new(AtomicU64::new(1));
+fn registering(code: &Code) -> impl Fn(&mut Registry) -> Result<(), NameTaken> + use<> {
+    let code = code.clone();
     move |registry| {
-        let rolls = Arc::clone(&rolls);
-        registry.register::<Interpreter>(move || Interpreter { rolls: Arc::clone(&rolls) })
+        let code = code.clone();
+        registry.register::<Interpreter>(move || Interpreter { code: code.clone() })
     }
 }
 
@@ -82,6 +94,9 @@ impl Simulation {
         let mut random = Random::new(seed);
         let delay = Duration::from_millis(random.pick(&[0, 0, 3, 30]));
         let (faults, operators) = (random.percent(65), random.percent(50));
+        let late = Duration::from_millis(random.pick(&[0, 0, 40, 5_000]));
+        let (wall, attentive) = (Wall::new(&mut random), random.percent(40));
+        let lost = Lost::new(&mut random);
         Self {
             seed,
             random,
@@ -90,9 +105,16 @@ impl Simulation {
             operators,
             orders: Vec::new(),
             ledger: Ledger::default(),
+            code: Code::default(),
+            wall,
+            flooded: false,
+            room: 0,
             problems: Vec::new(),
             journals: BTreeMap::new(),
             delay,
+            attentive: operators && attentive,
+            late,
+            lost,
         }
     }
 
@@ -104,11 +126,13 @@ impl Simulation {
             write_behind: Duration::from_millis(self.random.pick(&[0, 500, 500])),
             ..Limits::default()
         };
+        self.room = limits.runs_in_flight;
         let probe = self.probe();
-        let mut world = World::with(services(&self.ledger), registering(), limits, probe);
+        let mut world = World::with(services(&self.ledger), registering(&self.code), limits, probe);
         // Of so many of a hundred store operations nobody is told whether they were done.
         let unanswered = if self.faults { self.random.pick(&[0, 0, 1, 3, 5]) } else { 0 };
         world.time_out(unanswered, true);
+        world.answer_late(self.late);
         self.misbehave(&world);
         for n in 0..=self.random.below(3) {
             world = self.start(world, n).await;
@@ -133,11 +157,18 @@ impl Simulation {
             }
         }
         probe_kill(&world);
+        self.wall.restarted();
         let mut world = world.crash(Probe::counting());
         world.time_out(0, true);
         self.rest(&world).await;
+        if self.flooded {
+            return self.tried();
+        }
         for _ in 0..if self.operators { 3 } else { 0 } {
-            // Runs that rest are taken up again, into new failures and crashes.
+            // Runs that rest are taken up again, into new failures and crashes, some by better code.
+            if self.random.percent(30) {
+                self.code.mend();
+            }
             self.misbehave(&world);
             world.time_out(unanswered, true);
             for _ in 0..4 {
@@ -150,16 +181,29 @@ impl Simulation {
                     world = self.crash(world);
                 }
                 world.probe().kill();
+                self.wall.restarted();
                 world = world.crash(Probe::counting());
             }
             world.time_out(0, true);
             self.rest(&world).await;
+            if self.flooded {
+                return self.tried();
+            }
         }
         check::at_rest(&mut self, &world).await;
+        self.code.mend();
         self.lead_to_the_end(&world).await;
+        if self.flooded {
+            return self.tried();
+        }
         check::at_the_end(&mut self, &world).await;
         let trace = check::trace(&self, &world, begun).await;
         Tried { problems: self.problems, trace }
+    }
+
+    /// What came of a seed that is not worth more time.
+    fn tried(self) -> Tried {
+        Tried { problems: self.problems, trace: Vec::new() }
     }
 
     fn probe(&mut self) -> Probe {
@@ -172,6 +216,7 @@ impl Simulation {
     }
 
     fn crash(&mut self, world: World) -> World {
+        self.wall.restarted();
         probe_kill(&world);
         let world = world.crash(self.probe());
         self.misbehave(&world);
@@ -182,8 +227,9 @@ impl Simulation {
     async fn start(&mut self, mut world: World, n: u64) -> World {
         let input = Input { text: format!("run{n}"), number: self.seed.wrapping_mul(31).wrapping_add(n) };
         let encoded = input.encode_to_vec();
-        let deadline = self.random.percent(15).then(|| Duration::from_secs(self.random.pick(&[1, 30, 600])));
+        let deadline = self.random.percent(25).then(|| Duration::from_secs(self.random.pick(&[1, 30, 30, 600])));
         let id = Uuid::from_u128(u128::from(self.seed) << 8 | u128::from(n));
+        let twice = self.random.percent(20);
         loop {
             let start = Start {
                 workflow: Interpreter::NAME.to_owned(),
@@ -198,9 +244,12 @@ impl Simulation {
             tokio::select! {
                 biased;
                 () = probe.death() => world = self.crash(world),
-                started = world.engine().start(start) => match started {
+                started = start_at(&world, start, twice) => match started {
                     Ok(started) => {
-                        self.runs.push(Run { id: started.id, input, deadline });
+                        if started.iter().any(|run| *run != started[0]) {
+                            self.problems.push(format!("D4: one request started {started:?}"));
+                        }
+                        self.runs.push(Run { id: started[0], input, deadline });
                         return world;
                     }
                     Err(EngineError::Store(_)) => tokio::time::sleep(Duration::from_millis(300)).await,
@@ -213,30 +262,11 @@ impl Simulation {
         }
     }
 
-    /// Lets services fail for their next calls.
-    fn misbehave(&mut self, world: &World) {
-        if !self.faults {
-            return;
-        }
-        let rate = self.random.pick(&[5, 25, 60]);
-        let services = world.services();
-        let random = &mut self.random;
-        let refusals = [Code::NotFound, Code::AlreadyExists, Code::FailedPrecondition];
-        services.script::<Look>(replies(random, rate, &refusals));
-        services.script::<Put>(replies(random, rate, &refusals));
-        services.script::<Pay>(replies(random, rate, &refusals));
-        services.script::<Charge>(replies(random, rate / 2, &refusals));
-        // That there is nothing to take back is for the ledger to say.
-        services.script::<Cancel>(replies(random, rate, &refusals[2..]));
-        services.script::<Refund>(replies(random, rate / 2, &refusals[2..]));
-        if self.random.percent(10) {
-            // Undos fail for good, until somebody mends the service.
-            services.always::<Cancel>(Some(Reply::Refuse(Code::PermissionDenied)));
-        }
-    }
-
     /// What operators and disks do.
     async fn meddle(&mut self, world: &World) {
+        if self.random.percent(25) {
+            self.wall.set(&mut self.random, world);
+        }
         match self.random.below(10) {
             0 | 1 if self.faults || self.operators => {
                 let fault = self.random.pick(&[CommitFault::Before, CommitFault::After]);
@@ -249,7 +279,8 @@ impl Simulation {
                     biased;
                     () = probe.death() => {}
                     _ = world.engine().drain(grace) => {
-                        if world.engine().in_flight() > 0 {
+                        // A drain waits five seconds for the last answers.
+                        if world.engine().in_flight() > 0 && self.late < Duration::from_secs(1) {
                             self.problems.push("a drain left runs in memory".to_owned());
                         }
                     }
@@ -280,21 +311,43 @@ impl Simulation {
                 self.problems.push(format!("the journal of {} lost or changed a durable entry", row.id));
             }
             *known = now;
-            if row.status.state == State::Blocked && !row.status.reason.starts_with("UNDO_FAILED") {
-                self.problems.push(format!("{} is BLOCKED: {}", row.id, row.status.reason));
+            let reason = &row.status.reason;
+            let explained = reason.starts_with("UNDO_FAILED") || self.code.explains(reason);
+            if row.status.state == State::Blocked && !explained {
+                self.problems.push(format!("{} is BLOCKED: {reason}", row.id));
             }
         }
+    }
+
+    /// Lets time pass; says whether code was begun without an end meanwhile.
+    pub(crate) async fn floods(&mut self, world: &World, span: Duration) -> bool {
+        let (slice, mut left) = (Duration::from_secs(600), span);
+        while !left.is_zero() {
+            tokio::time::sleep(left.min(slice)).await;
+            left = left.saturating_sub(slice);
+            if self.code.is_endless() {
+                let calls = world.services().calls();
+                self.problems.push(format!("code is begun without an end, after {calls} calls"));
+                self.flooded = true;
+                return true;
+            }
+        }
+        false
     }
 
     /// Waits until every run has ended or only an operator can move it.
     async fn rest(&mut self, world: &World) {
         let mut pause = Duration::from_millis(500);
         for _ in 0..40 {
-            tokio::time::sleep(pause).await;
+            if self.floods(world, pause).await {
+                return;
+            }
             pause = (pause * 2).min(Duration::from_secs(4 * 3_600));
             self.look(world).await;
+            self.decide_early(world).await;
             let mut all = true;
             for row in all_runs(world).await {
+                all &= !row.owned;
                 all &= row.status.state.is_end() || check::waits_for_an_operator(world, row.id).await;
             }
             if all && world.engine().in_flight() == 0 {
@@ -304,29 +357,24 @@ impl Simulation {
     }
 }
 
+/// Starts a run, perhaps by two requests with one id at the same moment.
+async fn start_at(world: &World, start: Start, twice: bool) -> Result<Vec<Uuid>, EngineError> {
+    if !twice {
+        return Ok(vec![world.engine().start(start).await?.id]);
+    }
+    let (one, other) = tokio::join!(world.engine().start(start.clone()), world.engine().start(start));
+    Ok(vec![one?.id, other?.id])
+}
+
 fn probe_kill(world: &World) {
     world.probe().kill();
 }
 
-fn replies(random: &mut Random, rate: u64, refusals: &[Code]) -> Vec<Reply> {
-    let plain = Reply::Slow(Duration::ZERO);
-    (0..4 + random.below(30))
-        .map(|_| match random.below(8) {
-            _ if !random.percent(rate) => plain.clone(),
-            0 => Reply::NotSent,
-            1 => Reply::Refuse(random.pick(refusals)),
-            2 => Reply::ActAndBreak(random.pick(&[Code::Unavailable, Code::Internal])),
-            3 => Reply::ActLater(Code::Unavailable, Duration::from_millis(random.pick(&[1, 400, 3_000, 60_000]))),
-            4 | 5 => Reply::BreakFirst(random.pick(&[Code::Unavailable, Code::Internal])),
-            6 => Reply::Slow(Duration::from_millis(random.pick(&[10, 700, 3_000, 29_000, 40_000]))),
-            _ => Reply::Hang,
-        })
-        .collect()
-}
-
 /// What the program brings where nothing fails.
-pub(crate) async fn undisturbed(input: &Input) -> Result<String, Code> {
-    let world = World::new(services(&Ledger::default()), registering());
+pub(crate) async fn undisturbed(input: &Input) -> Result<String, Status> {
+    let code = Code::default();
+    code.mend();
+    let world = World::new(services(&Ledger::default()), registering(&code));
     let result = world.run::<Interpreter>(input.clone()).await;
     probe_kill(&world);
     result.map(|output| output.text).map_err(|failure| failure.code())

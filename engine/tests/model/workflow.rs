@@ -1,23 +1,22 @@
 //! The workflow that interprets a program, and says in its output what every step brought.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use engine::steps::call::Call;
 use engine::steps::fan_out::ItemResult;
 use engine::steps::race::First2;
-use engine::{Code, Context, Failure, Retry, Rpc, SignalType, Workflow};
+use engine::{Context, Failure, Retry, Rpc, SignalType, Workflow};
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use crate::messages::{Answer, Cancel, Charge, Input, Look, Output, Pay, Put, Refund};
-use crate::program::{Kind, Leaf, Node, Tries, program};
+use crate::code::Code;
+use crate::messages::{Answer, Cancel, Charge, Input, Look, Output, Pay, Put, Recall, Refund};
+use crate::program::{Care, Kind, Leaf, Node, TakesBack, Tries, program};
 
 #[derive(Clone)]
 pub(crate) struct Interpreter {
-    /// Gives every call of a `record` closure a value of its own.
-    pub(crate) rolls: Arc<AtomicU64>,
+    pub(crate) code: Code,
 }
 
 impl Workflow for Interpreter {
@@ -29,6 +28,7 @@ impl Workflow for Interpreter {
     type Output = Output;
 
     async fn run(&self, ctx: &Context, input: Input) -> Result<Output, Failure> {
+        self.code.begin().await;
         let nodes = program(input.number);
         let text = self.sequence(ctx, nodes, input.text).await?;
         Ok(Output { text, number: 0 })
@@ -46,7 +46,7 @@ fn retry(tries: Tries) -> Retry {
     made.unwrap_or_default()
 }
 
-fn made<R: Rpc<Response = Answer>>(mut call: Call<R>, leaf: &Leaf) -> Call<R> {
+fn made<R: Rpc<Response = Answer>>(code: &Code, mut call: Call<R>, leaf: &Leaf) -> Call<R> {
     call = call.retry(retry(leaf.tries));
     if let Some(timeout) = leaf.timeout {
         call = call.timeout(timeout);
@@ -59,12 +59,25 @@ fn made<R: Rpc<Response = Answer>>(mut call: Call<R>, leaf: &Leaf) -> Call<R> {
     }
     let Some(undo) = leaf.undo else { return call };
     let cancel = |key: Uuid, number| Cancel { text: key.to_string(), number };
+    let recall = |key: Uuid, number| Recall { text: key.to_string(), number };
     let refund = |key: Uuid, number| Refund { text: key.to_string(), number };
-    call = match (undo.by_response, undo.idempotent) {
-        (false, true) => call.undo(move |key| cancel(key, 0)),
-        (false, false) => call.undo(move |key| refund(key, 0)),
-        (true, true) => call.undo_with(move |key, answer| cancel(key, answer.number)),
-        (true, false) => call.undo_with(move |key, answer| refund(key, answer.number)),
+    let code = code.clone();
+    call = match (undo.by_response, undo.by) {
+        (false, TakesBack::Cancel) => call.undo(move |key| cancel(key, 0)),
+        (false, TakesBack::Recall) => call.undo(move |key| recall(key, 0)),
+        (false, TakesBack::Refund) => call.undo(move |key| refund(key, 0)),
+        (true, TakesBack::Cancel) => call.undo_with(move |key, answer| {
+            code.make_undo(undo.panics);
+            cancel(key, answer.number)
+        }),
+        (true, TakesBack::Recall) => call.undo_with(move |key, answer| {
+            code.make_undo(undo.panics);
+            recall(key, answer.number)
+        }),
+        (true, TakesBack::Refund) => call.undo_with(move |key, answer| {
+            code.make_undo(undo.panics);
+            refund(key, answer.number)
+        }),
     };
     call.undo_retry(retry(undo.tries))
 }
@@ -77,14 +90,14 @@ enum Made {
     Charge(Call<Charge>),
 }
 
-fn make(ctx: &Context, leaf: &Leaf, text: String, number: u64) -> Made {
+fn make(code: &Code, ctx: &Context, leaf: &Leaf, text: String, number: u64) -> Made {
     // An effect of a business key is the same in every run.
     let (text, number) = leaf.once.map_or((text, number), |once| (format!("business-{once}"), 0));
     match leaf.kind {
-        Kind::Look => Made::Look(made(ctx.call(Look { text, number }), leaf)),
-        Kind::Put => Made::Put(made(ctx.call(Put { text, number }), leaf)),
-        Kind::Pay => Made::Pay(made(ctx.call(Pay { text, number }), leaf)),
-        Kind::Charge => Made::Charge(made(ctx.call(Charge { text, number }), leaf)),
+        Kind::Look => Made::Look(made(code, ctx.call(Look { text, number }), leaf)),
+        Kind::Put => Made::Put(made(code, ctx.call(Put { text, number }), leaf)),
+        Kind::Pay => Made::Pay(made(code, ctx.call(Pay { text, number }), leaf)),
+        Kind::Charge => Made::Charge(made(code, ctx.call(Charge { text, number }), leaf)),
     }
 }
 
@@ -130,7 +143,7 @@ impl Interpreter {
                 let text = format!("{path}.{index}");
                 match node {
                     Node::Call { leaf, catch } => {
-                        let result = call(make(ctx, leaf, text, carried)).await;
+                        let result = call(make(&code.code, ctx, leaf, text, carried)).await;
                         said(&mut trace, result.map(|answer| vec![answer]), *catch)?;
                     }
                     Node::Puts { count, catch } => {
@@ -145,7 +158,7 @@ impl Interpreter {
                     Node::Mixed { leaf, span, catch } => {
                         let look = ctx.call(Look { text: format!("{text}.look"), number: carried });
                         let sleep = ctx.sleep("nap", *span);
-                        let result = match make(ctx, leaf, format!("{text}.leaf"), carried) {
+                        let result = match make(&code.code, ctx, leaf, format!("{text}.leaf"), carried) {
                             Made::Look(call) => ctx.all((call, sleep, look)).await.map(|(a, (), b)| vec![a, b]),
                             Made::Put(call) => ctx.all((call, sleep, look)).await.map(|(a, (), b)| vec![a, b]),
                             Made::Pay(call) => ctx.all((call, sleep, look)).await.map(|(a, (), b)| vec![a, b]),
@@ -186,11 +199,11 @@ impl Interpreter {
                         }
                     }
                     Node::Contest { leaf, span, body } => {
-                        let (body, path, code) = (Arc::clone(body), format!("{text}/contest"), code.clone());
+                        let (body, path, inner) = (Arc::clone(body), format!("{text}/contest"), code.clone());
                         let body =
-                            ctx.branch("contest", move |ctx| async move { code.sequence(&ctx, body, path).await });
+                            ctx.branch("contest", move |ctx| async move { inner.sequence(&ctx, body, path).await });
                         let wait = ctx.sleep("wait", *span);
-                        match make(ctx, leaf, format!("{text}.contest"), carried) {
+                        match make(&code.code, ctx, leaf, format!("{text}.contest"), carried) {
                             Made::Look(call) => drop(ctx.race((call, wait, body)).await),
                             Made::Put(call) => drop(ctx.race((call, wait, body)).await),
                             Made::Pay(call) => drop(ctx.race((call, wait, body)).await),
@@ -198,14 +211,19 @@ impl Interpreter {
                         }
                         trace.push_str("raced\n");
                     }
-                    Node::Child { seed, beside, catch } => {
+                    Node::Child { seed, care, catch } => {
                         let child = ctx.child::<Interpreter>("child", Input { text, number: *seed });
-                        let ended = if *beside {
-                            let child = child.start();
-                            ctx.sleep("meanwhile", Duration::from_millis(5)).await?;
-                            child.await
-                        } else {
-                            child.await
+                        let ended = match care {
+                            Care::Awaits => child.await,
+                            Care::GoesOn => {
+                                let child = child.start();
+                                ctx.sleep("meanwhile", Duration::from_millis(5)).await?;
+                                child.await
+                            }
+                            Care::Forgets => {
+                                drop(child.start());
+                                continue;
+                            }
                         };
                         match ended {
                             Ok(output) => trace.push_str(&output.text),
@@ -227,10 +245,7 @@ impl Interpreter {
                     }
                     Node::Record => {
                         carried = ctx
-                            .record("roll", || Answer {
-                                number: code.rolls.fetch_add(1, Ordering::Relaxed),
-                                ..Answer::default()
-                            })
+                            .record("roll", || Answer { number: code.code.roll(), ..Answer::default() })
                             .await
                             .number;
                     }
@@ -241,7 +256,8 @@ impl Interpreter {
                             First2::Second(()) => trace.push_str("left\n"),
                         }
                     }
-                    Node::Fail => return Err(Failure::new(Code::FailedPrecondition, "the program says so")),
+                    Node::Flaw(flaw) => code.code.stumble(ctx, *flaw, text).await?,
+                    Node::Fail => return Err(Failure::new(engine::Code::FailedPrecondition, "the program says so")),
                 }
             }
             Ok(trace)

@@ -1,4 +1,5 @@
-//! Rules are cited by their codes, and every code that a file of the repository cites is a rule.
+//! Rules are cited by their codes: every code that a file of the repository cites is a rule, and code or tests cite every
+//! rule that this version keeps.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -80,6 +81,15 @@ fn every_code_that_is_cited_is_a_rule() {
     assert!(citations.len() > 40, "found {} citations", citations.len());
     let unknown: Vec<_> = citations.iter().filter(|(_, code)| !rules.contains_key(code)).collect();
     assert!(unknown.is_empty(), "cited, and no rule of {RULES}: {unknown:#?}");
+}
+
+#[test]
+fn every_rule_that_this_version_keeps_is_cited_by_code_or_tests() {
+    let citations = citations();
+    let cited = |code: &str| citations.iter().any(|(place, cited)| cited == code && !place.contains(".md:"));
+    let kept = rules().into_iter().filter(|(_, text)| !text.contains("*Not in this version"));
+    let uncited: Vec<_> = kept.map(|(code, _)| code).filter(|code| !cited(code)).collect();
+    assert!(uncited.is_empty(), "rules of {RULES} that neither code nor tests cite: {uncited:?}");
 }
 
 #[test]

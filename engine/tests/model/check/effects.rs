@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::journals::{self, Fact};
 use crate::ledger::Ledger;
-use crate::messages::{HORIZON, Look, Pay};
+use crate::messages::{HORIZON, Look};
 
 /// What all journals say of one key.
 #[derive(Default)]
@@ -23,13 +23,22 @@ struct Known {
     first_start: BTreeMap<Uuid, Timestamp>,
     level: i32,
     asked_again: usize,
+    /// Whether an operator said what became of it, or let it be made again.
+    decided: bool,
     /// Attempts that the service refused, so that they did nothing.
     refused: usize,
     /// An answer of the service was written down.
     answered: bool,
 }
 
-pub(crate) fn hold(journals: &[(Uuid, &[Fact])], arrivals: &[Arrival], ledger: &Ledger, problems: &mut Vec<String>) {
+/// `hides_age` says that nobody can know how old a stored start is: horizons are not kept then.
+pub(crate) fn hold(
+    journals: &[(Uuid, &[Fact])],
+    arrivals: &[Arrival],
+    ledger: &Ledger,
+    hides_age: bool,
+    problems: &mut Vec<String>,
+) {
     let mut known: BTreeMap<Uuid, Known> = BTreeMap::new();
     let mut identities: BTreeMap<_, Uuid> = BTreeMap::new();
     for (run, journal) in journals {
@@ -54,9 +63,10 @@ pub(crate) fn hold(journals: &[(Uuid, &[Fact])], arrivals: &[Arrival], ledger: &
         let mut decided = false;
         for fact in *journal {
             match &fact.kind {
-                Kind::Decided(decision) if decision.ask_again => {
+                Kind::Decided(decision) => {
                     if let Some(entry) = keys.get(&decision.step).and_then(|key| known.get_mut(key)) {
-                        entry.asked_again += 1;
+                        entry.asked_again += usize::from(decision.ask_again);
+                        entry.decided = true;
                     }
                 }
                 Kind::AttemptFailed(failed) if failed.outcome() == Outcome::Refused => {
@@ -102,7 +112,8 @@ pub(crate) fn hold(journals: &[(Uuid, &[Fact])], arrivals: &[Arrival], ledger: &
         if entry.answered && ledger.of(*key).acted == 0 {
             problems.push(format!("{:?} succeeded and did not happen", entry.identities));
         }
-        if ledger.of(*key).acted > 1 {
+        let forgotten = hides_age && entry.level == i32::from(Level::Keyed);
+        if ledger.of(*key).acted > 1 && !forgotten {
             problems.push(format!("{:?} happened {} times", entry.identities, ledger.of(*key).acted));
         }
     }
@@ -129,8 +140,14 @@ pub(crate) fn hold(journals: &[(Uuid, &[Fact])], arrivals: &[Arrival], ledger: &
         }
         // The horizon counts from the start; the last attempt may take its whole time, and what it left may act later.
         let slack = Duration::from_secs(36);
-        if first.method == Pay::METHOD.path && entry.asked_again == 0 && last.at - first.at > HORIZON + slack {
-            problems.push(format!("an effect was repeated {:?} after its first arrival", last.at - first.at));
+        if entry.level == i32::from(Level::Keyed)
+            && !hides_age
+            && !entry.decided
+            && last.at - first.at > HORIZON + slack
+        {
+            let (run, method) = (first.run, first.method);
+            problems
+                .push(format!("{run} {method} {key} was repeated {:?} after its first arrival", last.at - first.at));
         }
     }
 }

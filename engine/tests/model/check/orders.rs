@@ -66,6 +66,10 @@ pub(crate) fn were_kept(
         if own.iter().any(|order| matches!(order.act, Act::Resume | Act::Cancel) && order.unsure()) {
             continue;
         }
+        // A run that ends settles what is in doubt, also if it is paused.
+        if ends_by(journal, from) {
+            continue;
+        }
         let until = own.iter().filter(|order| goes_on(&order.act)).filter_map(|order| order.done_at());
         let until = until.filter(|number| *number >= from).min().unwrap_or(u64::MAX);
         for number in started(journal, from, true).filter(|number| *number <= until) {
@@ -82,6 +86,16 @@ pub(crate) fn were_kept(
         problems.push(format!("{decisions} decisions, {} in the audit trail", audit.count(run, "ResolveStep")));
     }
     one_decision_for_an_attempt(journal, problems);
+}
+
+/// Whether the run goes to its end with this fact or one before it.
+fn ends_by(journal: &[Fact], number: u64) -> bool {
+    let until = journal.iter().take_while(|fact| fact.number <= number);
+    until.fold(false, |ends, fact| match fact.kind {
+        Kind::Ending(_) => true,
+        Kind::Reset(_) => false,
+        _ => ends,
+    })
 }
 
 /// Starts of steps after this fact and before a retry; of later attempts too where they are wanted, as long as the run

@@ -1,10 +1,11 @@
 //! Undone or done: what a run that failed or was cancelled did is taken back, once, after it was settled, the last
 //! first; what a run that succeeded did stands (semantics.md U1 to U3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::State;
 use engine::journal_v1::fact::Kind;
+use engine::journal_v1::step_settled;
 use engine::view::{Detail, StepState};
 use uuid::Uuid;
 
@@ -26,10 +27,12 @@ pub(crate) fn are_whole(detail: &Detail, journal: &[Fact], ledger: &Ledger, prob
         }
         match state {
             State::Failed | State::Cancelled => {
-                problems.push(format!("{path} (fact {number}) stands after the run is {state}"));
+                let again = made_again(journal, number);
+                problems.push(format!("{path} (fact {number}{again}) stands after the run is {state}"));
             }
             State::Terminated if !detail.to_undo.contains(&path) && !detail.uncertain.contains(&path) => {
-                problems.push(format!("{path} (fact {number}) stands and is not listed: {:?}", detail.to_undo));
+                let again = made_again(journal, number);
+                problems.push(format!("{path} (fact {number}{again}) stands, not listed in {:?}", detail.to_undo));
             }
             _ => {}
         }
@@ -46,6 +49,33 @@ pub(crate) fn are_whole(detail: &Detail, journal: &[Fact], ledger: &Ledger, prob
         problems.push(format!("{state}, and left to undo: {:?}", detail.to_undo));
     }
     in_order(journal, problems);
+    what_did_not_happen_is_left_alone(journal, problems);
+}
+
+/// Says whether a retry made the run forget this start, and make the step again.
+fn made_again(journal: &[Fact], start: u64) -> &'static str {
+    let place = |started: &engine::journal_v1::StepStarted| started.place.clone();
+    let mut starts = journals::starts(journal).skip_while(|(number, ..)| *number < start);
+    let Some((_, _, first, _)) = starts.next() else { return "" };
+    if starts.any(|(_, _, later, _)| place(later) == place(first)) { ", made again after it" } else { "" }
+}
+
+/// What an operator says did not happen is not undone (semantics.md U2).
+fn what_did_not_happen_is_left_alone(journal: &[Fact], problems: &mut Vec<String>) {
+    let mut denied = BTreeSet::new();
+    for (before, fact) in journal.iter().zip(journal.iter().skip(1)) {
+        match (&before.kind, &fact.kind) {
+            (Kind::Decided(decided), Kind::StepSettled(end)) if !decided.ask_again && decided.step == end.step => {
+                if matches!(end.result, Some(step_settled::Result::Failure(_))) {
+                    denied.insert(end.step);
+                }
+            }
+            (_, Kind::StepStarted(undo)) if denied.contains(&undo.undoes) => {
+                problems.push(format!("U2: fact {} undoes step {}, which did not happen", fact.number, undo.undoes));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Nothing is undone before it is settled, and the last is undone first.
