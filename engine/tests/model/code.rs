@@ -76,6 +76,7 @@ impl Code {
     }
 
     /// Panics where the code that makes an undo is wrong.
+    #[expect(clippy::panic, reason = "the seed wants code that panics")]
     pub(crate) fn make_undo(&self, panics: bool) {
         if panics && !self.is_mended() {
             self.known().provoked.insert("POISON");
@@ -95,6 +96,7 @@ impl Code {
     }
 
     /// Comes to a flaw of the program.
+    #[expect(clippy::panic, reason = "the seed wants code that panics")]
     pub(crate) async fn stumble(&self, ctx: &Context, flaw: Flaw, path: String) -> Result<(), Failure> {
         let moment = Duration::from_millis(5);
         let wrong = !self.is_mended();
