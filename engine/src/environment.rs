@@ -29,7 +29,7 @@ pub(crate) struct Environment {
     pub(crate) random: RandomSource,
     pub(crate) limits: Arc<Limits>,
     pub(crate) safeguards: Safeguards,
-    /// Runs that the process before this one may have died of; each is looked at once.
+    /// Runs that the process before this one may have died of; each is looked at one time.
     pub(crate) suspects: Mutex<HashSet<Uuid>>,
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) watchers: Arc<Watchers>,

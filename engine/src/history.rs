@@ -12,7 +12,7 @@ use crate::step_id::StepId;
 use crate::store::Message;
 use crate::time::Timestamp;
 use crate::undo::Undoable;
-pub(crate) use entries::{journal_of, journal_within, read_on};
+pub(crate) use entries::{journal_within, read_on};
 pub(crate) use pending_step::{PendingKind, PendingStep};
 pub(crate) use replay_cursor::{JournaledKind, JournaledStep, ReplayCursor};
 use returned_signals::ReturnedSignals;

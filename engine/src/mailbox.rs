@@ -17,7 +17,7 @@ pub(crate) enum RunCommand {
     Resolve(Decision),
     /// Makes the next attempt of one step, or of every one, without waiting for its time.
     SkipBackOff(Option<String>),
-    /// Ends the run at once: nothing settles, nothing is undone.
+    /// Ends the run immediately: nothing settles, nothing is undone.
     Terminate,
 }
 

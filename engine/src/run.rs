@@ -63,7 +63,7 @@ pub(crate) fn new_run(
     }
 }
 
-/// Completes a run that nobody drives yet: its first fact, and due at once.
+/// Completes a run that no replica drives yet: its first fact, and due immediately.
 pub(crate) fn pending(run: &mut NewRun, workflow: &Definition, input: Bytes) {
     let mut buffer = Buffer::default();
     buffer.push(run.created_at, created_fact(run, workflow, input));

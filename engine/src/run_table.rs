@@ -56,7 +56,7 @@ impl RunTable {
     }
 
     /// Removes a run. A claim may have found it already: what it has not looked at may be in no row that this claim brings. What
-    /// an outdated copy has looked at is known to nobody any more; `sure` says that the store knows that the run left.
+    /// an outdated copy has looked at is known to no one any more; `sure` says that the store knows that the run left.
     pub(crate) fn remove(&self, run: Uuid, mailbox: &Mailbox, sure: bool) {
         let mut runs = self.lock();
         runs.remove(&run);

@@ -205,7 +205,7 @@ pub struct Status {
     pub ending_as: Option<State>,
     /// When the run goes on by itself once nobody holds it; none where only a command moves it.
     pub wake_at: Option<Timestamp>,
-    /// Names of the messages that make a run due that nobody holds.
+    /// Names of the messages that make a run due that no replica holds.
     pub awaits: Vec<String>,
     /// Number of journaled steps.
     pub steps: u32,

@@ -1,4 +1,4 @@
-//! Tells whoever watches a run that something of it became durable, and whoever waits for its end that it ended
+//! Tells watchers of a run that something of it became durable, and those who wait for its end that it ended
 //! (semantics.md F7).
 
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::run::Ended;
 
-/// RunWatchers by run. Empty for runs that nobody looks at, so these cost one load.
+/// RunWatchers by run. Empty for runs that no caller watches, so these cost one load.
 #[derive(Default)]
 pub(crate) struct Watchers {
     watched: AtomicUsize,

@@ -69,7 +69,7 @@ impl<W: Write> Write for PlainLines<W> {
     }
 }
 
-/// A supervised task survives its panic; the log must tell it all the same. That of a workflow is told with its run.
+/// A supervised task survives its panic, and the log tells of it. A panic of a workflow is logged with its run.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     if engine::panics::is_caught() {
         return;

@@ -112,7 +112,7 @@ impl Engine {
         Ok(claimed.next_due.map_or(longest, |due| due.since(now)).min(longest))
     }
 
-    /// A run that was claimed anew is still in memory under an outdated claim: that one goes first.
+    /// A run that was claimed again is still in memory under an outdated claim: that one goes first.
     fn replace(&self, row: RunRow, workflow: Arc<Definition>, on_its_way: OnItsWay) {
         let (engine, id) = (self.clone(), row.id);
         tokio::spawn(async move {

@@ -29,7 +29,7 @@ impl Engine {
         self.dispatch(run, RunCommand::Resolve(decision), asked.to("ResolveStep", detail)).await
     }
 
-    /// What a decision does to a run that nobody holds.
+    /// What a decision does to a run that no replica holds.
     pub(super) fn resolution(
         &self,
         row: &RunRow,

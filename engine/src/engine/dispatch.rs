@@ -82,7 +82,7 @@ impl Engine {
         Ok(row)
     }
 
-    /// What a command does to a run that nobody holds.
+    /// What a command does to a run that no replica holds.
     fn amendment(
         &self,
         row: &RunRow,

@@ -103,7 +103,7 @@ impl Engine {
         self.command(run, asked.to("DeleteRun", ""), Order::Delete).await.map(drop)
     }
 
-    /// What a hurry does to a run that nobody holds.
+    /// What a hurry does to a run that no replica holds.
     pub(super) fn no_pause(
         &self,
         row: &RunRow,
@@ -134,7 +134,7 @@ impl Engine {
         Ok(amend(row, buffer, status))
     }
 
-    /// What an end by force does to a run that nobody holds.
+    /// What an end by force does to a run that no replica holds.
     pub(super) fn termination(&self, row: &RunRow, facts: Option<Vec<stored::Fact>>) -> Result<Amend, EngineError> {
         let (run, state) = (row.id, row.status.state);
         if state.is_end() {

@@ -9,15 +9,8 @@ use crate::store::{JOURNAL_PAGE_BYTES, Store, StoreError};
 /// Entries of a journal that are read at once.
 const PAGE: u32 = 512;
 
-/// All facts of a run; the inner error is about what they say, the outer about the store.
-pub(crate) async fn journal_of(
-    store: &dyn Store,
-    run: Uuid,
-) -> Result<Result<Vec<stored::Fact>, JournalError>, StoreError> {
-    Ok(journal_within(store, run, usize::MAX).await?.map(|(facts, _)| facts))
-}
-
-/// The same with how many bytes they have; refused where those are more than twice the limit, before they are all in memory.
+/// All facts of a run and how many bytes they have; the inner error is about what they say, the outer about the store. Refused
+/// if those are more than twice the limit, before they are all in memory.
 pub(crate) async fn journal_within(
     store: &dyn Store,
     run: Uuid,

@@ -66,7 +66,7 @@ pub struct Command {
 /// What a command does. Those that steer a run bump its control version.
 #[derive(Clone, Debug)]
 pub enum Order {
-    /// Asks the run to end. One that nobody holds becomes due at once.
+    /// Asks the run to end. One that no replica holds becomes due at once.
     Cancel,
     /// Puts a message into the run's inbox. The run looks at it before it is given back, and becomes due where nobody
     /// holds it and it waits for the message.
@@ -79,7 +79,7 @@ pub enum Order {
     Pin(bool),
     /// Removes a run that has ended, its journal and its messages.
     Delete,
-    /// Adds facts to a run that nobody holds and moves its row, if both are what whoever asks has seen.
+    /// Adds facts to a run that no replica holds and moves its row, if both are what whoever asks has seen.
     Amend(Box<Amend>),
 }
 

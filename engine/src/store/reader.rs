@@ -1,4 +1,4 @@
-//! The side of a store that whoever stands outside of the engine may use: it reads. Only the engine writes.
+//! The side of a store for callers outside of the engine: it reads. Only the engine writes.
 
 use std::sync::Arc;
 

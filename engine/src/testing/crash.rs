@@ -1,5 +1,5 @@
 //! Runs a workflow once for every point at which its replica can be killed, and for every operation of its store that can
-//! time out, and looks at what came of it (semantics.md P2).
+//! time out, and looks at the result (semantics.md P2).
 
 use std::time::Duration;
 

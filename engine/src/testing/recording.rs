@@ -9,10 +9,11 @@ use uuid::Uuid;
 use super::{Journal, World};
 use crate::authoring::workflow::Registry;
 use crate::driver::dry_run;
-use crate::history::journal_of;
+use crate::history::journal_within;
 use crate::journal::{JournalError, Kind, decode_entry};
 use crate::journal_v1 as stored;
 use crate::limits::Limits;
+use crate::store::{Store, StoreError};
 use crate::time::Clock;
 
 /// A run's journal as it is stored: one encoded `orchestrator.journal.v1.Entry`.
@@ -77,4 +78,12 @@ impl Recording {
         }
         Ok(())
     }
+}
+
+/// All facts of a run; the inner error is about what they say, the outer about the store.
+pub(super) async fn journal_of(
+    store: &dyn Store,
+    run: Uuid,
+) -> Result<Result<Vec<stored::Fact>, JournalError>, StoreError> {
+    Ok(journal_within(store, run, usize::MAX).await?.map(|(facts, _)| facts))
 }

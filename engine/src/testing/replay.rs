@@ -1,4 +1,4 @@
-//! Runs a workflow that loses its memory after every step, and looks at what came of it.
+//! Runs a workflow that loses its memory after every step, and looks at the result.
 
 use uuid::Uuid;
 

@@ -54,7 +54,7 @@ struct Inner {
     answers: HashMap<Uuid, (Bytes, Instant)>,
     /// How long a method remembers a key, where that is not forever.
     memories: HashMap<&'static str, Duration>,
-    /// Keys of attempts that are still to act, although nobody waits for them.
+    /// Keys of attempts that are still to act, although nothing waits for them.
     late: Vec<Uuid>,
     arrivals: Vec<Arrival>,
     effects: Vec<Arrival>,

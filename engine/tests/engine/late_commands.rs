@@ -40,7 +40,7 @@ impl Workflow for Noted {
     }
 }
 
-/// A run in memory that the store has given back and claimed anew, as after an answer that did not come; the claim is on its
+/// A run in memory that the store has given back and claimed again, as after an answer that did not come; the claim is on its
 /// way.
 async fn outdated() -> (World, Uuid) {
     let limits = Limits { linger: 7_200 * SECOND, ..Limits::default() };

@@ -58,7 +58,7 @@ async fn holds(simulation: &mut Simulation, world: &World) {
         journals::numbers_are_right(journal, &mut found);
         undos::are_whole(detail, journal, &simulation.ledger, &mut found);
         orders::were_kept(detail, journal, &simulation.orders, &audit, &mut found);
-        // Times are compared where nobody set the clock.
+        // Times are compared only if the clock was not set.
         if !simulation.wall.was_set {
             commands::are_heard(detail.row.id, journal, simulation, &mut found);
             commands::reach_children(detail.row.id, &runs, simulation, &mut found);

@@ -87,7 +87,7 @@ pub(crate) struct Undo {
 pub(crate) enum Care {
     /// It waits for its end.
     Awaits,
-    /// It goes on for a moment.
+    /// It continues for a moment.
     GoesOn,
     /// It never asks for its end.
     Forgets,
@@ -296,7 +296,7 @@ fn undoing(random: &mut Random) -> Arc<[Node]> {
     nodes.into()
 }
 
-/// Children that nobody waits for.
+/// Children that no code waits for.
 fn careless(random: &mut Random) -> Arc<[Node]> {
     let child = |random: &mut Random| Node::Child { seed: random.next() | CHILD, care: Care::Forgets, catch: true };
     [child(random), node(random, 0), child(random)].into()

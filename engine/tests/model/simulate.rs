@@ -201,7 +201,7 @@ impl Simulation {
         Tried { problems: self.problems, trace }
     }
 
-    /// What came of a seed that is not worth more time.
+    /// The outcome of a seed that is not worth more time.
     fn tried(self) -> Tried {
         Tried { problems: self.problems, trace: Vec::new() }
     }

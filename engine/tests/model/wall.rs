@@ -17,7 +17,7 @@ pub(crate) struct Wall {
     /// Whether it was set: times of a journal cannot be compared from then on.
     pub(crate) was_set: bool,
     set_back: bool,
-    /// Whether a replica began after it was set back: nobody knows how old what is stored really is.
+    /// Whether a replica began after it was set back: how old what is stored really is cannot be known.
     pub(crate) hides_age: bool,
 }
 

@@ -11,7 +11,7 @@ const CRATES: &[&str] = &["engine", "transport", "build", "orchestrator"];
 /// For each module, the modules that it names, each with a file that names it.
 type Graph = BTreeMap<String, BTreeMap<String, String>>;
 
-/// The module that a file belongs to. Of the root of a crate there is none: it names all modules.
+/// The module that a file belongs to. The root of a crate has no such module: it names all modules.
 fn module(folder: &str, file: &str) -> Option<String> {
     let path = file.strip_prefix(folder)?.strip_prefix('/')?;
     let name = path.split('/').next()?.trim_end_matches(".rs");

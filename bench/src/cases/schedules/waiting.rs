@@ -18,7 +18,7 @@ const DUE: Duration = Duration::from_hours(1);
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(5);
-/// Until nothing of the start goes on any more.
+/// Until nothing of the start is running any more.
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// Each figure in the unit in which it is reported.

@@ -76,7 +76,7 @@ impl Round {
 /// The looks so far.
 pub(super) struct Rounds {
     clock: Clock,
-    /// When the loop began, on the clock that nobody sets.
+    /// When the loop began, on the boot clock.
     begun: Timestamp,
     /// The last look, on each clock.
     wall: Timestamp,

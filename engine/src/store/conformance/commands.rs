@@ -225,7 +225,7 @@ pub(super) async fn a_run_is_amended_only_where_nobody_holds_it_and_the_table_of
         assert_eq!(store.command(amending(id, reopening())).await, Err(refused));
     }
     let held = created(&*store, running()).await;
-    // Its owner may know more: whoever asks has to look again.
+    // Its owner may know more: the caller has to look again.
     let fenced = Err(StoreError::Fenced(held));
     assert_eq!(store.command(amending(held, Amend { sequence: 1, ..reopening() })).await, fenced);
     let missing = Uuid::now_v7();

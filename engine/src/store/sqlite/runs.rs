@@ -191,7 +191,7 @@ pub(super) fn journal(db: &Database, run: Uuid, sequence: i64, epoch: i64, entry
         .map(drop)
 }
 
-/// When a run that nobody holds may be claimed: a pending one `since` then, others when they wake.
+/// When a run that no replica holds may be claimed: a pending one `since` then, others when they wake.
 pub(super) fn due(status: &Status, since: Timestamp) -> Option<Timestamp> {
     match status.state {
         State::Pending => Some(since),

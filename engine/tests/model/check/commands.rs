@@ -1,4 +1,4 @@
-//! What was acknowledged is known to whoever drives the run from then on, whatever was on its way (semantics.md S8), and
+//! What was acknowledged is known to the replica that drives the run from then on, whatever was on its way (semantics.md S8), and
 //! a pause that stops the clock stops it from then on (S3). Told by time: what is in memory has no number yet.
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::journals::Fact;
 use crate::operators::{Act, Answer, Order};
 use crate::simulate::Simulation;
 
-/// Whoever drives the run has this long, beside what points of its replica take, to do what was in its hands.
+/// The replica that drives the run has this long, beside what points of its replica take, to do what was in its hands.
 const SLACK: Duration = Duration::from_millis(500);
 
 /// A cancel reaches children through the store, which may have to be asked more than once.

@@ -31,7 +31,7 @@ struct Known {
     answered: bool,
 }
 
-/// `hides_age` says that nobody can know how old a stored start is: horizons are not kept then.
+/// `hides_age` says that how old a stored start is cannot be known: horizons are not kept then.
 pub(crate) fn hold(
     journals: &[(Uuid, &[Fact])],
     arrivals: &[Arrival],

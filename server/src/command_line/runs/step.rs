@@ -36,7 +36,7 @@ fn facts_of(step: &Step) -> String {
         ("Level", step.level.clone()),
         ("Attempts", number(step.attempts)),
         ("Key", step.idempotency_key.clone()),
-        ("Made anew", if step.incarnation > 1 { format!("{} times", step.incarnation - 1) } else { String::new() }),
+        ("Made again", if step.incarnation > 1 { format!("{} times", step.incarnation - 1) } else { String::new() }),
         ("Started", time(step.start_time.as_ref())),
         ("Ended", step.end_time.as_ref().map(|end| time(Some(end)) + &took).unwrap_or_default()),
         ("Next", time(step.next_attempt_time.as_ref())),

@@ -280,7 +280,7 @@ fn rewind(db: &Database, stored: &mut Stored, rewind: &Rewind) -> rusqlite::Resu
     ledger::forget_after(&db.connection, stored, rewind)?;
     stored.row.ahead = ahead;
     stored.row.high_water = to;
-    // Whoever saw the old mark would go on from there.
+    // A reader of the old mark would continue from there.
     stored.row.generation += 1;
     stored.save(&db.connection)
 }
