@@ -59,6 +59,7 @@ def refused(code, call):
 
 AUDIT = "orchestrator.admin.v1.AuditService"
 BULK = "orchestrator.admin.v1.BulkService"
+REPLICA = "orchestrator.admin.v1.ReplicaService"
 RUNS = "orchestrator.admin.v1.RunService"
 SCHEDULES = "orchestrator.admin.v1.ScheduleService"
 SERVICES = "orchestrator.admin.v1.ServiceService"
@@ -69,6 +70,7 @@ def reflection_tells_the_services(channel, reflected):
     expected = {
         AUDIT,
         BULK,
+        REPLICA,
         RUNS,
         SCHEDULES,
         SERVICES,

@@ -70,6 +70,10 @@ fn what_did_not_happen_is_left_alone(journal: &[Fact], problems: &mut Vec<String
                     denied.insert(end.step);
                 }
             }
+            // After a retry it is made again, and may happen.
+            (_, Kind::AttemptStarted(again)) => {
+                denied.remove(&again.step);
+            }
             (_, Kind::StepStarted(undo)) if denied.contains(&undo.undoes) => {
                 problems.push(format!("U2: fact {} undoes step {}, which did not happen", fact.number, undo.undoes));
             }
