@@ -17,7 +17,8 @@ impl Driver {
     /// Whether the deadline waits for the end of a pause.
     pub(super) fn clock_stands(&self) -> bool {
         // The row says it only from the first append on that meets the pause.
-        let stops = || self.row.paused.as_ref().map_or(self.mailbox.wishes(STOP_CLOCK), |paused| paused.stops_clock);
+        let known = || self.row.paused.as_ref().is_some_and(|paused| paused.stops_clock);
+        let stops = || known() || self.mailbox.wishes(STOP_CLOCK);
         self.is_paused() && stops()
     }
 

@@ -222,6 +222,25 @@ async fn a_pause_that_stops_the_clock_stops_it_from_its_acknowledgement() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_second_pause_that_stops_the_clock_stops_it_from_its_acknowledgement() {
+    for slow in [0, 25] {
+        let world = World::new(services(), |registry: &mut Registry| registry.register(|| Budgeted));
+        world.services().script::<Put>([Reply::Slow(slow * SECOND)]);
+        let run = world.start::<Budgeted>(Input::of("", 0)).await.unwrap();
+        // Asleep, or in memory with a call in flight.
+        pass(if slow == 0 { 100 } else { 2_991 }).await;
+        for stops_clock in [false, true, false] {
+            world.engine().pause(run, stops_clock, asked()).await.unwrap();
+            pass(1).await;
+        }
+        pass(10_000).await;
+        assert_eq!(state(&world, run).await, State::Paused, "{slow}");
+        world.engine().resume(run, asked()).await.unwrap();
+        assert_eq!(world.result_of::<Budgeted>(run).await, Ok(Output::of("done", 0)), "{slow}");
+    }
+}
+
 workflow!(Leaf, "test.commands-leaf", |ctx, input| {
     ctx.sleep("wait", Duration::from_secs(input.number.into())).await?;
     Ok(Output::of("leaf", 1))

@@ -67,8 +67,8 @@ fn cancel(db: &Database, command: &Command, row: &RunRow) -> Result<(), Fault> {
 /// A run that is held stops by itself, and says so once nothing of it is under way.
 fn pause(db: &Database, command: &Command, row: &RunRow, how: Pause) -> Result<(), Fault> {
     let state = row.status.state;
-    if row.paused.is_some() {
-        return Ok(());
+    if let Some(paused) = &row.paused {
+        return if how.stops_clock && !paused.stops_clock { stop_clock(db, command, row) } else { Ok(()) };
     }
     if !state.may_become(State::Paused) || row.cancel_requested.is_some() {
         return Err(StoreError::Precondition { run: row.id, state }.into());
@@ -96,6 +96,18 @@ fn pause(db: &Database, command: &Command, row: &RunRow, how: Pause) -> Result<(
             rows::micros(due_at),
             row.owned,
         ])?;
+    Ok(())
+}
+
+/// A pause of a run that is paused, and whose clock goes: it stands from now on (semantics.md S3).
+fn stop_clock(db: &Database, command: &Command, row: &RunRow) -> Result<(), Fault> {
+    db.connection
+        .prepare_cached(
+            "UPDATE runs SET paused_at = ?2, pause_stops_clock = 1, control = control + 1, updated_at = ?3,
+                             wake_at = CASE WHEN ?4 THEN wake_at END, due_at = CASE WHEN ?4 THEN due_at END
+             WHERE id = ?1",
+        )?
+        .execute(params![row.id.as_bytes(), command.now.as_micros(), db.now.as_micros(), row.owned])?;
     Ok(())
 }
 
