@@ -47,7 +47,7 @@ pub(crate) const CANCEL: u16 = 1;
 pub(crate) const DRAIN: u16 = 2;
 /// The replica cannot wait any longer.
 pub(crate) const GIVE_UP: u16 = 4;
-/// The claim is lost: stop at once and write nothing.
+/// The claim is lost: stop immediately and write nothing.
 pub(crate) const LOST: u16 = 8;
 /// A message came.
 pub(crate) const MESSAGE: u16 = 32;

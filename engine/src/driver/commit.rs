@@ -390,13 +390,13 @@ impl Driver {
     }
 }
 
-/// The fact that goes before an attempt of an effect.
 /// Whether the store is a copy whose original may have made this call, so that only an operator can say whether it is made.
 fn may_be_made(step: &LiveStep, copied_at: Timestamp, now: Timestamp) -> bool {
     let Work::Call(call) = &step.work else { return false };
     !step.doubt.is_allowed() && !call.level.may_repeat(Some(copied_at), now)
 }
 
+/// The fact that goes before an attempt of an effect.
 fn start(step: &mut LiveStep, sequence: u64, now: Timestamp, deadline: Timestamp) -> Option<Kind> {
     let Work::Call(call) = &mut step.work else { return None };
     step.doubt.begin();

@@ -6,7 +6,7 @@ use crate::journal::{JournalError, decode_entry};
 use crate::journal_v1 as stored;
 use crate::store::{JOURNAL_PAGE_BYTES, Store, StoreError};
 
-/// Entries of a journal that are read at once.
+/// Entries of a journal that are read in one query.
 const PAGE: u32 = 512;
 
 /// All facts of a run and how many bytes they have; the inner error is about what they say, the outer about the store. Refused

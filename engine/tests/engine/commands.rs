@@ -1,4 +1,4 @@
-//! Commands are heard by whoever holds the run, wherever it is and whatever is on its way (semantics.md S8).
+//! Commands are heard by the replica that holds the run, wherever it is and whatever is on its way (semantics.md S8).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
