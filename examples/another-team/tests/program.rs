@@ -1,7 +1,7 @@
 //! The program as it runs: scheduled runs, a setting and a background service of its own, and the command line.
 
-use std::io::Read;
-use std::process::{Child, Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -48,9 +48,11 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A port that nobody has at the moment.
-async fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+/// Reads the log up to the line that says where the admin API listens.
+fn admin_address(log: &mut Lines<BufReader<ChildStderr>>) -> String {
+    let serves = log.map(Result::unwrap).find(|line| line.contains("orchestrator serves")).expect("it does not serve");
+    let (_, address) = serves.split_once("admin=").expect("the line has no admin address");
+    address.split_whitespace().next().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,15 +66,16 @@ async fn an_orchestrator_of_a_team_of_its_own_runs_its_schedule_and_has_its_comm
 
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("orchestrator.db").display().to_string();
-    let admin = format!("127.0.0.1:{}", free_port().await);
     let child = Command::new(PROGRAM)
-        .args(["serve", "--config", "orchestrator.toml", "--store", &store, "--admin-listen", &admin])
+        .args(["serve", "--config", "orchestrator.toml", "--store", &store, "--admin-listen", "127.0.0.1:0"])
         .args(["--health-listen", "127.0.0.1:0", "--set", "schedules.dispatch_ready.every=1s", "--set", &parcels])
         .env("ORCHESTRATOR__OWN__REPORT_SECONDS", "1")
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut served = Served(child);
+    let mut log = BufReader::new(served.0.stderr.take().unwrap()).lines();
+    let admin = admin_address(&mut log);
 
     let begun = Instant::now();
     while depot.dispatched.lock().unwrap().len() < 2 {
@@ -95,9 +98,9 @@ async fn an_orchestrator_of_a_team_of_its_own_runs_its_schedule_and_has_its_comm
 
     served.0.kill().unwrap();
     served.0.wait().unwrap();
-    let mut log = String::new();
-    served.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    assert!(log.contains("parcels are dispatched"), "the background service said nothing: {log}");
+    let log: Vec<String> = log.map(Result::unwrap).collect();
+    let told = log.iter().any(|line| line.contains("parcels are dispatched"));
+    assert!(told, "the background service said nothing: {log:?}");
 
     let upgrade = orchestrator(&["upgrade", "check", "--store", &store]);
     assert!(upgrade.status.success(), "{upgrade:?}");

@@ -118,10 +118,11 @@ async fn a_service_can_be_named_by_its_key() {
 async fn a_server_that_cannot_be_asked_says_why() {
     let (exit, _, talk) = check(&["--against", "nowhere"]).await;
     assert_eq!(exit, Exit::Usage, "{talk}");
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let free = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
-    let (exit, _, talk) = check(&["--against", &free]).await;
+    // Bound, so that it is ours alone, and not listening, so that it refuses.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let refusing = format!("http://{}", socket.local_addr().unwrap());
+    let (exit, _, talk) = check(&["--against", &refusing]).await;
     assert_eq!(exit, Exit::Unreachable, "{talk}");
     let other = served(contracts(), "orchestrator.admin.v1.RunService", Version::V1).await;
     let (exit, _, talk) = check(&["--against", &other]).await;

@@ -1,6 +1,6 @@
 //! The services that are called: the admin API, the command line and health say how they are doing.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use engine::Level;
@@ -12,7 +12,7 @@ use server::proto::orchestrator::admin::v1::service::{BreakerState, ConnectionSt
 use server::proto::orchestrator::admin::v1::{
     GetRunRequest, GetServiceRequest, ListServicesRequest, RunState, Service,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -45,9 +45,15 @@ fn config(name: &str, address: SocketAddr) -> ServiceConfig {
     }
 }
 
-/// An address where nobody listens.
-async fn nowhere() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+/// Where no call goes.
+const UNUSED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+
+/// A socket that refuses connections and keeps its address for us until it is dropped.
+fn refusing() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 async fn world(addresses: &[(&str, SocketAddr)]) -> World {
@@ -72,9 +78,9 @@ async fn until(world: &World, wanted: impl Fn(&Service) -> bool) -> Service {
     panic!("{:?}", shown(world, "users").await)
 }
 
-/// Lets whoever connects to the one address talk with the other.
-async fn bridge(from: SocketAddr, to: SocketAddr) {
-    let listener = TcpListener::bind(from).await.unwrap();
+/// Listens on the socket, and connects who comes there with the other address.
+fn bridge(from: TcpSocket, to: SocketAddr) {
+    let listener = from.listen(16).unwrap();
     tokio::spawn(async move {
         while let Ok((mut here, _)) = listener.accept().await {
             tokio::spawn(async move {
@@ -87,7 +93,7 @@ async fn bridge(from: SocketAddr, to: SocketAddr) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_is_down_is_shown_with_the_runs_that_wait_and_is_used_again_when_it_is_back() {
-    let address = nowhere().await;
+    let (socket, address) = refusing();
     let world = world(&[("users", address)]).await;
     let untried = shown(&world, "users").await;
     assert_eq!(untried.breaker_state(), BreakerState::Untried);
@@ -116,7 +122,7 @@ async fn a_service_that_is_down_is_shown_with_the_runs_that_wait_and_is_used_aga
 
     let services = demo::World::start(demo::Settings::default()).await.unwrap();
     let users = services.services().find(|(name, _)| *name == "users").unwrap().1;
-    bridge(address, users).await;
+    bridge(socket, users);
     for id in &ids {
         // The demo has no such user, which is an answer.
         let mut watch = runs
@@ -142,7 +148,7 @@ async fn a_service_that_is_down_is_shown_with_the_runs_that_wait_and_is_used_aga
 
 #[tokio::test]
 async fn the_policy_of_each_method_is_shown_and_what_is_unknown_is_not_found() {
-    let world = world(&[("users", nowhere().await), ("ai", nowhere().await)]).await;
+    let world = world(&[("users", UNUSED), ("ai", UNUSED)]).await;
     let users = shown(&world, "users").await;
     assert_eq!(
         (users.packages.as_slice(), users.max_calls_per_second),
@@ -175,7 +181,7 @@ async fn the_policy_of_each_method_is_shown_and_what_is_unknown_is_not_found() {
 async fn a_level_that_is_configured_is_shown_as_such() {
     let day = Level::Keyed { horizon: Duration::from_hours(24) };
     let levels = [("/guras.ai.v1.AiService/WriteText", day)].into();
-    let config = ServiceConfig { levels, ..config("ai", nowhere().await) };
+    let config = ServiceConfig { levels, ..config("ai", UNUSED) };
     let world = World::over(transport::Services::new(&clients::CONTRACTS, [config]).unwrap()).await;
     let ai = shown(&world, "ai").await;
     let write_text = ai.methods.iter().find(|method| method.method.ends_with("/WriteText")).unwrap();
@@ -187,7 +193,7 @@ async fn a_level_that_is_configured_is_shown_as_such() {
 
 #[tokio::test]
 async fn services_are_listed_by_name_page_by_page() {
-    let addresses = [("users", nowhere().await), ("ai", nowhere().await), ("journal", nowhere().await)];
+    let addresses = [("users", UNUSED), ("ai", UNUSED), ("journal", UNUSED)];
     let world = world(&addresses).await;
     let mut client = world.services().await;
     let mut names = Vec::new();
@@ -208,7 +214,7 @@ async fn services_are_listed_by_name_page_by_page() {
 
 #[tokio::test]
 async fn the_command_line_shows_tables_and_json() {
-    let world = world(&[("users", nowhere().await)]).await;
+    let world = world(&[("users", UNUSED)]).await;
     let (exit, out, talk) = world.command(&["services", "list"]).await;
     assert_eq!((exit, talk.as_str()), (Exit::Ok, ""));
     let lines: Vec<&str> = out.lines().collect();
@@ -235,7 +241,7 @@ async fn the_command_line_shows_tables_and_json() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_tells_of_each_service_and_stays_ready_while_one_is_down() {
-    let address = nowhere().await;
+    let (socket, address) = refusing();
     let world = world(&[("users", address)]).await;
     let mut client = HealthClient::new(World::channel(&world.health).await);
     let asked = |name: &str| HealthCheckRequest { service: name.to_owned() };
@@ -257,6 +263,6 @@ async fn health_tells_of_each_service_and_stays_ready_while_one_is_down() {
 
     let services = demo::World::start(demo::Settings::default()).await.unwrap();
     let users = services.services().find(|(name, _)| *name == "users").unwrap().1;
-    bridge(address, users).await;
+    bridge(socket, users);
     seen(ServingStatus::Serving).await;
 }

@@ -10,7 +10,7 @@ use transport::channel::ChannelConfig;
 use transport::channel::Connectivity::{self, Idle, Ready, TransientFailure};
 
 use super::servers::Server;
-use super::wire::{MAX_CONCURRENT_STREAMS, listen, peer_with};
+use super::wire::{MAX_CONCURRENT_STREAMS, listen, peer_with, refusing};
 use super::{LONG, WRITE, attempt, call_over, config, done, reserve, services_at};
 
 pub const ROUND_ROBIN: &str = r#"{"loadBalancingConfig": [{"round_robin": {}}]}"#;
@@ -74,10 +74,9 @@ async fn least_request_prefers_the_endpoint_with_fewer_calls_in_flight() {
 
 #[tokio::test]
 async fn pick_first_calls_the_first_that_answers_and_leaves_the_others_alone() {
-    let (listener, nobody) = listen().await;
-    drop(listener);
+    let (_kept, refusing) = refusing();
     let servers = [Server::start().await, Server::start().await];
-    let target = format!("ipv4:{nobody},{},{}", servers[0].address, servers[1].address);
+    let target = format!("ipv4:{refusing},{},{}", servers[0].address, servers[1].address);
     let services = services_at(&target, "{}", quick());
     make(&services, 5).await;
     assert_eq!(servers.each_ref().map(Server::calls), [5, 0]);
@@ -153,10 +152,11 @@ async fn when_all_have_died_calls_fail_at_once() {
 
 #[tokio::test]
 async fn endpoints_come_back_after_a_failure() {
-    let servers = [Server::start().await, Server::start().await];
+    let kept = [refusing(), refusing()];
+    let addresses = kept.each_ref().map(|(_, address)| *address);
+    let servers = [Server::at(addresses[0]).await, Server::at(addresses[1]).await];
     let services = services_at(&listed(&servers), ROUND_ROBIN, quick());
     until(&services, &[Ready; 2]).await;
-    let addresses = servers.each_ref().map(|server| server.address);
     servers.into_iter().for_each(Server::die);
     until(&services, &[TransientFailure; 2]).await;
     let again = Server::at(addresses[1]).await;
@@ -188,8 +188,9 @@ async fn a_server_that_leaves_finishes_its_calls_and_gets_no_new_ones() {
 
 #[tokio::test]
 async fn no_call_fails_while_one_server_after_the_other_is_replaced() {
-    let mut servers = vec![Server::start().await, Server::start().await];
-    let addresses = [servers[0].address, servers[1].address];
+    let kept = [refusing(), refusing()];
+    let addresses = kept.each_ref().map(|(_, address)| *address);
+    let mut servers = vec![Server::at(addresses[0]).await, Server::at(addresses[1]).await];
     let services = services_at(&listed(&servers), ROUND_ROBIN, quick());
     until(&services, &[Ready; 2]).await;
     let callers = futures_util::future::join_all((0..8).map(|_| async {

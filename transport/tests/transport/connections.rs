@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use transport::channel::{ChannelConfig, Connectivity, KeepAlive};
 use transport::{ServiceConfig, Services, ServicesError};
 
-use super::wire::{MAX_CONCURRENT_STREAMS, Wire, framed, listen, peer, peer_with};
+use super::wire::{MAX_CONCURRENT_STREAMS, Wire, framed, listen, peer, peer_with, refusing};
 use super::{
     LONG, WRITE, ambiguous_as, attempt, config, done, is_ready, reserve, reserve_for, services, services_with,
 };
@@ -75,14 +75,13 @@ async fn a_wait_for_a_connection_ends_at_the_deadline() {
 
 #[tokio::test]
 async fn after_a_failed_connect_nobody_knocks_before_the_pause_is_over() {
-    let (listener, address) = listen().await;
-    drop(listener);
+    let (socket, address) = refusing();
     let services = services_with(address, ChannelConfig { back_off: Duration::from_millis(40), ..config() });
     let pause = reserve(&services).await.err().unwrap().retry_after.unwrap();
     assert!(pause > Duration::from_millis(20), "{pause:?}");
 
     // The service comes back, and is still left alone.
-    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let listener = socket.listen(16).unwrap();
     let again = reserve(&services).await.err().unwrap();
     assert_eq!(again.failure.code(), Code::Unavailable);
     assert!(again.retry_after.unwrap() <= pause);

@@ -6,7 +6,7 @@ use test_contracts::test::runs::v1::{GetRunRequest, Run, WatchRunRequest};
 use tonic::Code;
 use transport::channel::connect;
 
-use super::wire::{framed, listen, peer};
+use super::wire::{framed, listen, peer, refusing};
 
 fn run(id: &str) -> Vec<u8> {
     Run { run_id: id.to_owned() }.encode_to_vec()
@@ -81,8 +81,7 @@ async fn a_stream_that_breaks_says_so() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_named() {
-    let (listener, address) = listen().await;
-    drop(listener);
+    let (_kept, address) = refusing();
     let mut client = RunServiceClient::new(connect(&format!("http://{address}")).unwrap());
     let status = client.get_run(GetRunRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);

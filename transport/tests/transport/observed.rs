@@ -15,7 +15,7 @@ use transport::telemetry::Telemetry;
 use transport::{ServiceConfig, Services};
 
 use super::metadata::echo_after;
-use super::wire::{listen, peer};
+use super::wire::{listen, peer, refusing};
 use super::{LONG, attempt, call_over, config, done, reserve, without_breaker};
 
 const RETRY: &str = r#"{"methodConfig": [{"name": [{}], "retryPolicy": {
@@ -218,8 +218,7 @@ async fn a_call_that_is_dropped_was_cancelled() {
 #[tokio::test]
 async fn a_call_without_a_connection_is_an_attempt_that_sent_nothing() {
     let exported = Exported::new();
-    let (listener, address) = listen().await;
-    drop(listener);
+    let (_kept, address) = refusing();
     let unsent = reserve(&exported.services(address)).await.err().unwrap();
     assert_eq!(unsent.failure.code(), Code::Unavailable);
     let of = |rest: &str| rest.replace("M", &format!("grpc.method={METHOD}"));

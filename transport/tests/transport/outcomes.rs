@@ -11,7 +11,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use transport::channel::ChannelConfig;
 
-use super::wire::{DATA, HEADERS, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, Wire, framed, listen, peer, peer_with};
+use super::wire::{
+    DATA, HEADERS, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, Wire, framed, listen, peer, peer_with, refusing,
+};
 use super::{
     HI, LONG, WRITE, ambiguous_as, attempt, call, config, is_ready, not_sent, reserve, reserve_for, services,
     services_with,
@@ -273,12 +275,14 @@ async fn every_way_to_fail_before_a_stream_leaves_the_call_unsent() {
         Greeting::Say(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
         Greeting::Say(b"SSH-2.0-OpenSSH_9.2\r\n"),
     ] {
-        let (listener, address) = listen().await;
+        let (socket, address) = refusing();
+        let (_kept, listener) = match greeting {
+            Greeting::Refuse => (Some(socket), None),
+            _ => (None, Some(socket.listen(16).unwrap())),
+        };
         let (over, wait) = oneshot::channel::<()>();
         let peer = async {
-            if let Greeting::Refuse = greeting {
-                return drop(listener);
-            }
+            let Some(listener) = listener else { return };
             let (mut stream, _) = listener.accept().await.unwrap();
             match greeting {
                 Greeting::Abort => stream.set_zero_linger().unwrap(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine::failure::Code;
 use engine::transport::{CALL_TIMEOUT, Transport, Unsent};
 
-use super::wire::{Wire, listen, peer};
+use super::wire::{Wire, listen, peer, refusing};
 use super::{
     HI, LONG, WRITE, ambiguous_as, attempt, call_over, done, not_sent, reserve, reserve_for, services, services_under,
 };
@@ -64,12 +64,11 @@ const PATIENT: &str = r#"{"methodConfig": [{"name": [{}], "waitForReady": true}]
 
 #[tokio::test]
 async fn a_call_that_waits_for_its_service_goes_out_when_that_is_there() {
-    let (listener, address) = listen().await;
-    drop(listener);
+    let (socket, address) = refusing();
     let services = services_under(address, PATIENT);
     let call = tokio::spawn(async move { call_over(&services, attempt(LONG)).await });
     tokio::time::sleep(Duration::from_millis(30)).await;
-    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let listener = socket.listen(16).unwrap();
     let mut wire = Wire::accept(&listener, &[]).await;
     let stream = wire.request().await;
     wire.answer(stream, HI).await;
@@ -78,8 +77,7 @@ async fn a_call_that_waits_for_its_service_goes_out_when_that_is_there() {
 
 #[tokio::test]
 async fn a_call_that_waits_in_vain_says_for_what() {
-    let (listener, address) = listen().await;
-    drop(listener);
+    let (_kept, address) = refusing();
     let services = services_under(address, PATIENT);
     let waited = reserve_for(&services, WRITE, Duration::from_millis(60)).await;
     let Err(Unsent { failure, .. }) = waited else { panic!("reserved") };

@@ -1,10 +1,10 @@
 //! A peer that speaks HTTP/2 by hand, so that a test can break off wherever it likes.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const PREFACE: usize = 24;
 
@@ -61,6 +61,16 @@ pub async fn peer_with<F: Future<Output = ()> + Send>(
         script(wire).await;
     });
     address
+}
+
+/// A socket that refuses connections, and that keeps its address from other tests until it is dropped. It can
+/// listen later, and a server can listen at its address beside it.
+pub fn refusing() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 pub async fn listen() -> (TcpListener, SocketAddr) {
