@@ -51,8 +51,8 @@ fn text(bytes: &[u8]) -> String {
 /// Reads the log up to the line that says where the admin API listens.
 fn admin_address(log: &mut Lines<BufReader<ChildStderr>>) -> String {
     let serves = log.map(Result::unwrap).find(|line| line.contains("orchestrator serves")).expect("it does not serve");
-    let (_, address) = serves.split_once("admin=").expect("the line has no admin address");
-    address.split_whitespace().next().unwrap().to_owned()
+    let (_, address) = serves.split_once("\"admin\":\"").expect("the line has no admin address");
+    address.split('"').next().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use test_contracts::test::runs::v1::{GetRunRequest, Run, WatchRunRequest};
 use tonic::Code;
 use transport::channel::connect;
 
-use super::wire::{framed, listen, peer, refusing};
+use super::wire::{framed, peer, refusing};
 
 fn run(id: &str) -> Vec<u8> {
     Run { run_id: id.to_owned() }.encode_to_vec()

@@ -15,7 +15,7 @@ use transport::telemetry::Telemetry;
 use transport::{ServiceConfig, Services};
 
 use super::metadata::echo_after;
-use super::wire::{listen, peer, refusing};
+use super::wire::{peer, refusing};
 use super::{LONG, attempt, call_over, config, done, reserve, without_breaker};
 
 const RETRY: &str = r#"{"methodConfig": [{"name": [{}], "retryPolicy": {

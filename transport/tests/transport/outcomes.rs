@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use transport::channel::ChannelConfig;
 
 use super::wire::{
-    DATA, HEADERS, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, Wire, framed, listen, peer, peer_with, refusing,
+    DATA, HEADERS, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, Wire, framed, peer, peer_with, refusing,
 };
 use super::{
     HI, LONG, WRITE, ambiguous_as, attempt, call, config, is_ready, not_sent, reserve, reserve_for, services,
