@@ -1,7 +1,7 @@
 //! The orchestrator that this process is: installed once, before anything of its contracts is asked for.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use prost::Message;
 use prost_reflect::{DescriptorError, DescriptorPool};
@@ -10,6 +10,7 @@ use transport::Contracts;
 use transport::methods::MethodEntry;
 
 use crate::App;
+use crate::contract_rules::ContractRules;
 use crate::services::{KeyTaken, Keys};
 
 /// Why contracts cannot be installed.
@@ -36,6 +37,7 @@ struct Installed {
     /// Those of the contracts and of the admin API: payloads stand inside of its messages.
     pool: DescriptorPool,
     by_path: HashMap<&'static str, &'static MethodEntry>,
+    rules: Arc<ContractRules>,
 }
 
 static INSTALLED: OnceLock<Installed> = OnceLock::new();
@@ -45,7 +47,8 @@ pub(crate) fn install(app: &App) -> Result<(), ContractsError> {
     if INSTALLED.get().is_none() {
         let by_path = app.contracts.methods().map(|entry| (entry.method.path, entry)).collect();
         let (keys, pool) = (Keys::of(app.contracts)?, with_own(app.contracts.descriptors)?);
-        let _ = INSTALLED.set(Installed { app: *app, keys, pool, by_path });
+        let rules = Arc::new(ContractRules::read(app.contracts, &pool));
+        let _ = INSTALLED.set(Installed { app: *app, keys, pool, by_path, rules });
     }
     let same = INSTALLED.get().is_some_and(|there| std::ptr::eq(there.app.contracts, app.contracts));
     if same { Ok(()) } else { Err(ContractsError::Others) }
@@ -78,6 +81,11 @@ pub(crate) fn app() -> Option<&'static App> {
 /// The contracts.
 pub(crate) fn contracts() -> Contracts {
     app().map_or(Contracts { services: &[], descriptors: &[] }, |app| *app.contracts)
+}
+
+/// The rules of the contracts.
+pub(crate) fn rules() -> Option<&'static Arc<ContractRules>> {
+    installed().map(|installed| &installed.rules)
 }
 
 /// How the configuration names the services.
