@@ -25,6 +25,7 @@ COPY orchestrator/Cargo.toml orchestrator/
 COPY demo/Cargo.toml demo/
 COPY bench/Cargo.toml bench/
 COPY tests/contracts/Cargo.toml tests/contracts/
+COPY tests/app/Cargo.toml tests/app/
 COPY k8s/image/empty-crates k8s/image/
 RUN sh k8s/image/empty-crates \
  && cargo build --locked --release --package orchestrator --target "$(rustc --print host-tuple)"

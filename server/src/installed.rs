@@ -110,13 +110,18 @@ mod tests {
     /// What the unit tests of this crate are done with.
     pub(super) static APP: App = App {
         defaults: "[schedules.send_due]\nworkflow = \"notifications.send-due\"\nevery = \"60s\"\n",
-        ..App::new(&clients::CONTRACTS, |_| Ok(engine::workflow::Registry::new()))
+        ..App::new(&test_contracts::app::CONTRACTS, |_| Ok(engine::workflow::Registry::new()))
     };
 
     #[test]
     fn descriptors_that_cannot_be_read_are_an_error_and_never_an_empty_pool() {
         assert!(matches!(with_own(&[0xff, 0xff, 0xff]), Err(ContractsError::Unreadable(_))));
-        assert!(with_own(clients::CONTRACTS.descriptors).unwrap().get_message_by_name("google.rpc.Status").is_some());
+        assert!(
+            with_own(test_contracts::app::CONTRACTS.descriptors)
+                .unwrap()
+                .get_message_by_name("google.rpc.Status")
+                .is_some()
+        );
     }
 
     #[test]

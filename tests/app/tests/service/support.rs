@@ -4,15 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clients::guras::orchestration::notifications::v1::{SendDueRequest, SendDueResponse};
-use clients::guras::users::v1::{
-    CreateUserRequest, CreateUserResponse, DeleteUserRequest, GetUserRequest, GetUserResponse, User,
-};
 use engine::store::sqlite::Sqlite;
 use engine::store::{NewRun, Status};
 use engine::time::Clock;
 use engine::transport::{Attempt, Outcome, Reservation, Reserved, Reserving, Transport};
-use engine::{Code, Context, Failure, Level, Method, Registry, Rpc, Safeguards, SignalType, State, Workflow};
+use engine::{Code, Failure, Safeguards, State};
 use futures_util::future::BoxFuture;
 use prost::Message;
 use server::command_line::{self, Exit, Terminal};
@@ -23,97 +19,9 @@ use server::proto::orchestrator::admin::v1::start_run_request::InputForm;
 use server::proto::orchestrator::admin::v1::workflow_service_client::WorkflowServiceClient;
 use server::proto::orchestrator::admin::v1::{GetRunRequest, Run, StartRunRequest};
 use server::serve::{Assembly, Listeners, Running};
+use test_app::contracts::acme::users::v1::{GetUserResponse, User};
 use tonic::transport::Channel;
 use uuid::Uuid;
-
-/// Reads a user and creates one; the input's limit comes back as `due`.
-pub(crate) struct Greet;
-
-impl Workflow for Greet {
-    const NAME: &'static str = "test.greet";
-    const DESCRIPTION: &'static str = "Greets a user.";
-    type Input = SendDueRequest;
-    type Output = SendDueResponse;
-
-    async fn run(&self, ctx: &Context, input: SendDueRequest) -> Result<SendDueResponse, Failure> {
-        let user = ctx.call(GetUserRequest { user_id: String::from("u1") }).await?.user.unwrap_or_default();
-        let create = CreateUserRequest { email: user.email, name: user.name, ..CreateUserRequest::default() };
-        ctx.call(create).await?;
-        Ok(SendDueResponse { due: input.limit.unsigned_abs(), ..SendDueResponse::default() })
-    }
-}
-
-/// Sleeps for an hour.
-pub(crate) struct Nap;
-
-impl Workflow for Nap {
-    const NAME: &'static str = "test.nap";
-    type Input = SendDueRequest;
-    type Output = SendDueResponse;
-
-    async fn run(&self, ctx: &Context, _: SendDueRequest) -> Result<SendDueResponse, Failure> {
-        ctx.sleep("nap", Duration::from_secs(3_600)).await?;
-        Ok(SendDueResponse::default())
-    }
-}
-
-/// Waits for a user, and says how many there were.
-pub(crate) struct Wait;
-
-impl Workflow for Wait {
-    const NAME: &'static str = "test.wait";
-    const SIGNALS: &'static [SignalType] = &[SignalType::of::<User>("arrived")];
-    type Input = SendDueRequest;
-    type Output = SendDueResponse;
-
-    async fn run(&self, ctx: &Context, _: SendDueRequest) -> Result<SendDueResponse, Failure> {
-        let user: User = ctx.signal("arrived").await?;
-        Ok(SendDueResponse { due: u32::from(!user.name.is_empty()), ..SendDueResponse::default() })
-    }
-}
-
-/// Creates a user, which can be undone, and then waits for a signal that it does not declare.
-pub(crate) struct Undeclared;
-
-impl Workflow for Undeclared {
-    const NAME: &'static str = "test.undeclared";
-    type Input = SendDueRequest;
-    type Output = SendDueResponse;
-
-    async fn run(&self, ctx: &Context, _: SendDueRequest) -> Result<SendDueResponse, Failure> {
-        let delete = DeleteUserRequest { user_id: String::from("u1") };
-        ctx.call(CreateUserRequest::default()).undo(move |_| delete).await?;
-        let _: User = ctx.signal("undeclared").await?;
-        Ok(SendDueResponse::default())
-    }
-}
-
-/// Creates a user through a method whose contract says nothing of repeats.
-pub(crate) struct Charge;
-
-impl Workflow for Charge {
-    const NAME: &'static str = "test.unsure";
-    type Input = SendDueRequest;
-    type Output = SendDueResponse;
-
-    async fn run(&self, ctx: &Context, _: SendDueRequest) -> Result<SendDueResponse, Failure> {
-        ctx.call(CreateUnkeyed(CreateUserRequest::default())).await?;
-        Ok(SendDueResponse::default())
-    }
-}
-
-/// `CreateUser`, as if its contract did not state a level.
-struct CreateUnkeyed(CreateUserRequest);
-
-impl Rpc for CreateUnkeyed {
-    type Request = CreateUserRequest;
-    type Response = CreateUserResponse;
-    const METHOD: &'static Method = &Method { level: Level::Unknown, request_id: None, ..*CreateUserRequest::METHOD };
-
-    fn into_request(self) -> CreateUserRequest {
-        self.0
-    }
-}
 
 type Answer = dyn Fn(&str, &Attempt) -> Outcome + Send + Sync;
 
@@ -134,14 +42,10 @@ impl Services {
     /// Services where all goes well.
     pub(crate) fn good() -> Self {
         Self::new(|path, _| {
-            let user = User {
-                user_id: String::from("u1"),
-                email: String::from("ada@example.org"),
-                name: String::from("Ada"),
-                ..User::default()
-            };
+            let user =
+                User { user_id: String::from("u1"), email: String::from("ada@example.org"), name: String::from("Ada") };
             match path {
-                "/guras.users.v1.UserService/GetUser" => done(&GetUserResponse { user: Some(user) }),
+                "/acme.users.v1.UserService/GetUser" => done(&GetUserResponse { user: Some(user) }),
                 _ => Outcome::Done(Bytes::new()),
             }
         })
@@ -192,7 +96,7 @@ impl World {
     }
 
     pub(crate) async fn configured(services: Services, change: impl FnOnce(&mut Configuration)) -> Self {
-        let none = transport::Services::new(&clients::CONTRACTS, []).unwrap();
+        let none = transport::Services::new(&test_app::contracts::CONTRACTS, []).unwrap();
         Self::assembled(Arc::new(services), Arc::new(none), change).await
     }
 
@@ -217,15 +121,10 @@ impl World {
         configuration.schedules = Schedules([(String::from("hourly"), hourly)].into());
         change(&mut configuration);
 
-        let mut workflows = Registry::new();
-        workflows.register(|| Greet).unwrap();
-        workflows.register(|| Nap).unwrap();
-        workflows.register(|| Wait).unwrap();
-        workflows.register(|| Charge).unwrap();
-        workflows.register(|| Undeclared).unwrap();
+        let workflows = (test_app::APP.workflows)(&Own::default()).unwrap();
         let clock = Clock::system();
         let listeners = Listeners::bind(&configuration).await.unwrap();
-        orchestrator::APP.install().unwrap();
+        test_app::APP.install().unwrap();
         let running = Running::start(Assembly {
             configuration,
             own: Own::default(),
@@ -320,7 +219,7 @@ impl World {
 pub(crate) fn command(arguments: &[String]) -> (Exit, String, String) {
     let (mut out, mut talk) = (Vec::new(), Vec::new());
     let mut terminal = Terminal { out: &mut out, talk: &mut talk };
-    let exit = command_line::run(&orchestrator::APP, arguments.iter().map(Into::into), &mut terminal);
+    let exit = command_line::run(&test_app::APP, arguments.iter().map(Into::into), &mut terminal);
     (exit, String::from_utf8(out).unwrap(), String::from_utf8(talk).unwrap())
 }
 

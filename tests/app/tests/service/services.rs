@@ -12,6 +12,7 @@ use server::proto::orchestrator::admin::v1::service::{BreakerState, ConnectionSt
 use server::proto::orchestrator::admin::v1::{
     GetRunRequest, GetServiceRequest, ListServicesRequest, RunState, Service,
 };
+use test_app::users::Users;
 use tokio::net::{TcpSocket, TcpStream};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
@@ -30,7 +31,7 @@ const POLICY: &str = r#"{"methodConfig": [{"name": [{}], "timeout": "2s", "retry
 fn config(name: &str, address: SocketAddr) -> ServiceConfig {
     ServiceConfig {
         name: name.to_owned(),
-        prefixes: vec![format!("guras.{name}.v1")],
+        prefixes: vec![format!("acme.{name}.v1")],
         address: format!("http://{address}"),
         policy: ServicePolicy::parse(POLICY).unwrap(),
         rate: Some(RateLimit { per_second: 500.0, burst: 50 }),
@@ -58,7 +59,7 @@ fn refusing() -> (TcpSocket, SocketAddr) {
 
 async fn world(addresses: &[(&str, SocketAddr)]) -> World {
     let configs = addresses.iter().map(|(name, address)| config(name, *address));
-    World::over(transport::Services::new(&clients::CONTRACTS, configs).unwrap()).await
+    World::over(transport::Services::new(&test_app::contracts::CONTRACTS, configs).unwrap()).await
 }
 
 async fn shown(world: &World, name: &str) -> Service {
@@ -120,11 +121,9 @@ async fn a_service_that_is_down_is_shown_with_the_runs_that_wait_and_is_used_aga
     assert_eq!(exit, Exit::Ok);
     assert!(out.contains("TRANSIENT_FAILURE") && out.contains("UNAVAILABLE: users"), "{out}");
 
-    let services = demo::World::start(demo::Settings::default()).await.unwrap();
-    let users = services.services().find(|(name, _)| *name == "users").unwrap().1;
-    bridge(socket, users);
+    bridge(socket, Users::default().serve().await.unwrap());
     for id in &ids {
-        // The demo has no such user, which is an answer.
+        // It has no such user, which is an answer.
         let mut watch = runs
             .watch_run(server::proto::orchestrator::admin::v1::WatchRunRequest {
                 run_id: id.clone(),
@@ -152,7 +151,7 @@ async fn the_policy_of_each_method_is_shown_and_what_is_unknown_is_not_found() {
     let users = shown(&world, "users").await;
     assert_eq!(
         (users.packages.as_slice(), users.max_calls_per_second),
-        (["guras.users.v1".to_owned()].as_slice(), 500.0)
+        (["acme.users.v1".to_owned()].as_slice(), 500.0)
     );
     assert_eq!((users.burst, users.max_in_flight), (50, 1_024));
     assert_eq!((users.retry_tokens, users.max_retry_tokens), (Some(10.0), Some(10.0)));
@@ -165,7 +164,7 @@ async fn the_policy_of_each_method_is_shown_and_what_is_unknown_is_not_found() {
         (retry.max_attempts, retry.retryable_status_codes.as_slice()),
         (3, ["UNAVAILABLE".to_owned()].as_slice())
     );
-    assert!(users.methods.iter().all(|method| method.method.starts_with("/guras.users.v1.UserService/")));
+    assert!(users.methods.iter().all(|method| method.method.starts_with("/acme.users.v1.UserService/")));
     let write_text = &shown(&world, "ai").await.methods;
     assert!(write_text.iter().any(|method| method.level == "UNKNOWN" && method.repeats() == Repeats::Unsent));
 
@@ -180,9 +179,9 @@ async fn the_policy_of_each_method_is_shown_and_what_is_unknown_is_not_found() {
 #[tokio::test]
 async fn a_level_that_is_configured_is_shown_as_such() {
     let day = Level::Keyed { horizon: Duration::from_hours(24) };
-    let levels = [("/guras.ai.v1.AiService/WriteText", day)].into();
+    let levels = [("/acme.ai.v1.AiService/WriteText", day)].into();
     let config = ServiceConfig { levels, ..config("ai", UNUSED) };
-    let world = World::over(transport::Services::new(&clients::CONTRACTS, [config]).unwrap()).await;
+    let world = World::over(transport::Services::new(&test_app::contracts::CONTRACTS, [config]).unwrap()).await;
     let ai = shown(&world, "ai").await;
     let write_text = ai.methods.iter().find(|method| method.method.ends_with("/WriteText")).unwrap();
     assert_eq!((write_text.level.as_str(), write_text.level_configured), ("KEYED", true));
@@ -227,7 +226,7 @@ async fn the_command_line_shows_tables_and_json() {
         "Breaker    UNTRIED",
         "Rate       at most 500.0 a second, 50 at once",
         "Retries    10.0 of 10.0 tokens left",
-        "/guras.users.v1.UserService/GetUser",
+        "/acme.users.v1.UserService/GetUser",
         "3 attempts, 100ms to 1s, UNAVAILABLE",
     ] {
         assert!(out.contains(part), "{part} is not in\n{out}");
@@ -261,8 +260,6 @@ async fn health_tells_of_each_service_and_stays_ready_while_one_is_down() {
     }
     assert_eq!(check("service/ai").await.unwrap_err().code(), Code::NotFound);
 
-    let services = demo::World::start(demo::Settings::default()).await.unwrap();
-    let users = services.services().find(|(name, _)| *name == "users").unwrap().1;
-    bridge(socket, users);
+    bridge(socket, Users::default().serve().await.unwrap());
     seen(ServingStatus::Serving).await;
 }

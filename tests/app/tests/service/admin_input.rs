@@ -3,12 +3,14 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use prost_types::{Any, Duration};
+use server::command_line::Exit;
 use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use server::proto::orchestrator::admin::v1::signal_run_request::MessageForm;
 use server::proto::orchestrator::admin::v1::start_run_request::InputForm;
 use server::proto::orchestrator::admin::v1::workflow_service_client::WorkflowServiceClient;
 use server::proto::orchestrator::admin::v1::{
     CancelRunRequest, GetRunRequest, GetWorkflowRequest, ListRunsRequest, ListWorkflowsRequest, RetryRunRequest,
-    StartRunRequest, WatchRunRequest,
+    SignalRunRequest, StartRunRequest, WatchRunRequest,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -51,13 +53,40 @@ async fn a_packed_input_of_another_type_or_with_other_bytes_names_the_field() {
         let request = StartRunRequest { input_form: Some(InputForm::Input(any)), ..start("test.greet", 0) };
         fields(&client.start_run(request).await.unwrap_err())
     };
-    assert_eq!(packed("guras.users.v1.GetUserRequest", &[]).await, ["input.type_url"]);
-    let input = "guras.orchestration.notifications.v1.SendDueRequest";
+    assert_eq!(packed("acme.users.v1.GetUserRequest", &[]).await, ["input.type_url"]);
+    let input = "acme.orchestration.greetings.v1.GreetRequest";
     assert_eq!(packed(input, &[0xff, 0xff]).await, ["input.value"]);
 }
 
 #[tokio::test]
-async fn all_violations_of_a_request_are_told_at_once() {
+async fn a_value_that_breaks_a_rule_of_its_contract_names_the_field_and_is_not_shown() {
+    let world = World::start(Services::good()).await;
+    let mut client = world.runs().await;
+    assert_eq!(refused(&mut client, "{\"limit\": 1000001}").await, ["input.limit"]);
+
+    let run = client.start_run(start("test.wait", 0)).await.unwrap().into_inner();
+    let message = format!("{{\"name\": \"{}\"}}", "secret".repeat(50));
+    let signal = SignalRunRequest {
+        run_id: run.run_id,
+        signal: String::from("arrived"),
+        message_form: Some(MessageForm::MessageJson(message)),
+        ..SignalRunRequest::default()
+    };
+    let status = client.signal_run(signal).await.unwrap_err();
+    assert_eq!(fields(&status), ["message.name"]);
+    assert_eq!(status.get_details_error_info().unwrap().reason, "RULE_BROKEN");
+    assert!(!status.message().contains("secret"), "{status:?}");
+
+    let every_hour = ["schedules", "create", "often", "--workflow", "test.greet", "--every", "1h"];
+    let (exit, _, talk) = world.command(&[&every_hour[..], &["--input", "{\"limit\": 1000001}"]].concat()).await;
+    assert_eq!(exit, Exit::Usage, "{talk}");
+    assert!(talk.contains("limit: expected at most 1000000"), "{talk}");
+    let (exit, _, talk) = world.command(&[&every_hour[..], &["--input", "{\"limit\": 1000000}"]].concat()).await;
+    assert_eq!(exit, Exit::Ok, "{talk}");
+}
+
+#[tokio::test]
+async fn all_violations_of_a_request_are_told_together() {
     let world = World::start(Services::good()).await;
     let request = StartRunRequest {
         request_id: String::from("one"),
@@ -122,7 +151,7 @@ fn duration() -> impl Strategy<Value = Option<Duration>> {
 fn input() -> impl Strategy<Value = Option<InputForm>> {
     let packed =
         (text(), any::<bool>(), proptest::collection::vec(any::<u8>(), 0..64)).prop_map(|(name, known, value)| {
-            let name = if known { "guras.orchestration.notifications.v1.SendDueRequest" } else { name.as_str() };
+            let name = if known { "acme.orchestration.greetings.v1.GreetRequest" } else { name.as_str() };
             InputForm::Input(Any { type_url: format!("type.googleapis.com/{name}"), value })
         });
     proptest::option::of(prop_oneof![json().prop_map(InputForm::InputJson), packed])

@@ -1,6 +1,5 @@
 //! The real binary: start, signals, exit codes.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,6 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use server::command_line::Exit;
+
+use test_app::users::Users;
 
 use crate::support::command;
 
@@ -56,7 +57,7 @@ impl Drop for Process {
 }
 
 fn serve(directory: &tempfile::TempDir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_orchestrator"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_test-app"));
     command
         .args(["serve", "--health-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--set", "log.format=json"])
         .arg("--store")
@@ -101,31 +102,23 @@ fn a_configuration_with_mistakes_exits_with_2() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("drain.grace"));
 }
 
-/// Services that take a minute for everything, and a process with a run that waits for one of them.
-async fn with_a_call_in_flight(grace: &str) -> (demo::World, Process) {
-    let slow = demo::Faults { delay: Duration::from_secs(60), ..demo::Faults::default() };
-    let faults = BTreeMap::from([(String::new(), slow)]);
-    let world = demo::World::start(demo::Settings { faults, ..demo::Settings::default() }).await.unwrap();
-    let mut settings: Vec<String> = world
-        .services()
-        .filter(|(key, _)| *key != "control")
-        .map(|(key, address)| format!("services.{key}.address=http://{address}"))
-        .collect();
-    settings.push(format!("drain.grace={grace}"));
-    settings.push(String::from("services.ai.call_timeout=1ms"));
+/// A process with a run that waits for a service, which takes a minute for everything.
+async fn with_a_call_in_flight(grace: &str) -> Process {
+    let slow = Users { delay: Duration::from_secs(60), ..Users::default() };
+    let users = slow.serve().await.unwrap();
+    let settings = [format!("services.users.address=http://{users}"), format!("drain.grace={grace}")];
     let process = Process::start(&settings);
-    let arguments = ["orchestrator", "runs", "start", "notifications.send-due", "--server", &process.admin];
-    let arguments = arguments.map(String::from);
+    let arguments = ["orchestrator", "runs", "start", "test.greet", "--server", &process.admin].map(String::from);
     let (exit, _, talk) = tokio::task::spawn_blocking(move || command(&arguments)).await.unwrap();
     assert_eq!(exit, Exit::Ok, "{talk}");
     // The call itself leaves no trace before it ends; it takes far less than this to leave.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    (world, process)
+    process
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_that_outlasts_the_grace_is_given_up_and_the_exit_is_0() {
-    let (_world, mut process) = with_a_call_in_flight("100ms").await;
+    let mut process = with_a_call_in_flight("100ms").await;
     let before = Instant::now();
     process.signal(Signal::TERM);
     let drained = process.await_message("engine drained");
@@ -137,7 +130,7 @@ async fn a_step_that_outlasts_the_grace_is_given_up_and_the_exit_is_0() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signal_ends_the_process_at_once() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let (_world, mut process) = with_a_call_in_flight("30s").await;
+        let mut process = with_a_call_in_flight("30s").await;
         process.signal(Signal::TERM);
         process.await_message("shutdown begins");
         process.signal(signal);

@@ -24,8 +24,8 @@ async fn workflows_list_is_a_table_and_show_has_an_example() {
     assert!(lines[1].ends_with(&["Greets", "a", "user."]), "{out}");
     let (exit, out, _) = world.command(&["workflows", "show", "test.greet"]).await;
     assert_eq!(exit, Exit::Ok);
-    assert!(out.contains("Input      guras.orchestration.notifications.v1.SendDueRequest"), "{out}");
-    assert!(out.contains("\"pageSize\": 0"), "{out}");
+    assert!(out.contains("Input      acme.orchestration.greetings.v1.GreetRequest"), "{out}");
+    assert!(out.contains("\"limit\": 0"), "{out}");
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn a_step_is_shown_with_its_request_its_response_and_the_attempts_that_fai
     let id = out.split_whitespace().nth(1).unwrap();
     let (exit, out, talk) = world.command(&["runs", "show", id, "CreateUser#1"]).await;
     assert_eq!((exit, talk.as_str()), (Exit::Ok, ""));
-    assert!(out.contains("Method     /guras.users.v1.UserService/CreateUser") && out.contains("Attempts   2"), "{out}");
+    assert!(out.contains("Method     /acme.users.v1.UserService/CreateUser") && out.contains("Attempts   2"), "{out}");
     assert!(out.contains("Request:\n{") && out.contains("Response:\n{}"), "{out}");
     assert!(!out.contains("Ada") && !out.contains("ada@"), "what is marked is not shown: {out}");
     let failed: Vec<&str> = out.lines().last().unwrap().split_whitespace().collect();
@@ -176,7 +176,7 @@ async fn a_step_is_shown_with_its_request_its_response_and_the_attempts_that_fai
 
 #[test]
 fn a_usage_line_requires_only_what_is_required_whatever_the_environment_sets() {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_orchestrator"))
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_test-app"))
         .args(["runs", "retry", "--dry-run"])
         .envs([("ORCHESTRATOR_SERVER", "http://127.0.0.1:1"), ("ORCHESTRATOR_CALLER", "ada")])
         .output()

@@ -67,16 +67,16 @@ async fn no_request_ends_the_process_however_deep_or_broken_it_is() {
     under(Orchestrator::start().await, async |orchestrator| {
         let start = "/orchestrator.admin.v1.RunService/StartRun";
         let json = |json: String| StartRunRequest {
-            workflow: String::from("users.onboard"),
+            workflow: String::from("test.greet"),
             input_form: Some(InputForm::InputJson(json)),
             ..StartRunRequest::default()
         };
         let packed = |name: &str, value: Vec<u8>| StartRunRequest {
-            workflow: String::from("users.onboard"),
+            workflow: String::from("test.greet"),
             input_form: Some(InputForm::Input(Any { type_url: format!("type.googleapis.com/{name}"), value })),
             ..StartRunRequest::default()
         };
-        let input = "guras.orchestration.users.v1.OnboardRequest";
+        let input = "acme.orchestration.greetings.v1.GreetRequest";
         let requests = [
             framed(&json("[".repeat(1 << 20))),
             framed(&json("{\"userId\":".repeat(100_000))),

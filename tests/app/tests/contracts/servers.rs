@@ -23,7 +23,7 @@ pub(crate) enum Version {
 
 /// The contracts that we were built with.
 pub(crate) fn contracts() -> FileDescriptorSet {
-    FileDescriptorSet::decode(clients::CONTRACTS.descriptors).unwrap()
+    FileDescriptorSet::decode(test_app::contracts::CONTRACTS.descriptors).unwrap()
 }
 
 pub(crate) fn file<'a>(contracts: &'a mut FileDescriptorSet, name: &str) -> &'a mut FileDescriptorProto {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use clients::guras::orchestration::notifications::v1::{SendDueRequest, SendDueResponse};
-use clients::guras::users::v1::{CreateUserRequest, GetUserResponse, User};
 use engine::transport::Outcome;
 use engine::{Code as FailureCode, Failure};
 use futures_util::StreamExt;
@@ -15,6 +13,8 @@ use server::proto::orchestrator::admin::v1::{
     CancelRunRequest, GetRunRequest, GetWorkflowRequest, ListRunsRequest, ListWorkflowsRequest, RetryRunRequest, Run,
     RunState, RunView, StartRunRequest, WatchRunRequest, step,
 };
+use test_app::contracts::acme::orchestration::greetings::v1::{GreetRequest, GreetResponse};
+use test_app::contracts::acme::users::v1::{CreateUserRequest, GetUserResponse, User};
 use tonic::Code;
 use tonic_types::StatusExt;
 use uuid::Uuid;
@@ -34,7 +34,7 @@ async fn a_start_that_waits_answers_with_the_end_and_the_output() {
     let world = World::start(Services::good()).await;
     let run = world.greet().await;
     assert_eq!(run.state(), RunState::Succeeded);
-    assert_eq!(unpacked::<SendDueResponse>(run.output.as_ref()).due, 7);
+    assert_eq!(unpacked::<GreetResponse>(run.output.as_ref()).due, 7);
     assert_eq!(run.workflow, "test.greet");
     assert!(run.end_time.is_some());
     assert!(run.steps.is_empty());
@@ -52,10 +52,10 @@ async fn a_start_that_does_not_wait_answers_at_once_and_the_run_is_there() {
 #[tokio::test]
 async fn a_packed_input_is_taken_as_it_is() {
     let world = World::start(Services::good()).await;
-    let packed = Any::from_msg(&SendDueRequest { limit: 9, ..SendDueRequest::default() }).unwrap();
+    let packed = Any::from_msg(&GreetRequest { limit: 9, ..GreetRequest::default() }).unwrap();
     let request = StartRunRequest { input_form: Some(InputForm::Input(packed)), ..start("test.greet", 10) };
     let run = world.runs().await.start_run(request).await.unwrap().into_inner();
-    assert_eq!(unpacked::<SendDueResponse>(run.output.as_ref()).due, 9);
+    assert_eq!(unpacked::<GreetResponse>(run.output.as_ref()).due, 9);
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn steps_are_shown_decoded_and_without_personal_data() {
     let world = World::start(Services::good()).await;
     let run = world.greet().await;
     let run = world.runs().await.get_run(get(&run)).await.unwrap().into_inner();
-    assert_eq!(unpacked::<SendDueRequest>(run.input.as_ref()).limit, 7);
+    assert_eq!(unpacked::<GreetRequest>(run.input.as_ref()).limit, 7);
     let paths: Vec<&str> = run.steps.iter().map(|step| step.path.as_str()).collect();
     assert_eq!(paths, ["GetUser#0", "CreateUser#1"]);
 
@@ -73,7 +73,7 @@ async fn steps_are_shown_decoded_and_without_personal_data() {
     let user = unpacked::<GetUserResponse>(read.response.as_ref()).user.unwrap();
     assert_eq!((user.user_id.as_str(), user.email.as_str(), user.name.as_str()), ("u1", "", ""));
     let request = create.request.as_ref();
-    assert_eq!(request.unwrap().type_url, "type.googleapis.com/guras.users.v1.CreateUserRequest");
+    assert_eq!(request.unwrap().type_url, "type.googleapis.com/acme.users.v1.CreateUserRequest");
     let request = unpacked::<CreateUserRequest>(request);
     assert_eq!((request.email.as_str(), request.name.as_str()), ("", ""));
     assert_eq!(request.request_id, create.idempotency_key);
@@ -217,7 +217,7 @@ async fn workflows_tell_their_messages_an_example_and_when_they_run_next() {
     let request = GetWorkflowRequest { workflow: String::from("test.greet") };
     let workflow = world.workflows().await.get_workflow(request).await.unwrap().into_inner();
     let example: serde_json::Value = serde_json::from_str(&workflow.input_example_json).unwrap();
-    assert_eq!(example, serde_json::json!({"limit": 0, "pageSize": 0}));
+    assert_eq!(example, serde_json::json!({"limit": 0, "text": ""}));
     let pool = DescriptorPool::from_file_descriptor_set(workflow.descriptors.unwrap()).unwrap();
     assert!(pool.get_message_by_name(&workflow.input_type).is_some());
     assert!(pool.get_message_by_name(&workflow.output_type).is_some());
@@ -302,7 +302,7 @@ async fn a_run_with_large_payloads_is_shown_within_what_clients_take() {
         let user = User { user_id: String::from("u1"), name: "x".repeat(1_900_000), ..User::default() };
         let answer = GetUserResponse { user: Some(user) };
         match path {
-            "/guras.users.v1.UserService/GetUser" => Outcome::Done(answer.encode_to_vec().into()),
+            "/acme.users.v1.UserService/GetUser" => Outcome::Done(answer.encode_to_vec().into()),
             _ => Outcome::Refused(Failure::new(FailureCode::Aborted, "m".repeat(60_000))),
         }
     });

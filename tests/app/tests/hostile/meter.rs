@@ -154,7 +154,7 @@ impl Load {
                 let (mut runs, counted) = (runs.clone(), Arc::clone(&counted));
                 tokio::spawn(async move {
                     let request = StartRunRequest {
-                        workflow: String::from("notifications.send-due"),
+                        workflow: String::from("test.greet"),
                         wait: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
                         ..StartRunRequest::default()
                     };

@@ -17,7 +17,7 @@ async fn check(arguments: &[&str]) -> (Exit, String, String) {
     let said = tokio::task::spawn_blocking(move || {
         let (mut out, mut talk) = (Vec::new(), Vec::new());
         let mut terminal = Terminal { out: &mut out, talk: &mut talk };
-        let exit = command_line::run(&orchestrator::APP, arguments.into_iter().map(Into::into), &mut terminal);
+        let exit = command_line::run(&test_app::APP, arguments.into_iter().map(Into::into), &mut terminal);
         (exit, String::from_utf8(out).unwrap(), String::from_utf8(talk).unwrap())
     });
     said.await.unwrap()
@@ -26,7 +26,7 @@ async fn check(arguments: &[&str]) -> (Exit, String, String) {
 /// Every kind of difference in the contract of users.
 fn changed() -> FileDescriptorSet {
     let mut contracts = contracts();
-    let users = file(&mut contracts, "guras/users/v1/users.proto");
+    let users = file(&mut contracts, "acme/users/v1/users.proto");
     users.service[0].method.retain(|method| method.name() != "GetUser");
     let create = method(users, "CreateUser").options.as_mut().unwrap();
     create.set_idempotency_level(IdempotencyLevel::IdempotencyUnknown);
@@ -40,7 +40,7 @@ fn changed() -> FileDescriptorSet {
 async fn methods_that_say_nothing_are_listed() {
     let (exit, out, talk) = check(&[]).await;
     assert_eq!(exit, Exit::Findings);
-    assert!(out.starts_with("SERVICE") && out.contains("guras.ai.v1.AiService/WriteText"), "{out}");
+    assert!(out.starts_with("SERVICE") && out.contains("acme.ai.v1.AiService/WriteText"), "{out}");
     assert!(talk.contains("RPC_SAME_IDEMPOTENCY_LEVEL"), "{talk}");
     assert!(!out.contains("GetUser") && talk.contains("option idempotency_level = IDEMPOTENT;"), "{out}{talk}");
 
@@ -48,7 +48,7 @@ async fn methods_that_say_nothing_are_listed() {
     assert_eq!(exit, Exit::Findings);
     let all: serde_json::Value = serde_json::from_str(&out).unwrap();
     let user =
-        all["findings"].as_array().unwrap().iter().find(|row| row["method"] == "guras.users.v1.UserService/GetUser");
+        all["findings"].as_array().unwrap().iter().find(|row| row["method"] == "acme.users.v1.UserService/GetUser");
     assert_eq!((&user.unwrap()["service"], &user.unwrap()["level"]), (&"users".into(), &"NO_SIDE_EFFECTS".into()));
     assert!(!out.contains("bench.") && !out.contains("demo.") && !out.contains("orchestrator."), "{out}");
 }
@@ -63,9 +63,9 @@ async fn a_method_that_the_configuration_states_is_no_finding() {
     let rows = all["findings"].as_array().unwrap();
     let configured_rows: Vec<_> = rows.iter().filter(|row| row["configured"] == true).collect();
     let [row] = configured_rows.as_slice() else { panic!("{out}") };
-    assert_eq!((&row["method"], &row["level"]), (&"guras.ai.v1.AiService/WriteText".into(), &"IDEMPOTENT".into()));
+    assert_eq!((&row["method"], &row["level"]), (&"acme.ai.v1.AiService/WriteText".into(), &"IDEMPOTENT".into()));
     let (_, out, _) = check(&configured).await;
-    assert!(!out.contains("guras.ai.v1.AiService/WriteText"), "{out}");
+    assert!(!out.contains("acme.ai.v1.AiService/WriteText"), "{out}");
     let (_, out, _) = check(&["--set", configured[1], "--all"]).await;
     assert!(out.contains("IDEMPOTENT (configured)"), "{out}");
 }
@@ -73,23 +73,23 @@ async fn a_method_that_the_configuration_states_is_no_finding() {
 #[tokio::test]
 async fn a_server_with_our_contracts_has_no_errors_in_either_version_of_reflection() {
     for version in [Version::V1, Version::V1Alpha] {
-        let address = served(contracts(), "guras.users.v1.UserService", version).await;
+        let address = served(contracts(), "acme.users.v1.UserService", version).await;
         let (exit, out, talk) = check(&["--against", &address]).await;
         assert_eq!(exit, Exit::Ok, "{out}{talk}");
-        assert!(talk.starts_with("compared guras.users.v1.UserService: 0 errors"), "{talk}");
+        assert!(talk.starts_with("compared acme.users.v1.UserService: 0 errors"), "{talk}");
         assert!(!out.contains("error: "), "{out}");
     }
 }
 
 #[tokio::test]
 async fn a_server_with_other_contracts_is_told_apart_finding_by_finding() {
-    let address = served(changed(), "guras.users.v1.UserService", Version::V1).await;
+    let address = served(changed(), "acme.users.v1.UserService", Version::V1).await;
     let (exit, out, talk) = check(&["--against", &address]).await;
     assert_eq!(exit, Exit::Findings, "{out}{talk}");
     for expected in [
-        "error: guras.users.v1.UserService/GetUser: the server does not have this method",
-        "error: guras.users.v1.UserService/CreateUser: we would repeat it as IDEMPOTENT, and the server says IDEMPOTENCY_UNKNOWN",
-        "error: guras.users.v1.User.",
+        "error: acme.users.v1.UserService/GetUser: the server does not have this method",
+        "error: acme.users.v1.UserService/CreateUser: we would repeat it as IDEMPOTENT, and the server says IDEMPOTENCY_UNKNOWN",
+        "error: acme.users.v1.User.",
         "the server does not have this field (number 2)",
         "its type is string for us, and int64 at the server",
     ] {
@@ -102,13 +102,13 @@ async fn a_server_with_other_contracts_is_told_apart_finding_by_finding() {
 
 #[tokio::test]
 async fn a_service_can_be_named_by_its_key() {
-    let address = served(contracts(), "guras.users.v1.UserService", Version::V1).await;
+    let address = served(contracts(), "acme.users.v1.UserService", Version::V1).await;
     let at = format!("services.users.address={address}");
     let (exit, out, talk) = check(&["--against", "users", "--set", &at]).await;
     assert_eq!(exit, Exit::Ok, "{out}{talk}");
     let (exit, out, _) = check(&["--against", "ai", "--set", &at.replace("users", "ai")]).await;
     assert_eq!(exit, Exit::Findings);
-    assert!(out.contains("error: guras.ai.v1.AiService: the server does not have this service"), "{out}");
+    assert!(out.contains("error: acme.ai.v1.AiService: the server does not have this service"), "{out}");
     let (exit, _, talk) = check(&["--against", "users"]).await;
     assert_eq!(exit, Exit::Usage);
     assert!(talk.contains("services.users.address is not configured"), "{talk}");
@@ -136,12 +136,14 @@ async fn a_server_that_cannot_be_asked_says_why() {
 
 #[tokio::test]
 async fn a_server_of_another_implementation_is_compared_too() {
-    let Some(ours) = grpcio(clients::CONTRACTS.descriptors, "guras.users.v1.UserService").await else { return };
+    let Some(ours) = grpcio(test_app::contracts::CONTRACTS.descriptors, "acme.users.v1.UserService").await else {
+        return;
+    };
     let (exit, out, talk) = check(&["--against", &ours.address]).await;
     assert_eq!((exit, out.as_str()), (Exit::Ok, ""), "{talk}");
 
-    let other = grpcio(&prost::Message::encode_to_vec(&changed()), "guras.users.v1.UserService").await.unwrap();
+    let other = grpcio(&prost::Message::encode_to_vec(&changed()), "acme.users.v1.UserService").await.unwrap();
     let (exit, out, _) = check(&["--against", &other.address]).await;
     assert_eq!(exit, Exit::Findings);
-    assert!(out.contains("error: guras.users.v1.UserService/GetUser: the server does not have this method"), "{out}");
+    assert!(out.contains("error: acme.users.v1.UserService/GetUser: the server does not have this method"), "{out}");
 }

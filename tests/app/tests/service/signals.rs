@@ -1,6 +1,5 @@
 //! Signals over the admin API and the command line.
 
-use clients::guras::users::v1::User;
 use engine::engine::Seen;
 use prost::Message;
 use prost_types::Any;
@@ -8,6 +7,7 @@ use server::command_line::Exit;
 use server::proto::orchestrator::admin::v1::signal_run_request::MessageForm;
 use server::proto::orchestrator::admin::v1::step::{Kind, State};
 use server::proto::orchestrator::admin::v1::{GetWorkflowRequest, Run, RunState, SignalRunRequest};
+use test_app::contracts::acme::users::v1::User;
 use tonic::Code;
 use tonic_types::StatusExt;
 use uuid::Uuid;
@@ -50,7 +50,7 @@ async fn a_signal_is_typed_and_comes_once_and_is_shown_redacted() {
     assert_eq!(unknown.message(), "workflow test.wait takes no signal \"left\"; it takes arrived");
     let misfit = refused(arrived(&run, "{\"nope\": 1}")).await;
     assert_eq!(misfit.get_details_bad_request().unwrap().field_violations[0].field, "message_json.nope");
-    let other = Any { type_url: String::from("type.googleapis.com/guras.users.v1.GetUserRequest"), value: Vec::new() };
+    let other = Any { type_url: String::from("type.googleapis.com/acme.users.v1.GetUserRequest"), value: Vec::new() };
     let other =
         refused(SignalRunRequest { message_form: Some(MessageForm::Message(other)), ..arrived(&run, "") }).await;
     assert_eq!(other.get_details_bad_request().unwrap().field_violations[0].field, "message.type_url");
@@ -75,7 +75,7 @@ async fn a_workflow_says_what_it_takes() {
     let request = GetWorkflowRequest { workflow: String::from("test.wait") };
     let workflow = world.workflows().await.get_workflow(request).await.unwrap().into_inner();
     assert_eq!(workflow.signals.len(), 1);
-    assert_eq!(workflow.signals[0].message_type, "guras.users.v1.User");
+    assert_eq!(workflow.signals[0].message_type, "acme.users.v1.User");
     assert!(workflow.signals[0].message_example_json.contains("email"));
 }
 
@@ -88,7 +88,7 @@ async fn the_command_line_sends_signals_and_shows_what_waits() {
     assert!(out.contains("arrived#0") && out.contains("WAITING"), "{out}");
     let (exit, out, _) = world.command(&["workflows", "show", "test.wait"]).await;
     assert_eq!(exit, Exit::Ok);
-    assert!(out.contains("Signal arrived takes guras.users.v1.User"), "{out}");
+    assert!(out.contains("Signal arrived takes acme.users.v1.User"), "{out}");
     let signal = ["runs", "signal", &run.run_id, "arrived", "--input"];
     let with = |input: &'static str| [&signal[..], &[input]].concat();
     assert_eq!(world.command(&with("{\"nope\": 1}")).await.0, Exit::Usage);

@@ -4,27 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clients::guras::orchestration::notifications::v1::{SendDueRequest, SendDueResponse};
 use engine::engine::{Engine, Parts, Start};
 use engine::store::sqlite::{Sqlite, SqliteOptions};
 use engine::time::Clock;
 use engine::{Context, Failure, Limits, Registry, Retention, State, Workflow};
 use serde_json::Value;
 use server::command_line::Exit;
+use test_app::contracts::acme::orchestration::greetings::v1::{GreetRequest, GreetResponse};
 
-use crate::support::{Nap, Services, command};
+use crate::support::{Services, command};
 
 /// What the workflow of this name did in a release long ago.
 struct Older;
 
 impl Workflow for Older {
-    const NAME: &'static str = "notifications.send-due";
-    type Input = SendDueRequest;
-    type Output = SendDueResponse;
+    const NAME: &'static str = "test.greet";
+    type Input = GreetRequest;
+    type Output = GreetResponse;
 
-    async fn run(&self, ctx: &Context, _: SendDueRequest) -> Result<SendDueResponse, Failure> {
+    async fn run(&self, ctx: &Context, _: GreetRequest) -> Result<GreetResponse, Failure> {
         ctx.sleep("until the hour", Duration::from_secs(3_600)).await?;
-        Ok(SendDueResponse::default())
+        Ok(GreetResponse::default())
     }
 }
 
@@ -32,14 +32,28 @@ impl Workflow for Older {
 struct Blocked;
 
 impl Workflow for Blocked {
-    const NAME: &'static str = "users.erase";
-    type Input = SendDueRequest;
-    type Output = SendDueResponse;
+    const NAME: &'static str = "test.wait";
+    type Input = GreetRequest;
+    type Output = GreetResponse;
 
-    async fn run(&self, ctx: &Context, _: SendDueRequest) -> Result<SendDueResponse, Failure> {
+    async fn run(&self, ctx: &Context, _: GreetRequest) -> Result<GreetResponse, Failure> {
         ctx.sleep("a moment", Duration::from_millis(1)).await?;
-        let _: SendDueResponse = ctx.signal("undeclared").await?;
-        Ok(SendDueResponse::default())
+        let _: GreetResponse = ctx.signal("undeclared").await?;
+        Ok(GreetResponse::default())
+    }
+}
+
+/// One that no release has any more.
+struct Gone;
+
+impl Workflow for Gone {
+    const NAME: &'static str = "test.gone";
+    type Input = GreetRequest;
+    type Output = GreetResponse;
+
+    async fn run(&self, ctx: &Context, _: GreetRequest) -> Result<GreetResponse, Failure> {
+        ctx.sleep("until the hour", Duration::from_secs(3_600)).await?;
+        Ok(GreetResponse::default())
     }
 }
 
@@ -62,7 +76,7 @@ async fn an_upgrade_check_says_which_runs_cannot_go_on_while_they_are_served() {
     let path = folder.path().join("orchestrator.db");
     let mut workflows = Registry::new();
     workflows.register(|| Older).unwrap();
-    workflows.register(|| Nap).unwrap();
+    workflows.register(|| Gone).unwrap();
     workflows.register(|| Blocked).unwrap();
     let store = Sqlite::open(&path, SqliteOptions::default(), Clock::system()).unwrap();
     let engine = Engine::new(Parts {
@@ -78,7 +92,7 @@ async fn an_upgrade_check_says_which_runs_cannot_go_on_while_they_are_served() {
     assert_eq!(exit, Exit::Ok, "{out}{talk}");
     assert!(talk.ends_with("of 0 runs in flight 0 cannot continue\n"), "{talk}");
 
-    let blocked = start(&engine, "users.erase").await;
+    let blocked = start(&engine, "test.wait").await;
     let id = blocked.parse().unwrap();
     while engine.store().run(id).await.unwrap().unwrap().status.state != State::Blocked {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -88,8 +102,8 @@ async fn an_upgrade_check_says_which_runs_cannot_go_on_while_they_are_served() {
     assert!(out.contains(&blocked) && out.contains("  BLOCKED\n  JOURNAL_MISMATCH: "), "{out}");
     assert!(talk.ends_with("of 1 runs in flight 0 cannot continue, and 1 that are BLOCKED stay so\n"), "{talk}");
 
-    let changed = start(&engine, "notifications.send-due").await;
-    let unknown = start(&engine, "test.nap").await;
+    let changed = start(&engine, "test.greet").await;
+    let unknown = start(&engine, "test.gone").await;
     for run in [&changed, &unknown] {
         let id = run.parse().unwrap();
         while engine.store().run(id).await.unwrap().unwrap().status.state != State::Waiting {
@@ -99,16 +113,16 @@ async fn an_upgrade_check_says_which_runs_cannot_go_on_while_they_are_served() {
     let (exit, out, talk) = check(&path, &[]).await;
     assert_eq!(exit, Exit::Findings, "{out}{talk}");
     let rows: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[1], ["notifications.send-due", "1", "1", "0", "0", "1", "0"], "{out}");
-    assert_eq!(rows[2], ["test.nap", "1", "1", "0", "1", "0", "0"], "{out}");
-    assert!(out.contains("the journal has until the hour#0, the code has now#0"), "{out}");
+    assert_eq!(rows[1], ["test.gone", "1", "1", "0", "1", "0", "0"], "{out}");
+    assert_eq!(rows[2], ["test.greet", "1", "1", "0", "0", "1", "0"], "{out}");
+    assert!(out.contains("the journal has until the hour#0, the code has GetUser#0"), "{out}");
     assert!(talk.ends_with("of 3 runs in flight 2 cannot continue, and 1 that are BLOCKED stay so\n"), "{talk}");
 
     let (exit, out, talk) = check(&path, &["--output", "json", "--limit", "1"]).await;
     assert_eq!(exit, Exit::Findings, "{talk}");
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((report["runs"].as_u64(), report["findingsOmitted"].as_u64()), (Some(3), Some(1)));
-    assert_eq!(report["workflows"][1]["waits"], 1);
+    assert_eq!(report["workflows"][0]["waits"], 1);
     assert_eq!(report["findings"][0]["runId"], changed.as_str());
     assert!(report["findings"][0]["reason"].as_str().unwrap().starts_with("JOURNAL_MISMATCH: "), "{out}");
 }

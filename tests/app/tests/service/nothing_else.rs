@@ -1,9 +1,9 @@
 //! The listeners serve health, the admin API and reflection, and nothing else.
 
 use bytes::Bytes;
-use clients::guras::users::v1::GetUserRequest;
-use clients::guras::users::v1::user_service_client::UserServiceClient;
 use futures_util::StreamExt;
+use test_app::contracts::acme::users::v1::GetUserRequest;
+use test_app::contracts::acme::users::v1::user_service_client::UserServiceClient;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -64,7 +64,7 @@ async fn reflection_names_what_is_served_and_nothing_more() {
 #[tokio::test]
 async fn every_other_method_of_every_contract_is_unimplemented_on_both_listeners() {
     let world = World::start(Services::good()).await;
-    for entry in clients::CONTRACTS.methods() {
+    for entry in test_app::contracts::CONTRACTS.methods() {
         let method = entry.method;
         assert_eq!(called(&world.health, method.path).await, Code::Unimplemented, "{} on health", method.path);
         if !ADMIN.contains(&method.service) {

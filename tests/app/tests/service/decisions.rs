@@ -1,7 +1,6 @@
 //! Decisions about calls in doubt, and the audit trail, over the admin API and the command line.
 
 use bytes::Bytes;
-use clients::guras::users::v1::{CreateUserResponse, User};
 use engine::transport::Outcome;
 use engine::{Code, Failure};
 use prost::Message;
@@ -11,6 +10,7 @@ use server::command_line::Exit;
 use server::proto::orchestrator::admin::v1::audit_service_client::AuditServiceClient;
 use server::proto::orchestrator::admin::v1::resolve_step_request::Decision;
 use server::proto::orchestrator::admin::v1::{ListAuditEntriesRequest, ResolveStepRequest, Run, RunState};
+use test_app::contracts::acme::users::v1::{CreateUserResponse, User};
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
@@ -104,8 +104,8 @@ async fn a_decision_is_typed_by_the_contract_of_the_method() {
         Decision::Response(Any { type_url: format!("type.googleapis.com/{name}"), value: value.to_vec() })
     };
     assert_eq!(refused(Decision::ResponseJson(String::from("{\"users\": 1}"))).await, ["response_json.users"]);
-    assert_eq!(refused(any("guras.users.v1.User", &[])).await, ["response.type_url"]);
-    assert_eq!(refused(any("guras.users.v1.CreateUserResponse", &[0xff])).await, ["response.value"]);
+    assert_eq!(refused(any("acme.users.v1.User", &[])).await, ["response.type_url"]);
+    assert_eq!(refused(any("acme.users.v1.CreateUserResponse", &[0xff])).await, ["response.value"]);
     let status = server::proto::google::rpc::Status { code: 0, ..Default::default() };
     assert_eq!(refused(Decision::Failure(status)).await, ["failure.code"]);
     let twice = String::from("{\"user\": {\"userId\": \"a\", \"user_id\": \"b\"}}");
@@ -122,7 +122,7 @@ async fn a_decision_is_typed_by_the_contract_of_the_method() {
 
     let user = User { user_id: String::from("u9"), ..User::default() };
     let response = CreateUserResponse { user: Some(user) }.encode_to_vec();
-    let request = resolving(&run, any("guras.users.v1.CreateUserResponse", &response));
+    let request = resolving(&run, any("acme.users.v1.CreateUserResponse", &response));
     let mut client = world.runs().await;
     client.resolve_step(request.clone()).await.unwrap();
     world.until_ended(&run.run_id).await;

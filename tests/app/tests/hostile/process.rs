@@ -6,12 +6,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use demo::{Settings, World};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use server::proto::orchestrator::admin::v1::StartRunRequest;
 use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
 use server::proto::orchestrator::admin::v1::start_run_request::InputForm;
+use test_app::users::Users;
 use tokio::sync::{Mutex, MutexGuard};
 use tonic::transport::{Channel, Endpoint};
 
@@ -23,26 +23,20 @@ pub(crate) struct Orchestrator {
     pub(crate) admin: SocketAddr,
     pub(crate) health: SocketAddr,
     directory: tempfile::TempDir,
-    _world: World,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Orchestrator {
     pub(crate) async fn start() -> Self {
         let alone = ALONE.lock().await;
-        let world = World::start(Settings { users: 5, entries: 2, ..Settings::default() }).await.unwrap();
+        let users = Users { knows_all: true, ..Users::default() }.serve().await.unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_orchestrator"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_test-app"));
         command
             .args(["serve", "--health-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--store"])
             .arg(directory.path().join("store.db"))
             .args(["--set", "log.format=json"]);
-        for schedule in ["send_due", "analyze_emotions", "refresh_recommendations", "weekly_digests"] {
-            command.args(["--set", &format!("schedules.{schedule}.enabled=false")]);
-        }
-        for (key, address) in world.services().filter(|(key, _)| *key != "control") {
-            command.args(["--set", &format!("services.{key}.address=http://{address}")]);
-        }
+        command.args(["--set", &format!("services.users.address=http://{users}")]);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
         let serves = loop {
@@ -55,7 +49,7 @@ impl Orchestrator {
         std::thread::spawn(move || log.for_each(drop));
         let address = |key: &str| serves[key].as_str().unwrap().parse().unwrap();
         let (admin, health) = (address("admin"), address("health"));
-        Self { child, admin, health, directory, _world: world, _alone: alone }
+        Self { child, admin, health, directory, _alone: alone }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -70,11 +64,11 @@ impl Orchestrator {
         RunServiceClient::new(self.channel().await)
     }
 
-    /// A run with an input of about so many bytes, which has failed for want of such a user.
+    /// A run with an input of about so many bytes, which has ended.
     pub(crate) async fn large_run(&self, bytes: usize) -> String {
         let request = StartRunRequest {
-            workflow: String::from("users.onboard"),
-            input_form: Some(InputForm::InputJson(format!("{{\"teacherId\": \"{}\"}}", "x".repeat(bytes)))),
+            workflow: String::from("test.greet"),
+            input_form: Some(InputForm::InputJson(format!("{{\"text\": \"{}\"}}", "x".repeat(bytes)))),
             wait: Some(prost_types::Duration { seconds: 20, nanos: 0 }),
             ..StartRunRequest::default()
         };
