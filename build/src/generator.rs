@@ -12,7 +12,6 @@ use prost_build::Module;
 use prost_reflect::{DescriptorPool, FileDescriptor, Kind, MessageDescriptor};
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 use protox::Compiler;
-use rules::{Rules, Unchecked};
 
 use crate::Error;
 use crate::collected::Collected;
@@ -29,9 +28,7 @@ use crate::sources::{self, Sources};
 /// - `descriptors.bin`, the descriptor set, with imports, comments, and the messages that streams are collected in.
 ///
 /// `runtime` is the path of the crate that the code stands on.
-///
-/// Returns the rules of the contracts that are not checked.
-pub(crate) fn generate(root: &Path, runtime: &str, out: &Path) -> Result<Vec<Unchecked>, Error> {
+pub(crate) fn generate(root: &Path, runtime: &str, out: &Path) -> Result<(), Error> {
     let names = sources::find(root)?;
     let mut compiler = Compiler::with_file_resolver(Sources::of(root));
     compiler.include_imports(true).include_source_info(true).open_files(names).map_err(told)?;
@@ -49,7 +46,7 @@ pub(crate) fn generate(root: &Path, runtime: &str, out: &Path) -> Result<Vec<Unc
     let mut descriptors = compiler.encode_file_descriptor_set();
     FileDescriptorSet { file: collected.files.clone() }.encode(&mut descriptors)?;
     // What cannot be read again would be found by the program, at its start.
-    let (_, unchecked) = Rules::read(&DescriptorPool::decode(descriptors.as_slice())?);
+    DescriptorPool::decode(descriptors.as_slice())?;
     fs::write(out.join("descriptors.bin"), descriptors)?;
 
     let mut files = compiler.file_descriptor_set().file;
@@ -80,7 +77,7 @@ pub(crate) fn generate(root: &Path, runtime: &str, out: &Path) -> Result<Vec<Unc
     writeln!(code, "}};")?;
     append_contracts(&runtime, &tables.borrow(), &mut code)?;
     fs::write(out.join("mod.rs"), code)?;
-    Ok(unchecked)
+    Ok(())
 }
 
 /// The compiler says what is wrong in its own words, with the place; its short form has the words only.

@@ -1,17 +1,13 @@
 //! What an operator says of a call that may or may not have happened (semantics.md S6).
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use crate::failure::Failure;
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
+use crate::rpc::MARGIN;
 use crate::store::Requester;
 use crate::time::Timestamp;
-
-/// An attempt is surely over this long after its deadline, whatever clocks and networks do.
-pub(crate) const MARGIN: Duration = Duration::from_secs(5);
 
 /// A decision about one attempt of one step. Where the step has moved on meanwhile, it is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

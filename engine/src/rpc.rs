@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
+/// An attempt is surely over this long after its deadline, whatever clocks and networks do.
+pub(crate) const MARGIN: Duration = Duration::from_secs(5);
+
 /// How often a call may be repeated. Said by the method's contract, or by the operator of a service whose contract says
 /// less; never guessed from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +17,7 @@ pub enum Level {
     Idempotent,
     /// Level unknown, but the service is known to honour the idempotency key: repeated within the horizon.
     Keyed {
-        /// How long the service remembers a key.
+        /// How long the service remembers a key. Every attempt has its deadline 5 s before that, so that none acts later.
         horizon: Duration,
     },
     /// Level unknown: repeated only where it was surely never sent.
@@ -32,7 +35,9 @@ impl Level {
     pub(crate) fn may_repeat(self, started: Option<Timestamp>, now: Timestamp) -> bool {
         match self {
             Self::NoSideEffects | Self::Idempotent => true,
-            Self::Keyed { horizon } => started.is_none_or(|at| at <= now && now < at.after(horizon)),
+            Self::Keyed { horizon } => {
+                started.is_none_or(|at| at <= now && now < at.after(horizon.saturating_sub(MARGIN)))
+            }
             Self::Unknown => false,
         }
     }

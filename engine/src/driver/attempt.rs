@@ -91,8 +91,7 @@ impl Driver {
         let path = step.map_or("", |step| &*step.place.name);
         let timeout = self.shared.transport.call_timeout(path, said);
         let now = self.shared.clock.now();
-        // Beyond the horizon of its key a repeated attempt could be another effect, so it ends before that (E4, E5).
-        let ends = [step.and_then(|step| step.deadline()), step.and_then(|step| step.repeats_until())];
+        let ends = [step.and_then(|step| step.deadline()), step.and_then(|step| step.key_known_until(now))];
         let left = ends.into_iter().flatten().min().map_or(Duration::MAX, |at| at.since(now));
         let timeout = timeout.min(left);
         let span = if self.ending.is_some() { timeout } else { timeout.min(self.row.deadline.since(now)) };

@@ -9,7 +9,7 @@ use super::outage::Down;
 use crate::doubt::Doubt;
 use crate::journal_v1 as stored;
 use crate::retry::Retry;
-use crate::rpc::Level;
+use crate::rpc::{Level, MARGIN};
 use crate::scope::CallOptions;
 use crate::state::State;
 use crate::step_id::StepId;
@@ -105,13 +105,17 @@ impl LiveStep {
         call.retry().total().map(|total| self.begun_at.after(total))
     }
 
-    /// Until when the service knows the key of a call that may have acted, if it forgets keys at all and no operator allows
-    /// the attempt all the same.
-    pub(super) fn repeats_until(&self) -> Option<Timestamp> {
+    /// When an attempt that begins now must have its answer so that it surely acts while the service knows the key, if the
+    /// service forgets keys at all and no operator allows the attempt all the same. The first attempt too: a later one may
+    /// come to the service before it (E4, E5).
+    pub(super) fn key_known_until(&self, now: Timestamp) -> Option<Timestamp> {
         let Work::Call(call) = &self.work else { return None };
         let Level::Keyed { horizon } = call.level else { return None };
-        let (_, started_at) = call.started.filter(|_| self.doubt.exists() && !self.doubt.is_allowed())?;
-        Some(started_at.after(horizon))
+        // A key that is forgotten before an attempt is surely over is used for one attempt only.
+        let known = horizon.checked_sub(MARGIN).filter(|known| !known.is_zero() && !self.doubt.is_allowed())?;
+        // As long as none may have acted, the service has not seen the key.
+        let first = call.started.filter(|_| self.doubt.exists()).map_or(now, |(_, at)| at);
+        Some(first.after(known))
     }
 
     /// Whether only an operator can say what becomes of the step.

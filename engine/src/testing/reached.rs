@@ -8,9 +8,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Arrival, Probe, Services};
-use crate::decision::MARGIN;
 use crate::failure::{Code, Failure};
-use crate::rpc::Level;
+use crate::rpc::{Level, MARGIN};
 use crate::transport::{Attempt, Outcome, Reservation, Reserved, Reserving, Transport, Unsent};
 
 /// What comes instead of the plain answer.

@@ -64,6 +64,21 @@ async fn beyond_its_horizon_an_operator_decides() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_attempt_can_act_after_the_service_has_forgotten_its_key() {
+    let horizon = Duration::from_secs(130);
+    let services = services().remembers::<Charge>(horizon);
+    let world = World::new(services, |registry: &mut Registry| registry.register(|| Order));
+    world.services().level::<Charge>(keyed(130));
+    // The second begins after 100 s, and acts as late as an attempt can.
+    let late = Reply::ActLater(Code::Unavailable, Duration::from_secs(1_000));
+    world.services().script::<Charge>([Reply::ActAndBreak(Code::Unavailable), late]);
+    let run = world.start::<Order>(Input::of("", 0)).await.unwrap();
+    until(&world, run, &[State::NeedsDecision]).await;
+    tokio::time::sleep(horizon).await;
+    assert_eq!((world.services().arrivals_of::<Charge>(), world.services().effects_of::<Charge>()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_was_started_keeps_its_level_whatever_is_known_after_a_crash() {
     for (then, since, state, arrivals) in
         [(keyed(3_600), None, State::Succeeded, 2), (None, Some(Level::Idempotent), State::NeedsDecision, 1)]

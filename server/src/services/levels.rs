@@ -9,8 +9,8 @@ use heck::ToSnakeCase;
 use crate::configuration::{Method as Configured, MethodLevel, Service};
 use crate::contracts::{strength, told};
 
-/// The least time for which a key can be remembered: the journal counts in seconds.
-const LEAST_HORIZON: Duration = Duration::from_secs(1);
+/// The least time for which a key is remembered: attempts end 5 s before the service forgets it.
+const LEAST_HORIZON: Duration = Duration::from_secs(10);
 
 /// What is configured of the methods of one service.
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ impl Levels {
     fn state(&mut self, path: &str, method: &'static Method, configured: &Configured) {
         let Configured { level, dedupe_horizon: horizon } = *configured;
         if level == MethodLevel::Keyed && horizon < LEAST_HORIZON {
-            let message = "expected how long the service remembers a key, for example `24h`, and at least `1s`";
+            let message = "expected how long the service remembers a key, for example `24h`, and at least `10s`";
             return self.mistake(format!("{path}.dedupe_horizon"), String::from(message));
         }
         if level != MethodLevel::Keyed && !horizon.is_zero() {
