@@ -260,7 +260,10 @@ impl Driver {
     fn finished(&mut self, result: code::Finished) {
         // Code that failed may not have come that far; what it says it did, it must have done.
         let succeeded = matches!(result, code::Finished::Returned(Ok(_)));
-        let held = self.held.values().find(|open| succeeded && !matches!(open.kind, PendingKind::Call));
+        let missed = |open: &&PendingStep| {
+            succeeded && !matches!(open.kind, PendingKind::Call) && !self.scope.is_detached(&open.place)
+        };
+        let held = self.held.values().find(missed);
         if matches!(result, code::Finished::Returned(_))
             && let Some(journal) = self.scope.unreached().or_else(|| held.map(|open| open.place.to_string()))
         {

@@ -121,10 +121,14 @@ pub(crate) fn plan(facts: Vec<Numbered>, reset: &stored::Reset, in_doubt: &BTree
     let mut without = before.clone();
     forget(&mut without, reset, &mut BTreeMap::new(), &BTreeSet::new())?;
     let left: BTreeSet<u64> = without.into_iter().map(|(number, _)| number).collect();
+    let stays: BTreeSet<u64> = after.iter().map(|(number, _)| *number).collect();
     for (number, fact) in before.iter().filter(|(number, _)| !left.contains(number)) {
+        if matches!(fact.kind, Some(Kind::Recorded(_))) && stays.contains(number) {
+            plan.forgotten.kept.push(*number);
+        }
         let Some(Kind::StepStarted(stored::StepStarted { place: Some(place), .. })) = &fact.kind else { continue };
         let Some(at) = places.of.get(number).filter(|at| in_doubt.contains(*at)) else { continue };
-        if after.iter().any(|(kept, _)| kept == number) {
+        if stays.contains(number) {
             plan.forgotten.kept.push(*number);
         }
         if Some(at) != target.as_ref() {

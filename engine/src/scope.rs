@@ -369,6 +369,11 @@ impl Scope {
         self.lock().past.any_kept()
     }
 
+    /// Whether code may end without coming to the step, which a retry kept because it may have acted.
+    pub(crate) fn is_detached(&self, place: &StepId) -> bool {
+        self.lock().past.is_detached(place)
+    }
+
     /// The replay is over: what follows is new.
     pub(crate) fn replayed(&self) {
         let mut inner = self.lock();

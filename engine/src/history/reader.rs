@@ -157,6 +157,12 @@ impl Reader {
             Kind::Reset(reset) => {
                 self.history.crashes.clear();
                 self.history.undoables.iter_mut().for_each(|undoable| undoable.failed = None);
+                for start in reset.forgotten.iter().flat_map(|forgotten| &forgotten.kept) {
+                    // A later retry may have forgotten it.
+                    if let Ok(place) = self.steps.started(sequence, *start) {
+                        self.history.past.detached.insert((Arc::clone(&place.branch), place.position));
+                    }
+                }
                 let forgets = reset.forgotten.is_some_and(|forgotten| {
                     !(forgotten.facts.is_empty() && forgotten.reopened.is_empty() && forgotten.renewed.is_empty())
                 });

@@ -1,6 +1,6 @@
 //! The steps that code must come to again, and what each of them was.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,6 +21,9 @@ pub(crate) struct ReplayCursor {
     pub(crate) was_reset: bool,
     /// Results of steps that code has not reached yet, although it had before a retry.
     results: BTreeMap<(Arc<str>, u32), Result<Bytes, Failure>>,
+    /// Steps that a retry kept because they may have acted, although it forgot what came before them: code may take another
+    /// way now and never come to them.
+    pub(super) detached: HashSet<(Arc<str>, u32)>,
     pub(crate) steps: u32,
     pub(crate) latest: Timestamp,
 }
@@ -107,8 +110,14 @@ impl ReplayCursor {
         self.results.remove(&(Arc::clone(&place.branch), place.position))
     }
 
-    /// A step whose result was kept and whom code did not come to.
+    /// A step whose result was kept, and that code did not come to although it had to.
     pub(crate) fn any_kept(&self) -> Option<String> {
-        self.results.keys().min().map(|(branch, position)| crate::step_id::path(branch, "", *position))
+        let missed = self.results.keys().find(|at| !self.detached.contains(*at));
+        missed.map(|(branch, position)| crate::step_id::path(branch, "", *position))
+    }
+
+    /// Whether code may end without coming to the step.
+    pub(crate) fn is_detached(&self, place: &StepId) -> bool {
+        !self.detached.is_empty() && self.detached.contains(&(Arc::clone(&place.branch), place.position))
     }
 }

@@ -243,6 +243,102 @@ async fn what_a_retry_kept_in_doubt_is_no_mismatch_if_code_does_not_come_to_it_a
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_retry_kept_in_doubt_settles_if_code_takes_another_way_and_ends_well() {
+    for crash in [false, true] {
+        let world = World::new(services(), |registry: &mut Registry| registry.register(|| RoomPutCharge));
+        world.services().script::<Put>([Reply::ActAndBreak(Code::Unavailable)]);
+        let run = world.start::<RoomPutCharge>(Input::of("", 0)).await.unwrap();
+        assert_eq!(world.end_of(run).await.row.status.state, State::Failed);
+        world.services().script::<Pay>([Reply::Refuse(Code::FailedPrecondition)]);
+        world.engine().retry(run, asked()).await.unwrap();
+        let world = if crash { killed(world) } else { world };
+        let ended = world.end_of(run).await;
+        assert_eq!(ended.row.status.state, State::Succeeded, "{}", ended.row.status.reason);
+        let detail = world.detail(run).await;
+        let put = detail.steps.iter().find(|step| step.name.ends_with("Put")).unwrap();
+        assert_eq!((put.state, put.in_doubt), (StepState::Succeeded, false), "{crash}");
+        assert_eq!((world.services().arrivals_of::<Put>(), world.services().effects_of::<Put>()), (2, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_retry_kept_in_doubt_is_no_mismatch_if_code_fails_before_it_comes_to_it() {
+    for crash in [false, true] {
+        let world = World::new(services(), |registry: &mut Registry| registry.register(|| RoomAndPut));
+        world.services().script::<Put>([Reply::ActAndBreak(Code::Unavailable), Reply::Refuse(Code::Aborted)]);
+        let run = world.start::<RoomAndPut>(Input::of("", 0)).await.unwrap();
+        assert_eq!(world.end_of(run).await.row.status.state, State::Failed);
+        let mut world = world;
+        for _ in 0..2 {
+            // The room is refused, and what the put did settles at the end: code never sees its result.
+            world.services().script::<Pay>([Reply::Refuse(Code::PermissionDenied)]);
+            world.engine().retry(run, asked()).await.unwrap();
+            world = if crash { killed(world) } else { world };
+            let detail = world.end_of(run).await;
+            assert_eq!(detail.row.status.state, State::Failed, "{}", detail.row.status.reason);
+        }
+        assert_eq!(world.services().effects_of::<Put>(), 1);
+    }
+}
+
+// Items that begin together; one of them races two sleeps. In one version, the last stops the code; in the other, each
+// item begins when the one before it is over.
+macro_rules! racing_items {
+    ($name:ident, $mended:expr) => {
+        #[derive(Clone)]
+        struct $name;
+
+        impl Workflow for $name {
+            const NAME: &'static str = "test.racing-items";
+            type Input = Input;
+            type Output = Output;
+
+            async fn run(&self, ctx: &Context, _: Input) -> Result<Output, Failure> {
+                let items = ctx.fan_out("item", [1_u32, 2, 3], |ctx, item| async move {
+                    match (item, $mended) {
+                        (1, _) => drop(ctx.call(Look::of("one", 1)).await?),
+                        (2, _) => drop(ctx.race((ctx.sleep("two", SECOND), ctx.sleep("three", 2 * SECOND))).await?),
+                        (_, mended) => {
+                            ctx.sleep("moment", SECOND / 2).await?;
+                            if !mended {
+                                ctx.signal::<Answer>("undeclared").await?;
+                            }
+                        }
+                    }
+                    Ok::<_, Failure>(())
+                });
+                items.key(u32::to_string).limit(if $mended { 1 } else { 3 }).await.values()?;
+                Ok(Output::of("done", 0))
+            }
+        }
+    };
+}
+racing_items!(RacingItems, false);
+racing_items!(RacingItemsMended, true);
+
+#[tokio::test(start_paused = true)]
+async fn a_race_of_which_several_arms_have_settled_when_code_comes_to_it_after_a_retry_is_decided() {
+    for crash in [false, true] {
+        let world = World::new(services(), |registry: &mut Registry| registry.register(|| RacingItems));
+        let run = world.start::<RacingItems>(Input::of("", 0)).await.unwrap();
+        until(&world, run, &[State::Blocked]).await;
+        // It is stopped again, when both sleeps are due.
+        tokio::time::sleep(10 * SECOND).await;
+        world.engine().retry_from(run, "item[1]/Look#0", asked()).await.unwrap();
+        tokio::time::sleep(10 * SECOND).await;
+        assert_eq!(until(&world, run, &[State::Blocked]).await.row.status.state, State::Blocked);
+
+        world.probe().kill();
+        let world = world.crash_and_change(|registry: &mut Registry| registry.register(|| RacingItemsMended));
+        world.engine().retry(run, asked()).await.unwrap();
+        let world = if crash { killed(world) } else { world };
+        tokio::time::sleep(10 * SECOND).await;
+        let detail = world.detail(run).await;
+        assert_eq!(detail.row.status.state, State::Succeeded, "{}", world.journal(run).await);
+    }
+}
+
 static ROLL: AtomicU32 = AtomicU32::new(0);
 
 workflow!(RoomAndRoll, "test.room-and-roll", |ctx, _input| {

@@ -9,6 +9,7 @@ use super::{Step, sealed::Sealed};
 use crate::failure::{Code, Failure};
 use crate::scope::Scope;
 use crate::step_id::{BranchId, SlotId};
+use racing::Selection;
 
 /// The first of two steps that settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,14 +58,29 @@ mod racing {
     use crate::failure::Failure;
     use crate::step_id::SlotId;
 
+    /// Which arms may win, and which are polled.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Selection {
+        /// The winner, if the journal has one.
+        pub(super) known: Option<u32>,
+        /// Whether all arms are polled, so that code comes to the same steps as it did before.
+        pub(super) all: bool,
+    }
+
+    impl Selection {
+        pub(super) fn allow(self, arm: u32) -> bool {
+            self.known.is_none_or(|known| known == arm)
+        }
+    }
+
     pub trait Racing {
         type Value;
 
-        /// The index and the result of the first arm, in their order, that has settled; of this one, where the
-        /// winner is known. All arms are polled then, so that code comes to the same steps as it did before.
+        /// The index and the result of the first arm, in their order, that has settled and may win. Polls those after it too
+        /// if `selection` say so.
         fn poll_first(
             &mut self,
-            known: Option<u32>,
+            selection: Selection,
             cx: &mut TaskContext<'_>,
         ) -> Poll<(u32, Result<Self::Value, Failure>)>;
 
@@ -98,10 +114,11 @@ impl<A: RaceSteps> Future for Race<A> {
     type Output = Result<A::Winner, Failure>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        // After a retry code may come to the race when several of its arms have settled.
+        // After a retry code may come to the race when several of its arms have settled, or have steps that are open.
         let known = self.scope.winner(self.branch, self.position);
+        let selection = Selection { known, all: known.is_some() || self.scope.was_reset() };
         let Some(arms) = &mut self.arms else { return Poll::Pending };
-        let Poll::Ready((winner, result)) = arms.poll_first(known, cx) else { return Poll::Pending };
+        let Poll::Ready((winner, result)) = arms.poll_first(selection, cx) else { return Poll::Pending };
         let mut losers = Vec::new();
         arms.let_go_but(winner, &mut losers);
         self.arms = None;
@@ -128,7 +145,7 @@ impl<S: Step + Unpin> racing::Racing for Vec<S> {
 
     fn poll_first(
         &mut self,
-        known: Option<u32>,
+        selection: Selection,
         cx: &mut TaskContext<'_>,
     ) -> Poll<(u32, Result<Self::Value, Failure>)> {
         if self.is_empty() {
@@ -138,10 +155,11 @@ impl<S: Step + Unpin> racing::Racing for Vec<S> {
         for (index, arm) in self.iter_mut().enumerate() {
             let winner = u32::try_from(index).unwrap_or(u32::MAX);
             if let Poll::Ready(result) = Pin::new(arm).poll(cx)
-                && known.is_none_or(|known| known == winner)
+                && selection.allow(winner)
+                && first.is_pending()
             {
                 first = Poll::Ready((winner, result.map(|value| (index, value))));
-                if known.is_none() {
+                if !selection.all {
                     break;
                 }
             }
@@ -169,16 +187,17 @@ macro_rules! tuple {
 
             fn poll_first(
                 &mut self,
-                known: Option<u32>,
+                selection: Selection,
                 cx: &mut TaskContext<'_>,
             ) -> Poll<(u32, Result<Self::Value, Failure>)> {
                 let mut first = Poll::Pending;
                 $(
                     if let Poll::Ready(result) = Pin::new(&mut self.$index).poll(cx)
-                        && known.is_none_or(|known| known == $index)
+                        && selection.allow($index)
+                        && first.is_pending()
                     {
                         first = Poll::Ready(($index, result.map($first::$variant)));
-                        if known.is_none() {
+                        if !selection.all {
                             return first;
                         }
                     }
