@@ -32,7 +32,6 @@ pub mod retention;
 pub mod retry;
 #[warn(missing_docs)]
 pub mod rpc;
-pub mod rules;
 mod run;
 mod run_table;
 pub mod safeguards;

@@ -63,7 +63,7 @@ impl Engine {
             _ => going_on(&row.status, now),
         };
         let (epoch, sequence, control, deadline) = (row.epoch, row.sequence, row.control, row.deadline);
-        Ok(Amend { epoch, sequence, control, entry, facts, status, deadline, related_runs: None })
+        Ok(Amend { epoch, sequence, control, entry, facts, status, keeps_pause: true, deadline, related_runs: None })
     }
 }
 

@@ -8,12 +8,27 @@ use uuid::Uuid;
 use super::{Engine, EngineError};
 use crate::journal_v1 as stored;
 use crate::mailbox::{self, PendingCommand, RunCommand};
-use crate::store::{Amend, Change, Command, Order, Requester, RunRow};
+use crate::state::State;
+use crate::store::{Amend, Change, Command, Order, Requester, RunRow, StoreError};
 
 /// A run that comes into memory, or leaves it, is asked again so often,
 const TRIES: u32 = 50;
 /// after such a pause.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Says why the store refused the command.
+fn refused(error: StoreError, order: &Order) -> EngineError {
+    let StoreError::Precondition { run, state } = error else { return error.into() };
+    let reason = match (order, state) {
+        (Order::Delete, _) => "it has not ended: cancel it, or end it by force".to_owned(),
+        (Order::Resume, state) if !state.is_end() => "it is not paused".to_owned(),
+        (_, state) if state.is_end() => format!("it has ended as {state}"),
+        (Order::Pause(_), State::Blocked) => "it is blocked, so it does nothing: retry it, or cancel it".to_owned(),
+        (Order::Pause(_) | Order::Signal(_), _) => "it is about to end".to_owned(),
+        (_, state) => format!("{state} does not allow it"),
+    };
+    EngineError::Precondition { run, state, reason }
+}
 
 impl Engine {
     pub(super) fn check_asked(&self, asked: &Requester) -> Result<(), EngineError> {
@@ -100,10 +115,15 @@ impl Engine {
     pub(super) async fn command(&self, run: Uuid, change: Change, order: Order) -> Result<RunRow, EngineError> {
         let now = self.shared.clock.now();
         let (action, caller) = (change.action, change.asked.caller.clone());
-        let row = self.shared.store.command(Command { run, now, change, order }).await.inspect_err(|_| {
-            // It may have made the run due all the same.
-            self.shared.due.notify_one();
-        })?;
+        let command = Command { run, now, change, order };
+        let row = match self.shared.store.command(command.clone()).await {
+            Ok(row) => row,
+            Err(error) => {
+                // It may have made the run due all the same.
+                self.shared.due.notify_one();
+                return Err(refused(error, &command.order));
+            }
+        };
         if let Some(origin) = row.origin.as_ref().filter(|_| row.status.state.is_end()) {
             self.loops.bell.ended(&origin.schedule);
         }

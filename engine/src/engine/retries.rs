@@ -120,7 +120,8 @@ impl Engine {
             Some(_) => (going_on(&row.status, now), row.deadline),
             None => (Status { error: None, ..going_on(&row.status, now) }, now.after(span)),
         };
-        let amend = Amend { epoch, sequence, control, entry, facts, status, deadline, related_runs: None };
+        let amend =
+            Amend { epoch, sequence, control, entry, facts, status, keeps_pause: false, deadline, related_runs: None };
         let row = self.command(run, change, Order::Amend(Box::new(amend))).await?;
         self.shared.due.notify_one();
         Ok(row)

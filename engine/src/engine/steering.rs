@@ -111,6 +111,8 @@ impl Engine {
         path: Option<&str>,
     ) -> Result<Amend, EngineError> {
         let (run, now) = (row.id, self.shared.clock.now());
+        // Paused, although the replica that held it did not come to say so.
+        let state = if row.paused.is_some() { State::Paused } else { row.status.state };
         let history = History::of(row, facts).map_err(|error| EngineError::Journal { run, error })?;
         // What surely did nothing is not made again by a run that is about to end, and all else immediately.
         let ends = row.cancel_requested.is_some() && row.status.ending_as.is_none();
@@ -125,7 +127,6 @@ impl Engine {
                 buffer.push(now, stored::fact::Kind::BackOffSkipped(stored::BackOffSkipped { step, place }));
             }
         }
-        let state = row.status.state;
         let after_panic = path.is_none() && driver::backs_off_after_panic(&row.status);
         if matches!(state, State::Paused | State::Blocked) || (buffer.is_empty() && (!after_panic || ends)) {
             return Err(EngineError::Precondition { run, state, reason: driver::no_back_off(state, path) });
@@ -169,5 +170,5 @@ impl Engine {
 fn amend(row: &RunRow, mut buffer: Buffer, status: Status) -> Amend {
     let (entry, facts) = buffer.take();
     let (epoch, sequence, control, deadline) = (row.epoch, row.sequence, row.control, row.deadline);
-    Amend { epoch, sequence, control, entry, facts, status, deadline, related_runs: None }
+    Amend { epoch, sequence, control, entry, facts, status, keeps_pause: false, deadline, related_runs: None }
 }

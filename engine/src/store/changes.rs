@@ -133,6 +133,8 @@ pub struct Amend {
     pub facts: u64,
     /// The move to it must be in the table of moves.
     pub status: Status,
+    /// Whether a pause that was asked for still holds; a run that ends or is retried is paused no more.
+    pub keeps_pause: bool,
     pub deadline: Timestamp,
     /// What an end by force does to the run's children and its parent.
     pub related_runs: Option<Box<super::RelatedRuns>>,

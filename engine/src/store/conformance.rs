@@ -128,6 +128,7 @@ sentences! {
         a_reopening_of_another_journal_is_fenced
         a_run_is_amended_only_where_nobody_holds_it_and_the_table_of_moves_allows_it
         an_amendment_that_was_overtaken_by_a_command_is_fenced
+        an_amendment_keeps_a_pause_if_it_says_so
         a_run_that_needs_a_decision_keeps_being_asked_to_end
     }
     families {

@@ -41,24 +41,24 @@ PAUSED, clock stopped         | SR   | P +C +P +P +S +P -P -P -P -P -P -P +T +P 
 PAUSED with a step in doubt   | SR   | P +D +P +P +D +P +P +P +P -P -P -P +T +P +P -P | a decision leaves it paused
 NEEDS_DECISION                | SR   | D +D -D -D -D +D +S +F +S -D -D -D +T +D +D -D | no run ends with a step in doubt (S2)
 NEEDS_DECISION, one in flight | MR   | D +D +P +P -D +D +S +F +S -D -D -D +T +D +D -D | its row says RUNNING until that has settled
-NEEDS_DECISION, ending        | MSR  | D +D -D -D -D +D +C +C +C -D -D -D +T +D +D -D |
+NEEDS_DECISION, ending        | MSR  | D +D -D -D -D -D +C +C +C -D -D -D +T +D +D -D |
 BLOCKED, JOURNAL_MISMATCH     | SR   | B +C -B -B -B +B -B -B -B -B +S +S +T +B +B -B |
 BLOCKED, SIGNAL_UNDECLARED    | S    | B +C -B -B -B +B -B -B -B -B +S +S +T +B +B -B |
 BLOCKED, SIGNAL_UNDECLARED    | M    | B +C -B -B -B +B -B -B -B -B -B -B +T +B +B -B | it is retried once its call has settled
 BLOCKED, SIGNAL_UNDECLARED    | R    | B +C -B -B -B +B -B -B -B -B +S -B +T +B +B -B | its call was cut off, and may have happened (S7)
 BLOCKED, POISON               | SR   | B +C -B -B -B +B -B -B -B -B +S +S +T +B +B -B |
 BLOCKED, JOURNAL_UNREADABLE   | SR   | B +B -B -B -B +B !B !B !B !B !B !B +T +B +B -B | only force ends what cannot be settled (S2)
-BLOCKED, UNDO_FAILED          | SR   | B +B -B -B -B +B -B -B -B -B +F -B +T +B +B -B | the end that it goes to stands
+BLOCKED, UNDO_FAILED          | SR   | B +B -B -B -B -B -B -B -B -B +F -B +T +B +B -B | the end that it goes to stands
 ";
 
 const ENDING: &str = "
                               |      | nothing cancel pause stop resume signal happened failed again skip retry from terminate pin unpin delete
-ENDING, in flight             | MR   | C +C -C -C -C +C -C -C -C -C -C -C +T +C +C -C |
-ENDING, undoing               | MSR  | F +F -F -F -F +F -F -F -F +F -F -F +T +F +F -F | the end that it goes to stands
-ENDING, undoing               | C    | F +F -F -F -F +F -F -F -F -F -F -F +T +F +F -F | it is claimed because its time has come
-ENDING, paused before         | MSR  | F +F -F -F -F +F -F -F -F +F -F -F +T +F +F -F | its deadline has ended the pause
-ENDING, paused before         | C    | F +F -F -F -F +F -F -F -F -F -F -F +T +F +F -F | the same
-ENDING, waiting for a child   | MSCR | S +S -S -S -S +S -S -S -S -S -S -S +T +S +S -S | what it has decided stands
+ENDING, in flight             | MR   | C +C -C -C -C -C -C -C -C -C -C -C +T +C +C -C |
+ENDING, undoing               | MSR  | F +F -F -F -F -F -F -F -F +F -F -F +T +F +F -F | the end that it goes to stands
+ENDING, undoing               | C    | F +F -F -F -F -F -F -F -F -F -F -F +T +F +F -F | it is claimed because its time has come
+ENDING, paused before         | MSR  | F +F -F -F -F -F -F -F -F +F -F -F +T +F +F -F | its deadline has ended the pause
+ENDING, paused before         | C    | F +F -F -F -F -F -F -F -F -F -F -F +T +F +F -F | the same
+ENDING, waiting for a child   | MSCR | S +S -S -S -S -S -S -S -S -S -S -S +T +S +S -S | what it has decided stands
 SUCCEEDED                     | SR   | S -S -S -S -S -S -S -S -S -S -S -S -S +S +S +X |
 FAILED at a step              | SR   | F -F -F -F -F -F -F -F -F -F +S +S -F +F +F +X |
 FAILED by its code            | SR   | F -F -F -F -F -F -F -F -F -F -F +S -F +F +F +X |
@@ -97,8 +97,8 @@ NEEDS_DECISION, one in flight + happened  | M    | ++C ++P +-S ++S +-S +-S +-S +
 BLOCKED, POISON + cancel                  | SR   | ++C +-C +-C ++C +-C +-C ++C ++T +-C |
 BLOCKED, POISON + retry                   | SR   | ++C ++P +-S ++S +-S +-S +-S ++T +-S |
 BLOCKED, POISON + terminate               | SR   | +-T +-T +-T +-T +-T +-T +-T +-T ++X |
-BLOCKED, UNDO_FAILED + cancel             | SR   | ++B +-B +-B ++B +-B +-B ++F ++T +-B |
-BLOCKED, UNDO_FAILED + retry              | SR   | ++F +-F +-F ++F +-F +-F +-F ++T +-F |
+BLOCKED, UNDO_FAILED + cancel             | SR   | ++B +-B +-B +-B +-B +-B ++F ++T +-B |
+BLOCKED, UNDO_FAILED + retry              | SR   | ++F +-F +-F +-F +-F +-F +-F ++T +-F |
 FAILED at a step + retry                  | SR   | ++C ++P +-S ++S +-S +-S +-S ++T +-S |
 FAILED at a step + delete                 | SR   | +-X +-X +-X +-X +-X +-X +-X +-X +-X |
 ";

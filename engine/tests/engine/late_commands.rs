@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine::store::{ClaimRuns, Requester, RunRow, Store as _};
 use engine::testing::{Probe, Reply, World};
-use engine::{Code, Context, Failure, Limits, Registry, SignalType, State, Workflow};
+use engine::{Code, Context, Failure, Limits, Registry, Retry, SignalType, State, Workflow};
 use uuid::Uuid;
 
 use crate::common::{Answer, Charge, Input, Output, Put, services};
@@ -129,4 +129,45 @@ async fn a_signal_is_received_soon_although_the_stored_list_of_waits_is_older_th
     world.signal(run, "right", &Answer::of("right", 1), None).await.unwrap();
     pass(6).await;
     assert_eq!(world.services().arrivals_of::<Put>(), 1);
+}
+
+/// Puts one thing that backs off for an hour, and another one whose answer does not come.
+#[derive(Clone)]
+struct Stuck;
+
+impl Workflow for Stuck {
+    const NAME: &'static str = "test.stuck";
+    type Input = Input;
+    type Output = Output;
+
+    async fn run(&self, ctx: &Context, _: Input) -> Result<Output, Failure> {
+        let hourly = Retry::try_new(9, 3_600 * SECOND, 1.0, 3_600 * SECOND, 0.0).unwrap_or_default();
+        ctx.all((ctx.call(Put::of("one", 1)).retry(hourly), ctx.call(Put::of("two", 2)))).await?;
+        Ok(Output::of("done", 0))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_whose_run_was_lost_before_it_stopped_is_not_ended_by_one_who_hurries_it() {
+    let register = |registry: &mut Registry| registry.register(|| Stuck);
+    let world = World::new(services(), register);
+    world.services().script::<Put>([Reply::ActAndBreak(Code::Unavailable), Reply::Hang]);
+    let run = world.start::<Stuck>(Input::of("", 0)).await.unwrap();
+    pass(1).await;
+    world.engine().pause(run, false, asked()).await.unwrap();
+    world.probe().kill();
+    // The next replica does not know the workflow, so it does not take the run up.
+    let world = world.crash_and_change(|_: &mut Registry| Ok(()));
+    let lost = row(&world, run).await;
+    assert!(lost.paused.is_some() && !lost.owned && lost.status.state != State::Paused, "{lost:?}");
+
+    let hurried = world.engine().skip_back_off(run, Some(String::from("Put#0")), asked()).await.unwrap_err();
+    assert!(hurried.to_string().contains("it is paused; resume it"), "{hurried}");
+    world.probe().kill();
+    let world = world.crash_and_change(register);
+    pass(10_000).await;
+    let paused = row(&world, run).await;
+    assert_eq!((paused.status.state, paused.paused.is_some()), (State::Paused, true));
+    let arrivals = world.services().arrivals();
+    assert!(arrivals.iter().all(|arrival| arrival.attempt == 1), "{arrivals:?}");
 }

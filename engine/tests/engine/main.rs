@@ -29,7 +29,6 @@ mod requests;
 mod resets;
 mod retention;
 mod retries;
-mod rules;
 mod runs;
 mod schedule_clocks;
 mod schedule_requests;

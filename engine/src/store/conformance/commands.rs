@@ -177,6 +177,7 @@ fn reopening() -> Amend {
         entry: Bytes::from_static(b"reopened"),
         facts: 1,
         status: Status { wake_at: Some(now()), steps: 4, ..status(State::Pending) },
+        keeps_pause: false,
         deadline: now().after(90 * MINUTE),
         related_runs: None,
     }
@@ -237,6 +238,16 @@ pub(super) async fn an_amendment_that_was_overtaken_by_a_command_is_fenced(store
     let id = left(&*store, status(State::Blocked)).await;
     store.command(cancel(id)).await.unwrap();
     assert_eq!(store.command(amending(id, reopening())).await, Err(StoreError::Fenced(id)));
+}
+
+pub(super) async fn an_amendment_keeps_a_pause_if_it_says_so(stores: &dyn Stores) {
+    let store = stores.empty().await;
+    for keeps_pause in [true, false] {
+        let id = left(&*store, status(State::NeedsDecision)).await;
+        store.command(super::steering::pausing(id, false)).await.unwrap();
+        let amended = store.command(amending(id, Amend { control: 1, keeps_pause, ..reopening() })).await.unwrap();
+        assert_eq!((amended.status.state, amended.paused.is_some()), (State::Pending, keeps_pause));
+    }
 }
 
 pub(super) async fn a_run_that_needs_a_decision_keeps_being_asked_to_end(stores: &dyn Stores) {

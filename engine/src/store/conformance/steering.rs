@@ -7,7 +7,7 @@ fn command(run: Uuid, order: Order) -> Command {
     Command { run, now: now(), change: change("Steer", None), order }
 }
 
-fn pausing(run: Uuid, stops_clock: bool) -> Command {
+pub(super) fn pausing(run: Uuid, stops_clock: bool) -> Command {
     command(run, Order::Pause(Pause { stops_clock, wake_at: now().after(60 * MINUTE) }))
 }
 

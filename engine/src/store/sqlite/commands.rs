@@ -166,7 +166,7 @@ fn amend(db: &Database, command: &Command, row: &RunRow, amend: &Amend) -> Resul
             "UPDATE runs SET state = ?2, reason = ?3, ending_as = ?4, wake_at = ?5, due_at = ?6, steps = ?7,
                              error_code = ?8, error_message = ?9, ended_at = ?10, deadline = ?11, sequence = ?12,
                              cancel_requested = CASE WHEN ?13 THEN NULL ELSE cancel_requested END,
-                             paused_at = CASE WHEN ?2 = 5 THEN paused_at END,
+                             paused_at = CASE WHEN ?15 THEN paused_at END,
                              owner = NULL, control = control + 1, updated_at = ?14
              WHERE id = ?1",
         )?
@@ -185,6 +185,7 @@ fn amend(db: &Database, command: &Command, row: &RunRow, amend: &Amend) -> Resul
             sequence,
             taken_up && !end && status.ending_as.is_none(),
             db.now.as_micros(),
+            amend.keeps_pause,
         ])?;
     if amend.facts > 0 {
         runs::journal(db, row.id, sequence, rows::number(amend.epoch), &amend.entry)?;

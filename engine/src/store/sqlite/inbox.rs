@@ -35,7 +35,8 @@ pub(super) fn unread(connection: &mut Connection, unread: &Unread) -> Result<Vec
 
 pub(super) fn signal(db: &Database, command: &Command, row: &RunRow, signal: &Signal) -> Result<(), Fault> {
     let state = row.status.state;
-    if state.is_end() {
+    // One that goes to its end has no code that would receive it.
+    if state.is_end() || row.status.ending_as.is_some() {
         return Err(StoreError::Precondition { run: row.id, state }.into());
     }
     let waiting: u32 = db

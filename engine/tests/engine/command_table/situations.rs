@@ -391,7 +391,17 @@ impl Steerable {
         let (epoch, sequence, control, deadline) = (row.epoch, row.sequence, row.control, row.deadline);
         let status = engine::store::Status { wake_at: Some(self.world.clock().now()), ..row.status };
         let entry = vec![0xff; 8].into();
-        let amend = Amend { epoch, sequence, control, entry, facts: 1, status, deadline, related_runs: None };
+        let amend = Amend {
+            epoch,
+            sequence,
+            control,
+            entry,
+            facts: 1,
+            status,
+            keeps_pause: true,
+            deadline,
+            related_runs: None,
+        };
         let change = Change { action: "spoil", detail: String::new(), asked: asked() };
         let now = self.world.clock().now();
         let command = Command { run: self.run, now, change, order: Order::Amend(Box::new(amend)) };
