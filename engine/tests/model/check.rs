@@ -56,7 +56,7 @@ async fn holds(simulation: &mut Simulation, world: &World) {
     for (detail, journal) in &runs {
         let mut found = Vec::new();
         journals::numbers_are_right(journal, &mut found);
-        undos::are_whole(detail, journal, &simulation.ledger, &mut found);
+        undos::are_whole(detail, journal, &simulation.ledger, simulation.wall.hurries, &mut found);
         orders::were_kept(detail, journal, &simulation.orders, &audit, &mut found);
         // Times are compared only if the clock was not set.
         if !simulation.wall.was_set {
@@ -70,7 +70,7 @@ async fn holds(simulation: &mut Simulation, world: &World) {
         problems.extend(found.into_iter().map(|problem| format!("{id}: {problem}")));
     }
     let journals: Vec<_> = runs.iter().map(|(detail, journal)| (detail.row.id, &journal[..])).collect();
-    identities::are_not_doubled(&journals, &simulation.ledger, &mut problems);
+    identities::are_not_doubled(&journals, &simulation.ledger, simulation.wall.hurries, &mut problems);
     effects::hold(&journals, &arrivals, &simulation.ledger, simulation.wall.hides_age, &mut problems);
     orders::were_answered_once(&simulation.orders, &audit, &mut problems);
     simulation.problems.extend(problems);

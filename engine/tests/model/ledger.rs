@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::testing::Arrival;
 use engine::{Code, Failure};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// One effect, by its key.
@@ -15,6 +16,8 @@ pub(crate) struct Effect {
     /// Times that it was taken back.
     pub(crate) undone: u32,
     pub(crate) stands: bool,
+    /// When it was had first.
+    pub(crate) first: Option<Instant>,
 }
 
 /// What a request says it is, whichever key it has: a method and the text of its request.
@@ -68,6 +71,7 @@ impl Book {
         let effect = self.effects.entry(key).or_default();
         effect.acted += 1;
         effect.stands = true;
+        effect.first.get_or_insert(arrival.at);
         let keys = self.identities.entry((arrival.method, text.to_owned())).or_default();
         if !keys.contains(&key) {
             keys.push(key);

@@ -153,11 +153,13 @@ impl Simulation {
         let now = world.clock().now();
         let mut asking = Vec::new();
         let mut together: BTreeMap<Uuid, usize> = BTreeMap::new();
+        let mut times_asked: BTreeMap<usize, u32> = BTreeMap::new();
         for index in asked {
             let order = &mut self.orders[index];
             *together.entry(order.run).or_default() += 1;
             let times = if order.twice { 2 } else { 1 };
             order.asked += times;
+            *times_asked.entry(index).or_default() += times;
             order.asked_at.get_or_insert(now);
             asking.extend((0..times).map(|_| index));
         }
@@ -178,6 +180,11 @@ impl Simulation {
         }
         let beside: BTreeSet<Uuid> =
             together.into_iter().filter(|(_, orders)| *orders > 1).map(|(run, _)| run).collect();
+        let mut unanswered = times_asked;
+        // A run may come by itself to where it can be retried, decided or called sooner.
+        let moved = |order: &Order| {
+            beside.contains(&order.run) || matches!(order.act, Act::SkipBackOff(_) | Act::Retry(_) | Act::Resolve(_))
+        };
         for (index, answer, at) in answers {
             let order = &mut self.orders[index];
             let answer = match answer {
@@ -193,16 +200,27 @@ impl Simulation {
             match (&order.answer, &answer) {
                 // A refusal is not remembered: another order to the run may come between the two, whose answers come in
                 // any order.
-                (Answer::Refused, Answer::Done(_)) if beside.contains(&order.run) => {}
-                (Answer::Done(_), Answer::Refused) if beside.contains(&order.run) => continue,
+                (Answer::Refused, Answer::Done(_)) if moved(order) => {}
+                (Answer::Done(_), Answer::Refused) if moved(order) => {
+                    unanswered.entry(index).and_modify(|left| *left -= 1);
+                    continue;
+                }
                 (Answer::Refused, Answer::Done(_)) | (Answer::Done(_), Answer::Refused) => {
                     self.problems
                         .push(format!("D4: one request was answered twice, and not alike: {order:?}, {answer:?}"));
                 }
                 _ => {}
             }
+            unanswered.entry(index).and_modify(|left| *left -= 1);
             order.answered_at.get_or_insert(at);
             order.answer = answer;
+        }
+        // One of two requests was refused, and what came of the other is not known.
+        for (index, left) in unanswered {
+            let order = &mut self.orders[index];
+            if left > 0 && matches!(order.answer, Answer::Refused) {
+                (order.answer, order.answered_at) = (Answer::None, None);
+            }
         }
     }
 }

@@ -17,13 +17,23 @@ pub(crate) struct Wall {
     /// Whether it was set: times of a journal cannot be compared from then on.
     pub(crate) was_set: bool,
     set_back: bool,
+    set_forward: bool,
     /// Whether a replica began after it was set back: how old what is stored really is cannot be known.
     pub(crate) hides_age: bool,
+    /// Whether a replica began after it was set forward: attempts that may still act look as if they were over.
+    pub(crate) hurries: bool,
 }
 
 impl Wall {
     pub(crate) fn new(random: &mut Random) -> Self {
-        Self { moves: random.percent(20), was_set: false, set_back: false, hides_age: false }
+        Self {
+            moves: random.percent(20),
+            was_set: false,
+            set_back: false,
+            set_forward: false,
+            hides_age: false,
+            hurries: false,
+        }
     }
 
     /// Sets the clock, in seeds that do.
@@ -37,6 +47,7 @@ impl Wall {
             self.set_back = true;
             world.clocks().set_back(step);
         } else {
+            self.set_forward = true;
             world.clocks().set_forward(step);
         }
     }
@@ -44,5 +55,6 @@ impl Wall {
     /// Another replica begins.
     pub(crate) fn restarted(&mut self) {
         self.hides_age |= self.set_back;
+        self.hurries |= self.set_forward;
     }
 }

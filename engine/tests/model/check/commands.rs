@@ -64,10 +64,11 @@ pub(crate) fn reach_children(
     for order in simulation.orders.iter().filter(|order| order.run == run && order.act == Act::Cancel) {
         let (Answer::Done(_), Some(answered_at)) = (&order.answer, order.answered_at) else { continue };
         let at = answered_at.after(REACHED_WITHIN);
-        // A retry takes the run up again, and with it the children that it begins from then on.
-        let later = at.min(reset_after(own, answered_at));
+        // A retry takes the run up again, and with it the children that it begins from then on. It may come after a cancel
+        // whose first answer was lost.
+        let later = at.min(reset_after(own, order.asked_at.unwrap_or(answered_at)));
         for (child, journal) in runs.iter().filter(|(detail, _)| detail.row.parent == Some(run)) {
-            let begun_later = journal.first().is_some_and(|fact| fact.at > later);
+            let begun_later = journal.first().is_some_and(|fact| fact.at >= later);
             if !begun_later {
                 let what = format!("a cancel of the parent of {}", child.row.id);
                 nothing_begins(journal, &what, at, reset_after(journal, Timestamp::default()), problems);

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::journals::{self, Fact};
 use crate::ledger::Ledger;
 
-pub(crate) fn are_whole(detail: &Detail, journal: &[Fact], ledger: &Ledger, problems: &mut Vec<String>) {
+/// `hurries` says that attempts may act after they look as if they were over: what acts then stands.
+pub(crate) fn are_whole(detail: &Detail, journal: &[Fact], ledger: &Ledger, hurries: bool, problems: &mut Vec<String>) {
     let state = detail.row.status.state;
     for (number, _, started, key) in journals::starts(journal) {
         let effect = ledger.of(key);
@@ -22,7 +23,7 @@ pub(crate) fn are_whole(detail: &Detail, journal: &[Fact], ledger: &Ledger, prob
             problems.push(format!("{path} (fact {number}) was taken back {} times", effect.undone));
         }
         let has_undo = started.undo.is_some() || started.undo_by_response;
-        if !has_undo || !effect.stands {
+        if !has_undo || !effect.stands || hurries {
             continue;
         }
         match state {
