@@ -71,8 +71,14 @@ type Starter = oneshot::Sender<Result<Started, StoreError>>;
 pub(crate) enum DriverStart {
     /// A start that is not durable yet; whoever asked is told when it is.
     New { run: Box<NewRun>, started: Starter, input: Bytes },
-    /// A run that was claimed; its journal is read first.
-    Claimed(Box<RunRow>),
+    /// A run that was claimed; its journal is read first, unless it was just created with this as its only entry.
+    Claimed { row: Box<RunRow>, journal: Option<Bytes> },
+}
+
+impl DriverStart {
+    pub(crate) fn claimed(row: RunRow) -> Self {
+        Self::Claimed { row: Box::new(row), journal: None }
+    }
 }
 
 /// Why a run left memory.
@@ -183,7 +189,9 @@ impl Driver {
             DriverStart::New { run, started, input } => {
                 Ok(Box::new(Self::begin(shared, mailbox, workflow, run, started, input)))
             }
-            DriverStart::Claimed(row) => Box::pin(Self::load(shared, mailbox, workflow, *row)).await,
+            DriverStart::Claimed { row, journal } => {
+                Box::pin(Self::load(shared, mailbox, workflow, *row, journal)).await
+            }
         }
     }
 

@@ -221,12 +221,12 @@ impl Engine {
         run.change = start.asked.map(|asked| asked.to("StartRun", ""));
         let id = run.id;
         match self.admit(id) {
-            Some(mailbox) => {
+            Some(place) => {
                 run.claimed = true;
                 run.status.state = State::Running;
                 let (sender, started) = oneshot::channel();
                 let beginning = DriverStart::New { run: Box::new(run), started: sender, input: start.input };
-                self.spawn(id, mailbox, Arc::clone(workflow), beginning);
+                self.spawn(place, Arc::clone(workflow), beginning);
                 Ok(started.await.map_err(|_| StoreError::Closed)??)
             }
             None => {

@@ -13,7 +13,8 @@ use crate::authoring::context::Context;
 use crate::authoring::workflow::Definition;
 use crate::environment::Environment;
 use crate::history::{History, PendingStep, Replay, ReplayCursor, journal_within, move_facts};
-use crate::journal::JournalError;
+use crate::journal::{JournalError, decode_entry};
+use crate::journal_v1 as stored;
 use crate::run::{created_fact, row_of};
 use crate::scope::{Fault, Intent, RunInfo, ScheduleInfo, Scope};
 use crate::state::State;
@@ -55,9 +56,15 @@ impl Driver {
         mailbox: Arc<Mailbox>,
         workflow: Arc<Definition>,
         claimed: RunRow,
+        journal: Option<Bytes>,
     ) -> Result<Box<Self>, Exit> {
+        let sequence = claimed.sequence;
         let row = Self::heard(&shared, &mailbox, claimed).await?;
-        let facts = match journal_within(&*shared.store, row.id, shared.limits.journal_bytes).await {
+        let read = match journal.filter(|_| row.sequence == sequence) {
+            Some(entry) => Ok(known(sequence, entry)),
+            None => journal_within(&*shared.store, row.id, shared.limits.journal_bytes).await,
+        };
+        let facts = match read {
             Ok(facts) => facts,
             Err(error) => {
                 tracing::warn!(run = %row.id, %error, "journal not read");
@@ -246,6 +253,12 @@ impl Driver {
             self.reopen(slot, step, None);
         }
     }
+}
+
+/// The facts of a journal that is known without reading it, and how many bytes they have.
+fn known(sequence: u64, entry: Bytes) -> Result<(Vec<stored::Fact>, usize), JournalError> {
+    let bytes = entry.len();
+    decode_entry(sequence, entry).map(|facts| (facts, bytes))
 }
 
 /// Brings every fact to code, one poll each. Before the fact with the number `seen`, code comes to nothing that it writes

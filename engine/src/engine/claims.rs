@@ -102,7 +102,7 @@ impl Engine {
             let Some(workflow) = self.shared.workflows.get(&row.workflow) else { continue };
             let id = row.id;
             match self.admit_claimed(id) {
-                Some(mailbox) => self.spawn(id, mailbox, Arc::clone(workflow), DriverStart::Claimed(Box::new(row))),
+                Some(place) => self.spawn(place, Arc::clone(workflow), DriverStart::claimed(row)),
                 None => self.replace(row, Arc::clone(workflow), on_its_way.clone()),
             }
         }
@@ -126,8 +126,8 @@ impl Engine {
                 }
                 left.await;
             }
-            if let Some(mailbox) = engine.admit_claimed(id) {
-                engine.spawn(id, mailbox, workflow, DriverStart::Claimed(Box::new(row)));
+            if let Some(place) = engine.admit_claimed(id) {
+                engine.spawn(place, workflow, DriverStart::claimed(row));
             }
             drop(on_its_way);
         });

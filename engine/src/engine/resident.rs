@@ -66,29 +66,29 @@ impl Engine {
     }
 
     /// A place in memory for a run; none where there is no room, or the run has one.
-    pub(super) fn admit(&self, run: Uuid) -> Option<Arc<Mailbox>> {
+    pub(super) fn admit(&self, run: Uuid) -> Option<Place> {
         self.enter(run, self.shared.limits.runs_in_flight as usize)
     }
 
     /// The same for a run that is claimed: there was room when it was asked for, and nobody else would drive it.
-    pub(super) fn admit_claimed(&self, run: Uuid) -> Option<Arc<Mailbox>> {
+    pub(super) fn admit_claimed(&self, run: Uuid) -> Option<Place> {
         self.enter(run, usize::MAX)
     }
 
-    fn enter(&self, run: Uuid, most: usize) -> Option<Arc<Mailbox>> {
+    fn enter(&self, run: Uuid, most: usize) -> Option<Place> {
         let mailbox = self.shared.runs.add(run, most)?;
         // A drain may have begun while the run was being started or claimed. One that begins later finds the run.
         if self.is_draining() {
             mailbox.wish(DRAIN);
         }
         self.shared.outage_waiters.remove(run);
-        Some(mailbox)
+        Some(Place { engine: self.clone(), run, mailbox, no_news: false, sure: false })
     }
 
-    pub(super) fn spawn(&self, run: Uuid, mailbox: Arc<Mailbox>, workflow: Arc<Definition>, beginning: DriverStart) {
-        let mut place = Place { engine: self.clone(), run, mailbox: Arc::clone(&mailbox), no_news: false, sure: false };
+    pub(super) fn spawn(&self, mut place: Place, workflow: Arc<Definition>, beginning: DriverStart) {
+        let mailbox = Arc::clone(&place.mailbox);
         tokio::spawn(async move {
-            let engine = place.engine.clone();
+            let (engine, run) = (place.engine.clone(), place.run);
             let exit = match Driver::of(Arc::clone(&engine.shared), mailbox, workflow, beginning).await {
                 Ok(driver) => driver.drive().await,
                 Err(exit) => exit,
@@ -111,13 +111,21 @@ impl Engine {
 }
 
 /// A run's place in memory, given up when its task ends in whatever way.
-struct Place {
+pub(super) struct Place {
     engine: Engine,
     run: Uuid,
     mailbox: Arc<Mailbox>,
     no_news: bool,
     /// Whether the store knows that the run is not in memory any more; not after a failure, or a panic of ours.
     sure: bool,
+}
+
+impl Place {
+    /// The store does not have the run, or another claim will bring it.
+    pub(super) fn leave_unused(mut self) {
+        self.sure = true;
+        self.no_news = !self.engine.loops.claim_pacing.wants_room.load(Ordering::SeqCst);
+    }
 }
 
 impl Drop for Place {

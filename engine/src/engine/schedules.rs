@@ -19,6 +19,7 @@ mod bell;
 mod check;
 mod closing;
 mod commands;
+mod hand_over;
 mod make;
 mod queue;
 mod rewind;

@@ -175,6 +175,7 @@ sentences! {
     }
     ticking {
         a_tick_starts_its_run_once
+        the_run_of_a_tick_is_held_from_the_start_if_that_is_asked_for_and_it_may_begin
         a_tick_during_the_last_run_is_skipped_and_says_for_which
         a_parked_run_counts_as_running
         ticks_wait_in_their_order_and_no_more_than_there_is_room_for

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Change, NewRun};
+use super::{Change, NewRun, RunRow};
 use crate::schedule::{Overlap, Policy, Spec};
 use crate::time::Timestamp;
 
@@ -265,7 +265,7 @@ pub struct PassedTicks {
 pub struct TickStart {
     pub nominal: Timestamp,
     pub overlap: Overlap,
-    /// The run as it would be created.
+    /// The run as it would be created. One that has to wait for the end of others is held by no owner, whatever this says.
     pub run: NewRun,
     /// The row of a tick that has waited, by its number.
     pub buffered: Option<u64>,
@@ -296,6 +296,8 @@ pub struct TickDone {
     pub outcome: Option<TickOutcome>,
     /// The run that was started, or the one that it was skipped for.
     pub run: Option<Uuid>,
+    /// The run that was started, if it was made as one that this owner holds, and may begin.
+    pub held: Option<Box<RunRow>>,
     /// Runs that were asked to end.
     pub cancelled: Vec<Uuid>,
 }

@@ -108,3 +108,43 @@ async fn a_tick_whose_answer_is_lost_starts_its_run_in_time() {
         assert!(runs.iter().map(|run| run.status.state).eq([State::Succeeded]), "{draws}: {runs:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_tick_starts_its_run_without_a_claim_if_there_is_room() {
+    let world = world(Duration::from_secs(1));
+    world.hold_claims();
+    schedule(&world);
+    tokio::time::sleep(Duration::from_secs(125)).await;
+    let runs = runs(&world).await;
+    assert_eq!(runs.iter().map(|run| run.status.state).collect::<Vec<_>>(), [State::Succeeded; 2]);
+    assert_eq!((runs[0].epoch, world.services().effects_of::<Put>()), (1, 2));
+    assert_eq!(world.engine().in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tick_without_room_for_its_run_has_it_wait_for_room() {
+    let limits = Limits { runs_in_flight: 1, ..Limits::default() };
+    let register = |registry: &mut Registry| registry.register(|| Work(Duration::from_secs(2)));
+    let world = World::with(services(), register, limits, Probe::counting());
+    schedule(&world);
+    tokio::time::sleep(Duration::from_secs(59)).await;
+    world.start::<Work>(Input::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(world.engine().in_flight(), 1);
+    let waits = runs(&world).await.into_iter().find(|run| run.origin.is_some()).unwrap();
+    assert_eq!((waits.status.state, waits.owned), (State::Pending, false));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(runs(&world).await.iter().all(|run| run.status.state == State::Succeeded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tick_that_starts_nothing_leaves_no_run_in_memory() {
+    let world = world(Duration::from_secs(150));
+    schedule(&world);
+    tokio::time::sleep(Duration::from_secs(125)).await;
+    assert_eq!(
+        (runs(&world).await.len(), world.engine().in_flight()),
+        (1, 0),
+        "the first is asleep, the second is skipped"
+    );
+}

@@ -61,7 +61,7 @@ impl Engine {
                 }
             }
             let starts = tick.start.is_some();
-            match self.shared.store.tick(tick).await? {
+            match self.tick(tick).await? {
                 Ticked::Done(done) => {
                     let started = done.outcome == Some(TickOutcome::Started);
                     self.ticked(watched, *done);

@@ -33,7 +33,7 @@ impl Engine {
         for _ in 0..MOST {
             let now = self.shared.clock.wall();
             let Some(tick) = self.next_tick(&watched, &Seen { now, cause, closing: true }) else { return Ok(()) };
-            match self.shared.store.tick(tick).await? {
+            match self.tick(tick).await? {
                 Ticked::Done(done) => self.ticked(&mut watched, *done),
                 Ticked::Stale(row) if row.schedule.spec == spec => watched.renew(*row),
                 // The loop was faster, or the schedule is another by now.

@@ -143,10 +143,9 @@ impl Engine {
             })?;
             let (start, change) = (Some(start), Some(change.clone()));
             let tick = Tick { start, change, ..Tick::of(&row, origin, now) };
-            match self.shared.store.tick(tick).await? {
+            match self.tick(tick).await? {
                 Ticked::Done(done) => {
                     done.cancelled.iter().for_each(|run| self.shared.tell(*run, mailbox::CANCEL));
-                    self.shared.due.notify_one();
                     self.loops.bell.ended(&name);
                     tracing::info!(schedule = name, outcome = ?done.outcome, run = ?done.run, "schedule triggered");
                     return Ok(Triggered { outcome: done.outcome, run: done.run });

@@ -106,7 +106,7 @@ impl Engine {
             else {
                 return Ok(earliest(watched.next_due(), again));
             };
-            match self.shared.store.tick(tick).await? {
+            match self.tick(tick).await? {
                 Ticked::Done(done) => {
                     let ended = done.outcome == Some(TickOutcome::Ended);
                     self.ticked(watched, *done);
@@ -176,7 +176,7 @@ impl Engine {
     }
 
     pub(super) fn ticked(&self, watched: &mut Watched, done: TickDone) {
-        let TickDone { row, outcome, run, cancelled } = done;
+        let TickDone { row, outcome, run, cancelled, held: _ } = done;
         for run in cancelled {
             self.shared.tell(run, mailbox::CANCEL);
         }
@@ -184,7 +184,6 @@ impl Engine {
         match (outcome, run) {
             (Some(TickOutcome::Started), Some(run)) => {
                 tracing::info!(schedule, %run, nominal = row.facts.last_nominal.map(tracing::field::display), "tick started a run");
-                self.shared.due.notify_one();
             }
             (Some(outcome), run) => {
                 let run = run.map(tracing::field::display);
@@ -215,7 +214,7 @@ impl Engine {
                 Err(_) => return Ok(None),
             };
             let tick = Tick { passed, start, ..Tick::of(row, waited.origin, self.shared.clock.wall()) };
-            if let Ticked::Done(done) = self.shared.store.tick(tick).await? {
+            if let Ticked::Done(done) = self.tick(tick).await? {
                 self.ticked(watched, *done);
             }
         }

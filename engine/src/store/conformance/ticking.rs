@@ -87,6 +87,34 @@ pub(super) async fn a_tick_starts_its_run_once(stores: &dyn Stores) {
     assert_eq!((written.first, written.last, written.count, written.run), (hour(1), hour(1), 1, Some(run.id)));
 }
 
+pub(super) async fn the_run_of_a_tick_is_held_from_the_start_if_that_is_asked_for_and_it_may_begin(
+    stores: &dyn Stores,
+) {
+    let store = stores.empty().await;
+    let row = declared(&*store, Overlap::CancelOther).await;
+    let held = |row: &ScheduleRow, nominal| {
+        let mut tick = tick(row, nominal);
+        tick.start.as_mut().unwrap().run.claimed = true;
+        tick
+    };
+    let first = done(&*store, held(&row, hour(1))).await;
+    let run = first.held.expect("held");
+    assert_eq!((Some(run.id), run.owned, run.epoch, run.sequence), (first.run, true, 1, 1));
+    assert_eq!(super::row(&*store, run.id).await, *run);
+    assert_eq!(claim_at(&*store, now().after(MINUTE), 10).await.runs, [], "no claim finds it");
+    // One that waits for the end of others is nobody's.
+    let second = done(&*store, held(&first.row, hour(2))).await;
+    assert_eq!((second.outcome, second.held), (Some(TickOutcome::Started), None));
+    assert!(!super::row(&*store, second.run.unwrap()).await.owned);
+    let end = Append { status: status(State::Cancelled), ..fact(run.id, run.epoch, run.sequence) };
+    assert_eq!(store.append(end).await, Ok(Appended::Done));
+    // What starts no run holds none.
+    let skips = declared(&*store, Overlap::Skip).await;
+    let first = done(&*store, held(&skips, hour(1))).await;
+    let skipped = done(&*store, held(&first.row, hour(2))).await;
+    assert_eq!((skipped.outcome, skipped.held), (Some(TickOutcome::Skipped), None));
+}
+
 pub(super) async fn a_tick_during_the_last_run_is_skipped_and_says_for_which(stores: &dyn Stores) {
     let store = stores.empty().await;
     let row = declared(&*store, Overlap::Skip).await;

@@ -10,8 +10,8 @@ use super::ledger::{self, Entry};
 use super::{Stored, backfills, by_uid, settling};
 use crate::schedule::policy::{Verdict, decide};
 use crate::store::{
-    Command, Order, PassedTicks, Requester, Rewind, ScheduleAnswer, Tick, TickDone, TickOrigin, TickOutcome, TickStart,
-    Ticked,
+    Command, NewRun, Order, PassedTicks, Requester, Rewind, RunRow, ScheduleAnswer, Tick, TickDone, TickOrigin,
+    TickOutcome, TickStart, Ticked,
 };
 use crate::time::Timestamp;
 
@@ -19,15 +19,21 @@ use crate::time::Timestamp;
 const AHEAD: usize = 1_000;
 
 /// What came of a start.
+#[derive(Default)]
 struct Came {
     outcome: Option<TickOutcome>,
     run: Option<Uuid>,
+    held: Option<Box<RunRow>>,
     cancelled: Vec<Uuid>,
 }
 
 impl Came {
     fn nothing(outcome: TickOutcome, run: Option<Uuid>) -> Self {
-        Self { outcome: Some(outcome), run, cancelled: Vec::new() }
+        Self { outcome: Some(outcome), run, ..Self::default() }
+    }
+
+    fn started(run: Uuid, held: Option<Box<RunRow>>) -> Self {
+        Self { held, ..Self::nothing(TickOutcome::Started, Some(run)) }
     }
 }
 
@@ -48,6 +54,7 @@ pub(in super::super) fn tick(db: &mut Database, tick: &Tick) -> Result<Ticked, F
             row: stored.row,
             outcome: None,
             run: None,
+            held: None,
             cancelled: Vec::new(),
         })));
     }
@@ -61,7 +68,7 @@ pub(in super::super) fn tick(db: &mut Database, tick: &Tick) -> Result<Ticked, F
     for passed in &tick.passed {
         pass(db, &mut stored, tick, passed)?;
     }
-    let mut came = Came { outcome: None, run: None, cancelled: Vec::new() };
+    let mut came = Came::default();
     if let Some(start) = &tick.start {
         came = match start.buffered {
             Some(number) => after_waiting(db, &mut stored, tick, start, number)?,
@@ -80,8 +87,8 @@ pub(in super::super) fn tick(db: &mut Database, tick: &Tick) -> Result<Ticked, F
         requests::keep_outcome(db, change, came.outcome.map(|outcome| outcome as u8))?;
     }
     stored.save(&db.connection)?;
-    let Came { outcome, run, cancelled } = came;
-    Ok(Ticked::Done(Box::new(TickDone { row: stored.row, outcome, run, cancelled })))
+    let Came { outcome, run, held, cancelled } = came;
+    Ok(Ticked::Done(Box::new(TickDone { row: stored.row, outcome, run, held, cancelled })))
 }
 
 /// Whether a run succeeded that whoever made the new one did not know of: it is a fact of that one.
@@ -139,7 +146,7 @@ fn begin(db: &mut Database, stored: &mut Stored, tick: &Tick, start: &TickStart)
         // It started its run before the clock was set back. Its row may be gone by now: ids derive from uid and nominal
         // time, so its run tells as well.
         advance(db, stored, tick, start.nominal, 1, false)?;
-        return Ok(Came { outcome: None, run: None, cancelled: Vec::new() });
+        return Ok(Came::default());
     }
     let open = settling::open(db, stored, backfill)?;
     let over = own && stored.row.schedule.policy.run_limit.is_some_and(|most| stored.row.facts.started >= most);
@@ -147,7 +154,7 @@ fn begin(db: &mut Database, stored: &mut Stored, tick: &Tick, start: &TickStart)
     let verdict = decide(start.overlap, open, buffered);
     if backfill.is_some() && verdict != Verdict::Start {
         // It waits for room, and nothing has become of it yet.
-        return Ok(Came { outcome: None, run: None, cancelled: Vec::new() });
+        return Ok(Came::default());
     }
     let by = stored.row.open.first().copied();
     let came = if over {
@@ -161,13 +168,13 @@ fn begin(db: &mut Database, stored: &mut Stored, tick: &Tick, start: &TickStart)
                 Came::nothing(TickOutcome::Buffered, None)
             }
             Verdict::Start => {
-                create(db, stored, tick, start, false)?;
-                Came::nothing(TickOutcome::Started, Some(start.run.id))
+                let held = create(db, stored, tick, start, false)?;
+                Came::started(start.run.id, held)
             }
             Verdict::Replace => {
                 let cancelled = cancel_others(db, stored)?;
-                create(db, stored, tick, start, true)?;
-                Came { outcome: Some(TickOutcome::Started), run: Some(start.run.id), cancelled }
+                let held = create(db, stored, tick, start, true)?;
+                Came { cancelled, ..Came::started(start.run.id, held) }
             }
         }
     };
@@ -205,21 +212,31 @@ fn after_waiting(
     start: &TickStart,
     number: u64,
 ) -> Result<Came, Fault> {
-    let nothing = Came { outcome: None, run: None, cancelled: Vec::new() };
     if ledger::waiting(&db.connection, stored.id, number)?.is_none() || settling::open(db, stored, None)? > 0 {
-        return Ok(nothing);
+        return Ok(Came::default());
     }
     stored.row.facts.buffered = stored.row.facts.buffered.saturating_sub(1);
-    create(db, stored, tick, start, false)?;
+    let held = create(db, stored, tick, start, false)?;
     let waited = "it waited for the end of an earlier run";
     ledger::started(&db.connection, stored.id, number, start.run.id, tick.now, waited)?;
-    Ok(Came::nothing(TickOutcome::Started, Some(start.run.id)))
+    Ok(Came::started(start.run.id, held))
 }
 
-fn create(db: &mut Database, stored: &mut Stored, tick: &Tick, start: &TickStart, behind: bool) -> Result<(), Fault> {
+/// Creates the run of a tick. Answers with it if it is new and this owner's.
+fn create(
+    db: &mut Database,
+    stored: &mut Stored,
+    tick: &Tick,
+    start: &TickStart,
+    behind: bool,
+) -> Result<Option<Box<RunRow>>, Fault> {
     let run = start.run.id;
     // One that is there already can only come from this tick: ids derive from uid, nominal time and origin.
-    let new = runs::insert(db, &start.run)?;
+    let new = if behind {
+        runs::insert(db, &NewRun { claimed: false, ..start.run.clone() })?
+    } else {
+        runs::insert(db, &start.run)?
+    };
     let backfill = match tick.origin {
         TickOrigin::Backfill(id) => Some(id.into_bytes()),
         _ => None,
@@ -243,7 +260,8 @@ fn create(db: &mut Database, stored: &mut Stored, tick: &Tick, start: &TickStart
     if tick.origin == TickOrigin::Clock {
         facts.started += 1;
     }
-    Ok(())
+    let held = new && !behind && start.run.claimed;
+    Ok(if held { Some(Box::new(rows::get(&db.connection, run)?)) } else { None })
 }
 
 /// Asks the runs that go on to end, as an operator would: one that is paused, blocked or undecided too.
