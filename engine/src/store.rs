@@ -218,6 +218,9 @@ pub struct Status {
 pub struct Origin {
     pub schedule: String,
     pub nominal: Timestamp,
+    /// Whether it is one of the schedule's own times, a trigger, or of a backfill; none for a run of an earlier release whose
+    /// row is gone from the ledger.
+    pub by: Option<TickOrigin>,
 }
 
 /// A run to create.

@@ -60,7 +60,12 @@ fn create(mut schedule: Schedule, now: Timestamp) -> anyhow::Result<ScheduleComm
         name: schedule.name.clone(),
         now,
         generation: None,
-        change: Change { action: "CreateSchedule", detail: String::new(), asked: Requester::new("bench", "") },
+        change: Change {
+            action: "CreateSchedule",
+            detail: String::new(),
+            asked: Requester::new("bench", ""),
+            schedule: None,
+        },
         order: ScheduleOrder::Create(Box::new(schedule)),
     })
 }

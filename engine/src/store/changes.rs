@@ -22,7 +22,7 @@ impl Requester {
 
     /// The change that is asked for.
     pub(crate) fn to(self, action: &'static str, detail: impl Into<String>) -> Change {
-        Change { action, detail: detail.into(), asked: self }
+        Change { action, detail: detail.into(), asked: self, schedule: None }
     }
 }
 
@@ -52,6 +52,8 @@ pub struct Change {
     /// What exactly, where the action alone does not say it.
     pub detail: String,
     pub asked: Requester,
+    /// The schedule for which a run is changed.
+    pub schedule: Option<String>,
 }
 
 /// A change of one run that the store makes by itself.

@@ -108,7 +108,12 @@ async fn a_signal_that_was_acknowledged_before_the_time_was_over_counts_although
     let command = engine::store::Command {
         run,
         now: world.clock().now(),
-        change: engine::store::Change { action: "SignalRun", detail: String::new(), asked: Requester::new("test", "") },
+        change: engine::store::Change {
+            action: "SignalRun",
+            detail: String::new(),
+            asked: Requester::new("test", ""),
+            schedule: None,
+        },
         order: engine::store::Order::Signal(signal),
     };
     world.probe().kill();

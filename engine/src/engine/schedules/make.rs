@@ -27,7 +27,8 @@ impl Engine {
         let now = self.shared.clock.now();
         let id = identity::tick_run(row.uid, nominal, origin.id());
         let deadline = now.after(schedule.policy.deadline.unwrap_or(workflow.deadline));
-        let mut run = new_run(workflow, id, now, deadline, Some(Origin { schedule: schedule.name.clone(), nominal }));
+        let by = Origin { schedule: schedule.name.clone(), nominal, by: Some(origin) };
+        let mut run = new_run(workflow, id, now, deadline, Some(by));
         run.previous_success = row.facts.last_success_nominal;
         pending(&mut run, workflow, schedule.input.clone());
         Ok(TickStart { nominal, overlap, run, buffered: None, late })

@@ -107,7 +107,8 @@ pub(super) async fn what_is_not_there_is_none(stores: &dyn Stores) {
     assert_eq!(store.journal(id, 0, 10).await, Ok(Vec::new()));
     assert_eq!(store.list(ListRuns { limit: 10, ..ListRuns::default() }).await, Ok(Vec::new()));
     assert_eq!(store.schedules(ListSchedules::default()).await, Ok(Vec::new()));
-    let origin = Origin { schedule: "hourly".to_owned(), nominal: now() };
+    let by = Some(crate::store::TickOrigin::Trigger(Uuid::now_v7()));
+    let origin = Origin { schedule: "hourly".to_owned(), nominal: now(), by };
     let run = NewRun { origin: Some(origin.clone()), ..pending() };
     let id = created(&*store, run).await;
     assert_eq!(row(&*store, id).await.origin, Some(origin));

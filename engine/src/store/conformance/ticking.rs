@@ -33,7 +33,7 @@ pub(super) fn hour(hour: u64) -> Timestamp {
 }
 
 pub(super) fn start(row: &ScheduleRow, nominal: Timestamp) -> TickStart {
-    let origin = Origin { schedule: row.schedule.name.clone(), nominal };
+    let origin = Origin { schedule: row.schedule.name.clone(), nominal, by: Some(TickOrigin::Clock) };
     let run = NewRun { origin: Some(origin), previous_success: row.facts.last_success_nominal, ..pending() };
     TickStart { nominal, overlap: row.schedule.policy.overlap, run, buffered: None, late: String::new() }
 }
@@ -383,11 +383,23 @@ pub(super) async fn a_time_whose_row_was_dropped_starts_no_run_twice_after_the_c
         let passed = PassedTicks { first, last, count: 1, outcome, reason: String::new() };
         row = done(&*store, Tick { passed: vec![passed], start: None, ..tick(&row, hour(nominal)) }).await.row;
     }
+    // Nor does it if the run is gone as well, which a claim that finds none shows.
+    end(&*store, State::Succeeded).await;
+    let run = first.start.as_ref().unwrap().run.id;
+    let change = change("DeleteRun", None);
+    store.command(Command { run, now: now(), change, order: Order::Delete }).await.unwrap();
+    row = store.settle_schedule(row.uid).await.unwrap().row;
     row = done(&*store, rewind(&row, hour(0))).await.row;
-    assert_eq!(row.ahead, []);
-    let again = done(&*store, Tick { generation: row.generation, ..first }).await;
-    assert_eq!((again.outcome, again.row.high_water, again.row.facts.started), (None, hour(1), 1));
-    assert_eq!(ledger(&*store, &row).await, []);
+    assert_eq!((row.ahead.clone(), row.high_water), (Vec::new(), hour(1)), "the mark goes back to what is known");
+    let previous_success = row.facts.last_success_nominal;
+    let start = first.start.clone().map(|start| TickStart { run: NewRun { previous_success, ..start.run }, ..start });
+    assert_eq!(store.tick(Tick { generation: row.generation, start, ..first }).await, Ok(Ticked::Past));
+    assert_eq!((store.run(run).await, schedule(&*store, &row.schedule.name).await.facts.started), (Ok(None), 1));
+    assert_eq!(
+        done(&*store, tick(&row, hour(2))).await.outcome,
+        Some(TickOutcome::Started),
+        "which it dealt with too early"
+    );
 }
 
 pub(super) async fn the_ledger_keeps_its_newest_rows_and_those_that_wait(stores: &dyn Stores) {

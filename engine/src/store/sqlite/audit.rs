@@ -17,8 +17,8 @@ pub(super) fn keep(db: &Database, change: &Change, run: Uuid) -> rusqlite::Resul
     requests::keep(db, change, run)?;
     db.connection
         .prepare_cached(
-            "INSERT INTO audit (at, caller, action, detail, reason, run, workflow, request)
-             VALUES (?2, ?3, ?4, ?5, ?6, ?1, (SELECT workflow FROM runs WHERE id = ?1), ?7)",
+            "INSERT INTO audit (at, caller, action, detail, reason, run, workflow, request, schedule)
+             VALUES (?2, ?3, ?4, ?5, ?6, ?1, (SELECT workflow FROM runs WHERE id = ?1), ?7, ?8)",
         )?
         .execute(params![
             run.as_bytes(),
@@ -28,6 +28,7 @@ pub(super) fn keep(db: &Database, change: &Change, run: Uuid) -> rusqlite::Resul
             change.detail,
             change.asked.reason,
             change.asked.request.as_ref().map(|key| key.id.into_bytes()),
+            change.schedule,
         ])
         .map(drop)
 }

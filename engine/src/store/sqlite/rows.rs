@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::job::Fault;
 use crate::state::State;
-use crate::store::{Origin, Paused, RunRow, SetBack, Status};
+use crate::store::{Origin, Paused, RunRow, SetBack, Status, TickOrigin};
 use crate::time::Timestamp;
 
 /// `SELECT` of whole rows in the order that [`row`] reads them; the argument goes on behind the tables.
@@ -19,7 +19,7 @@ macro_rules! select_runs {
                     runs.sequence, runs.control, runs.cancel_requested, runs.messages, runs.awaits, runs.parent,
                     runs.owner IS (SELECT generation FROM store), runs.paused_at, runs.pause_reason,
                     runs.pause_stops_clock, runs.pinned, runs.copied_at, runs.set_back_before, runs.set_back_by,
-                    runs.set_back_to
+                    runs.set_back_to, runs.tick_origin, runs.tick_of
              FROM runs CROSS JOIN workflows ON workflows.id = runs.workflow ",
             $rest
         )
@@ -45,7 +45,7 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         _ => None,
     };
     let origin = match (row.get(14)?, time(row, 15)?) {
-        (Some(schedule), Some(nominal)) => Some(Origin { schedule, nominal }),
+        (Some(schedule), Some(nominal)) => Some(Origin { schedule, nominal, by: tick_origin(row, 32)? }),
         _ => None,
     };
     let is_at = state(3, row.get(3)?)?;
@@ -112,6 +112,31 @@ pub(super) fn lines(names: &[String]) -> Option<String> {
 fn names(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<String>> {
     let lines = row.get_ref(column)?.as_str_or_null()?;
     Ok(lines.map_or_else(Vec::new, |lines| lines.lines().map(str::to_owned).collect()))
+}
+
+/// What a tick comes from, as it is stored; none where that is not known.
+pub(super) fn tick_origin(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<TickOrigin>> {
+    let of = row.get::<_, Option<[u8; 16]>>(column + 1)?.map(Uuid::from_bytes);
+    Ok(match (row.get::<_, Option<u8>>(column)?, of) {
+        (None, _) => None,
+        (Some(0), _) => Some(TickOrigin::Clock),
+        (Some(1), Some(id)) => Some(TickOrigin::Trigger(id)),
+        (Some(2), Some(id)) => Some(TickOrigin::Backfill(id)),
+        (Some(kind), _) => {
+            let why = format!("origin {kind} is not known to this release");
+            return Err(rusqlite::Error::FromSqlConversionFailure(column, Type::Integer, why.into()));
+        }
+    })
+}
+
+/// The same as two columns.
+pub(super) fn tick_origin_columns(origin: TickOrigin) -> (u8, Option<[u8; 16]>) {
+    let kind = match origin {
+        TickOrigin::Clock => 0,
+        TickOrigin::Trigger(_) => 1,
+        TickOrigin::Backfill(_) => 2,
+    };
+    (kind, origin.id().map(Uuid::into_bytes))
 }
 
 pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

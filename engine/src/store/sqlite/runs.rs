@@ -39,14 +39,16 @@ pub(super) fn insert(db: &mut Database, run: &NewRun) -> Result<bool, Fault> {
     let end = status.state.is_end();
     let held = run.claimed && !end;
     let due_at = if held { None } else { due(status, run.created_at) };
+    let by = run.origin.as_ref().and_then(|origin| origin.by).map(rows::tick_origin_columns);
     let written = db
         .connection
         .prepare_cached(
             "INSERT INTO runs (id, workflow, state, owner, due_at, epoch, sequence, control, steps, created_at,
                                updated_at, deadline, ended_at, wake_at, ending_as, reason, error_code,
-                               error_message, schedule, nominal, parent, awaits)
+                               error_message, schedule, nominal, parent, awaits, tick_origin,
+                               tick_of)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
-                     ?21)
+                     ?21, ?22, ?23)
              ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
@@ -71,6 +73,8 @@ pub(super) fn insert(db: &mut Database, run: &NewRun) -> Result<bool, Fault> {
             run.origin.as_ref().map(|origin| origin.nominal.as_micros()),
             run.parent.map(|parent| parent.run.into_bytes()),
             rows::lines(&status.awaits),
+            by.map(|(kind, _)| kind),
+            by.and_then(|(_, of)| of),
         ])?;
     if written == 0 {
         return Ok(false);

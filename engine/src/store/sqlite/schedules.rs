@@ -31,6 +31,8 @@ const SHOWN_OPEN: u32 = 20;
 struct Stored {
     id: i64,
     row: ScheduleRow,
+    /// The last nominal time that has started a run and whose row is gone from the ledger.
+    dropped: Option<Timestamp>,
 }
 
 /// `SELECT` of whole rows in the order that [`stored_row`] reads them.
@@ -41,7 +43,7 @@ macro_rules! select_schedules {
                     paused_by, pause_note, retired_at, rows, started, missed, last_missed, consecutive_skips,
                     consecutive_failures, last_run, last_nominal, lateness, last_success, last_success_nominal, buffered,
                     problem,
-                    (SELECT count(*) FROM backfills WHERE backfills.schedule = schedules.id AND ended_at IS NULL)
+                    (SELECT count(*) FROM backfills WHERE backfills.schedule = schedules.id AND ended_at IS NULL), dropped
              FROM schedules ",
             $rest
         )
@@ -129,7 +131,7 @@ fn stored_row(row: &Row<'_>) -> rusqlite::Result<Stored> {
         buffered: row.get(25)?,
         problem: row.get(26)?,
     };
-    let row = ScheduleRow {
+    let found = ScheduleRow {
         schedule,
         source,
         uid: rows::uuid(row, 2)?,
@@ -144,7 +146,7 @@ fn stored_row(row: &Row<'_>) -> rusqlite::Result<Stored> {
         open: Vec::new(),
         backfilling: row.get(27)?,
     };
-    Ok(Stored { id, row })
+    Ok(Stored { id, row: found, dropped: time(28)? })
 }
 
 fn source(column: usize, number: u8) -> rusqlite::Result<Source> {
@@ -180,7 +182,7 @@ impl Stored {
                  SET generation = ?2, updated_at = ?3, high_water = ?4, ahead = ?5, paused_at = ?6, paused_by = ?7,
                      pause_note = ?8, retired_at = ?9, rows = ?10, started = ?11, missed = ?12, last_missed = ?13,
                      consecutive_skips = ?14, consecutive_failures = ?15, last_run = ?16, last_nominal = ?17,
-                     lateness = ?18, last_success = ?19, last_success_nominal = ?20, buffered = ?21, problem = ?22
+                     lateness = ?18, last_success = ?19, last_success_nominal = ?20, buffered = ?21, problem = ?22, dropped = ?23
                  WHERE id = ?1",
             )?
             .execute(params![
@@ -206,6 +208,7 @@ impl Stored {
                 rows::micros(facts.last_success_nominal),
                 facts.buffered,
                 facts.problem,
+                rows::micros(self.dropped),
             ])
             .map(drop)
     }

@@ -402,7 +402,7 @@ impl Steerable {
             deadline,
             related_runs: None,
         };
-        let change = Change { action: "spoil", detail: String::new(), asked: asked() };
+        let change = Change { action: "spoil", detail: String::new(), asked: asked(), schedule: None };
         let now = self.world.clock().now();
         let command = Command { run: self.run, now, change, order: Order::Amend(Box::new(amend)) };
         self.world.store().command(command).await.unwrap();

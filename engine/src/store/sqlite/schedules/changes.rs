@@ -9,7 +9,7 @@ use super::super::{audit, commands, requests, rows};
 use super::{Stored, answers, backfills, by_name, settling};
 use crate::store::stored_schedule;
 use crate::store::{
-    Command, Declare, Declared, Order, PausedSchedule, Requester, Schedule, ScheduleCommand, ScheduleOrder,
+    Change, Command, Declare, Declared, Order, PausedSchedule, Requester, Schedule, ScheduleCommand, ScheduleOrder,
     ScheduleRefusal, ScheduleRow, Source, StoreError,
 };
 use crate::time::Timestamp;
@@ -246,7 +246,8 @@ fn cancel_behind(db: &mut Database, command: &ScheduleCommand, stored: &Stored) 
     let asked =
         Requester { request: None, reason: "its schedule was deleted".to_owned(), ..command.change.asked.clone() };
     for run in settling::behind(&db.connection, stored.id)? {
-        let change = asked.clone().to("CancelRun", "DeleteSchedule");
+        let schedule = Some(stored.row.schedule.name.clone());
+        let change = Change { schedule, ..asked.clone().to("CancelRun", "DeleteSchedule") };
         commands::command(db, &Command { run, now: db.now, change, order: Order::Cancel })?;
     }
     Ok(())

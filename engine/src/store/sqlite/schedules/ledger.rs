@@ -58,7 +58,7 @@ fn widen(connection: &Connection, stored: &Stored, entry: &Entry) -> rusqlite::R
     if matches!(entry.outcome, TickOutcome::Started | TickOutcome::Buffered) {
         return Ok(false);
     }
-    let (origin, of) = origin_columns(entry.origin);
+    let (origin, of) = rows::tick_origin_columns(entry.origin);
     let widened = connection
         .prepare_cached(
             "UPDATE ticks SET last = ?3, count = count + ?4, at = ?5
@@ -82,9 +82,9 @@ fn widen(connection: &Connection, stored: &Stored, entry: &Entry) -> rusqlite::R
     Ok(widened > 0)
 }
 
-fn insert(connection: &Connection, stored: &Stored, entry: &Entry) -> rusqlite::Result<()> {
+fn insert(connection: &Connection, stored: &mut Stored, entry: &Entry) -> rusqlite::Result<()> {
     let number = stored.row.facts.rows;
-    let (origin, of) = origin_columns(entry.origin);
+    let (origin, of) = rows::tick_origin_columns(entry.origin);
     connection
         .prepare_cached(
             "INSERT INTO ticks (schedule, number, first, last, count, outcome, reason, origin, of, run, at)
@@ -103,11 +103,22 @@ fn insert(connection: &Connection, stored: &Stored, entry: &Entry) -> rusqlite::
             entry.run.map(Uuid::into_bytes),
             entry.at.as_micros(),
         ])?;
-    if number > KEPT {
-        connection
-            .prepare_cached("DELETE FROM ticks WHERE schedule = ?1 AND number <= ?2 AND outcome <> ?3")?
-            .execute(params![stored.id, rows::number(number - KEPT), TickOutcome::Buffered as u8])?;
-    }
+    if number > KEPT { drop_up_to(connection, stored, number - KEPT) } else { Ok(()) }
+}
+
+/// Drops old rows. Of those that say that a time has started its run, the last one is remembered.
+fn drop_up_to(connection: &Connection, stored: &mut Stored, number: u64) -> rusqlite::Result<()> {
+    let dropped: Vec<(i64, u8, u8)> = connection
+        .prepare_cached(
+            "DELETE FROM ticks WHERE schedule = ?1 AND number <= ?2 AND outcome <> ?3 RETURNING first, outcome, origin",
+        )?
+        .query_map(params![stored.id, rows::number(number), TickOutcome::Buffered as u8], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    let started =
+        dropped.into_iter().filter(|(_, outcome, origin)| (*outcome, *origin) == (TickOutcome::Started as u8, 0));
+    stored.dropped = stored.dropped.max(started.map(|(first, ..)| Timestamp::from_micros(first)).max());
     Ok(())
 }
 
@@ -242,15 +253,6 @@ pub(in super::super) fn list(connection: &mut Connection, filter: &ListTicks) ->
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-fn origin_columns(origin: TickOrigin) -> (u8, Option<[u8; 16]>) {
-    let kind = match origin {
-        TickOrigin::Clock => 0,
-        TickOrigin::Trigger(_) => 1,
-        TickOrigin::Backfill(_) => 2,
-    };
-    (kind, origin.id().map(Uuid::into_bytes))
-}
-
 fn tick_row(row: &Row<'_>) -> rusqlite::Result<TickRow> {
     let unknown = |column, what: String| {
         let why = format!("{what} is not known to this release");
@@ -258,13 +260,7 @@ fn tick_row(row: &Row<'_>) -> rusqlite::Result<TickRow> {
     };
     let number: u8 = row.get(4)?;
     let outcome = TickOutcome::from_number(number).ok_or_else(|| unknown(4, format!("outcome {number}")))?;
-    let of = row.get::<_, Option<[u8; 16]>>(7)?.map(Uuid::from_bytes);
-    let origin = match (row.get::<_, u8>(6)?, of) {
-        (0, _) => TickOrigin::Clock,
-        (1, Some(id)) => TickOrigin::Trigger(id),
-        (2, Some(id)) => TickOrigin::Backfill(id),
-        (kind, _) => return Err(unknown(6, format!("origin {kind}"))),
-    };
+    let origin = rows::tick_origin(row, 6)?.ok_or_else(|| unknown(6, "no origin".to_owned()))?;
     Ok(TickRow {
         number: rows::count(row, 0)?,
         first: Timestamp::from_micros(row.get(1)?),

@@ -10,7 +10,7 @@ use super::ledger::{self, Entry};
 use super::{Stored, backfills, by_uid, settling};
 use crate::schedule::policy::{Verdict, decide};
 use crate::store::{
-    Command, NewRun, Order, PassedTicks, Requester, Rewind, RunRow, ScheduleAnswer, Tick, TickDone, TickOrigin,
+    Change, Command, NewRun, Order, PassedTicks, Requester, Rewind, RunRow, ScheduleAnswer, Tick, TickDone, TickOrigin,
     TickOutcome, TickStart, Ticked,
 };
 use crate::time::Timestamp;
@@ -277,7 +277,8 @@ fn cancel_others(db: &mut Database, stored: &Stored) -> Result<Vec<Uuid>, Fault>
     let caller = format!("schedule {}", stored.row.schedule.name);
     let asked = Requester::new(caller, "its next run begins");
     for run in &open {
-        let change = asked.clone().to("CancelRun", "CANCEL_OTHER");
+        let schedule = Some(stored.row.schedule.name.clone());
+        let change = Change { schedule, ..asked.clone().to("CancelRun", "CANCEL_OTHER") };
         commands::command(db, &Command { run: *run, now: db.now, change, order: Order::Cancel })?;
     }
     Ok(open)
@@ -285,17 +286,20 @@ fn cancel_others(db: &mut Database, stored: &Stored) -> Result<Vec<Uuid>, Fault>
 
 /// The clock was set back: times that were dealt with come again. Those that started a run do not start another.
 fn rewind(db: &Database, stored: &mut Stored, rewind: &Rewind) -> rusqlite::Result<()> {
-    let to = rewind.to;
+    let mut ahead = ledger::started_after(&db.connection, stored.id, rewind.to)?;
+    ahead.extend(stored.row.ahead.iter().copied().filter(|nominal| *nominal > rewind.to));
+    ahead.sort_unstable();
+    ahead.dedup();
+    // A time is dealt with again only if it is known which times up to the mark have started their runs.
+    let beyond = ahead.len().checked_sub(AHEAD + 1).map(|last| ahead[last]);
+    let to = rewind.to.max(stored.dropped.unwrap_or(rewind.to)).max(beyond.unwrap_or(rewind.to));
     if stored.row.high_water <= to {
         return Ok(());
     }
-    let mut ahead = ledger::started_after(&db.connection, stored.id, to)?;
-    ahead.extend(stored.row.ahead.iter().copied().filter(|nominal| *nominal > to));
-    ahead.sort_unstable();
-    ahead.dedup();
-    // Of so many the others are known by their runs.
-    ahead.truncate(AHEAD);
-    ledger::forget_after(&db.connection, stored, rewind)?;
+    ahead.retain(|nominal| *nominal > to);
+    // No row stands for times on both sides of one that has started its run.
+    let cut = rewind.cut.filter(|_| to == rewind.to);
+    ledger::forget_after(&db.connection, stored, &Rewind { to, cut })?;
     stored.row.ahead = ahead;
     stored.row.high_water = to;
     // A reader of the old mark would continue from there.
