@@ -69,6 +69,11 @@ impl StoreReader {
         self.0.backfills(schedule)
     }
 
+    /// See [`Store::backfill`].
+    pub fn backfill(&self, id: Uuid) -> Answer<Option<BackfillRow>> {
+        self.0.backfill(id)
+    }
+
     /// See [`Store::ownership`].
     pub fn ownership(&self) -> Arc<dyn Claim> {
         self.0.ownership()

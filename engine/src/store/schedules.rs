@@ -105,7 +105,7 @@ pub struct ScheduleFacts {
     pub last_success_nominal: Option<Timestamp>,
     /// Ticks that wait for the end of a run.
     pub buffered: u32,
-    /// Why the last tick could not start its run; empty since one could.
+    /// Why the last tick could not start its run, or those that wait cannot; empty since one could.
     pub problem: String,
 }
 
@@ -212,6 +212,8 @@ pub struct Tick {
     pub known: Option<Timestamp>,
     /// If the clock was set back: nothing else is done then.
     pub rewind: Option<Rewind>,
+    /// Why nothing that waits can start: nothing else is written down then.
+    pub problem: Option<String>,
     /// Who asks, for a trigger.
     pub change: Option<Change>,
 }
@@ -228,6 +230,7 @@ impl Tick {
             start: None,
             known: None,
             rewind: None,
+            problem: None,
             change: None,
         }
     }
@@ -364,7 +367,7 @@ pub struct BackfillRow {
     /// How far it has come: the last nominal time that was dealt with.
     pub cursor: Timestamp,
     pub started: u64,
-    /// Excluded times, and those whose run could not be made.
+    /// Excluded times.
     pub passed: u64,
     pub ended_at: Option<Timestamp>,
     pub cancelled: bool,

@@ -3,7 +3,7 @@
 
 use engine::decision::{Decision, Verdict};
 use engine::schedule::{Overlap, Spec};
-use engine::store::{RunRow, Schedule};
+use engine::store::{ListAudit, RunRow, Schedule};
 use engine::testing::{Probe, Reply, World};
 use engine::{Code, Context, Failure, State, Workflow};
 use prost::Message;
@@ -56,6 +56,20 @@ async fn behind(schedule: Schedule) -> (World, RunRow, RunRow) {
     assert_eq!((second.status.state, begun(&world)), (State::Pending, 1));
     assert!(second.status.reason.starts_with("BEHIND: "), "{}", second.status.reason);
     (world, first.clone(), second.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_audit_trail_of_the_schedule_has_the_cancel() {
+    let (world, first, _) = behind(paying()).await;
+    let of_it = ListAudit { schedule: Some("each".to_owned()), limit: 10, ..ListAudit::default() };
+    let entries = world.engine().store().audit(of_it).await.unwrap();
+    let [entry] = &entries[..] else { panic!("{entries:?}") };
+    assert_eq!((entry.action.as_str(), entry.run, entry.caller.as_str()), ("CancelRun", first.id, "schedule each"));
+    // It is one of the run as well, and no other schedule's.
+    let of_the_run = ListAudit { run: Some(first.id), limit: 10, ..ListAudit::default() };
+    assert_eq!(world.engine().store().audit(of_the_run).await.unwrap(), entries);
+    let of_another = ListAudit { schedule: Some("other".to_owned()), limit: 10, ..ListAudit::default() };
+    assert_eq!(world.engine().store().audit(of_another).await.unwrap(), []);
 }
 
 async fn decide(world: &World, run: Uuid) {

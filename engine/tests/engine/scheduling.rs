@@ -1,5 +1,6 @@
 //! What becomes of ticks: overlap, catch-up, pauses, triggers, backfills, and what the ledger says of each.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use engine::engine::{Backfill, EngineError};
@@ -539,6 +540,63 @@ async fn a_schedule_whose_workflow_is_gone_says_so_at_every_tick() {
     let facts = row(&world).await.facts;
     assert_eq!(facts.problem, "workflow test.job is not known to this release");
     assert_eq!((facts.missed, facts.last_missed), (2, Some(at(3))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_of_a_schedule_whose_workflow_is_gone_says_so_and_starts_once_it_is_back() {
+    let world = world();
+    let stop = run(&world, Vec::new());
+    let mut buffered = with(Overlap::BufferOne, 90);
+    buffered.spec.end = Some(at(3));
+    world.engine().create_schedule(buffered, asked()).await.unwrap();
+    tokio::time::sleep(MINUTE * 2 + SECOND * 2).await;
+    assert_eq!(told(&world).await, [(1, 1, Started), (2, 2, TickOutcome::Buffered)]);
+    let backfill = Backfill { from: at(-3), until: at(0), at_once: 1, per_minute: 0 };
+    let backfill = world.engine().backfill_schedule("each".to_owned(), backfill, asked()).await.unwrap().id;
+    for run in runs(&world).await {
+        world.engine().cancel(run.id, asked()).await.unwrap();
+    }
+    stop.cancel();
+    tokio::time::sleep(SECOND * 20).await;
+    let begun = runs(&world).await.len();
+    let world = world.crash_and_change(|_| Ok(()));
+    let stop = run(&world, Vec::new());
+    tokio::time::sleep(MINUTE * 2).await;
+    let seen = row(&world).await;
+    assert_eq!(seen.facts.problem, "workflow test.job is not known to this release");
+    assert_eq!((seen.facts.buffered, seen.backfilling, runs(&world).await.len()), (1, 1, begun), "both wait");
+    stop.cancel();
+    let world = world.crash_and_change(|registry| registry.register(|| Job));
+    run(&world, Vec::new());
+    tokio::time::sleep(MINUTE * 10).await;
+    let seen = row(&world).await;
+    assert_eq!((seen.facts.problem.as_str(), seen.facts.buffered, seen.backfilling), ("", 0, 0));
+    let backfill = world.engine().store().backfill(backfill).await.unwrap().unwrap();
+    assert_eq!((backfill.started, backfill.passed, backfill.cancelled), (3, 0, false));
+    assert!(ledger(&world).await.iter().all(|row| row.outcome == Started));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_says_what_of_its_schedule_started_it() {
+    let world = world();
+    let stop = run(&world, vec![minutely(1)]);
+    tokio::time::sleep(MINUTE + SECOND * 3).await;
+    world.engine().trigger_schedule("each".to_owned(), None, asked()).await.unwrap();
+    let backfill = Backfill { from: at(-1), until: at(0), at_once: 1, per_minute: 0 };
+    let backfill = world.engine().backfill_schedule("each".to_owned(), backfill, asked()).await.unwrap().id;
+    tokio::time::sleep(SECOND * 10).await;
+    stop.cancel();
+    // In the row, so a restart does not matter.
+    let world = world.crash(Probe::counting());
+    let by: HashMap<Uuid, TickOrigin> =
+        runs(&world).await.into_iter().map(|run| (run.id, run.origin.unwrap().by.unwrap())).collect();
+    let rows = ledger(&world).await;
+    assert_eq!((by.len(), rows.len()), (3, 3));
+    for row in rows {
+        assert_eq!(by.get(&row.run.unwrap()), Some(&row.origin), "as its row of the ledger says");
+    }
+    assert!(by.values().any(|origin| *origin == TickOrigin::Backfill(backfill)));
+    assert!(by.values().any(|origin| matches!(origin, TickOrigin::Trigger(_))));
 }
 
 /// Brings a schedule of its own.

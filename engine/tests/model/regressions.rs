@@ -217,7 +217,8 @@ async fn a_cancel_that_came_before_the_deadline_counts_although_nobody_held_the_
     tokio::time::sleep(Duration::from_secs(10)).await;
     world.probe().kill();
     let now = world.clock().now();
-    let change = Change { action: "CancelRun", detail: String::new(), asked: Requester::new("test", "enough") };
+    let change =
+        Change { action: "CancelRun", detail: String::new(), asked: Requester::new("test", "enough"), schedule: None };
     world.store().command(Command { run, now, change, order: Order::Cancel }).await.unwrap();
     tokio::time::sleep(Duration::from_secs(100)).await;
     let world = world.crash(Probe::counting());

@@ -46,17 +46,17 @@ impl Engine {
                     return Ok(Some(at));
                 }
                 let overlap = Overlap::AllowN(backfill.at_once);
-                let made = if nominal.excluded {
-                    Err((TickOutcome::Excluded, "the schedule excludes it".to_owned()))
+                if nominal.excluded {
+                    let (outcome, reason) = (TickOutcome::Excluded, "the schedule excludes it".to_owned());
+                    let passed = PassedTicks { first: nominal.at, last: nominal.at, count: 1, outcome, reason };
+                    tick.passed.push(passed);
                 } else {
-                    self.make_start(row, nominal.at, origin, overlap, String::new())
-                        .map_err(|reason| (TickOutcome::Failed, reason))
-                };
-                match made {
-                    Ok(start) => tick.start = Some(start),
-                    Err((outcome, reason)) => {
-                        let passed = PassedTicks { first: nominal.at, last: nominal.at, count: 1, outcome, reason };
-                        tick.passed.push(passed);
+                    match self.make_start(row, nominal.at, origin, overlap, String::new()) {
+                        Ok(start) => tick.start = Some(start),
+                        Err(problem) => {
+                            self.wait_for_a_release(watched, problem).await?;
+                            return Ok(None);
+                        }
                     }
                 }
             }

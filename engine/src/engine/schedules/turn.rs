@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::mailbox;
 use crate::schedule::missed::{Come, ON_TIME, Passed, Turn, Why};
 use crate::schedule::{CatchUp, CatchUpMode, Overlap, Timetable};
-use crate::store::{PassedTicks, ScheduleRow, StoreError, Tick, TickDone, TickOrigin, TickOutcome, Ticked};
+use crate::store::{PassedTicks, ScheduleRow, StoreError, Tick, TickDone, TickOrigin, TickOutcome, TickStart, Ticked};
 use crate::time::Timestamp;
 
 /// Ticks of one schedule in one look, at most; the next look goes on.
@@ -207,18 +207,37 @@ impl Engine {
                 return self.backfill(watched, settled.backfills, now).await;
             };
             let row = &watched.row;
-            let made = self.make_start(row, waited.first, waited.origin, Overlap::Skip, String::new());
-            let (passed, start) = match made {
-                Ok(start) => (Vec::new(), Some(crate::store::TickStart { buffered: Some(waited.number), ..start })),
-                // The workflow is gone; the tick goes on waiting for a release that has it.
-                Err(_) => return Ok(None),
+            let start = match self.make_start(row, waited.first, waited.origin, Overlap::Skip, String::new()) {
+                Ok(start) => Some(TickStart { buffered: Some(waited.number), ..start }),
+                Err(problem) => {
+                    self.wait_for_a_release(watched, problem).await?;
+                    return self.backfill(watched, settled.backfills, now).await;
+                }
             };
-            let tick = Tick { passed, start, ..Tick::of(row, waited.origin, self.shared.clock.wall()) };
+            let tick = Tick { start, ..Tick::of(row, waited.origin, self.shared.clock.wall()) };
             if let Ticked::Done(done) = self.tick(tick).await? {
                 self.ticked(watched, *done);
             }
         }
         Ok(Some(now))
+    }
+}
+
+impl Engine {
+    /// A tick that waits, or a backfill, cannot start its run: it waits for a release or a definition that can, and the
+    /// schedule says so.
+    pub(super) async fn wait_for_a_release(&self, watched: &mut Watched, problem: String) -> Result<(), StoreError> {
+        if watched.row.facts.problem == problem {
+            return Ok(());
+        }
+        tracing::error!(schedule = watched.row.schedule.name, problem, "what waits of a schedule cannot start");
+        let tick = Tick::of(&watched.row, TickOrigin::Clock, self.shared.clock.wall());
+        match self.tick(Tick { problem: Some(problem), ..tick }).await? {
+            Ticked::Done(done) => watched.renew(done.row),
+            Ticked::Stale(row) => watched.renew(*row),
+            Ticked::Past | Ticked::Existing { .. } => {}
+        }
+        Ok(())
     }
 }
 

@@ -50,13 +50,12 @@ pub(in super::super) fn tick(db: &mut Database, tick: &Tick) -> Result<Ticked, F
     }
     if let Some(rewind) = &tick.rewind {
         self::rewind(db, &mut stored, rewind)?;
-        return Ok(Ticked::Done(Box::new(TickDone {
-            row: stored.row,
-            outcome: None,
-            run: None,
-            held: None,
-            cancelled: Vec::new(),
-        })));
+        return Ok(done(stored, Came::default()));
+    }
+    if let Some(problem) = &tick.problem {
+        stored.row.facts.problem.clone_from(problem);
+        stored.save(&db.connection)?;
+        return Ok(done(stored, Came::default()));
     }
     let own = tick.origin == TickOrigin::Clock;
     if own
@@ -87,8 +86,12 @@ pub(in super::super) fn tick(db: &mut Database, tick: &Tick) -> Result<Ticked, F
         requests::keep_outcome(db, change, came.outcome.map(|outcome| outcome as u8))?;
     }
     stored.save(&db.connection)?;
+    Ok(done(stored, came))
+}
+
+fn done(stored: Stored, came: Came) -> Ticked {
     let Came { outcome, run, held, cancelled } = came;
-    Ok(Ticked::Done(Box::new(TickDone { row: stored.row, outcome, run, held, cancelled })))
+    Ticked::Done(Box::new(TickDone { row: stored.row, outcome, run, held, cancelled }))
 }
 
 /// Whether a run succeeded that whoever made the new one did not know of: it is a fact of that one.
@@ -252,6 +255,7 @@ fn create(
     }
     stored.row.open.push(run);
     let facts = &mut stored.row.facts;
+    facts.problem.clear();
     if backfill.is_none() {
         facts.last_run = Some(run);
         facts.last_nominal = Some(start.nominal);
