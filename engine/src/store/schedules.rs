@@ -427,8 +427,10 @@ pub enum ScheduleRefusal {
     Declared { name: String, by: Source },
     #[error("schedule {0} is not paused")]
     NotPaused(String),
-    #[error("no backfill {0} of this schedule goes on")]
+    #[error("the schedule has no backfill {0}")]
     NoBackfill(Uuid),
+    #[error("backfill {0} is over already")]
+    BackfillOver(Uuid),
     #[error("{most} backfills of schedule {name} go on already, which is all that may")]
     BusyBackfilling { name: String, most: usize },
 }

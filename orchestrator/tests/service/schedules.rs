@@ -118,7 +118,8 @@ async fn a_schedule_is_paused_triggered_and_tells_its_ticks() {
     let tick = out.lines().nth(1).unwrap();
     assert!(tick.contains("STARTED") && tick.contains("trigger") && tick.contains(run.trim()), "{out}");
     let (_, out, _) = world.command(&["runs", "show", run.trim()]).await;
-    assert!(out.contains("Schedule   mornings at "), "{out}");
+    assert!(out.contains("Schedule   mornings, triggered at "), "{out}");
+    assert_eq!(json(&world, &["runs", "show", run.trim()]).await["tickOrigin"], "TICK_ORIGIN_TRIGGER");
     let (exit, _, _) = world.command(&["schedules", "resume", "mornings"]).await;
     assert_eq!(exit, Exit::Ok);
 }
@@ -158,14 +159,67 @@ async fn a_backfill_is_planned_made_and_listed() {
     let backfill = ["schedules", "backfill", "mornings"];
     let (exit, out, _) = world.command(&[&backfill[..], &range[..], &["--dry-run"]].concat()).await;
     assert_eq!((exit, out.trim()), (Exit::Ok, "it would start 3 runs"));
-    json(&world, &[&backfill[..], &range[..]].concat()).await;
-    for _ in 0..200 {
-        let (_, out, _) = world.command(&["schedules", "backfills", "mornings"]).await;
-        if out.contains("DONE") {
-            assert!(out.contains("3 of 3"), "{out}");
+    // The same request is one backfill, and is answered with it.
+    let once = ["--request-id", "6a5c9fd5-6a0c-4d2e-9e27-2f6f7a6a8f01"];
+    let arguments = [&backfill[..], &range[..], &["--wait"], &once[..]].concat();
+    let (exit, out, talk) = world.command(&arguments).await;
+    assert_eq!(exit, Exit::Ok, "{talk}");
+    assert!(out.contains("DONE") && out.contains("3 of 3") && talk.contains("0 of 3"), "{out}{talk}");
+    let (_, again, _) = world.command(&arguments).await;
+    assert_eq!(again, out);
+    let (_, out, _) = world.command(&["schedules", "backfills", "mornings"]).await;
+    assert_eq!(out.lines().count(), 2, "{out}");
+    let ticks = json(&world, &["schedules", "ticks", "mornings"]).await;
+    let tick = &ticks["ticks"][0];
+    let (_, out, _) = world.command(&["runs", "show", tick["runId"].as_str().unwrap()]).await;
+    let by =
+        format!("Schedule   mornings at 2026-01-03T01:30:00Z, by backfill {}", tick["backfillId"].as_str().unwrap());
+    assert!(out.contains(&by), "{out}");
+}
+
+#[tokio::test]
+async fn a_backfill_keeps_its_rate_and_is_cancelled() {
+    let world = World::start(Services::good()).await;
+    created(&world).await;
+    let range = ["--from", "2026-01-01T00:00:00Z", "--until", "2026-02-01T00:00:00Z"];
+    let slow = ["--at-once", "31", "--per-minute", "1"];
+    let made = json(&world, &[&["schedules", "backfill", "mornings"], &range[..], &slow[..]].concat()).await;
+    let id = made["backfillId"].as_str().unwrap();
+    let cancel = ["schedules", "cancel-backfill", "mornings", id];
+    loop {
+        let ticks = json(&world, &["schedules", "ticks", "mornings"]).await;
+        if ticks["ticks"].as_array().is_some_and(|ticks| !ticks.is_empty()) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let (exit, out, talk) = world.command(&cancel).await;
+    assert_eq!(exit, Exit::Ok, "{talk}");
+    assert!(out.contains("CANCELLED") && out.contains("1 of 31"), "{out}");
+    let (exit, _, talk) = world.command(&cancel).await;
+    assert_eq!(exit, Exit::Failed);
+    assert!(talk.contains("is over already"), "{talk}");
+    let other = ["schedules", "cancel-backfill", "mornings", "6a5c9fd5-6a0c-4d2e-9e27-2f6f7a6a8f02"];
+    let (_, _, talk) = world.command(&other).await;
+    assert!(talk.contains("the schedule has no backfill 6a5c9fd5"), "{talk}");
+}
+
+#[tokio::test]
+async fn schedules_that_missed_something_are_listed_with_one_flag() {
+    let world = World::start(Services::good()).await;
+    created(&world).await;
+    let often = ["schedules", "create", "often", "--workflow", "test.nap", "--every", "1s", "--overlap", "SKIP"];
+    let (exit, _, talk) = world.command(&often).await;
+    assert_eq!(exit, Exit::Ok, "{talk}");
+    let (exit, out, _) = world.command(&["schedules", "list", "--missed"]).await;
+    assert_eq!((exit, out.lines().count()), (Exit::Ok, 1), "none so far: {out}");
+    loop {
+        let (_, out, _) = world.command(&["schedules", "list", "--missed"]).await;
+        if out.lines().count() > 1 {
+            assert!(out.lines().nth(1).unwrap().starts_with("often"), "{out}");
+            assert_eq!(out.lines().count(), 2, "the other one missed nothing: {out}");
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    panic!("the backfill did not end");
 }

@@ -42,6 +42,8 @@ pub(super) fn run(row: RunRow, engine: &Engine) -> Run {
     let expire_time = engine.retention().expiry(&row).map(time);
     let stranded = engine.stranded(&row);
     let wake_time = goes_on_at(&row.status).map(time);
+    let by = row.origin.as_ref().and_then(|origin| origin.by).map(schedules::origin);
+    let (tick_origin, backfill_id) = by.unwrap_or_default();
     let (schedule, nominal_time) =
         row.origin.map_or_else(Default::default, |origin| (origin.schedule, Some(time(origin.nominal))));
     Run {
@@ -58,6 +60,8 @@ pub(super) fn run(row: RunRow, engine: &Engine) -> Run {
         wake_time,
         schedule,
         nominal_time,
+        tick_origin: tick_origin.into(),
+        backfill_id,
         error: row.status.error.map(|(code, message)| rpc::Status { code, message, details: Vec::new() }),
         step_count: signed(row.status.steps),
         epoch: i64::try_from(row.epoch).unwrap_or(i64::MAX),

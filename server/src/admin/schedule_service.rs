@@ -2,7 +2,7 @@
 
 use engine::engine::{Backfill, Engine, EngineError};
 use engine::schedule::Timetable;
-use engine::store::{ListSchedules, Requester, Schedule, ScheduleRow};
+use engine::store::{ListSchedules, Requester, Schedule, ScheduleRefusal, ScheduleRow};
 use engine::time::Clock;
 use prost::Message;
 use tonic::{Request, Response, Status};
@@ -89,6 +89,14 @@ fn generation(violations: &mut Violations, field: &str, etag: &str) -> Option<u6
         violations.note(field, "expected the etag of an earlier answer");
     }
     read
+}
+
+fn backfill_id(violations: &mut Violations, id: &str) -> Uuid {
+    let id = Uuid::try_parse(id).unwrap_or_default();
+    if id.is_nil() {
+        violations.note("backfill_id", "expected the id of a backfill, a UUID");
+    }
+    id
 }
 
 #[tonic::async_trait]
@@ -263,15 +271,24 @@ impl ScheduleService for Schedules {
         request: Request<v1::CancelBackfillRequest>,
     ) -> Result<Response<v1::Backfill>, Status> {
         let (mut violations, asked, request) = changing!(request);
-        let id = Uuid::try_parse(&request.backfill_id).unwrap_or_default();
-        if id.is_nil() {
-            violations.note("backfill_id", "expected the id of a backfill, a UUID");
-        }
+        let id = backfill_id(&mut violations, &request.backfill_id);
         violations.or(())?;
         let engine = self.engine.clone();
         let row =
             run_service::to_the_end(async move { engine.cancel_backfill(request.schedule, id, asked).await }).await?;
         Ok(Response::new(shown::backfill(&row)))
+    }
+
+    async fn get_backfill(&self, request: Request<v1::GetBackfillRequest>) -> Result<Response<v1::Backfill>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::default();
+        violations.schedule_name(&request.schedule);
+        let id = backfill_id(&mut violations, &request.backfill_id);
+        violations.or(())?;
+        let row = self.engine.schedule(&request.schedule).await.map_err(status::from_engine)?;
+        let found = self.backfills(row.uid).await?.into_iter().find(|backfill| backfill.id == id);
+        let unknown = || status::from_engine(ScheduleRefusal::NoBackfill(id).into());
+        Ok(Response::new(shown::backfill(&found.ok_or_else(unknown)?)))
     }
 
     async fn list_backfills(

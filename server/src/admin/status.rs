@@ -173,6 +173,9 @@ fn from_refusal(refusal: &ScheduleRefusal) -> Status {
         ScheduleRefusal::Declared { name, .. } => (Code::FailedPrecondition, info("SCHEDULE_DECLARED", of(name))),
         ScheduleRefusal::NotPaused(name) => (Code::FailedPrecondition, info("SCHEDULE_NOT_PAUSED", of(name))),
         ScheduleRefusal::NoBackfill(id) => (Code::NotFound, info("BACKFILL_NOT_FOUND", [("backfill", id.to_string())])),
+        ScheduleRefusal::BackfillOver(id) => {
+            (Code::FailedPrecondition, info("BACKFILL_OVER", [("backfill", id.to_string())]))
+        }
         ScheduleRefusal::BusyBackfilling { name, .. } => {
             (Code::ResourceExhausted, info("TOO_MANY_BACKFILLS", of(name)))
         }

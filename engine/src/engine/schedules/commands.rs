@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::rounds::Cause;
 use crate::engine::{Engine, EngineError};
 use crate::mailbox;
-use crate::schedule::{Overlap, Timetable};
+use crate::schedule::{MAX_ALLOWED, Overlap, Timetable};
 use crate::store::{
     BackfillRow, Change, ListSchedules, ListTicks, Requester, Schedule, ScheduleAnswer, ScheduleCommand, ScheduleOrder,
     ScheduleRefusal, ScheduleRow, Tick, TickOrigin, TickOutcome, TickRow, Ticked,
@@ -14,6 +14,8 @@ use crate::time::Timestamp;
 
 /// Most nominal times of one backfill.
 const MAX_BACKFILL: u64 = 100_000;
+/// Highest rate of one backfill.
+const MAX_PER_MINUTE: u32 = 60_000;
 /// A schedule that is changed while it is triggered is looked at again so often.
 const TRIES: u32 = 20;
 
@@ -197,11 +199,11 @@ impl Engine {
         if from >= until {
             return Err(invalid("end_time", format!("{until} is not after {from}")));
         }
-        if at_once == 0 || per_minute > 60_000 {
-            return Err(invalid(
-                "max_at_once",
-                "at least 1 run at the same time, at most 60000 starts a minute".to_owned(),
-            ));
+        if !(1..=MAX_ALLOWED).contains(&at_once) {
+            return Err(invalid("max_at_once", format!("{at_once} is not allowed; 1 to {MAX_ALLOWED} are")));
+        }
+        if per_minute > MAX_PER_MINUTE {
+            return Err(invalid("max_per_minute", format!("{per_minute} is not allowed; at most {MAX_PER_MINUTE} is")));
         }
         let row = self.schedule(name).await?;
         let timetable =

@@ -202,5 +202,5 @@ pub(super) async fn a_backfill_starts_runs_beside_the_schedules_own(stores: &dyn
     let Ok(Ticked::Done(_)) = store.tick(over).await else { panic!("done") };
     assert_eq!(store.settle_schedule(row.uid).await.unwrap().backfills, []);
     let cancel = command("new", "CancelBackfill", ScheduleOrder::CancelBackfill(id));
-    assert_eq!(store.schedule_command(cancel).await, Err(ScheduleRefusal::NoBackfill(id).into()));
+    assert_eq!(store.schedule_command(cancel).await, Err(ScheduleRefusal::BackfillOver(id).into()));
 }

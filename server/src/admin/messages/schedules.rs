@@ -175,11 +175,7 @@ pub(in super::super) fn outcome(outcome: TickOutcome) -> v1::TickOutcome {
 }
 
 pub(in super::super) fn tick(row: TickRow) -> v1::Tick {
-    let (origin, backfill) = match row.origin {
-        TickOrigin::Clock => (v1::TickOrigin::Clock, None),
-        TickOrigin::Trigger(_) => (v1::TickOrigin::Trigger, None),
-        TickOrigin::Backfill(id) => (v1::TickOrigin::Backfill, Some(id)),
-    };
+    let (origin, backfill_id) = origin(row.origin);
     v1::Tick {
         tick_number: long(row.number),
         first_time: Some(time(row.first)),
@@ -190,7 +186,16 @@ pub(in super::super) fn tick(row: TickRow) -> v1::Tick {
         run_id: row.run.map(|run| run.to_string()).unwrap_or_default(),
         time: Some(time(row.at)),
         origin: origin.into(),
-        backfill_id: backfill.map(|id| id.to_string()).unwrap_or_default(),
+        backfill_id,
+    }
+}
+
+/// What a tick comes from, and the id of the backfill if it is one.
+pub(super) fn origin(origin: TickOrigin) -> (v1::TickOrigin, String) {
+    match origin {
+        TickOrigin::Clock => (v1::TickOrigin::Clock, String::new()),
+        TickOrigin::Trigger(_) => (v1::TickOrigin::Trigger, String::new()),
+        TickOrigin::Backfill(id) => (v1::TickOrigin::Backfill, id.to_string()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `orchestrator runs show`.
 
-use crate::proto::orchestrator::admin::v1::{GetRunRequest, PendingSignal, Run, RunView, Step};
+use crate::proto::orchestrator::admin::v1::{GetRunRequest, PendingSignal, Run, RunView, Step, TickOrigin};
 use clap::Args;
 
 use super::super::connection::{Output, Server};
@@ -61,8 +61,13 @@ pub(super) fn facts_of(run: &Run) -> String {
     let reason = if run.reason.is_empty() { String::new() } else { format!(" ({})", run.reason) };
     let schedule = match &run.nominal_time {
         Some(nominal) => {
-            let late = between(Some(nominal), run.create_time.as_ref());
-            format!("{} at {}, started {late} after it", run.schedule, time(Some(nominal)))
+            let (name, nominal) = (&run.schedule, time(Some(nominal)));
+            let late = between(run.nominal_time.as_ref(), run.create_time.as_ref());
+            match run.tick_origin() {
+                TickOrigin::Trigger => format!("{name}, triggered at {nominal}"),
+                TickOrigin::Backfill => format!("{name} at {nominal}, by backfill {}", run.backfill_id),
+                TickOrigin::Clock | TickOrigin::Unspecified => format!("{name} at {nominal}, started {late} after it"),
+            }
         }
         None => String::new(),
     };

@@ -1,5 +1,7 @@
 //! `orchestrator schedules backfill|backfills|cancel-backfill`.
 
+use std::time::Duration;
+
 use clap::Args;
 use prost_types::Timestamp;
 use uuid::Uuid;
@@ -10,8 +12,11 @@ use super::super::table::{table, time};
 use super::super::{Terminal, json};
 use super::words;
 use crate::proto::orchestrator::admin::v1::{
-    Backfill, BackfillScheduleRequest, CancelBackfillRequest, ListBackfillsRequest,
+    Backfill, BackfillScheduleRequest, CancelBackfillRequest, GetBackfillRequest, ListBackfillsRequest,
 };
+
+/// How often `--wait` looks.
+const LOOK: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Start {
@@ -23,7 +28,7 @@ pub(in super::super) struct Start {
     /// Nominal times before this.
     #[arg(long, value_name = "TIME", value_parser = words::parse_time)]
     until: Timestamp,
-    /// Runs of it at the same time, at most.
+    /// Runs of it at the same time, at most. Other runs of the schedule do not count.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     at_once: i32,
     /// Starts in a minute, at most; 0 where there is no bound.
@@ -32,6 +37,12 @@ pub(in super::super) struct Start {
     /// Say what it would do, and do nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Wait for its end, and say how far it has come. Ctrl-C stops the waiting, not the backfill.
+    #[arg(long, conflicts_with = "dry_run")]
+    wait: bool,
+    /// A UUID; the same id makes one backfill. Made up if left out.
+    #[arg(long, value_name = "UUID")]
+    request_id: Option<Uuid>,
     /// Why; kept in the audit trail.
     #[arg(long, default_value = "")]
     reason: String,
@@ -69,10 +80,24 @@ impl Start {
             max_at_once: self.at_once,
             max_per_minute: self.per_minute,
             validate_only: self.dry_run,
-            request_id: Uuid::new_v4().to_string(),
+            request_id: self.request_id.unwrap_or_else(Uuid::new_v4).to_string(),
             reason: self.reason,
         };
-        let backfill = self.server.schedules()?.backfill_schedule(request).await?.into_inner();
+        let mut client = self.server.schedules()?;
+        let mut backfill = client.backfill_schedule(request.clone()).await?.into_inner();
+        if self.wait {
+            let request = GetBackfillRequest { schedule: request.schedule, backfill_id: backfill.backfill_id.clone() };
+            let mut said = -1;
+            while backfill.done_time.is_none() {
+                let done = backfill.started_count + backfill.passed_count;
+                if done != said {
+                    terminal.talk(&format!("{done} of {}", backfill.total_count));
+                    said = done;
+                }
+                tokio::time::sleep(LOOK).await;
+                backfill = client.get_backfill(request.clone()).await?.into_inner();
+            }
+        }
         if self.dry_run && self.server.output == Output::Table {
             return terminal.line(&format!("it would start {} runs", backfill.total_count));
         }

@@ -54,10 +54,12 @@ pub(super) fn active(connection: &Connection, schedule: i64) -> rusqlite::Result
         .collect()
 }
 
-pub(super) fn is_active(connection: &Connection, schedule: i64, id: Uuid) -> rusqlite::Result<bool> {
+/// Whether a backfill goes on; none if the schedule has no such one.
+pub(super) fn is_active(connection: &Connection, schedule: i64, id: Uuid) -> rusqlite::Result<Option<bool>> {
     connection
-        .prepare_cached("SELECT count(*) FROM backfills WHERE id = ?1 AND schedule = ?2 AND ended_at IS NULL")?
+        .prepare_cached("SELECT ended_at IS NULL FROM backfills WHERE id = ?1 AND schedule = ?2")?
         .query_row(params![id.as_bytes(), schedule], |row| row.get(0))
+        .optional()
 }
 
 /// All of a schedule, newest first.

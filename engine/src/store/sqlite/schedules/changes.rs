@@ -191,9 +191,11 @@ fn refusal(
             Some(ScheduleRefusal::Declared { name, by: row.source })
         }
         ScheduleOrder::Resume if row.paused.is_none() => Some(ScheduleRefusal::NotPaused(name)),
-        ScheduleOrder::CancelBackfill(id) if !backfills::is_active(&db.connection, stored.id, *id)? => {
-            Some(ScheduleRefusal::NoBackfill(*id))
-        }
+        ScheduleOrder::CancelBackfill(id) => match backfills::is_active(&db.connection, stored.id, *id)? {
+            Some(true) => None,
+            Some(false) => Some(ScheduleRefusal::BackfillOver(*id)),
+            None => Some(ScheduleRefusal::NoBackfill(*id)),
+        },
         ScheduleOrder::Backfill(_) if backfills::active(&db.connection, stored.id)?.len() >= backfills::AT_ONCE => {
             Some(ScheduleRefusal::BusyBackfilling { name, most: backfills::AT_ONCE })
         }
