@@ -12,6 +12,7 @@ use prost_build::Module;
 use prost_reflect::{DescriptorPool, FileDescriptor, Kind, MessageDescriptor};
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 use protox::Compiler;
+use rules::{Rules, Unchecked};
 
 use crate::Error;
 use crate::collected::Collected;
@@ -28,7 +29,9 @@ use crate::sources::{self, Sources};
 /// - `descriptors.bin`, the descriptor set, with imports, comments, and the messages that streams are collected in.
 ///
 /// `runtime` is the path of the crate that the code stands on.
-pub(crate) fn generate(root: &Path, runtime: &str, out: &Path) -> Result<(), Error> {
+///
+/// Returns the rules of the contracts that are not checked.
+pub(crate) fn generate(root: &Path, runtime: &str, out: &Path) -> Result<Vec<Unchecked>, Error> {
     let names = sources::find(root)?;
     let mut compiler = Compiler::with_file_resolver(Sources::of(root));
     compiler.include_imports(true).include_source_info(true).open_files(names).map_err(told)?;
@@ -46,7 +49,7 @@ pub(crate) fn generate(root: &Path, runtime: &str, out: &Path) -> Result<(), Err
     let mut descriptors = compiler.encode_file_descriptor_set();
     FileDescriptorSet { file: collected.files.clone() }.encode(&mut descriptors)?;
     // What cannot be read again would be found by the program, at its start.
-    DescriptorPool::decode(descriptors.as_slice())?;
+    let (_, unchecked) = Rules::read(&DescriptorPool::decode(descriptors.as_slice())?);
     fs::write(out.join("descriptors.bin"), descriptors)?;
 
     let mut files = compiler.file_descriptor_set().file;
@@ -77,7 +80,7 @@ pub(crate) fn generate(root: &Path, runtime: &str, out: &Path) -> Result<(), Err
     writeln!(code, "}};")?;
     append_contracts(&runtime, &tables.borrow(), &mut code)?;
     fs::write(out.join("mod.rs"), code)?;
-    Ok(())
+    Ok(unchecked)
 }
 
 /// The compiler says what is wrong in its own words, with the place; its short form has the words only.

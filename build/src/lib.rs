@@ -38,12 +38,13 @@ pub fn contracts(root: impl AsRef<Path>) {
 pub struct Contracts {
     root: PathBuf,
     runtime: String,
+    leaves_rules: bool,
 }
 
 impl Contracts {
     /// Everything under the folder.
     pub fn of(root: impl AsRef<Path>) -> Self {
-        Self { root: root.as_ref().to_owned(), runtime: String::from("::server") }
+        Self { root: root.as_ref().to_owned(), runtime: String::from("::server"), leaves_rules: false }
     }
 
     /// The path of the crate that the generated code stands on: `::server`, or `::transport` for a crate that is no
@@ -51,6 +52,14 @@ impl Contracts {
     #[must_use]
     pub fn runtime(mut self, path: &str) -> Self {
         path.clone_into(&mut self.runtime);
+        self
+    }
+
+    /// Builds contracts with rules (`buf.validate`) that an orchestrator does not check, such as expressions. Each is a
+    /// warning of the build, and is left to the service that receives the message. Without this it ends the build.
+    #[must_use]
+    pub fn leave_unchecked_rules_to_services(mut self) -> Self {
+        self.leaves_rules = true;
         self
     }
 
@@ -73,6 +82,19 @@ impl Contracts {
     /// # Errors
     /// A contract cannot be read or turned into Rust.
     pub fn generate_to(&self, manifest: &Path, out: &Path) -> Result<(), Error> {
-        generator::generate(&manifest.join(&self.root), &self.runtime, out)
+        let unchecked = generator::generate(&manifest.join(&self.root), &self.runtime, out)?;
+        if self.leaves_rules {
+            unchecked.iter().for_each(|rule| println!("cargo::warning={rule}; the rule is left to the service"));
+            return Ok(());
+        }
+        match unchecked.as_slice() {
+            [] => Ok(()),
+            [first, rest @ ..] => {
+                let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
+                let remedy =
+                    "if the service checks the rule itself, call `leave_unchecked_rules_to_services()` in build.rs";
+                Err(format!("{first}{more}; {remedy}").into())
+            }
+        }
     }
 }

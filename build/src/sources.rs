@@ -7,10 +7,12 @@ use protox::file::{File, FileResolver, GoogleFileResolver};
 
 use crate::editions;
 
-/// Contracts that every other may import without having them: our options, and the annotation of request ids.
-const EMBEDDED: [(&str, &str); 2] = [
+/// Contracts that every other may import without having them: our options, the annotation of request ids, and the rules of
+/// protovalidate.
+const EMBEDDED: [(&str, &str); 3] = [
     ("orchestrator/options/v1/options.proto", include_str!("../proto/orchestrator/options/v1/options.proto")),
     ("google/api/field_info.proto", include_str!("../proto/google/api/field_info.proto")),
+    ("buf/validate/validate.proto", include_str!("../proto/buf/validate/validate.proto")),
 ];
 
 /// The names of all `.proto` files below `root`, as others import them, in a stable order. Tells Cargo to run again when

@@ -7,13 +7,16 @@ use orchestrator_build::Contracts;
 
 /// What the generator says of these files.
 fn generate(files: &[(&str, &str)]) -> Result<(), String> {
+    generate_as(&Contracts::of("proto"), files)
+}
+
+fn generate_as(contracts: &Contracts, files: &[(&str, &str)]) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     for (name, source) in files {
         let path = folder.path().join("proto").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, source).unwrap();
     }
-    let contracts = Contracts::of("proto");
     contracts.generate_to(folder.path(), &folder.path().join("out")).map_err(|error| error.to_string())
 }
 
@@ -98,6 +101,18 @@ fn features_that_cannot_be_lowered_are_named_with_their_line() {
 fn what_the_parser_does_not_know_of_an_edition_is_named_with_its_line() {
     let told = refused("edition = \"2023\";\npackage a.v1;\nmessage M {\n  group Old = 1 {}\n}\n");
     assert_names(&told, &["a/v1/a.proto", "4"]);
+}
+
+#[test]
+fn a_rule_that_is_not_checked_ends_the_build_unless_it_is_left_to_services() {
+    let expression = "syntax = \"proto3\";\npackage a.v1;\nimport \"buf/validate/validate.proto\";\nmessage M {\n  \
+                      string s = 1 [(buf.validate.field).cel_expression = \"this != 'a'\"];\n}\n";
+    let told = refused(expression);
+    assert_names(&told, &["a/v1/a.proto", "a.v1.M.s", "expression", "leave_unchecked_rules_to_services()"]);
+    let lenient = Contracts::of("proto").leave_unchecked_rules_to_services();
+    generate_as(&lenient, &[("a/v1/a.proto", expression)]).unwrap();
+    generate(&[("a/v1/a.proto", &expression.replace("cel_expression = \"this != 'a'\"", "string.min_len = 1"))])
+        .unwrap();
 }
 
 #[test]

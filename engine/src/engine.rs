@@ -19,6 +19,7 @@ use crate::limits::Limits;
 use crate::outage_waiters::OutageWaiters;
 use crate::random::RandomSource;
 use crate::retention::Retention;
+use crate::rules::{self, Violation};
 pub use crate::run::{Ended, Started};
 use crate::run::{new_run, pending, row_of};
 use crate::safeguards::Safeguards;
@@ -108,6 +109,8 @@ pub enum EngineError {
     UnknownSignal { workflow: String, name: String, known: Vec<String> },
     #[error("the input is not a {expected}: {error}")]
     InvalidInput { expected: String, error: String },
+    #[error("the {part} breaks the rules of its contract: {}", rules::listed(violations))]
+    RulesBroken { part: &'static str, violations: Vec<Violation> },
     #[error("{limit} is {max}, this has {value}")]
     LimitExceeded { limit: &'static str, value: u64, max: u64 },
     #[error("run {run} is {state}: {reason}")]
@@ -197,7 +200,8 @@ impl Engine {
     /// Starts a run. Durable when it returns; once polled it goes on, also where nobody polls it again.
     ///
     /// # Errors
-    /// Where the workflow is unknown, the input is none or too large, the replica drains, or the store fails.
+    /// If the workflow is unknown, the input is not one, is too large or breaks the rules of its contract, the replica drains,
+    /// or the store fails.
     pub async fn start(&self, start: Start) -> Result<Started, EngineError> {
         let shared = &self.shared;
         if self.is_draining() {
@@ -216,6 +220,10 @@ impl Engine {
             error: error.to_string(),
         })?;
         let now = shared.clock.now();
+        let violations = shared.workflows.rules().check_message(&workflow.input_type, &start.input, now);
+        if !violations.is_empty() {
+            return Err(EngineError::RulesBroken { part: "input", violations });
+        }
         let deadline = now.after(start.deadline.unwrap_or(workflow.deadline));
         let mut run = new_run(workflow, identity::run(&shared.random, now), now, deadline, None);
         run.change = start.asked.map(|asked| asked.to("StartRun", ""));

@@ -32,6 +32,7 @@ pub mod retention;
 pub mod retry;
 #[warn(missing_docs)]
 pub mod rpc;
+pub mod rules;
 mod run;
 mod run_table;
 pub mod safeguards;

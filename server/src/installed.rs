@@ -1,7 +1,7 @@
 //! The orchestrator that this process is: installed once, before anything of its contracts is asked for.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use prost::Message;
 use prost_reflect::{DescriptorError, DescriptorPool};
@@ -10,6 +10,7 @@ use transport::Contracts;
 use transport::methods::MethodEntry;
 
 use crate::App;
+use crate::contract_rules::ContractRules;
 use crate::services::{KeyTaken, Keys};
 
 /// Why contracts cannot be installed.
@@ -36,6 +37,7 @@ struct Installed {
     /// Those of the contracts and of the admin API: payloads stand inside of its messages.
     pool: DescriptorPool,
     by_path: HashMap<&'static str, &'static MethodEntry>,
+    rules: Arc<ContractRules>,
 }
 
 static INSTALLED: OnceLock<Installed> = OnceLock::new();
@@ -45,7 +47,8 @@ pub(crate) fn install(app: &App) -> Result<(), ContractsError> {
     if INSTALLED.get().is_none() {
         let by_path = app.contracts.methods().map(|entry| (entry.method.path, entry)).collect();
         let (keys, pool) = (Keys::of(app.contracts)?, with_own(app.contracts.descriptors)?);
-        let _ = INSTALLED.set(Installed { app: *app, keys, pool, by_path });
+        let rules = Arc::new(ContractRules::read(app.contracts, &pool));
+        let _ = INSTALLED.set(Installed { app: *app, keys, pool, by_path, rules });
     }
     let same = INSTALLED.get().is_some_and(|there| std::ptr::eq(there.app.contracts, app.contracts));
     if same { Ok(()) } else { Err(ContractsError::Others) }
@@ -80,6 +83,11 @@ pub(crate) fn contracts() -> Contracts {
     app().map_or(Contracts { services: &[], descriptors: &[] }, |app| *app.contracts)
 }
 
+/// The rules of the contracts.
+pub(crate) fn rules() -> Option<&'static Arc<ContractRules>> {
+    installed().map(|installed| &installed.rules)
+}
+
 /// How the configuration names the services.
 pub(crate) fn keys() -> Option<&'static Keys> {
     installed().map(|installed| &installed.keys)
@@ -102,13 +110,18 @@ mod tests {
     /// What the unit tests of this crate are done with.
     pub(super) static APP: App = App {
         defaults: "[schedules.send_due]\nworkflow = \"notifications.send-due\"\nevery = \"60s\"\n",
-        ..App::new(&clients::CONTRACTS, |_| Ok(engine::workflow::Registry::new()))
+        ..App::new(&test_contracts::app::CONTRACTS, |_| Ok(engine::workflow::Registry::new()))
     };
 
     #[test]
     fn descriptors_that_cannot_be_read_are_an_error_and_never_an_empty_pool() {
         assert!(matches!(with_own(&[0xff, 0xff, 0xff]), Err(ContractsError::Unreadable(_))));
-        assert!(with_own(clients::CONTRACTS.descriptors).unwrap().get_message_by_name("google.rpc.Status").is_some());
+        assert!(
+            with_own(test_contracts::app::CONTRACTS.descriptors)
+                .unwrap()
+                .get_message_by_name("google.rpc.Status")
+                .is_some()
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod app;
 pub mod background_services;
 pub mod command_line;
 pub mod configuration;
+mod contract_rules;
 mod contracts;
 mod descriptors;
 pub mod health;

@@ -16,8 +16,9 @@ use transport::Services;
 
 use crate::background_services::{self, Supervisor};
 use crate::configuration::{Configuration, Loaded, Own, Schedules, unknown_workflows};
+use crate::contract_rules::ContractRules;
 use crate::health::Reporter;
-use crate::{App, logs, services};
+use crate::{App, installed, logs, services};
 
 mod accept;
 mod bodies;
@@ -108,8 +109,12 @@ pub struct Running {
 impl Running {
     /// Starts the engine, the background services and the servers.
     pub fn start(assembly: Assembly) -> Result<Self, ServeError> {
-        let Assembly { configuration, own, listeners, store, safeguards, transport, services, workflows, clock } =
+        let Assembly { configuration, own, listeners, store, safeguards, transport, services, mut workflows, clock } =
             assembly;
+        if let Some(rules) = installed::rules() {
+            rules.unchecked.iter().for_each(|rule| warn!(%rule, "a rule of the contracts is left to the service"));
+            workflows.check_by(Arc::<ContractRules>::clone(rules));
+        }
         for warning in unknown_workflows(&configuration, &workflows) {
             warn!(warning, "configuration");
         }

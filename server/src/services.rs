@@ -130,8 +130,8 @@ mod tests {
         let at = |address: &str| Service { address: address.to_owned(), ..Service::default() };
         let configured = [(String::from("users"), at("http://127.0.0.1:1")), (String::from("ai"), at(""))];
         let transport = transport(&configured.into()).unwrap();
-        let policy = transport.policy("/guras.users.v1.UserService/GetUser").unwrap();
+        let policy = transport.policy("/acme.users.v1.UserService/GetUser").unwrap();
         assert_eq!(policy.timeout, Service::default().call_timeout);
-        assert!(transport.policy("/guras.ai.v1.AiService/WriteText").is_none());
+        assert!(transport.policy("/acme.ai.v1.AiService/WriteText").is_none());
     }
 }

@@ -11,6 +11,7 @@ use prost::{Message, Name};
 
 use crate::authoring::context::Context;
 use crate::failure::Failure;
+use crate::rules::{self, Rules};
 use crate::signal::SignalType;
 use crate::store::Schedule;
 
@@ -48,10 +49,16 @@ pub trait Workflow: Send + Sync + 'static {
     fn run(&self, ctx: &Context, input: Self::Input) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
 }
 
-/// The workflows that an engine can run, by name.
-#[derive(Default)]
+/// The workflows that an engine can run, by name, and the rules of the contracts that they stand on.
 pub struct Registry {
     definitions: BTreeMap<&'static str, Arc<Definition>>,
+    rules: Arc<dyn Rules>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self { definitions: BTreeMap::new(), rules: rules::none() }
+    }
 }
 
 /// Two workflows with one name.
@@ -117,6 +124,17 @@ impl Registry {
         }
         self.definitions.insert(W::NAME, Arc::new(definition));
         Ok(())
+    }
+
+    /// Sets what inputs, signals, and requests of calls are checked against. What is durable is not checked again: rules
+    /// that become stricter change no run that has passed them.
+    pub fn check_by(&mut self, rules: Arc<dyn Rules>) {
+        self.rules = rules;
+    }
+
+    /// The rules of the contracts.
+    pub(crate) fn rules(&self) -> &dyn Rules {
+        &*self.rules
     }
 
     /// The workflow with this name.

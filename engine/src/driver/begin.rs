@@ -5,13 +5,16 @@ use std::sync::Arc;
 use super::Driver;
 use super::step::{CallWork, LiveStep, Phase, Work};
 use crate::doubt::Doubt;
+use crate::failure::Failure;
 use crate::history::{PendingKind, PendingStep};
 use crate::journal::Kind;
 use crate::journal_v1 as stored;
 use crate::rpc::Level;
+use crate::rules;
 use crate::scope::{CallIntent, Intent};
 use crate::step_id::{SlotId, StepId};
 use crate::time::Timestamp;
+use crate::undo::{Undo, UndoSource};
 
 impl Driver {
     /// Begins what code asked for.
@@ -72,6 +75,7 @@ impl Driver {
     fn call(&mut self, call: CallIntent, attempts: u32) {
         let CallIntent { slot, place, method, request, hash, key, incarnation, options, undo, .. } = call;
         let begun_at = self.shared.clock.now();
+        let refused = self.refused(method.path, &request, undo.as_deref(), begun_at);
         let work = CallWork {
             level: self.level(&place.name, method.level, undo.is_some()),
             request,
@@ -96,7 +100,24 @@ impl Driver {
             phase: Phase::Reserving,
         };
         self.steps.insert(slot, Box::new(step));
-        self.attempt(slot);
+        match refused {
+            None => self.attempt(slot),
+            Some(failure) => self.settle(slot, Err(failure), stored::Outcome::NotSent, false),
+        }
+    }
+
+    /// Why a call is not made: its request, or that of its undo, breaks the rules of its contract. A call that the journal
+    /// has is not checked again, so rules that become stricter do not change what a run did (E8).
+    fn refused(&self, path: &str, request: &[u8], undo: Option<&Undo>, now: Timestamp) -> Option<Failure> {
+        let rules = self.shared.workflows.rules();
+        let check = |what: &str, path: &str, request: &[u8]| {
+            let violations = rules.check_request(path, request, now);
+            (!violations.is_empty()).then(|| rules::broken(what, &violations))
+        };
+        check("the request", path, request).or_else(|| match &undo?.source {
+            UndoSource::Known(undo) => check("the request of the undo", &undo.method, &undo.request),
+            UndoSource::ByResponse(_) => None,
+        })
     }
 
     /// The level of a step that is made now. One that is undone, or undoes, must be in the journal before it is sent,

@@ -12,6 +12,7 @@ use crate::failure::{Code, Failure};
 use crate::identity;
 use crate::journal::{Kind, load_failure};
 use crate::journal_v1 as stored;
+use crate::rules;
 use crate::run::{new_run, pending};
 use crate::scope::{ChildIntent, Fault};
 use crate::state::State;
@@ -40,14 +41,20 @@ pub(super) struct Children {
 impl Driver {
     /// Begins what code asked for: the next append creates the child.
     pub(super) fn bear(&mut self, intent: ChildIntent) {
-        if self.shared.workflows.get(intent.workflow).is_none() {
+        let Some(workflow) = self.shared.workflows.get(intent.workflow) else {
             let (child, workflow) = (intent.place.to_string(), intent.workflow);
             return self.scope.fail(Fault::UnknownChild { child, workflow });
-        }
+        };
         let (slot, place) = (intent.slot, intent.place.clone());
+        let (rules, now) = (self.shared.workflows.rules(), self.shared.clock.now());
+        let violations = rules.check_message(&workflow.input_type, &intent.input, now);
         let work = Work::Child(ChildWork { started: None, intent: Some(Box::new(intent)) });
-        let step = LiveStep::waiting(place, work, self.shared.clock.now(), Phase::Unborn);
+        let step = LiveStep::waiting(place, work, now, Phase::Unborn);
         self.steps.insert(slot, Box::new(step));
+        if !violations.is_empty() {
+            let failure = rules::broken("the input", &violations);
+            self.settle(slot, Err(failure), stored::Outcome::NotSent, false);
+        }
     }
 
     /// Goes on waiting for the end of a child that was created.

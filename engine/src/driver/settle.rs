@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::Driver;
+use super::children::ChildWork;
 use super::step::{LiveStep, Phase, Work, reference};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure};
@@ -51,6 +52,10 @@ impl Driver {
         let (request_hash, durable) = match &step.work {
             Work::Call(call) if call.started.is_none() => (Bytes::copy_from_slice(&call.hash), call.options.durable),
             Work::Call(call) => (Bytes::new(), call.options.durable),
+            // A child that was not started is known by its input.
+            Work::Child(ChildWork { started: None, intent: Some(intent) }) => {
+                (Bytes::copy_from_slice(&intent.hash), false)
+            }
             Work::Sleep { .. } | Work::Signal { .. } | Work::Child(_) => (Bytes::new(), false),
         };
         let result = result.map_err(|failure| failure.at(step.place.step_ref()).repeated_if(repeated));

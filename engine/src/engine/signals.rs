@@ -35,6 +35,11 @@ impl Engine {
         signal
             .check(message.clone())
             .map_err(|error| EngineError::InvalidInput { expected: signal.type_name(), error: error.to_string() })?;
+        let (rules, now) = (self.shared.workflows.rules(), self.shared.clock.now());
+        let violations = rules.check_message(&signal.type_name(), &message, now);
+        if !violations.is_empty() {
+            return Err(EngineError::RulesBroken { part: "message", violations });
+        }
         let signal = Signal { name: name.to_owned(), payload: message, room: self.shared.limits.inbox_messages };
         let row = self.command(run, change, Order::Signal(signal)).await?;
         self.shared.tell(run, mailbox::MESSAGE);

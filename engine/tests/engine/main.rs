@@ -29,6 +29,7 @@ mod requests;
 mod resets;
 mod retention;
 mod retries;
+mod rules;
 mod runs;
 mod schedule_clocks;
 mod schedule_requests;

@@ -88,11 +88,14 @@ async fn an_orchestrator_of_a_team_of_its_own_runs_its_schedule_and_has_its_comm
     let server = format!("http://{admin}");
     let workflows = orchestrator(&["workflows", "list", "--server", &server]);
     assert!(text(&workflows.stdout).contains("parcels.dispatch-ready"), "{workflows:?}");
-    let run = orchestrator(&[
-        "runs", "start", "parcels.dispatch-ready", "--wait", "--output", "json", "--server", &server,
-    ]);
+    let run =
+        orchestrator(&["runs", "start", "parcels.dispatch-ready", "--wait", "--output", "json", "--server", &server]);
     assert!(run.status.success(), "{run:?}");
     assert!(text(&run.stdout).contains("\"dispatched\": 2"), "{run:?}");
+    let refused =
+        orchestrator(&["runs", "start", "parcels.dispatch-ready", "--input", "{\"limit\": 1001}", "--server", &server]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(text(&refused.stderr).contains("limit: expected at least 0 and at most 1000"), "{refused:?}");
     let services = orchestrator(&["services", "list", "--server", &server]);
     assert!(text(&services.stdout).contains("parcels"), "{services:?}");
 

@@ -344,9 +344,11 @@ fn signed(count: u32) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use clients::guras::journal::v1::{Entry, StreamEntriesCollected, StreamEntriesRequest, StreamEntriesResponse};
     use engine::rpc::Rpc;
     use prost::Message;
+    use test_contracts::app::acme::journal::v1::{
+        Entry, StreamEntriesCollected, StreamEntriesRequest, StreamEntriesResponse,
+    };
 
     use super::*;
 
@@ -354,12 +356,12 @@ mod tests {
     fn a_collected_stream_is_shown_as_the_list_it_is_without_what_is_marked() {
         let entry = |content: &str| {
             let (entry_id, content) = ("e1".to_owned(), content.to_owned());
-            StreamEntriesResponse { entry: Some(Entry { entry_id, content, ..Entry::default() }) }
+            StreamEntriesResponse { entry: Some(Entry { entry_id, content }) }
         };
         let (_, stored_as) = message_types(crate::installed::find(StreamEntriesRequest::METHOD.path).unwrap()).unwrap();
         let stored = StreamEntriesCollected { responses: vec![entry("secret")] }.encode_to_vec();
         let response = unbounded(Some(&stored_as), Some(&stored.into())).unwrap();
-        assert_eq!(response.type_url, "type.googleapis.com/guras.journal.v1.StreamEntriesCollected");
+        assert_eq!(response.type_url, "type.googleapis.com/acme.journal.v1.StreamEntriesCollected");
         let shown = StreamEntriesCollected::decode(response.value.as_slice()).unwrap();
         assert_eq!(shown.responses, [entry("")]);
         let json = descriptors::to_json(&response).unwrap();

@@ -116,6 +116,16 @@ pub(super) fn from_engine(error: EngineError) -> Status {
             details.add_bad_request_violation("input", described(&message));
             (Code::InvalidArgument, details)
         }
+        EngineError::RulesBroken { part, violations } => {
+            let mut details = info("RULE_BROKEN", []);
+            let violations = violations.iter().map(|violation| {
+                let dot = if violation.field.is_empty() { "" } else { "." };
+                let field = format!("{part}{dot}{}", violation.field);
+                FieldViolation::new(plain(&cut(&field, LONGEST_TEXT)), described(&violation.description))
+            });
+            details.set_bad_request(violations.collect::<Vec<_>>());
+            (Code::InvalidArgument, details)
+        }
         EngineError::UnknownSignal { workflow, name, .. } => {
             let mut details = info("UNKNOWN_SIGNAL", [("workflow", workflow.clone()), ("signal", name.clone())]);
             details.add_bad_request_violation("signal", described(&message));

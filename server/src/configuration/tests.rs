@@ -219,7 +219,7 @@ fn a_token_is_not_shown() {
 
 #[test]
 fn a_service_config_is_read_inline_or_from_a_file_and_not_from_both() {
-    let json = r#"{"methodConfig": [{"name": [{"service": "guras.users.v1.UserService"}], "timeout": "2s"}]}"#;
+    let json = r#"{"methodConfig": [{"name": [{"service": "acme.users.v1.UserService"}], "timeout": "2s"}]}"#;
     let (inline, file) = (format!("services.users.service_config={json}"), file(json));
     let in_file = format!("services.users.service_config_file={}", file.path().display());
     assert_eq!(from_flags(&[&inline]).unwrap().warnings.len(), 1);
@@ -265,7 +265,7 @@ fn a_service_config_that_asks_for_more_than_the_contract_allows_is_a_warning() {
         "maxBackoff": "1s", "backoffMultiplier": 2, "retryableStatusCodes": [14]}}]}"#;
     let loaded = from_flags(&[&format!("services.ai.service_config={json}")]).unwrap();
     let [warning, _] = loaded.warnings.as_slice() else { panic!("{:?}", loaded.warnings) };
-    assert!(warning.starts_with("services.ai: the retryPolicy for guras.ai.v1.AiService/WriteText"), "{warning}");
+    assert!(warning.starts_with("services.ai: the retryPolicy for acme.ai.v1.AiService/WriteText"), "{warning}");
 }
 
 #[test]

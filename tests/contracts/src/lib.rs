@@ -3,3 +3,8 @@
 #![expect(clippy::allow_attributes, reason = "tonic writes them, also for services without a package")]
 
 ::transport::include_contracts!();
+
+/// The contracts of one small orchestrator.
+pub mod app {
+    include!(concat!(env!("OUT_DIR"), "/app/mod.rs"));
+}

@@ -80,6 +80,8 @@ impl<W: Workflow> Child<W> {
             }
             Lookup::Journaled(past) => match past.kind {
                 JournaledKind::Child { workflow, hash: known } if workflow == W::NAME && known == hash => {}
+                // It was refused before it was started.
+                JournaledKind::Read { hash: Some(known) } if known == hash => {}
                 kind => {
                     let code = format!("{place} as a child run of {} with this input", W::NAME);
                     self.scope.fail(Fault::Mismatch { journal: format!("{place} as {kind}"), code });

@@ -34,6 +34,11 @@ impl Engine {
         if let Err(error) = workflow.check_input(schedule.input.clone()) {
             return Err(invalid("input", format!("it is not a {}: {error}", workflow.input_type)));
         }
+        let (rules, now) = (self.shared.workflows.rules(), self.shared.clock.now());
+        let violations = rules.check_message(&workflow.input_type, &schedule.input, now);
+        if !violations.is_empty() {
+            return Err(EngineError::RulesBroken { part: "schedule.input", violations });
+        }
         let policy = &schedule.policy;
         let catch_up = &policy.catch_up;
         let problem = match policy.overlap {

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::identity;
+use crate::rules;
 use crate::run::{new_run, pending};
 use crate::schedule::Overlap;
 use crate::store::{Origin, ScheduleRow, TickOrigin, TickStart};
@@ -25,6 +26,10 @@ impl Engine {
             return Err(format!("its input is not a {}: {error}", workflow.input_type));
         }
         let now = self.shared.clock.now();
+        let violations = self.shared.workflows.rules().check_message(&workflow.input_type, &schedule.input, now);
+        if !violations.is_empty() {
+            return Err(format!("its input breaks the rules of its contract: {}", rules::listed(&violations)));
+        }
         let id = identity::tick_run(row.uid, nominal, origin.id());
         let deadline = now.after(schedule.policy.deadline.unwrap_or(workflow.deadline));
         let by = Origin { schedule: schedule.name.clone(), nominal, by: Some(origin) };

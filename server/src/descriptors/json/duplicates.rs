@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_key_or_a_field_that_is_there_twice_is_refused_by_its_path() {
-        let user = "guras.users.v1.GetUserResponse";
+        let user = "acme.users.v1.GetUserResponse";
         assert_eq!(refused(user, r#"{"user": {"userId": "a", "name": "b"}}"#), None);
         assert_eq!(refused(user, r#"{"user": {"name": "a", "name": "b"}}"#), Some(String::from("user.name")));
         assert_eq!(refused(user, r#"{"user": {"userId": "a", "user_id": "b"}}"#), Some(String::from("user.user_id")));

@@ -1,0 +1,99 @@
+//! Workflows that each do one thing that a test needs.
+
+use std::time::Duration;
+
+use engine::{Context, Failure, Level, Method, Rpc, SignalType, Workflow};
+
+use crate::contracts::acme::orchestration::greetings::v1::{GreetRequest, GreetResponse};
+use crate::contracts::acme::users::v1::{
+    CreateUserRequest, CreateUserResponse, DeleteUserRequest, GetUserRequest, User,
+};
+
+/// Reads a user and creates one; the input's limit comes back as `due`.
+pub struct Greet;
+
+impl Workflow for Greet {
+    const NAME: &'static str = "test.greet";
+    const DESCRIPTION: &'static str = "Greets a user.";
+    type Input = GreetRequest;
+    type Output = GreetResponse;
+
+    async fn run(&self, ctx: &Context, input: GreetRequest) -> Result<GreetResponse, Failure> {
+        let user = ctx.call(GetUserRequest { user_id: String::from("u1") }).await?.user.unwrap_or_default();
+        let create = CreateUserRequest { email: user.email, name: user.name, ..CreateUserRequest::default() };
+        ctx.call(create).await?;
+        Ok(GreetResponse { due: input.limit.unsigned_abs() })
+    }
+}
+
+/// Sleeps for an hour.
+pub struct Nap;
+
+impl Workflow for Nap {
+    const NAME: &'static str = "test.nap";
+    type Input = GreetRequest;
+    type Output = GreetResponse;
+
+    async fn run(&self, ctx: &Context, _: GreetRequest) -> Result<GreetResponse, Failure> {
+        ctx.sleep("nap", Duration::from_secs(3_600)).await?;
+        Ok(GreetResponse::default())
+    }
+}
+
+/// Waits for a user, and says how many there were.
+pub struct Wait;
+
+impl Workflow for Wait {
+    const NAME: &'static str = "test.wait";
+    const SIGNALS: &'static [SignalType] = &[SignalType::of::<User>("arrived")];
+    type Input = GreetRequest;
+    type Output = GreetResponse;
+
+    async fn run(&self, ctx: &Context, _: GreetRequest) -> Result<GreetResponse, Failure> {
+        let user: User = ctx.signal("arrived").await?;
+        Ok(GreetResponse { due: u32::from(!user.name.is_empty()) })
+    }
+}
+
+/// Creates a user, which can be undone, and then waits for a signal that it does not declare.
+pub struct Undeclared;
+
+impl Workflow for Undeclared {
+    const NAME: &'static str = "test.undeclared";
+    type Input = GreetRequest;
+    type Output = GreetResponse;
+
+    async fn run(&self, ctx: &Context, _: GreetRequest) -> Result<GreetResponse, Failure> {
+        let delete = DeleteUserRequest { user_id: String::from("u1") };
+        ctx.call(CreateUserRequest::default()).undo(move |_| delete).await?;
+        let _: User = ctx.signal("undeclared").await?;
+        Ok(GreetResponse::default())
+    }
+}
+
+/// Creates a user through a method whose contract says nothing of repeats.
+pub struct Charge;
+
+impl Workflow for Charge {
+    const NAME: &'static str = "test.unsure";
+    type Input = GreetRequest;
+    type Output = GreetResponse;
+
+    async fn run(&self, ctx: &Context, _: GreetRequest) -> Result<GreetResponse, Failure> {
+        ctx.call(CreateUnkeyed(CreateUserRequest::default())).await?;
+        Ok(GreetResponse::default())
+    }
+}
+
+/// `CreateUser`, as if its contract did not state a level.
+struct CreateUnkeyed(CreateUserRequest);
+
+impl Rpc for CreateUnkeyed {
+    type Request = CreateUserRequest;
+    type Response = CreateUserResponse;
+    const METHOD: &'static Method = &Method { level: Level::Unknown, request_id: None, ..*CreateUserRequest::METHOD };
+
+    fn into_request(self) -> CreateUserRequest {
+        self.0
+    }
+}
