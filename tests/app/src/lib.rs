@@ -14,6 +14,7 @@ pub static APP: App = App { version: env!("CARGO_PKG_VERSION"), ..App::new(&cont
 fn registered() -> Result<Registry, NameTaken> {
     let mut workflows = Registry::new();
     workflows.register(|| workflows::Greet)?;
+    workflows.register(|| workflows::Invite)?;
     workflows.register(|| workflows::Nap)?;
     workflows.register(|| workflows::Wait)?;
     workflows.register(|| workflows::Charge)?;

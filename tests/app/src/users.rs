@@ -1,6 +1,8 @@
-//! The users service, as a server of its own: it knows all users or none, and takes its time.
+//! The users service, as a server of its own: it can be slow, fail now and then, and counts what it does.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -13,12 +15,54 @@ use crate::contracts::acme::users::v1::{
 };
 
 /// How the service answers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Users {
     /// Whether it knows every user that it is asked for, or none.
     pub knows_all: bool,
     /// How long each answer takes.
     pub delay: Duration,
+    /// Whether every fifth creation fails before it is done, and every seventh after.
+    pub is_unreliable: bool,
+    /// What it was asked to create, and did.
+    pub ledger: Ledger,
+}
+
+/// The users that were to be created, by their e-mail address.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger(Arc<Mutex<BTreeMap<String, Created>>>);
+
+/// What happened to one user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Created {
+    /// Calls that reached the service.
+    pub calls: u64,
+    /// Calls that created the user.
+    pub acts: u64,
+    /// The idempotency keys of the calls.
+    pub keys: BTreeSet<String>,
+}
+
+impl Ledger {
+    /// Every user that was asked for.
+    pub fn users(&self) -> BTreeMap<String, Created> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts a call. Fails it if it has bad luck; acts unless one with this key did.
+    fn create(&self, email: &str, key: &str, is_unreliable: bool) -> Result<(), Status> {
+        let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = users.values().map(|user| user.calls).sum::<u64>() + 1;
+        let user = users.entry(email.to_owned()).or_default();
+        user.calls += 1;
+        if is_unreliable && number.is_multiple_of(5) {
+            return Err(Status::unavailable("before it was done"));
+        }
+        user.acts += u64::from(user.keys.insert(key.to_owned()));
+        if is_unreliable && number.is_multiple_of(7) {
+            return Err(Status::unavailable("after it was done"));
+        }
+        Ok(())
+    }
 }
 
 impl Users {
@@ -48,7 +92,10 @@ impl UserService for Users {
 
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
         tokio::time::sleep(self.delay).await;
+        let key = request.metadata().get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default();
+        let key = key.to_owned();
         let CreateUserRequest { request_id, email, name } = request.into_inner();
+        self.ledger.create(&email, &key, self.is_unreliable)?;
         Ok(Response::new(CreateUserResponse { user: Some(User { user_id: request_id, email, name }) }))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::{Context, Failure, Level, Method, Rpc, SignalType, Workflow};
+use engine::{Context, Failure, Level, Method, Retry, Rpc, SignalType, Workflow};
 
 use crate::contracts::acme::orchestration::greetings::v1::{GreetRequest, GreetResponse};
 use crate::contracts::acme::users::v1::{
@@ -22,6 +22,25 @@ impl Workflow for Greet {
         let user = ctx.call(GetUserRequest { user_id: String::from("u1") }).await?.user.unwrap_or_default();
         let create = CreateUserRequest { email: user.email, name: user.name, ..CreateUserRequest::default() };
         ctx.call(create).await?;
+        Ok(GreetResponse { due: input.limit.unsigned_abs() })
+    }
+}
+
+/// Creates as many users as the input's limit says, each with an address that no other run uses.
+pub struct Invite;
+
+impl Workflow for Invite {
+    const NAME: &'static str = "test.invite";
+    type Input = GreetRequest;
+    type Output = GreetResponse;
+
+    async fn run(&self, ctx: &Context, input: GreetRequest) -> Result<GreetResponse, Failure> {
+        for number in 0..input.limit {
+            let email = format!("{}-{number}@example.org", ctx.run_id());
+            ctx.call(CreateUserRequest { email, ..CreateUserRequest::default() }).retry(Retry::patient()).await?;
+            ctx.sleep("pause", Duration::from_millis(20)).await?;
+            ctx.call(GetUserRequest { user_id: number.to_string() }).await?;
+        }
         Ok(GreetResponse { due: input.limit.unsigned_abs() })
     }
 }
