@@ -16,14 +16,10 @@ use tower::Service;
 use crate::dedupe::{Memory, Turn};
 use crate::faults::{FaultBook, When};
 use crate::ledger::{Call, Fate, Ledger};
-use crate::services;
+use crate::services::{self, NothingChanged};
 
 /// Bytes before the message in the body of a unary call: compression flag and length.
 const PREFIX: usize = 5;
-
-/// Left in the extensions of a response by a handler that found nothing to do: the call succeeded without an effect.
-#[derive(Clone, Copy)]
-pub(crate) struct NothingChanged;
 
 /// The state that all services share.
 pub(crate) struct Desk {

@@ -20,6 +20,7 @@ mod paging;
 mod rules;
 mod seed;
 mod services;
+mod settings;
 mod shared;
 mod world;
 
@@ -31,4 +32,5 @@ pub mod proto {
 pub use faults::{FaultBook, Faults};
 pub use feed::Feed;
 pub use ledger::{Count, Ledger, MethodCount};
-pub use world::{AiManners, Listen, Settings, StartError, World};
+pub use settings::{AiManners, Listen, Settings};
+pub use world::{StartError, World};

@@ -7,8 +7,8 @@ use clients::guras::journal::v1::Entry;
 
 use crate::seed;
 use crate::services::Services;
+use crate::settings::Settings;
 use crate::shared::now;
-use crate::world::Settings;
 
 /// Seeded devices of a user have smaller numbers.
 const FIRST_NEW_DEVICE: usize = 100;

@@ -10,8 +10,8 @@ use clients::guras::notifications::v1::{DeviceToken, Frequency, Platform, Prefer
 use clients::guras::teachers::v1::{Complexity, Teacher};
 use jiff::Timestamp;
 
+use crate::settings::Settings;
 use crate::shared::{now, to_proto};
-use crate::world::Settings;
 
 const NAMES: [&str; 12] =
     ["Asha", "Bruno", "Chiara", "Devan", "Emre", "Farah", "Goran", "Hana", "Ines", "Joon", "Kofi", "Lena"];

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use tonic::service::Routes;
 use tonic::{Response, Status};
 
-use crate::front::NothingChanged;
-use crate::world::Settings;
+use crate::settings::Settings;
 
 pub(crate) mod ai;
 pub(crate) mod audio;
@@ -16,6 +15,10 @@ pub(crate) mod meditation;
 pub(crate) mod notifications;
 pub(crate) mod teachers;
 pub(crate) mod users;
+
+/// Left in the extensions of a response by a handler that found nothing to do: the call succeeded without an effect.
+#[derive(Clone, Copy)]
+pub(crate) struct NothingChanged;
 
 /// Short names, in the order of their default ports.
 pub(crate) const NAMES: [&str; 8] =

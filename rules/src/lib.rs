@@ -14,6 +14,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 mod check;
 mod formats;
 mod live;
+mod place;
 mod read;
 mod text;
 mod value;

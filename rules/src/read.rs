@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage,
-    Value,
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value,
 };
 
 use crate::check::{Checks, Choice, Ignore, MessageChecks};
+use crate::place::Place;
 use crate::{Unchecked, text, value};
 
 /// The number of `IGNORE_IF_ZERO_VALUE`.
@@ -34,36 +34,6 @@ struct Reader {
     oneof: ExtensionDescriptor,
     field: ExtensionDescriptor,
     unchecked: Vec<Unchecked>,
-}
-
-/// Where a rule is stated, to name one that is not checked.
-pub(crate) struct Place<'r> {
-    file: String,
-    name: String,
-    unchecked: &'r mut Vec<Unchecked>,
-}
-
-impl Place<'_> {
-    pub(crate) fn unchecked(&mut self, reason: impl Into<String>) {
-        let (file, place) = (self.file.clone(), self.name.clone());
-        self.unchecked.push(Unchecked { file, place, reason: reason.into() });
-    }
-
-    /// Names what the message has beyond the rules of this release.
-    fn only_known(&mut self, rules: &DynamicMessage) {
-        if let Some((extension, _)) = rules.extensions().next() {
-            let name = extension.full_name().to_owned();
-            self.unchecked(format!("the rule {name} is defined by an expression; expected one of the standard rules"));
-        }
-        if let Some(unknown) = rules.unknown_fields().next() {
-            let (number, of) = (unknown.number(), rules.descriptor().full_name().to_owned());
-            self.unchecked(format!("the rule with number {number} of {of} is not known; expected a standard rule"));
-        }
-    }
-
-    fn expression(&mut self) {
-        self.unchecked("the rule is an expression (CEL); expected one of the standard rules");
-    }
 }
 
 /// What the rules are about.

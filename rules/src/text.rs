@@ -6,7 +6,7 @@ use prost_reflect::{DynamicMessage, Kind, Value};
 use regex::{Regex, bytes};
 
 use crate::check::Test;
-use crate::read::Place;
+use crate::place::Place;
 use crate::{formats, value};
 
 /// The tests of a value. Those of a wrapper are those of what it wraps.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use prost_reflect::{DynamicMessage, EnumDescriptor, Kind, Value};
 
 use crate::check::Test;
-use crate::read::Place;
+use crate::place::Place;
 
 /// Nanoseconds of a second.
 const SECOND: i128 = 1_000_000_000;

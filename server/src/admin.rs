@@ -20,7 +20,6 @@ use tonic::service::Routes;
 use transport::Services;
 
 use crate::descriptors;
-use crate::serve::Class;
 
 mod audit_service;
 mod bulk_service;
@@ -50,6 +49,16 @@ pub const SERVICES: [&str; 7] = [
 
 /// Metadata in which callers say who they are. Nothing proves it.
 pub const CALLER: &str = "orchestrator-caller";
+
+/// What a call does, as far as it decides how it is admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Reads something and answers with it.
+    Read,
+    /// Answers with a stream.
+    Watch,
+    Other,
+}
 
 /// How a call is admitted: one whose contract says that it has no effects is a read, or a watch where it streams.
 pub(crate) fn class(path: &str) -> Class {

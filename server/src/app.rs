@@ -4,7 +4,7 @@ use engine::workflow::{NameTaken, Registry};
 use transport::Contracts;
 
 use crate::background_services::{BackgroundService, Parts};
-use crate::configuration::Own;
+use crate::own::{Own, OwnMistake, own};
 
 /// Everything that a team gives to its orchestrator. What it leaves out is as in [`App::new`].
 #[derive(Clone, Copy, Debug)]
@@ -23,16 +23,6 @@ pub struct App {
     pub own: fn(&Own) -> Result<(), OwnMistake>,
 }
 
-/// What is wrong with the settings of a team's own: the path below `own`, and a reason.
-#[derive(Debug, thiserror::Error)]
-#[error("own.{path}: {reason}")]
-pub struct OwnMistake {
-    /// The key, with the tables around it.
-    pub path: String,
-    /// What was expected.
-    pub reason: String,
-}
-
 impl App {
     /// An orchestrator of these contracts and workflows, without background services, defaults and settings of its own.
     pub const fn new(contracts: &'static Contracts, workflows: fn(&Own) -> Result<Registry, NameTaken>) -> Self {
@@ -45,31 +35,9 @@ impl App {
             own: own::<Nothing>,
         }
     }
-
-    /// Makes it the one of the process: its contracts and defaults are those that the configuration is read with.
-    ///
-    /// # Errors
-    /// The descriptors of its contracts cannot be read, two of its packages have one key in the configuration, or the
-    /// process is another orchestrator already.
-    pub fn install(&self) -> Result<(), crate::ContractsError> {
-        crate::installed::install(self)
-    }
 }
 
 /// No settings.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
-
-/// Checks the settings of a team's own against their type, for [`App::own`].
-///
-/// # Errors
-/// They cannot be read as this type.
-pub fn own<T: serde::de::DeserializeOwned>(own: &Own) -> Result<(), OwnMistake> {
-    own.read::<T>().map(drop)
-}
-
-/// Does what the arguments of this process say: serves, or works with one that serves.
-pub fn main(app: &App) -> std::process::ExitCode {
-    crate::command_line::main(app)
-}

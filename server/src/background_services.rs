@@ -12,9 +12,8 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use transport::Services;
 
-use crate::configuration::Own;
 use crate::health::Reporter;
-use crate::installed;
+use crate::own::Own;
 
 mod claim_runs;
 mod periodic;
@@ -53,9 +52,9 @@ pub struct Parts {
     pub own: Own,
 }
 
-/// Every background service of the orchestrator, those of the team included.
-pub fn all(parts: Parts) -> Vec<Box<dyn BackgroundService>> {
-    let own = installed::app().map(|app| (app.background_services)(&parts)).unwrap_or_default();
+/// Every background service of the orchestrator: those that each has, and those of the team.
+pub fn all(parts: Parts, of_team: fn(&Parts) -> Vec<Box<dyn BackgroundService>>) -> Vec<Box<dyn BackgroundService>> {
+    let own = of_team(&parts);
     let Parts { engine, schedules, services, reporter, health_interval, own: _ } = parts;
     let mut all: Vec<Box<dyn BackgroundService>> = vec![
         Box::new(claim_runs::ClaimRuns::new(engine.clone())),

@@ -32,7 +32,7 @@ pub use terminal::Terminal;
 
 use exit::CommandError;
 
-use crate::App;
+use crate::app::App;
 
 /// Runs workflows over gRPC services, and works with an orchestrator that does.
 #[derive(Debug, Parser)]

@@ -9,33 +9,33 @@ use serde::{Deserialize, Serialize};
 use transport::channel::Secret;
 
 mod checks;
-mod duration;
 mod identity;
 mod load;
 mod methods;
 mod mistakes;
-mod own;
 mod protection;
 mod retention;
 mod schedules;
 mod secrets;
+pub(crate) mod service;
 mod show;
 #[cfg(test)]
 mod tests;
 mod unknown;
 pub mod word;
 
-pub(crate) use duration::{format as format_duration, parse as parse_duration};
+pub use crate::own::Own;
 pub use identity::Tls;
 pub use load::{Loaded, Sources, load};
 pub use methods::{Method, MethodLevel};
 pub use mistakes::{Mistake, Mistakes};
-pub use own::Own;
 pub use protection::{Breaker, Rate};
 pub use retention::{Retention, Time, WorkflowRetention};
 pub use schedules::{CatchUp, DstGap, DstOverlap, Overlap, Schedule};
 pub use show::show;
 pub(crate) use unknown::unknown_workflows;
+
+use crate::duration;
 
 /// The whole configuration. Every key has a default; keys that are not here are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

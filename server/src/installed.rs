@@ -1,17 +1,18 @@
 //! The orchestrator that this process is: installed once, before anything of its contracts is asked for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
+use engine::rpc::Method;
 use prost::Message;
 use prost_reflect::{DescriptorError, DescriptorPool};
 use prost_types::FileDescriptorSet;
 use transport::Contracts;
 use transport::methods::MethodEntry;
 
-use crate::App;
+use crate::app::App;
 use crate::contract_rules::ContractRules;
-use crate::services::{KeyTaken, Keys};
+use crate::keys::{KeyTaken, Keys};
 
 /// Why contracts cannot be installed.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,17 @@ struct Installed {
 }
 
 static INSTALLED: OnceLock<Installed> = OnceLock::new();
+
+impl App {
+    /// Makes it the one of the process: its contracts and defaults are those that the configuration is read with.
+    ///
+    /// # Errors
+    /// The descriptors of its contracts cannot be read, two of its packages have one key in the configuration, or the
+    /// process is another orchestrator already.
+    pub fn install(&self) -> Result<(), ContractsError> {
+        install(self)
+    }
+}
 
 /// Makes this the orchestrator of the process. The same one may be installed again.
 pub(crate) fn install(app: &App) -> Result<(), ContractsError> {
@@ -101,6 +113,39 @@ pub(crate) fn find(path: &str) -> Option<&'static MethodEntry> {
 /// Every method that takes one request.
 pub(crate) fn methods() -> impl Iterator<Item = &'static MethodEntry> {
     contracts().methods()
+}
+
+/// The key of the service in the configuration.
+pub(crate) fn key(service: &str) -> Option<&'static str> {
+    keys()?.of_service(service)
+}
+
+/// The methods of the services with this key.
+pub(crate) fn methods_of(wanted: &str) -> impl Iterator<Item = &'static Method> {
+    methods().map(|entry| entry.method).filter(move |method| key(method.service) == Some(wanted))
+}
+
+/// The keys of all services that the contracts know.
+pub(crate) fn known_keys() -> BTreeSet<&'static str> {
+    keys().map(Keys::all).unwrap_or_default()
+}
+
+/// Why no service has this key, for who wrote it.
+pub(crate) fn no_such_key(key: &str) -> String {
+    let listed =
+        |keys: &mut dyn Iterator<Item = &str>| keys.map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", ");
+    match keys().and_then(|keys| keys.sharing(key)) {
+        Some(full) => {
+            let full = listed(&mut full.iter().map(String::as_str));
+            format!("several packages have services of this name; expected the full name of one of them: {full}")
+        }
+        None => format!("no contract has such a service; expected one of {}", listed(&mut known_keys().into_iter())),
+    }
+}
+
+/// The full names of the services with this key.
+pub(crate) fn services_of(key: &str) -> BTreeSet<&'static str> {
+    methods_of(key).map(|method| method.service).collect()
 }
 
 #[cfg(test)]

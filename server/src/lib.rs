@@ -8,15 +8,20 @@ pub mod configuration;
 mod contract_rules;
 mod contracts;
 mod descriptors;
+mod duration;
 pub mod health;
 mod installed;
+mod keys;
 mod logs;
+mod own;
 pub mod serve;
 mod services;
 mod text;
 
-pub use app::{App, OwnMistake, main, own};
+pub use app::App;
+pub use command_line::main;
 pub use installed::ContractsError;
+pub use own::{Own, OwnMistake, own};
 // What a team writes with, so that its manifest names one crate.
 pub use engine;
 pub use transport::{self, Contracts, generated, include_contracts};

@@ -14,11 +14,12 @@ use engine::workflow::Registry;
 use tracing::{info, warn};
 use transport::Services;
 
+use crate::app::App;
 use crate::background_services::{self, Supervisor};
 use crate::configuration::{Configuration, Loaded, Own, Schedules, unknown_workflows};
 use crate::contract_rules::ContractRules;
 use crate::health::Reporter;
-use crate::{App, installed, logs, services};
+use crate::{installed, logs, services};
 
 mod accept;
 mod bodies;
@@ -30,7 +31,6 @@ mod servers;
 mod signals;
 mod store;
 
-pub(crate) use calls::Class;
 pub use listeners::Listeners;
 use servers::{Servers, Shown};
 
@@ -51,7 +51,7 @@ pub enum ServeError {
     #[error(transparent)]
     Workflows(#[from] engine::workflow::NameTaken),
     #[error(transparent)]
-    Contracts(#[from] crate::ContractsError),
+    Contracts(#[from] installed::ContractsError),
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
 }
@@ -135,14 +135,16 @@ impl Running {
         let (health_settings, admin_settings) = (&configuration.health, &configuration.admin);
         let shown = Shown { engine: engine.clone(), services: Arc::clone(&services), clock };
         let servers = Servers::start(listeners, health_settings, admin_settings, shown, &reporter)?;
-        let background = Supervisor::start(background_services::all(background_services::Parts {
+        let parts = background_services::Parts {
             engine: engine.clone(),
             schedules,
             services,
             reporter: reporter.clone(),
             health_interval: configuration.health.interval,
             own,
-        }));
+        };
+        let of_team = installed::app().map_or::<fn(&_) -> Vec<_>, _>(|_| Vec::new(), |app| app.background_services);
+        let background = Supervisor::start(background_services::all(parts, of_team));
         reporter.set_engine_running();
         info!(%health, %admin, "orchestrator serves");
         Ok(Self { engine, reporter, background, servers, grace: configuration.drain.grace })

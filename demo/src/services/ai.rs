@@ -9,8 +9,8 @@ use rand::{RngExt, SeedableRng};
 use tonic::{Request, Response, Status};
 
 use crate::services::{answer, check_text};
+use crate::settings::{AiManners, Settings};
 use crate::shared::Shared;
-use crate::world::{AiManners, Settings};
 
 /// A feeling that no catalogue has.
 const INVENTED: &str = "sunday-evening-blues";

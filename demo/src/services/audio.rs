@@ -12,8 +12,8 @@ use tonic::{Request, Response, Status};
 use crate::paging::{self, page};
 use crate::seed;
 use crate::services::answer;
+use crate::settings::Settings;
 use crate::shared::{Shared, newest_first, to_proto};
-use crate::world::Settings;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);

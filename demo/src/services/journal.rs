@@ -11,8 +11,8 @@ use crate::feed::Feed;
 use crate::paging::{self, page};
 use crate::seed;
 use crate::services::{answer, check_text};
+use crate::settings::Settings;
 use crate::shared::{Shared, newest_first, now};
-use crate::world::Settings;
 
 /// The responses of a stream.
 type Answers<T> = futures_util::stream::Iter<std::vec::IntoIter<Result<T, Status>>>;

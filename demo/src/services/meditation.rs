@@ -11,8 +11,8 @@ use tonic::{Request, Response, Status};
 use crate::paging::{self, page};
 use crate::seed;
 use crate::services::answer;
+use crate::settings::Settings;
 use crate::shared::{Shared, from_proto, newest_first, now, second_of_day};
-use crate::world::Settings;
 
 #[derive(Clone)]
 pub(crate) struct Meditation(Shared<State>);

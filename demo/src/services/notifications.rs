@@ -12,8 +12,8 @@ use crate::paging::{self, page};
 use crate::rules;
 use crate::seed;
 use crate::services::{answer, check_text};
+use crate::settings::Settings;
 use crate::shared::{Shared, from_proto, now};
-use crate::world::Settings;
 
 #[derive(Clone)]
 pub(crate) struct Notifications {

@@ -10,8 +10,8 @@ use tonic::{Request, Response, Status};
 use crate::paging::{self, page};
 use crate::seed;
 use crate::services::answer;
+use crate::settings::Settings;
 use crate::shared::Shared;
-use crate::world::Settings;
 
 #[derive(Clone)]
 pub(crate) struct Teachers {

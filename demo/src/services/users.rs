@@ -10,8 +10,8 @@ use tonic::{Request, Response, Status};
 use crate::paging::{self, page};
 use crate::seed;
 use crate::services::{answer, check_text};
+use crate::settings::Settings;
 use crate::shared::{Shared, now};
-use crate::world::Settings;
 
 #[derive(Clone)]
 pub(crate) struct Users(Shared<State>);

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::files::{below, text};
 
 /// The crates that this holds for.
-const CRATES: &[&str] = &["engine", "transport", "build", "orchestrator"];
+const CRATES: &[&str] =
+    &["engine", "rules", "build", "transport", "server", "clients", "orchestrator", "demo", "bench", "tests/app"];
 
 /// For each module, the modules that it names, each with a file that names it.
 type Graph = BTreeMap<String, BTreeMap<String, String>>;
@@ -28,8 +29,35 @@ fn code(text: &str) -> String {
 fn named(code: &str) -> BTreeSet<String> {
     let word = |c: char| c.is_alphanumeric() || c == '_';
     let begins = |at: usize| !code[..at].ends_with(|c: char| word(c) || matches!(c, '$' | ':' | '"'));
-    let paths = code.match_indices("crate::").filter(|(at, _)| begins(*at));
-    paths.map(|(at, path)| code[at + path.len()..].chars().take_while(|c| word(*c)).collect()).collect()
+    let paths = code.match_indices("crate::").filter(|(at, _)| begins(*at)).map(|(at, path)| &code[at + path.len()..]);
+    let first = |path: &str| path.trim_start().chars().take_while(|c| word(*c)).collect::<String>();
+    paths
+        .flat_map(|path| match path.strip_prefix('{') {
+            Some(several) => members(several).into_iter().map(first).collect(),
+            None => vec![first(path)],
+        })
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+/// What stands between the commas of a group of imports, up to the brace that ends it.
+fn members(group: &str) -> Vec<&str> {
+    let (mut depth, mut from, mut members) = (0, 0, Vec::new());
+    for (at, char) in group.char_indices() {
+        match char {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                members.push(&group[from..at]);
+                from = at + 1;
+                if char == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    members
 }
 
 fn graph(crate_name: &str) -> Graph {
@@ -109,5 +137,7 @@ fn a_circle_is_found_with_the_files_that_make_it() {
     assert_eq!(circle(&ring, "b").unwrap(), ["b.rs names c", "c.rs names a", "a.rs names b"]);
     let code = code("use crate::store::Row; // crate::not\nfn f() -> $crate::neither { crate::time::now() }");
     assert_eq!(named(&code), BTreeSet::from(["store".to_owned(), "time".to_owned()]));
+    let several = named("use crate::{store::{Row, Key}, time,\n    wall as other};\nuse std::{fmt, io};");
+    assert_eq!(several, BTreeSet::from(["store", "time", "wall"].map(str::to_owned)));
     assert!(graph("engine")["driver"].contains_key("environment"), "the engine's graph is not read");
 }

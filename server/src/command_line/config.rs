@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::configuration_flags::ConfigurationFlags;
 use super::exit::CommandError;
 use super::{Exit, Terminal};
-use crate::App;
+use crate::app::App;
 use crate::configuration::{show, unknown_workflows};
 
 #[derive(Debug, Subcommand)]

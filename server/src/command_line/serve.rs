@@ -5,7 +5,7 @@ use clap::Args;
 use super::Exit;
 use super::configuration_flags::ConfigurationFlags;
 use super::exit::CommandError;
-use crate::App;
+use crate::app::App;
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {

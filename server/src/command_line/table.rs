@@ -5,8 +5,8 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use prost_types::{Any, Timestamp};
 
-use crate::configuration::format_duration;
 use crate::descriptors;
+use crate::duration::format as format_duration;
 use crate::text::{cut, plain};
 
 /// Longest text in a last column, which has free text; what is cut off is in `--output json`.

@@ -14,7 +14,7 @@ use super::connection::Output;
 use super::exit::CommandError;
 use super::table::table;
 use super::{Exit, Terminal};
-use crate::App;
+use crate::app::App;
 use crate::configuration::Loaded;
 use crate::text::plain;
 

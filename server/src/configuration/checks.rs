@@ -9,9 +9,10 @@ use engine::rpc::{Level, Method};
 use transport::channel::{IdentityMistake, Target};
 use transport::policy::{PolicyMistake, ServicePolicy};
 
-use super::duration::format;
+use super::service::{self as of_service, LevelMistake, Levels};
 use super::{Admin, Breaker, Configuration, Limits, Rate, Retention, Service, Time, WorkflowRetention};
-use crate::services::{self, LevelMistake, Levels};
+use crate::duration::format;
+use crate::installed;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -66,7 +67,7 @@ pub(super) fn check(configuration: &Configuration, note: &mut dyn FnMut(&str, St
             );
         }
     }
-    let unaddressed: Vec<&str> = services::keys()
+    let unaddressed: Vec<&str> = installed::known_keys()
         .into_iter()
         .filter(|key| configured.get(*key).is_none_or(|service| service.address.is_empty()))
         .collect();
@@ -160,13 +161,13 @@ fn check_retention(retention: &Retention, note: &mut dyn FnMut(&str, String)) {
 
 fn check_service(key: &str, service: &Service, note: &mut dyn FnMut(&str, String)) {
     let path = format!("services.{key}");
-    if services::methods_of(key).next().is_none() {
-        note(&path, services::no_such_key(key));
+    if installed::methods_of(key).next().is_none() {
+        note(&path, installed::no_such_key(key));
     }
     if !service.address.is_empty() {
         match service.address.parse::<Target>() {
             Ok(target) => {
-                for IdentityMistake { key, message } in services::identity::mistakes(service, &target) {
+                for IdentityMistake { key, message } in of_service::identity::mistakes(service, &target) {
                     note(&format!("{path}.{key}"), message);
                 }
             }
@@ -207,7 +208,7 @@ fn check_levels(
     note: &mut dyn FnMut(&str, String),
     warnings: &mut Vec<String>,
 ) -> Levels {
-    if services::methods_of(key).next().is_none() {
+    if installed::methods_of(key).next().is_none() {
         return Levels::default();
     }
     for (name, method) in &service.methods {
@@ -230,14 +231,14 @@ fn check_policy(
     note: &mut dyn FnMut(&str, String),
     warnings: &mut Vec<String>,
 ) -> ServicePolicy {
-    let policy = services::policy(service).unwrap_or_else(|mistakes| {
+    let policy = of_service::policy(service).unwrap_or_else(|mistakes| {
         for PolicyMistake { path, message } in mistakes {
             note(&format!("services.{key}.{path}"), message);
         }
         ServicePolicy::default()
     });
     let methods: Vec<(&'static Method, Level)> =
-        services::methods_of(key).map(|method| (method, levels.level(method))).collect();
+        installed::methods_of(key).map(|method| (method, levels.level(method))).collect();
     warnings.extend(policy.warnings(&methods).into_iter().map(|warning| format!("services.{key}: {warning}")));
     policy
 }
@@ -249,7 +250,7 @@ fn longest_of_unknown_level(
     levels: &Levels,
     policy: &ServicePolicy,
 ) -> Option<(&'static Method, Duration)> {
-    let unknown = services::methods_of(key).filter(|method| levels.level(method) == Level::Unknown);
+    let unknown = installed::methods_of(key).filter(|method| levels.level(method) == Level::Unknown);
     let timed = unknown.map(|method| (method, policy.of(method).timeout.unwrap_or(service.call_timeout)));
     timed.max_by_key(|(_, time)| *time)
 }

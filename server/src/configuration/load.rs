@@ -10,9 +10,9 @@ use serde_path_to_error::Segment;
 
 use super::checks::check;
 use super::secrets::masked;
-use super::{Configuration, Mistakes, Own};
-use crate::OwnMistake;
+use super::{Configuration, Mistakes};
 use crate::installed;
+use crate::own::{Own, OwnMistake};
 use crate::text::echo;
 
 /// Prefix of environment variables that are configuration keys: `ORCHESTRATOR__ADMIN__LISTEN` is `admin.listen`.

@@ -8,7 +8,8 @@ use engine::schedule::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{duration, word};
+use super::word;
+use crate::duration;
 
 /// Ticks that wait for the end of a run, where the configuration does not say how many.
 const BUFFERED: u32 = 100;

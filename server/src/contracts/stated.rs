@@ -6,7 +6,7 @@ use engine::rpc::Level;
 use prost_reflect::{DescriptorPool, MethodDescriptor, Value};
 use prost_types::method_options::IdempotencyLevel;
 
-use crate::configuration::format_duration;
+use crate::duration::format as format_duration;
 
 /// `UUID4` of `google.api.FieldInfo.Format`.
 const UUID4: i32 = 1;

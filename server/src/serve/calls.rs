@@ -21,17 +21,7 @@ use tonic::{Code, Status};
 use super::bodies::{Answer, Held, Received};
 use super::bounds::{Bounds, LONGEST_REST, READ_OUT, REQUEST, REST, SMALL, TALK, WAIT_FOR_ROOM, WAITING_READS};
 use super::peer::{Call, Peer};
-use crate::admin::status;
-
-/// What a call does, as far as it decides how it is admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// Reads something and answers with it.
-    Read,
-    /// Answers with a stream.
-    Watch,
-    Other,
-}
+use crate::admin::{Class, status};
 
 /// What the calls of one listener share.
 pub(super) struct Door {

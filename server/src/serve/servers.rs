@@ -17,9 +17,10 @@ use transport::Services;
 
 use super::accept;
 use super::bounds::Bounds;
-use super::calls::{Class, Door};
+use super::calls::Door;
 use super::listeners::Listeners;
 use crate::admin;
+use crate::admin::Class;
 use crate::configuration::{Admin, Health};
 use crate::health::Reporter;
 use crate::installed;

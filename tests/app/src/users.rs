@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
-use crate::contracts::acme::users::v1::user_service_server::{UserService, UserServiceServer};
-use crate::contracts::acme::users::v1::{
+use test_contracts::app::acme::users::v1::user_service_server::{UserService, UserServiceServer};
+use test_contracts::app::acme::users::v1::{
     CreateUserRequest, CreateUserResponse, DeleteUserRequest, DeleteUserResponse, GetUserRequest, GetUserResponse, User,
 };
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use engine::{Context, Failure, Level, Method, Retry, Rpc, SignalType, Workflow};
 
-use crate::contracts::acme::orchestration::greetings::v1::{GreetRequest, GreetResponse};
-use crate::contracts::acme::users::v1::{
+use test_contracts::app::acme::orchestration::greetings::v1::{GreetRequest, GreetResponse};
+use test_contracts::app::acme::users::v1::{
     CreateUserRequest, CreateUserResponse, DeleteUserRequest, GetUserRequest, User,
 };
 

@@ -8,9 +8,9 @@ use transport::channel::{Direct, connect, connect_as};
 use super::super::connection::Output;
 use super::super::exit::CommandError;
 use super::super::{Exit, Terminal};
-use crate::configuration::Service;
+use crate::configuration::{Service, service as of_service};
 use crate::contracts::{Finding, Reflection, ReflectionError, Severity, compare};
-use crate::{descriptors, services};
+use crate::{descriptors, installed};
 
 pub(super) async fn check(
     configured: &BTreeMap<String, Service>,
@@ -18,10 +18,10 @@ pub(super) async fn check(
     output: Output,
     terminal: &mut Terminal<'_>,
 ) -> Result<Exit, CommandError> {
-    let named = services::keys().contains(server);
+    let named = installed::known_keys().contains(server);
     let channel = channel(configured, server, named)?;
     let reflection = Reflection::of(channel).await.map_err(failed)?;
-    let ours = if named { services::services_of(server) } else { shared(&reflection) };
+    let ours = if named { installed::services_of(server) } else { shared(&reflection) };
     if ours.is_empty() {
         let there: Vec<&str> = reflection.services.iter().map(String::as_str).collect();
         let message = format!("the server has none of the services that we call; it has {}", there.join(", "));
@@ -58,7 +58,7 @@ fn channel(configured: &BTreeMap<String, Service>, server: &str, named: bool) ->
     }
     match configured.get(server).filter(|service| !service.address.is_empty()) {
         Some(service) => {
-            let identity = services::identity::of(service);
+            let identity = of_service::identity::of(service);
             connect_as(&service.address, &identity).map_err(|error| refused(error.to_string()))
         }
         None => Err(refused(format!("services.{server}.address is not configured"))),
@@ -69,7 +69,7 @@ fn channel(configured: &BTreeMap<String, Service>, server: &str, named: bool) ->
 fn shared(reflection: &Reflection) -> BTreeSet<&'static str> {
     let package = |service: &str| service.rsplit_once('.').map(|(package, _)| package.to_owned());
     let there: Vec<Option<String>> = reflection.services.iter().map(|service| package(service)).collect();
-    let called = services::keys().into_iter().flat_map(services::services_of);
+    let called = installed::known_keys().into_iter().flat_map(installed::services_of);
     called.filter(|service| there.contains(&package(service))).collect()
 }
 

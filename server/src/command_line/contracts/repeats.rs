@@ -10,8 +10,9 @@ use super::super::exit::CommandError;
 use super::super::table::table;
 use super::super::{Exit, Terminal};
 use crate::configuration::Service;
+use crate::configuration::service::Levels;
 use crate::contracts::told;
-use crate::services::{self, Levels};
+use crate::installed;
 
 /// Shown below the list, for people.
 const HOW: &str = "\
@@ -44,9 +45,9 @@ pub(super) fn check(
     terminal: &mut Terminal<'_>,
 ) -> Result<Exit, CommandError> {
     let none = Service::default();
-    let rows = services::keys().into_iter().flat_map(|key| {
+    let rows = installed::known_keys().into_iter().flat_map(|key| {
         let levels = Levels::of(key, configured.get(key).unwrap_or(&none));
-        services::methods_of(key).map(move |method| (key, method, levels.level(method)))
+        installed::methods_of(key).map(move |method| (key, method, levels.level(method)))
     });
     let methods: Vec<_> = rows.collect();
     let unknown = methods.iter().filter(|(_, _, level)| *level == Level::Unknown).count();

@@ -14,7 +14,7 @@ use super::super::exit::CommandError;
 use super::super::{Exit, Terminal, json};
 use super::input::read_input;
 use super::{exit_of, show};
-use crate::configuration::parse_duration;
+use crate::duration::parse as parse_duration;
 
 /// The longest wait of one call; a longer one is several calls with the same request id.
 const LONGEST_CALL: Duration = Duration::from_secs(3_600);

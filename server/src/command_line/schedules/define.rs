@@ -11,7 +11,7 @@ use super::super::exit::CommandError;
 use super::super::runs::read_input;
 use super::super::{Terminal, json};
 use super::{show, words};
-use crate::configuration::parse_duration;
+use crate::duration::parse as parse_duration;
 use crate::proto::orchestrator::admin::v1::schedule::InputForm;
 use crate::proto::orchestrator::admin::v1::schedule_rule::Kind;
 use crate::proto::orchestrator::admin::v1::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use prost_types::Timestamp;
 
-use crate::configuration::format_duration;
+use crate::duration::format as format_duration;
 use crate::proto::orchestrator::admin::v1::{
     CatchUp, DstGap, DstOverlap, OverlapPolicy, Schedule, SchedulePolicy, ScheduleSource, ScheduleSpec, TickOutcome,
     schedule_rule::Kind,

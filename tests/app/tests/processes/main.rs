@@ -1,5 +1,5 @@
 //! The program as a process that is killed and frozen at moments that nobody chose, while a service counts what it does.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};

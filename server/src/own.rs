@@ -5,11 +5,19 @@ use std::fmt;
 use config::{Value, ValueKind};
 use serde::de::DeserializeOwned;
 
-use crate::app::OwnMistake;
+/// What is wrong with the settings of a team's own: the path below `own`, and a reason.
+#[derive(Debug, thiserror::Error)]
+#[error("own.{path}: {reason}")]
+pub struct OwnMistake {
+    /// The key, with the tables around it.
+    pub path: String,
+    /// What was expected.
+    pub reason: String,
+}
 
 /// The settings below `[own]`, from the same layers as all others.
 #[derive(Clone, PartialEq)]
-pub struct Own(pub(super) Value);
+pub struct Own(pub(crate) Value);
 
 impl Own {
     /// Reads them. A value of the environment is text; the type decides what it means, as for every setting.
@@ -36,4 +44,12 @@ impl fmt::Debug for Own {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Own").finish_non_exhaustive()
     }
+}
+
+/// Checks the settings of a team's own against their type, for [`App::own`].
+///
+/// # Errors
+/// They cannot be read as this type.
+pub fn own<T: serde::de::DeserializeOwned>(own: &Own) -> Result<(), OwnMistake> {
+    own.read::<T>().map(drop)
 }

@@ -8,6 +8,7 @@ use heck::ToSnakeCase;
 
 use crate::configuration::{Method as Configured, MethodLevel, Service};
 use crate::contracts::{strength, told};
+use crate::installed;
 
 /// The least time for which a key is remembered: attempts end 5 s before the service forgets it.
 const LEAST_HORIZON: Duration = Duration::from_secs(10);
@@ -33,7 +34,7 @@ pub(crate) struct LevelMistake {
 impl Levels {
     /// What is configured of the service with this key. A mistake puts nothing in force.
     pub(crate) fn of(key: &str, service: &Service) -> Self {
-        let methods: Vec<&'static Method> = super::methods_of(key).collect();
+        let methods: Vec<&'static Method> = installed::methods_of(key).collect();
         Self::read(&methods, &service.methods)
     }
 
