@@ -24,16 +24,18 @@ impl Simulation {
             return;
         }
         let rate = self.random.pick(&[5, 25, 60]);
+        // Where all is about effects in doubt, there are many.
+        let (rate, rare) = if self.settles { (60, 60) } else { (rate, rate / 2) };
         let services = world.services();
         let (random, lost) = (&mut self.random, self.lost);
         services.script::<Look>(replies(random, lost, rate, REFUSALS));
         services.script::<Put>(replies(random, lost, rate, REFUSALS));
         services.script::<Pay>(replies(random, lost, rate, REFUSALS));
-        services.script::<Charge>(replies(random, lost, rate / 2, REFUSALS));
+        services.script::<Charge>(replies(random, lost, rare, REFUSALS));
         // That there is nothing to take back is for the ledger to say.
         services.script::<Cancel>(replies(random, lost, rate, &REFUSALS[1..]));
         services.script::<Recall>(replies(random, lost, rate, &REFUSALS[1..]));
-        services.script::<Refund>(replies(random, lost, rate / 2, &REFUSALS[1..]));
+        services.script::<Refund>(replies(random, lost, rare, &REFUSALS[1..]));
         if self.random.percent(10) {
             // Undos fail for good, until somebody mends the service.
             services.always::<Cancel>(Some(Reply::Refuse(Status::PermissionDenied)));
@@ -57,7 +59,7 @@ fn replies(random: &mut Random, lost: Lost, rate: u64, refusals: &[Status]) -> V
     for _ in 0..4 + random.below(30) {
         if !random.percent(rate) {
             replies.push(plain.clone());
-        } else if random.percent(25) {
+        } else if random.percent(if lost.is_late() { 50 } else { 25 }) {
             // The answer of one attempt is lost, and the next one is refused.
             replies.push(lost.next(random));
             replies.push(Reply::Refuse(random.pick(refusals)));
@@ -67,6 +69,7 @@ fn replies(random: &mut Random, lost: Lost, rate: u64, refusals: &[Status]) -> V
                 1 => Reply::Refuse(random.pick(refusals)),
                 2 | 3 => lost.next(random),
                 4 => Reply::Slow(Duration::from_millis(random.pick(&[10, 700, 3_000, 29_000, 40_000]))),
+                _ if lost.is_late() => Reply::Slow(Duration::from_secs(29)),
                 _ => Reply::Hang,
             });
         }
@@ -75,6 +78,13 @@ fn replies(random: &mut Random, lost: Lost, rate: u64, refusals: &[Status]) -> V
 }
 
 impl Lost {
+    /// Attempts act, and mostly when nobody waits for them any more.
+    pub(crate) const LATE: Self = Self { acted: 15, later: 46 };
+
+    fn is_late(self) -> bool {
+        self.later > 45
+    }
+
     pub(crate) fn new(random: &mut Random) -> Self {
         let (acted, later) = random.pick(&[(25, 25), (25, 25), (80, 10), (10, 45)]);
         Self { acted, later }

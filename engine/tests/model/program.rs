@@ -262,9 +262,15 @@ fn sequence(random: &mut Random, depth: u32, longest: u64) -> Arc<[Node]> {
 /// Marks the seeds of children, whose programs are short and have no children.
 const CHILD: u64 = 1 << 63;
 
+/// Marks the seeds of programs that take back what they did.
+pub(crate) const UNDOING: u64 = 1 << 62;
+
 pub(crate) fn program(seed: u64) -> Arc<[Node]> {
     let random = &mut Random::new(seed);
     let is_child = seed & CHILD != 0;
+    if !is_child && seed & UNDOING != 0 {
+        return undoing(random);
+    }
     match random.below(20) {
         0..=2 if !is_child => undoing(random),
         3 if !is_child => careless(random),
