@@ -135,7 +135,7 @@ impl Simulation {
         let mut asked = Vec::new();
         for row in all_runs(world).await {
             if row.owned && row.status.state == State::NeedsDecision {
-                let detail = world.detail(row.id).await;
+                let Ok(detail) = world.engine().detail(row.id).await else { continue };
                 let decision = decision(&mut self.random, world, &self.ledger, &detail).await;
                 let Some(decision) = decision.filter(|decision| decision.verdict != Verdict::AskAgain) else {
                     continue;
