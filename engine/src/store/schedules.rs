@@ -357,6 +357,9 @@ pub struct BackfillRow {
     pub from: Timestamp,
     /// and before this.
     pub until: Timestamp,
+    /// Whose nominal times: as the schedule had them when the backfill was asked for. None for one of an earlier release, which
+    /// has those of its schedule.
+    pub spec: Option<Spec>,
     /// Runs of it at the same time, at most.
     pub at_once: u32,
     /// Starts in a minute, at most; 0 where there is no bound.

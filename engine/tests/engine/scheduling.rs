@@ -369,6 +369,27 @@ async fn a_backfill_starts_every_time_of_its_range_as_fast_as_it_may() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_backfill_has_the_times_for_which_it_was_asked_whatever_becomes_of_its_schedule() {
+    let world = world();
+    let stop = run(&world, Vec::new());
+    world.engine().create_schedule(minutely(1), asked()).await.unwrap();
+    let backfill = Backfill { from: at(-20), until: at(-10), at_once: 1, per_minute: 6 };
+    world.engine().backfill_schedule("each".to_owned(), backfill, asked()).await.unwrap();
+    tokio::time::sleep(SECOND * 25).await;
+    let other = Spec::every(SECOND * 7);
+    world.engine().update_schedule(Schedule { spec: other, ..minutely(1) }, None, asked()).await.unwrap();
+    world.engine().pause_schedule("each".to_owned(), asked()).await.unwrap();
+    stop.cancel();
+    let world = world.crash(Probe::counting());
+    run(&world, Vec::new());
+    tokio::time::sleep(MINUTE * 3).await;
+    let known = world.engine().store().backfills(row(&world).await.uid).await.unwrap().remove(0);
+    assert_eq!((known.started, known.total, known.ended_at.is_some()), (10, 10, true), "{known:?}");
+    let of_it = ledger(&world).await.into_iter().filter(|row| row.origin == TickOrigin::Backfill(known.id));
+    assert_eq!(of_it.map(|row| row.first).collect::<Vec<_>>(), (-20..-10).map(at).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_backfill_that_is_cancelled_starts_no_more() {
     let world = world();
     let stop = run(&world, vec![minutely(30)]);

@@ -22,7 +22,8 @@ impl Engine {
     ) -> Result<Option<Timestamp>, StoreError> {
         let mut again = None;
         for backfill in backfills {
-            let Ok(timetable) = Timetable::new(watched.row.schedule.spec.clone()) else { continue };
+            let spec = backfill.spec.as_ref().unwrap_or(&watched.row.schedule.spec);
+            let Ok(timetable) = Timetable::new(spec.clone()) else { continue };
             let next = self.go_on(watched, &timetable, backfill, now).await?;
             again = earliest(again, next);
         }

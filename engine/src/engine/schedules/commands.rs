@@ -221,6 +221,7 @@ impl Engine {
             id: crate::identity::run(&self.shared.random, now),
             from,
             until,
+            spec: Some(row.schedule.spec),
             at_once,
             per_minute,
             total,

@@ -121,8 +121,9 @@ fn fields(words: &[Text<'_>]) -> Result<Cron, CronError> {
         [second, five @ .., year] if five.len() == 5 => (Some(*second), five, Some(*year)),
         _ => {
             let column = words.get(7).or(words.last()).map_or(1, |word| word.column);
+            let plural = if words.len() == 1 { "" } else { "s" };
             let problem = format!(
-                "it has {} fields; 5 are \"minute hour day-of-month month day-of-week\", 6 begin with second, 7 end with year",
+                "it has {} field{plural}; 5 are \"minute hour day-of-month month day-of-week\", 6 begin with second, 7 end with year",
                 words.len()
             );
             return Err(CronError::whole(column, problem));

@@ -166,6 +166,7 @@ pub(super) async fn a_backfill_starts_runs_beside_the_schedules_own(stores: &dyn
     let Ok(Ticked::Done(own)) = store.tick(tick(&row, hour(5))).await else { panic!("done") };
     let id = Uuid::now_v7();
     let backfill = BackfillRow {
+        spec: Some(Spec::cron("0 * * * *", "Europe/Berlin")),
         id,
         from: hour(1),
         until: hour(4),

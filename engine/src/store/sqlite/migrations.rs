@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0010_audit_of_schedules.sql"),
     include_str!("migrations/0011_zone_database.sql"),
     include_str!("migrations/0012_origins_of_runs.sql"),
+    include_str!("migrations/0013_times_of_backfills.sql"),
 ];
 
 /// The schema that this release reads and writes.

@@ -5,7 +5,9 @@ use uuid::Uuid;
 
 use super::super::job::Fault;
 use super::super::rows;
-use crate::store::BackfillRow;
+use super::unknown;
+use crate::schedule::Spec;
+use crate::store::{BackfillRow, Schedule, stored_schedule};
 use crate::time::Timestamp;
 
 /// Backfills of one schedule that go on at the same time, at most.
@@ -18,7 +20,7 @@ macro_rules! select_backfills {
         concat!(
             "SELECT id, from_time, until_time, at_once, per_minute, total, created_at, cursor, started, passed, ended_at,
                     cancelled, last_start, (SELECT count(*) FROM schedule_runs WHERE backfill = backfills.id
-                                            AND schedule_runs.schedule = backfills.schedule)
+                                            AND schedule_runs.schedule = backfills.schedule), definition
              FROM backfills ",
             $rest
         )
@@ -29,8 +31,8 @@ pub(super) fn insert(connection: &Connection, schedule: i64, backfill: &Backfill
     connection
         .prepare_cached(
             "INSERT INTO backfills (id, schedule, from_time, until_time, at_once, per_minute, total, created_at, cursor,
-                                    started, passed, ended_at, cancelled, last_start)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, NULL, 0, NULL)",
+                                    started, passed, ended_at, cancelled, last_start, definition)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, NULL, 0, NULL, ?10)",
         )?
         .execute(params![
             backfill.id.as_bytes(),
@@ -42,6 +44,7 @@ pub(super) fn insert(connection: &Connection, schedule: i64, backfill: &Backfill
             rows::number(backfill.total),
             backfill.created_at.as_micros(),
             backfill.cursor.as_micros(),
+            backfill.spec.as_ref().map(|spec| stored_schedule::encode(&Schedule::new("", "", spec.clone()))),
         ])
         .map(drop)
 }
@@ -131,12 +134,19 @@ pub(in super::super) fn end(connection: &Connection, id: Uuid, now: Timestamp) -
         .map(drop)
 }
 
+fn definition(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Spec>> {
+    let Some(bytes) = row.get_ref(column)?.as_blob_or_null()? else { return Ok(None) };
+    let read = stored_schedule::decode(String::new(), bytes).map_err(|error| unknown(column, &error.to_string()))?;
+    Ok(Some(read.spec))
+}
+
 fn backfill_row(row: &Row<'_>) -> rusqlite::Result<BackfillRow> {
     let time = |column| Ok::<_, rusqlite::Error>(Timestamp::from_micros(row.get(column)?));
     Ok(BackfillRow {
         id: rows::uuid(row, 0)?,
         from: time(1)?,
         until: time(2)?,
+        spec: definition(row, 14)?,
         at_once: row.get(3)?,
         per_minute: row.get(4)?,
         total: rows::count(row, 5)?,
