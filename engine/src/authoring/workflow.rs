@@ -99,6 +99,7 @@ impl Registry {
     /// # Errors
     /// Where the name is taken.
     pub fn register<W: Workflow>(&mut self, make: impl Fn() -> W + Send + Sync + 'static) -> Result<(), NameTaken> {
+        let make = Arc::new(make);
         const { assert!(W::VERSION > 0, "the first version of a workflow is 1") };
         let definition = Definition {
             name: W::NAME,
@@ -112,8 +113,10 @@ impl Registry {
             schedules: W::schedules(),
             check: |input| W::Input::decode(input).map(drop),
             begin: Box::new(move |ctx, input| {
-                let workflow = make();
+                let make = Arc::clone(&make);
                 Box::pin(async move {
+                    // Here a panic of `make` is one of the run's code.
+                    let workflow = make();
                     let output = workflow.run(&ctx, W::Input::decode(input).map_err(undecodable)?).await?;
                     Ok(output.encode_to_vec().into())
                 })

@@ -62,6 +62,23 @@ async fn a_panic_that_passes_costs_a_pause() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_panic_while_a_workflow_is_made_is_one_of_its_code() {
+    let left = Arc::new(AtomicUsize::new(2));
+    let world = World::new(services(), move |registry| {
+        let left = Arc::clone(&left);
+        registry.register(move || {
+            let luck = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            assert!(luck.is_err(), "nothing to make it of");
+            Panics(Arc::default())
+        })
+    });
+    let run = world.start::<Panics>(Input::of("", 1)).await.unwrap();
+    let reason = until(&world, run, &[State::BackingOff]).await.row.status.reason;
+    assert!(reason.starts_with("PANICKED: nothing to make it of (at engine/tests/engine/poison.rs:"), "{reason}");
+    assert_eq!(world.result_of::<Panics>(run).await, Ok(Output::of("done", 2)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_that_panics_three_times_is_stopped_until_an_operator_takes_it_up() {
     let (world, left) = world(5);
     let run = world.start::<Panics>(Input::of("", 1)).await.unwrap();

@@ -1,9 +1,11 @@
 //! The command line against a running service: tables, JSON, exit codes.
 
 use engine::transport::Outcome;
-use engine::{Code, Failure};
+use engine::{Code, Failure, Registry};
 use serde_json::Value;
-use server::command_line::Exit;
+use server::App;
+use server::command_line::{self, Exit, Terminal};
+use server::configuration::Own;
 
 use crate::support::{Services, World, command};
 
@@ -26,6 +28,23 @@ async fn workflows_list_is_a_table_and_show_has_an_example() {
     assert_eq!(exit, Exit::Ok);
     assert!(out.contains("Input      acme.orchestration.greetings.v1.GreetRequest"), "{out}");
     assert!(out.contains("\"limit\": 0"), "{out}");
+}
+
+#[test]
+fn a_workflow_that_is_registered_twice_is_told_by_the_check_of_the_configuration() {
+    let twice = |_: &Own| {
+        let mut workflows = Registry::new();
+        workflows.register(|| test_app::workflows::Nap)?;
+        workflows.register(|| test_app::workflows::Nap)?;
+        Ok(workflows)
+    };
+    let app = App { workflows: twice, ..test_app::APP };
+    let (mut out, mut talk) = (Vec::new(), Vec::new());
+    let mut terminal = Terminal { out: &mut out, talk: &mut talk };
+    let exit = command_line::run(&app, ["orchestrator", "config", "check"].map(Into::into), &mut terminal);
+    let talk = String::from_utf8(talk).unwrap();
+    assert_eq!(exit, Exit::Failed, "{talk}");
+    assert!(talk.contains("workflow test.nap is registered twice"), "{talk}");
 }
 
 #[tokio::test]
