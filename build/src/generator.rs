@@ -137,7 +137,7 @@ fn all_messages(file: &FileDescriptor) -> Vec<MessageDescriptor> {
 }
 
 fn append_contracts(runtime: &str, tables: &[String], code: &mut String) -> std::fmt::Result {
-    writeln!(code, "/// The contracts: what an orchestrator is told of them.\n{LINTS}")?;
+    writeln!(code, "/// The contracts, for an orchestrator.\n{LINTS}")?;
     writeln!(code, "pub static CONTRACTS: {runtime}::Contracts = {runtime}::Contracts {{")?;
     writeln!(code, "    services: &[")?;
     for table in tables {

@@ -137,8 +137,8 @@ async fn demonstrate(options: Options) -> anyhow::Result<()> {
         show.tell("the orchestrator finishes what it has in flight (interrupt again to end it immediately)")?;
         let how = tokio::select! {
             how = keeper.stop() => how?,
-            _ = terminate.recv() => "was ended at once".to_owned(),
-            _ = interrupt.recv() => "was ended at once".to_owned(),
+            _ = terminate.recv() => "was ended immediately".to_owned(),
+            _ = interrupt.recv() => "was ended immediately".to_owned(),
         };
         show.tell(&format!("the orchestrator {how}"))?;
     }

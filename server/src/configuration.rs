@@ -140,7 +140,7 @@ pub struct Limits {
     pub child_depth: u32,
     /// Messages that wait in the inbox of one run.
     pub inbox_messages: u32,
-    /// Runs in memory at once; further starts stay PENDING until there is room.
+    /// Runs in memory at the same time; further starts stay PENDING until there is room.
     pub runs_in_flight: u32,
     /// A run that waits no longer than this stays in memory.
     #[serde(with = "duration")]

@@ -1,4 +1,4 @@
-//! The composition root: what `orchestrator serve` puts together, in which order, and how it comes apart again.
+//! The composition root: what `orchestrator serve` puts together, in which order, and how it ends.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ pub struct Assembly {
     pub store: Arc<dyn Store>,
     pub safeguards: Safeguards,
     pub transport: Arc<dyn Transport>,
-    /// The services that are shown; in earnest those that the transport calls.
+    /// The services that are shown; in production those that the transport calls.
     pub services: Arc<Services>,
     pub workflows: Registry,
     pub clock: Clock,

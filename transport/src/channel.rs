@@ -64,7 +64,7 @@ pub struct Stored(pub Bytes);
 #[derive(Clone, Debug)]
 pub struct Received(pub Bytes);
 
-/// The span of an attempt, as the service is told of it.
+/// The span of an attempt, as it is sent to the service.
 #[derive(Clone, Copy, Debug)]
 pub struct Trace {
     /// Id of the trace.
@@ -84,11 +84,11 @@ pub struct Terms {
     pub max_response_bytes: usize,
     /// The most messages of a stream that are collected; none where the method answers with one.
     pub max_stream_messages: Option<usize>,
-    /// The span that the service is told of; without one it gets a span that nobody records, in the trace of the run.
+    /// The span that is sent to the service; without one it gets a span that is not recorded, in the trace of the run.
     pub trace: Option<Trace>,
-    /// Attempts of the same call before this one, which the service is told.
+    /// Attempts of the same call before this one, as they are sent to the service.
     pub previous_attempts: u32,
-    /// Whether the service is told which attempt of which step of which run this is.
+    /// Whether the service gets to know which attempt of which step of which run this is.
     pub attempt_header: bool,
 }
 
@@ -113,7 +113,7 @@ pub struct ChannelConfig {
     pub max_response_bytes: usize,
     /// The most messages of a stream that are collected.
     pub max_stream_messages: usize,
-    /// Whether the service is told which attempt of which step of which run a call is, in `orchestrator-attempt`.
+    /// Whether the service gets to know which attempt of which step of which run a call is, in `orchestrator-attempt`.
     pub attempt_header: bool,
     /// Who we are to the service, and how we know that it is itself.
     pub identity: Identity,

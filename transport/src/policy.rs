@@ -51,7 +51,7 @@ pub struct MethodPolicy {
     pub max_request_bytes: Option<usize>,
     /// The largest response message.
     pub max_response_bytes: Option<usize>,
-    /// When and how often a failed call is made again at once.
+    /// When and how often a failed call is repeated within the attempt.
     pub retry: Option<RetryPolicy>,
 }
 
@@ -102,7 +102,7 @@ impl ServicePolicy {
     /// Reads a service config as JSON.
     ///
     /// # Errors
-    /// All mistakes at once. What gRPC knows and we do not do is a mistake too: a policy that is not followed must not
+    /// All mistakes together. What gRPC knows and we do not do is a mistake too: a policy that is not followed must not
     /// look as if it were.
     pub fn parse(json: &str) -> Result<Self, Vec<PolicyMistake>> {
         read::policy(json)

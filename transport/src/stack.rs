@@ -2,7 +2,7 @@
 //!
 //! 1. **Gate** ([`gate`]): limits and breaker come first, before the engine writes anything down, because what waits for
 //!    them was surely not sent (semantics.md E2). They are one layer, since both say how many calls the service gets, and
-//!    whoever waits stands in one queue that is fair over runs. It is passed by every attempt, not once by the call: what
+//!    all that wait stand in one queue that is fair over runs. It is passed by every attempt, not once by the call: what
 //!    the service feels is attempts, so a retry waits like any other, and an open breaker lets none through.
 //! 2. **Connection**: only who has a place asks for one. Otherwise all who wait would knock at a service that is down.
 //! 3. **Deadline**: one for the call, over all attempts and the pauses between them. A service that fails late must not get
@@ -12,7 +12,7 @@
 //!    another connection than the one before. [`course`] decides, [`throttle`] is the budget.
 //! 5. **Claim** is the innermost: it is asked right before each attempt, because a pause may outlive it (E3).
 //!
-//! An [`observer`] stands beside them all: it is told of a call and of each attempt when it begins and when it ends.
+//! An [`observer`] stands beside them all: it sees each call and each attempt when it begins and when it ends.
 //!
 //! What the layers add up to is one outcome: in doubt as soon as one attempt was, unless a later one is done.
 
@@ -67,7 +67,7 @@ pub(crate) struct Stack {
 /// Which attempt of a call one is.
 #[derive(Clone, Copy, Default)]
 struct Turn {
-    /// Attempts before it that the service is told of.
+    /// Attempts before it, as they are sent to the service.
     previous: u32,
     /// The one before never left.
     resent: bool,
@@ -75,12 +75,12 @@ struct Turn {
 
 /// What an attempt needs before it can be sent.
 pub(crate) struct Ready {
-    // Given back in this order, so that whoever is let in next finds a permit.
+    // Given back in this order, so that the next call that is let in finds a permit.
     connection: Reserved,
     pass: Pass,
 }
 
-/// What comes of a wish for it.
+/// The result of a wish for it.
 pub(crate) enum Wish {
     Granted(Ready),
     /// The service is down; the rest of the wait.
@@ -145,7 +145,7 @@ impl Stack {
         }
     }
 
-    /// Whether a call may be made again whatever comes of it.
+    /// Whether a call may be repeated however it ends.
     fn repeats(&self) -> bool {
         self.policy.repeats == Repeats::All
     }
@@ -187,7 +187,7 @@ impl Stack {
             let mut watched = self.observer.as_ref().map(|observer| Box::new(observer.call(attempt.run)));
             let outcome = match self.exchange(ready, attempt.clone(), Turn::default(), watched.as_deref()).await {
                 Ok(answer) => self.succeeded(answer),
-                // Kept apart, so that a call that succeeds at once does not carry the state of one that does not.
+                // Kept apart, so that a call that succeeds immediately does not carry the state of one that does not.
                 Err(verdict) => Box::pin(self.go_on(attempt, verdict, watched.as_deref_mut())).await,
             };
             if let Some(watched) = watched {

@@ -68,7 +68,7 @@ impl Default for ServiceConfig {
 /// What is wrong with the configuration of a service.
 #[derive(Debug, thiserror::Error)]
 pub enum ServicesError {
-    /// The address of a service is none.
+    /// The address of a service cannot be read.
     #[error("service {name}: {source}")]
     Address {
         /// The service.
@@ -76,7 +76,7 @@ pub enum ServicesError {
         /// What is wrong with it.
         source: TargetError,
     },
-    /// Its identity is none.
+    /// Its identity cannot be used.
     #[error("service {name}: {}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Identity {
         /// The service.
@@ -109,9 +109,9 @@ pub struct ServiceState {
     pub balancing: Balancing,
     /// How its channel is doing.
     pub channel: ChannelState,
-    /// Who is let through to it, and what came of that.
+    /// Who is let through to it, and the outcomes of that.
     pub gate: GateState,
-    /// Its budget of retries; none where there is none.
+    /// Its budget of retries, if it has one.
     pub throttling: Option<Throttling>,
     /// Tokens that are left of its budget of retries, in thousandths; none where there is no budget.
     pub retry_millitokens: Option<u32>,
@@ -152,7 +152,7 @@ impl Services {
     /// The services that answer methods of these contracts, none of them connected yet. Of two prefixes that fit a method, the longer one has it.
     ///
     /// # Errors
-    /// An address is none, or a prefix is there twice.
+    /// An address cannot be read, or two services have the same prefix.
     pub fn new(contracts: &Contracts, configs: impl IntoIterator<Item = ServiceConfig>) -> Result<Self, ServicesError> {
         Self::observed(contracts, configs, &Telemetry::default())
     }

@@ -159,7 +159,7 @@ impl Lowering {
         Ok(())
     }
 
-    /// Lowers a field. Returns whether it has presence that `proto3` says with a oneof that nobody wrote.
+    /// Lowers a field. Returns whether it has presence that `proto3` says with a oneof that the contract does not have.
     fn field(
         &mut self,
         field: &mut FieldDescriptorProto,

@@ -17,7 +17,7 @@ impl Workflow for DispatchReady {
 
     async fn run(&self, ctx: &Context, input: DispatchReadyRequest) -> Result<DispatchReadyResponse, Failure> {
         let ready = ctx.call(ListReadyRequest { page_size: input.limit }).await?.parcel_ids;
-        // A carrier that is configured anew holds for runs that begin later: this one keeps what it began with.
+        // A new setting of the carrier holds for runs that begin later: this run keeps what it began with.
         let carrier = ctx.record("carrier", || self.carrier.clone()).await;
         let dispatched = ctx
             .fan_out("parcel", ready, move |ctx, parcel_id| {

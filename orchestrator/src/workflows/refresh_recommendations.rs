@@ -38,7 +38,7 @@ enum Refreshed {
 
 impl Workflow for RefreshRecommendations {
     const NAME: &'static str = "meditations.refresh-recommendations";
-    const DESCRIPTION: &'static str = "Lets AI recommend meditations anew to every user who meditated lately.";
+    const DESCRIPTION: &'static str = "Lets AI recommend new meditations to every user who meditated lately.";
     const DEADLINE: Duration = Duration::from_hours(20);
     type Input = RefreshRecommendationsRequest;
     type Output = RefreshRecommendationsResponse;

@@ -1,15 +1,17 @@
-//! Documents keep to plain words: those that the guide for contributors forbids are not in them.
+//! Documents and contracts keep to plain words: those that the guide for contributors forbids are not in them.
 
-use crate::files::{documents, text};
+use crate::files::{below, documents, text};
 
 /// What a reader whose second language is English stumbles over.
 const FORBIDDEN: &[&str] =
     &["at once", "is none", "anew", "nobody", "whoever", "by and by", "let go of", "came of", "comes of", "goes on"];
 
 #[test]
-fn documents_keep_to_plain_words() {
+fn documents_and_contracts_keep_to_plain_words() {
+    let folders = ["proto", "build/proto/orchestrator", "engine/proto", "server/proto", "demo/proto", "bench/proto"];
+    let contracts = folders.into_iter().flat_map(|folder| below(folder, ".proto"));
     let mut found = Vec::new();
-    for document in documents() {
+    for document in documents().into_iter().chain(contracts) {
         for (number, line) in text(&document).lines().enumerate() {
             let line = line.to_lowercase();
             for word in FORBIDDEN {

@@ -25,7 +25,7 @@ use uuid::{Builder, Uuid};
 use super::requests::Violations;
 use super::{messages, status};
 
-/// Runs that are listed at once.
+/// Runs that are listed together.
 const PAGE: u32 = 200;
 /// Answers that wait for the caller.
 const AHEAD: usize = 16;

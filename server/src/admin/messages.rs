@@ -32,7 +32,7 @@ const FAILED_ATTEMPTS_BYTES: usize = 128 << 10;
 /// The messages that a workflow takes and gives, by full name; none where this replica does not know the workflow.
 pub(super) type Types<'a> = Option<&'a Definition>;
 
-/// When a run goes on by itself. One that waits for an operator does not: its deadline is no such time.
+/// When a run continues by itself. One that waits for an operator does not: its deadline is no such time.
 fn goes_on_at(status: &Status) -> Option<Timestamp> {
     status.wake_at.filter(|_| !matches!(status.state, State::Blocked | State::NeedsDecision | State::Paused))
 }
@@ -119,7 +119,7 @@ pub(super) fn detailed(detail: Detail, types: Types<'_>, engine: &Engine, max_st
     set_failure(&mut run, detail.failure.as_ref(), &mut room);
     run.steps_to_undo = room.list(detail.to_undo);
     run.uncertain_steps = room.list(detail.uncertain);
-    // Their payloads come last and take what is left: without the steps themselves nobody knows what a run does.
+    // Their payloads come last and take what is left: without the steps themselves a reader does not know what a run does.
     let signals = detail.inbox.into_iter().filter(|message| message.name != Message::CHILD_ENDED);
     let signals = room.list(signals.collect());
     let steps = bounds::fitting(chosen(detail.steps, max_steps), &mut room, chosen);
@@ -263,7 +263,7 @@ pub(super) fn workflow(definition: &Definition, schedules: &[ScheduleRow], now: 
     }
 }
 
-/// Runs that nobody goes on with here.
+/// Runs that cannot continue here.
 pub(super) fn stranded_runs(stranded: StrandedRuns) -> v1::StrandedRuns {
     v1::StrandedRuns {
         workflow: stranded.workflow,

@@ -1,4 +1,4 @@
-//! Reads what callers send: every format and bound of a request, all violations of one request at once.
+//! Reads what callers send: every format and bound of a request, all violations of one request together.
 
 use std::time::Duration;
 

@@ -52,7 +52,7 @@ impl Runs {
         let requests::Start { workflow, input, asked, deadline, wait } =
             requests::start(&metadata, request, &definition.input_type)?;
 
-        // A start goes on by itself where the caller goes away in the meantime.
+        // A start completes also if the caller goes away in the meantime.
         let started = self.engine.start(Start { workflow, input, asked: Some(asked), deadline }).await;
         let started = started.map_err(status::from_engine)?;
         Ok((started, wait))
@@ -112,7 +112,7 @@ fn path(field: &str, text: &str) -> Result<(), Status> {
     violations.or(())
 }
 
-/// Runs to its end what a caller asked for, also where the caller goes away in the meantime.
+/// Runs to its end what a caller asked for, also if the caller goes away in the meantime.
 pub(super) async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
 ) -> Result<T, Status> {

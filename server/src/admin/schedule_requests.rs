@@ -1,4 +1,4 @@
-//! Reads the schedules that callers send: every field of a spec and a policy, all violations at once.
+//! Reads the schedules that callers send: every field of a spec and a policy, all violations together.
 
 use std::time::Duration;
 
@@ -182,7 +182,8 @@ impl Mask {
         let paths = mask.map(|mask| mask.paths).unwrap_or_default();
         for path in paths.iter().take(MOST) {
             if path != "*" && !PARTS.contains(&path.as_str()) {
-                violations.note("update_mask", format!("{} is none of {}", crate::text::echo(path), PARTS.join(", ")));
+                violations
+                    .note("update_mask", format!("{} is not one of {}", crate::text::echo(path), PARTS.join(", ")));
                 break;
             }
         }

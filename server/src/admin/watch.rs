@@ -177,7 +177,7 @@ impl Follow {
         }
     }
 
-    /// Waits until something may have changed. A run that another process holds, or nobody, tells nothing here.
+    /// Waits until something may have changed. A run that this process does not hold sends no notice here.
     async fn wait(&mut self) {
         let Some(watch) = &mut self.watch else { return };
         match tokio::time::timeout(self.poll, watch.changed()).await {

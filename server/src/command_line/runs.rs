@@ -81,7 +81,7 @@ impl Runs {
     }
 }
 
-/// The exit that a run's end stands for; none while it goes on.
+/// The exit that a run's end stands for; none while it runs.
 fn exit_of(run: &Run) -> Option<Exit> {
     match run.state() {
         RunState::Succeeded => Some(Exit::Ok),

@@ -106,7 +106,7 @@ fn facts_of(service: &Service) -> String {
     let down = service.down_time.as_ref().map(|since| format!(", down since {}", time(Some(since))));
     let rate = match service.max_calls_per_second {
         0.0 => String::from("not limited"),
-        most => format!("at most {most:.1} a second, {} at once", service.burst),
+        most => format!("at most {most:.1} a second, {} at the same time", service.burst),
     };
     let tokens = service.retry_tokens.zip(service.max_retry_tokens);
     facts(&[

@@ -40,7 +40,7 @@ fn shortened(text: &str) -> String {
     if text.chars().count() <= LONGEST_TEXT { text.to_owned() } else { cut(text, LONGEST_TEXT - 1).into_owned() }
 }
 
-/// A time to the second, in UTC; empty where there is none.
+/// A time to the second, in UTC; empty if it is not set.
 pub(super) fn time(at: Option<&Timestamp>) -> String {
     let at = at.and_then(|at| jiff::Timestamp::new(at.seconds, 0).ok());
     at.map(|at| at.to_string()).unwrap_or_default()
@@ -53,7 +53,7 @@ pub(super) fn between(from: Option<&Timestamp>, to: Option<&Timestamp>) -> Strin
     format_duration(std::time::Duration::from_millis(u64::try_from(to.saturating_sub(from)).unwrap_or(0)))
 }
 
-/// A span of time; empty where there is none.
+/// A span of time; empty if it is not set.
 pub(super) fn span(duration: Option<prost_types::Duration>) -> String {
     duration.and_then(|duration| duration.try_into().ok()).map(format_duration).unwrap_or_default()
 }

@@ -26,7 +26,7 @@ impl Terminal<'_> {
         self.line(&plain(text))
     }
 
-    /// Writes talk, whose lines are ours; a failure to talk is nobody's concern.
+    /// Writes talk, whose lines are ours; a failure to write it is ignored.
     pub(super) fn talk(&mut self, text: &str) {
         let _ = writeln!(self.talk, "{}", plain_lines(text));
     }

@@ -79,7 +79,7 @@ impl List {
     }
 }
 
-/// Runs that nobody goes on with.
+/// Runs that cannot continue.
 fn stranded(runs: &[StrandedRuns]) -> String {
     let rows = runs.iter().map(|stranded| {
         let StrandedRuns { workflow, workflow_version, run_count, reason } = stranded;

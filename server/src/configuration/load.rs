@@ -108,7 +108,7 @@ impl Source for Layer {
     }
 }
 
-/// What the program says where nobody else does.
+/// What the program says if no other source does.
 fn defaults(text: &str, mistakes: &mut Mistakes) -> Layer {
     let origin = String::from("the program");
     Layer(FileFormat::Toml.parse(Some(&origin), text).unwrap_or_else(|error| {

@@ -1,4 +1,4 @@
-//! Everything that is wrong with a configuration, told at once.
+//! Everything that is wrong with a configuration, reported together.
 
 use std::fmt;
 

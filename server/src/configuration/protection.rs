@@ -15,7 +15,7 @@ pub struct Rate {
     pub calls: u32,
     #[serde(with = "duration")]
     pub period: Duration,
-    /// Calls that may begin at once; none: those of a period.
+    /// Calls that may begin at the same time; if not set, those of a period.
     pub burst: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Schedules as they are configured, and what the engine is told of them.
+//! Schedules as they are configured, and the schedules of the engine that they become.
 
 use std::time::Duration;
 

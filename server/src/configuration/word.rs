@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, IntoDeserializer};
 /// Reads one of the words of an enum; the message of a failure lists them.
 ///
 /// # Errors
-/// It is none of them.
+/// It is not one of them.
 pub fn deserialize<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     let word: StringDeserializer<D::Error> = String::deserialize(deserializer)?.into_deserializer();
     T::deserialize(word)
@@ -21,7 +21,7 @@ pub mod optional {
     /// Reads one of the words of an enum.
     ///
     /// # Errors
-    /// It is none of them.
+    /// It is not one of them.
     pub fn deserialize<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
         super::deserialize(deserializer).map(Some)
     }

@@ -13,7 +13,7 @@ const TYPE_URL_HOST: &str = "type.googleapis.com/";
 
 /// Packs a stored message for people: fields marked `debug_redact` are cleared, also in messages inside it.
 ///
-/// A message of a type that is not among the contracts keeps only its name, since nobody can say what is in it; so does
+/// A message of a type that is not among the contracts keeps only its name, since it is not known what is in it; so does
 /// what stands deeper than [`MAX_DEPTH`].
 pub(crate) fn redacted(type_name: &str, value: &[u8]) -> Any {
     Any { type_url: format!("{TYPE_URL_HOST}{type_name}"), value: redacted_bytes(type_name, value, MAX_DEPTH) }

@@ -162,7 +162,7 @@ impl Answer {
         Self { body, first: None, held: None, untaken: None, room: Some(room), ended: false, call, _places: places }
     }
 
-    /// Notes that a part goes out, and takes room for it; false where there is none.
+    /// Notes that a part goes out, and takes room for it; false if there is no room.
     fn goes_out(&mut self, frame: &Frame<Bytes>) -> bool {
         self.untaken = self.call.as_ref().map(|call| Untaken::begin(Arc::clone(&call.0)));
         let length = frame.data_ref().map_or(0, Bytes::len);

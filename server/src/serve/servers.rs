@@ -101,7 +101,7 @@ impl Servers {
 
 /// Adds reflection, v1 and v1alpha, that names these services and itself.
 fn with_reflection(routes: Routes, services: &[&str]) -> Result<Routes, tonic_reflection::server::Error> {
-    // Not only the admin API: whoever reads a run wants to read what is packed in it.
+    // Not only the admin API: a client that reads a run wants to read what is packed in it.
     let contracts = installed::pool().map(DescriptorPool::encode_to_vec).unwrap_or_default();
     let builder = || {
         let own = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];

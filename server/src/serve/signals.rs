@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends at once.
+//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends the process immediately.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
@@ -26,7 +26,7 @@ impl Signals {
     pub(super) fn exit_on_second(mut self, last: impl FnOnce() + Send + 'static) {
         tokio::spawn(async move {
             let (name, kind) = self.next().await;
-            warn!(signal = name, "second signal, exit at once");
+            warn!(signal = name, "second signal, exit immediately");
             last();
             std::process::exit(KILLED + kind.as_raw_value());
         });

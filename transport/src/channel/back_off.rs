@@ -20,7 +20,7 @@ impl BackOff {
         Self { first: config.back_off, longest: config.max_back_off, failures: 0 }
     }
 
-    /// The pause after one more failure; a fifth up or down, so that replicas do not come all at once.
+    /// The pause after one more failure; a fifth up or down, so that replicas do not come all at the same time.
     pub(crate) fn next(&mut self) -> Duration {
         self.next_with(rand::random_range(0.8..1.2))
     }

@@ -131,7 +131,7 @@ pub(crate) struct Driver {
     pings: PingPong,
     watch: Watch,
     endpoint: Arc<Endpoint>,
-    /// To ask whether the connection still takes requests, without keeping it open; none where nobody wants to know.
+    /// To ask whether the connection still takes requests, without keeping it open; none if it is not needed.
     requests: Weak<Mutex<SendRequest<Frame>>>,
     /// What the peer was last seen to allow.
     allowed: Option<usize>,
@@ -143,7 +143,7 @@ impl Driver {
         self.standing.subscribe()
     }
 
-    /// Drives the connection to its end. It stays open while `requests` lives or a call over it goes on.
+    /// Drives the connection to its end. It stays open while `requests` exists or a call over it is open.
     pub(crate) async fn run(mut self, requests: Weak<Mutex<SendRequest<Frame>>>) {
         self.requests = requests;
         let lost = (&mut self).await;
@@ -175,7 +175,7 @@ impl Driver {
         }
     }
 
-    /// Takes up what the peer has said of the connection; nothing after its GOAWAY, nor where nobody wants to know.
+    /// Takes up what the peer has said of the connection; nothing after its GOAWAY, nor if it is not needed.
     fn follow(&mut self) {
         let Some(requests) = self.requests.upgrade() else { return };
         if takes_requests(&mut requests.lock().unwrap_or_else(PoisonError::into_inner)) {

@@ -49,7 +49,7 @@ pub(crate) enum End {
     Broken,
     /// The peer, or something on the way, ended it before a response.
     Answered,
-    /// The response had begun: whatever comes of it is the answer.
+    /// The response had begun: however it ends, it is the answer.
     Committed,
 }
 
@@ -76,7 +76,7 @@ impl Fault {
         Self::new(Origin::Proven, end, Code::Unavailable, format!("{what}: {error}"))
     }
 
-    /// A response that began is none that can be used.
+    /// A response that began cannot be used.
     pub(crate) fn inferred(code: Code, message: impl Into<String>) -> Self {
         Self::new(Origin::Inferred, End::Committed, code, message)
     }
@@ -130,7 +130,7 @@ impl Fault {
         let outcome = match origin {
             Origin::Stated if says_it_did_nothing(code) => Outcome::Refused(failure),
             Origin::Stated | Origin::Inferred if handed => Outcome::Ambiguous { failure, retry_after },
-            // A unary request without its end is none.
+            // A unary request without its end is not complete.
             Origin::Proven | Origin::Stated | Origin::Inferred => Outcome::NotSent(Unsent { failure, retry_after }),
         };
         Verdict { outcome, origin, end, pushback, retry_after }

@@ -53,7 +53,7 @@ pub(crate) fn head(mut parts: Parts, scheme: Scheme, authority: &Authority) -> O
 /// Adds the token that the service knows us by, where there is one.
 ///
 /// # Errors
-/// There should be one and is none that is any good: the request must not be sent.
+/// There should be one, and it cannot be used: the request must not be sent.
 pub(crate) fn authorize(headers: &mut HeaderMap, identity: &Identity) -> Result<(), Fault> {
     if let Some(value) = identity.authorization()? {
         headers.insert(AUTHORIZATION, value);

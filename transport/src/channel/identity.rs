@@ -64,7 +64,7 @@ impl Identity {
     /// none is configured.
     ///
     /// # Errors
-    /// All mistakes at once.
+    /// All mistakes together.
     pub fn open(config: &IdentityConfig, target: &Target) -> Result<Self, Vec<IdentityMistake>> {
         let plain = TlsConfig::default();
         let tls = config.tls.as_ref().or(target.is_encrypted().then_some(&plain));
@@ -113,7 +113,7 @@ impl Identity {
         token.header().map(Some).map_err(|reason| Fault::withheld(Code::Unavailable, reason))
     }
 
-    /// Looks at every file again. What has changed is in force from here on; what cannot be used is told and left alone.
+    /// Looks at every file again. What has changed is in force from here on; what cannot be used is logged and left alone.
     pub async fn refresh(&self, service: &str) {
         let Some(parts) = self.0.as_ref().filter(|parts| parts.reads_files()) else { return };
         let parts = Arc::clone(parts);

@@ -16,7 +16,7 @@ use super::connection::Lost;
 const PONG: usize = 17;
 
 /// Pings in one silence that every gRPC server takes. Unless they are told otherwise they close the connection at the third
-/// within [`SPARSELY`], or at the fourth (gRFC A8); what they send themselves begins the count anew.
+/// within [`SPARSELY`], or at the fourth (gRFC A8); what they send themselves starts the count again.
 const FREE_PINGS: u32 = 2;
 
 /// The least time between pings after those.

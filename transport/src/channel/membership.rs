@@ -86,7 +86,7 @@ impl Members {
         }
         match &mut self.tasks {
             Tasks::First { shuffle, task } => {
-                // The connection stays where its endpoint does; all else begins anew with the new list.
+                // The connection stays where its endpoint does; all else starts again with the new list.
                 if task.is_none() || !self.pool.has_ready() {
                     self.pool.renew();
                     let connect = connect_first(Arc::clone(&self.pool), *shuffle);

@@ -1,5 +1,5 @@
 //! The endpoints of a service as all may see and change them: calls choose from them and wait for them, the task of the
-//! channel and its connections say what becomes of them.
+//! channel and its connections report what happens to them.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -91,7 +91,7 @@ impl Pool {
         self.wanted.notified().await;
     }
 
-    /// Those who have wanted a connection until here have one, or see that there is none.
+    /// Those who have wanted a connection until here have one, or see that they get none.
     pub(crate) fn answered(&self) {
         let _ = self.wanted.notified().now_or_never();
     }
@@ -109,7 +109,7 @@ impl Pool {
         Some(Reserved { requests, slot: Slot::new(endpoint, permit) })
     }
 
-    /// What a call can do where it cannot have an endpoint at once. Where nothing is under way this asks for it.
+    /// What a call can do where it cannot have an endpoint immediately. If nothing is under way, this asks for it.
     pub(crate) fn outlook(&self) -> Outlook {
         let outlook = self.lock().outlook(Instant::now());
         if outlook == Outlook::Idle {
@@ -154,7 +154,7 @@ impl Pool {
     /// The name could not be resolved. What is known stays in use.
     pub(crate) fn unresolved(&self, lost: &Lost, pause: Duration) {
         let mut members = self.lock();
-        // What goes on to fail in the same way is told once.
+        // What continues to fail in the same way is logged once.
         let news = members.unresolved(lost.to_string(), Instant::now() + pause);
         self.tell(members);
         let (service, target) = (&*self.name, &self.target);

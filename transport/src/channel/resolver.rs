@@ -37,7 +37,7 @@ pub struct Resolution {
     pub resolver: Arc<dyn Resolve>,
     /// How often, while all is well.
     pub interval: Duration,
-    /// The shortest time between two questions: a connection that fails asks at once, and no more often than this.
+    /// The shortest time between two questions: a connection that fails asks immediately, and no more often than this.
     pub min_interval: Duration,
     /// Time for an answer; the addresses that are known stay in use after it.
     pub timeout: Duration,
@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers when it is told to, and counts the questions.
+    /// Answers when the test lets it, and counts the questions.
     #[derive(Debug, Default)]
     struct Slow {
         asked: AtomicUsize,

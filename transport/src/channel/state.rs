@@ -5,7 +5,7 @@ use std::fmt;
 /// How a connection is doing (gRPC connectivity semantics).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connectivity {
-    /// Not connected, and nobody asks for it.
+    /// Not connected, and no call needs it.
     Idle,
     /// Being resolved, connected, or asked for its health.
     Connecting,
@@ -36,7 +36,7 @@ impl fmt::Display for Connectivity {
 /// What may be shown of a channel.
 #[derive(Clone, Debug)]
 pub struct ChannelState {
-    /// READY while any endpoint is; TRANSIENT_FAILURE while calls fail at once.
+    /// READY while any endpoint is; TRANSIENT_FAILURE while calls fail immediately.
     pub connectivity: Connectivity,
     /// Every address of the service, in the order of the resolver; none before they are known.
     pub endpoints: Vec<EndpointState>,

@@ -27,9 +27,9 @@ pub struct EffectivePolicy {
     pub max_response_bytes: usize,
     /// The most messages of a stream that are collected.
     pub max_stream_messages: usize,
-    /// Whether the service is told which attempt of which step of which run a call is.
+    /// Whether the service gets to know which attempt of which step of which run a call is.
     pub attempt_header: bool,
-    /// When and how often a failed call is made again at once.
+    /// When and how often a failed call is repeated within the attempt.
     pub retry: Option<RetryPolicy>,
     /// What the level allows of that.
     pub repeats: Repeats,

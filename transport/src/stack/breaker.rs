@@ -14,7 +14,7 @@ use crate::channel::{End, Origin, Verdict};
 /// When a service counts as down, and how it is called again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BreakerConfig {
-    /// Without it a service is called whatever comes of it.
+    /// Without it a service is called whatever the outcomes are.
     pub enabled: bool,
     /// So many failures one after the other. Those of calls that were under way together count as one.
     pub consecutive_failures: u32,
@@ -63,7 +63,7 @@ pub enum BreakerState {
     HalfOpen,
     /// The service is back and called more and more.
     SlowStart,
-    /// There is none: the service is called whatever comes of it.
+    /// There is none: the service is called whatever the outcomes are.
     Disabled,
 }
 
@@ -124,7 +124,7 @@ pub(crate) enum Room {
     WhenOneEnds,
 }
 
-/// What the breaker said when an attempt began. What comes of it is news only while that still holds.
+/// What the breaker said when an attempt began. Its outcome counts only while that still holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Admitted {
     generation: u32,

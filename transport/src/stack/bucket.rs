@@ -1,4 +1,4 @@
-//! A token bucket: how many calls may begin a second, and how many at once.
+//! A token bucket: how many calls may begin a second, and how many at the same time.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Bucket {
     tokens: f64,
-    /// Tokens that are kept for calls that come at once.
+    /// Tokens that are kept for calls that come at the same time.
     most: f64,
     filled_at: Instant,
 }

@@ -34,7 +34,7 @@ impl<'p> Course<'p> {
         Self { policy, repeats, attempts: 1, pauses: 0, resent: false, left_out: 0 }
     }
 
-    /// Attempts that the service is told of.
+    /// Attempts, as they are sent to the service.
     pub(crate) fn previous(&self) -> u32 {
         self.attempts - 1
     }

@@ -1,7 +1,7 @@
 //! The gate of a service: which attempt may begin now, and who waits in which order. Limits and breaker decide together,
 //! because both say how many calls a service gets, and those who wait stand in one queue.
 //!
-//! While nobody waits and all is well, an attempt costs two short locks and no timer.
+//! While no call waits and all is well, an attempt costs two short locks and no timer.
 
 use std::fmt;
 use std::future::Future;
@@ -26,7 +26,7 @@ use super::window::Window;
 pub struct RateLimit {
     /// Attempts that may begin a second.
     pub per_second: f64,
-    /// Attempts that may begin at once.
+    /// Attempts that may begin at the same time.
     pub burst: u32,
 }
 
@@ -97,7 +97,7 @@ struct State {
 /// A call that waits.
 struct Waits {
     admitted: oneshot::Sender<Admitted>,
-    /// Whether it may be made again whatever comes of it.
+    /// Whether it may be repeated however it ends.
     repeats: bool,
 }
 
@@ -121,7 +121,7 @@ impl Gate {
         Arc::new(Self { service, config, capacity, state: Mutex::new(state), opened: Notify::new() })
     }
 
-    /// A place, where one is free and nobody waits for it.
+    /// A place, if one is free and no call waits for it.
     pub(crate) fn try_enter(self: &Arc<Self>) -> Option<Pass> {
         let mut state = self.lock();
         if !state.queue.is_empty() || self.room(&mut state, self.config.max_in_flight) != Room::Now {
@@ -132,8 +132,8 @@ impl Gate {
         Some(Pass::new(Arc::clone(self), admitted))
     }
 
-    /// A place, as soon as one is free and it is the run's turn. `repeats`: the call may be made again whatever comes of
-    /// it, so that it is a good one to find out how the service is.
+    /// A place, as soon as one is free and it is the run's turn. `repeats`: the call may be repeated however
+    /// it ends, so it is a good one to find out how the service is.
     pub(crate) fn queue(self: &Arc<Self>, run: Uuid, repeats: bool) -> Queued {
         let (sender, admitted) = oneshot::channel();
         let mut state = self.lock();
@@ -213,7 +213,7 @@ impl Gate {
         next.map_or(Room::Now, Room::At)
     }
 
-    /// Lets in whoever there is room for, and sees to it that those who wait for a time are looked after.
+    /// Lets in the calls that there is room for, and starts the task that lets in calls that wait for a time.
     fn attend(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         if let Some(next) = self.let_in(&mut state)
             && !state.attended
@@ -223,7 +223,7 @@ impl Gate {
         }
     }
 
-    /// Lets in whoever there is room for. Says when to look again, where time will make room.
+    /// Lets in the calls that there is room for. Returns when to look again, if time will make room.
     fn let_in(&self, state: &mut State) -> Option<Instant> {
         // A service that takes nothing for the moment still gets one call, which then waits at its connection.
         let limit =
@@ -322,7 +322,7 @@ impl State {
     }
 }
 
-/// Looks after those who wait for a time, until nobody does.
+/// Lets in calls that wait for a time, until no call does.
 async fn attend_later(gate: Weak<Gate>, mut next: Instant) {
     loop {
         sleep_until(next).await;

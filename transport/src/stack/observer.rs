@@ -23,7 +23,7 @@ use crate::telemetry::{Instruments, Telemetry};
 /// Codes of gRPC, OK included.
 const CODES: usize = 17;
 
-/// Watches the calls of one method; none where nobody wants to know.
+/// Watches the calls of one method; none if no telemetry is wanted.
 pub(crate) type Observer = Option<Arc<Watched>>;
 
 /// What all calls of a method have in common.
@@ -241,7 +241,7 @@ fn failure(outcome: &Outcome) -> Option<(Code, &str)> {
     }
 }
 
-/// What nobody waited for was cancelled.
+/// A call whose end is no longer waited for was cancelled.
 fn settled(code: Option<Code>, span: Option<&mut BoxedSpan>) -> Code {
     code.unwrap_or_else(|| {
         set_status(span, Some((Code::Cancelled, "given up by the caller")));

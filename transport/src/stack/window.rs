@@ -1,4 +1,4 @@
-//! What came of the attempts of the last seconds.
+//! The outcomes of the attempts of the last seconds.
 
 use std::time::Duration;
 

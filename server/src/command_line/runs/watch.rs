@@ -70,7 +70,7 @@ impl Watch {
 
 enum Followed {
     Ended(Exit),
-    /// The orchestrator went away; the run goes on.
+    /// The orchestrator went away; the run continues.
     Lost(Status),
 }
 

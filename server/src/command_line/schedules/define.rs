@@ -37,10 +37,10 @@ pub(super) struct Times {
     /// IANA name of the zone of cron patterns and dates; UTC where left out.
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
-    /// What becomes of local times that clocks skip; by the kind of pattern where left out.
+    /// What happens to local times that clocks skip; if left out, the kind of pattern decides.
     #[arg(long, value_enum, ignore_case = true)]
     dst_gap: Option<words::Skipped>,
-    /// What becomes of local times that clocks show twice; by the kind of pattern where left out.
+    /// What happens to local times that clocks show twice; if left out, the kind of pattern decides.
     #[arg(long, value_enum, ignore_case = true)]
     dst_overlap: Option<words::Twice>,
     /// A day without times, as 2026-12-24; may be repeated.

@@ -1,4 +1,4 @@
-//! Refuses JSON that says something twice: which of the two is meant nobody knows, and readers differ in which they take.
+//! Refuses JSON that says something twice: which of the two is meant is not known, and readers differ in which they take.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use super::below;
 use crate::descriptors::Misfit;
 
-/// Finds a key that is there twice in one object, or a field under both of its names. JSON that is none at all is for the
+/// Finds a key that is there twice in one object, or a field under both of its names. Text that is not JSON is for the
 /// reader after this to refuse.
 pub(super) fn refuse(descriptor: &MessageDescriptor, json: &str) -> Result<(), Misfit> {
     let mut found = None;

@@ -224,7 +224,7 @@ async fn the_command_line_shows_tables_and_json() {
     assert_eq!(exit, Exit::Ok);
     for part in [
         "Breaker    UNTRIED",
-        "Rate       at most 500.0 a second, 50 at once",
+        "Rate       at most 500.0 a second, 50 at the same time",
         "Retries    10.0 of 10.0 tokens left",
         "/acme.users.v1.UserService/GetUser",
         "3 attempts, 100ms to 1s, UNAVAILABLE",

@@ -49,7 +49,7 @@ fn mistake(source: &Source, reason: impl std::fmt::Display) -> IdentityMistake {
     IdentityMistake::new(source.key, format!("{}: {reason}", source.path.display()))
 }
 
-/// What came of a look at the files.
+/// The result of a look at the files.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refreshed {
     /// Nothing new.

@@ -91,7 +91,7 @@ impl Token {
         Ok(Self { value, name })
     }
 
-    /// The value of `authorization`, or why there is none.
+    /// The value of `authorization`, or why it is missing.
     pub(super) fn header(&self) -> Result<HeaderValue, String> {
         let bearer: Arc<Bearer> = self.value.current();
         match bearer.expires {

@@ -53,7 +53,7 @@ pub(crate) enum Phase {
 pub(crate) enum Outlook {
     /// There is one.
     Ready,
-    /// Something is under way, or will be at once.
+    /// Something is under way, or will be immediately.
     Wait,
     /// Nothing is under way, and something would be if it were asked for.
     Idle,
@@ -203,7 +203,7 @@ impl Members {
         (self.connectivity(), endpoints.collect(), self.last_error())
     }
 
-    /// None for an endpoint that is none any more.
+    /// None for an endpoint that was removed.
     fn member(&mut self, endpoint: &Arc<Endpoint>) -> Option<&mut Member> {
         self.members.iter_mut().find(|member| Arc::ptr_eq(&member.endpoint, endpoint))
     }
@@ -340,7 +340,7 @@ mod tests {
         assert_eq!(members.outlook(now), failed(Some(2 * SECOND), reason));
         assert_eq!(members.outlook(now + 2 * SECOND), Outlook::Wait);
 
-        // What goes on to fail in the same way is no news.
+        // What continues to fail in the same way is no news.
         assert!(!members.fail(&endpoints[1], Phase::Failed(None), String::from("silent")));
         assert!(!members.fail(&endpoints[0], Phase::Failed(None), String::from("refused")));
         assert_eq!(members.show().2.as_deref(), Some("refused"));
