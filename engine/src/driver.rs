@@ -198,7 +198,7 @@ impl Driver {
     /// Drives the run until it ends, waits for long, or is lost.
     pub(crate) async fn drive(mut self: Box<Self>) -> Exit {
         // A cancel that came while nobody held the run goes before what became due meanwhile.
-        self.obey();
+        self.handle_mail();
         self.receive();
         self.due();
         loop {
@@ -206,18 +206,18 @@ impl Driver {
                 // Boxed, because it is rare, and each run in memory would have room for it.
                 Box::pin(self.shared.quarantine.pass(self.row.id)).await;
             }
-            self.obey();
+            self.handle_mail();
             self.advance();
             self.receive();
             self.look_for_foreign_wait();
-            if self.mailbox.wishes(LOST) {
+            if self.mailbox.has(LOST) {
                 return Exit::Lost;
             }
             self.begin_commit();
             self.arm();
             tokio::select! {
                 biased;
-                () = self.mailbox.told() => {}
+                () = self.mailbox.notified() => {}
                 answer = commit::answer(&mut self.commit) => {
                     if let Some(exit) = self.committed(answer) {
                         return exit;
@@ -255,7 +255,7 @@ impl Driver {
             for intent in intents {
                 // Nobody waits for a step any more that code came to in its last poll.
                 if finished.is_none() || !intent.is_waited_for() {
-                    self.intend(intent);
+                    self.start_intent(intent);
                 }
             }
             if let Some(result) = finished {
@@ -322,50 +322,50 @@ impl Driver {
     fn park(&mut self, state: State, reason: String) {
         self.code = None;
         self.drop_unsent();
-        self.drop_unborn();
+        self.drop_unstarted_children();
         self.parked = Some((state, reason));
         self.flush = true;
     }
 
     /// Does what the engine or an operator wishes.
-    fn obey(&mut self) {
-        if self.mailbox.wishes_nothing() {
+    fn handle_mail(&mut self) {
+        if self.mailbox.is_empty() {
             return;
         }
-        if self.mailbox.wishes(CANCEL) {
+        if self.mailbox.has(CANCEL) {
             self.cancel();
         }
-        if self.mailbox.take_wish(MESSAGE) {
+        if self.mailbox.take(MESSAGE) {
             self.look();
         }
         let may_pause = self.ending.is_none() && !self.is_paused() && !self.unreadable && !self.undoing.reload;
         // Also a run whose code cannot go on: why, it finds again when it is resumed (S3).
-        if may_pause && self.mailbox.wishes(PAUSE) {
+        if may_pause && self.mailbox.has(PAUSE) {
             self.pause();
         }
-        if self.mailbox.take_wish(mailbox::FOREIGN) {
+        if self.mailbox.take(mailbox::FOREIGN) {
             self.foreign_wait();
         }
-        if self.mailbox.wishes(mailbox::COMMANDED) {
+        if self.mailbox.has(mailbox::COMMANDED) {
             self.take_commands();
         }
-        if self.mailbox.wishes(DRAIN | GIVE_UP) {
+        if self.mailbox.has(DRAIN | GIVE_UP) {
             self.drop_unsent();
             self.flush = true;
         }
-        if self.mailbox.wishes(GIVE_UP) {
+        if self.mailbox.has(GIVE_UP) {
             self.abandon_in_flight();
         }
     }
 
     fn draining(&self) -> bool {
-        self.mailbox.wishes(DRAIN | GIVE_UP)
+        self.mailbox.has(DRAIN | GIVE_UP)
     }
 
     /// The next time at which something is due, on the wall clock.
     fn next_due(&self) -> Timestamp {
         let step = self.timers.first().map(|(at, _)| *at);
-        let deadline = (self.ending.is_none() && !self.clock_stands()).then_some(self.work_deadline());
+        let deadline = (self.ending.is_none() && !self.deadline_paused()).then_some(self.work_deadline());
         [step, self.flush_at, deadline].into_iter().flatten().min().unwrap_or(Timestamp::from_micros(i64::MAX))
     }
 
@@ -385,13 +385,13 @@ impl Driver {
     /// Does what is due.
     fn due(&mut self) {
         // A pause that stops the clock and was acknowledged before this goes before the deadline.
-        self.obey();
+        self.handle_mail();
         let now = self.shared.clock.now();
         if self.flush_at.is_some_and(|at| at <= now) {
             self.flush = true;
             self.flush_at = None;
         }
-        if self.ending.is_none() && !self.clock_stands() && self.work_deadline() <= now {
+        if self.ending.is_none() && !self.deadline_paused() && self.work_deadline() <= now {
             let failure = Failure::new(StatusCode::DeadlineExceeded, "the run's deadline has passed");
             self.end(State::Failed, Err(failure));
         }

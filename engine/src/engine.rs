@@ -238,7 +238,7 @@ impl Engine {
                 Ok(started.await.map_err(|_| StoreError::Closed)??)
             }
             None => {
-                self.loops.claim_pacing.wants_room();
+                self.loops.claim_pacing.request_room();
                 pending(&mut run, workflow, start.input);
                 let row = Box::new(row_of(&run));
                 let creating = shared.store.create(run);

@@ -42,8 +42,8 @@ pub(crate) struct Environment {
 impl Environment {
     /// Tells a run that there is something new for it. If it is not in memory, a claim finds it, or has found it and
     /// brings it: then the run hears of this as it comes.
-    pub(crate) fn tell(&self, run: Uuid, wish: u16) {
-        if !self.runs.tell(run, wish) {
+    pub(crate) fn tell(&self, run: Uuid, mail: u16) {
+        if !self.runs.tell(run, mail) {
             self.due.notify_one();
         }
     }

@@ -34,7 +34,7 @@ pub(crate) struct PendingCommand {
 
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
-    wishes: AtomicU16,
+    mail: AtomicU16,
     /// Whether there is a wish that the run has not looked at.
     told: AtomicBool,
     waker: AtomicWaker,
@@ -63,35 +63,35 @@ pub(crate) const COMMANDED: u16 = 16;
 pub(crate) const FOREIGN: u16 = 128;
 
 impl Mailbox {
-    pub(crate) fn wish(&self, wish: u16) {
-        self.wishes.fetch_or(wish, Ordering::AcqRel);
+    pub(crate) fn send(&self, mail: u16) {
+        self.mail.fetch_or(mail, Ordering::AcqRel);
         self.told.store(true, Ordering::Release);
         self.waker.wake();
     }
 
     /// Whether the run was told something from outside that it may not have looked at.
-    pub(crate) fn was_told_from_outside(&self) -> bool {
-        self.wishes(FROM_OUTSIDE)
+    pub(crate) fn has_mail_from_outside(&self) -> bool {
+        self.has(FROM_OUTSIDE)
     }
 
     /// The same; the row that the run reads after this says what it was.
     pub(crate) fn take_from_outside(&self) -> bool {
-        self.wishes.fetch_and(!FROM_OUTSIDE, Ordering::AcqRel) & FROM_OUTSIDE != 0
+        self.mail.fetch_and(!FROM_OUTSIDE, Ordering::AcqRel) & FROM_OUTSIDE != 0
     }
 
     /// Has the run do what an operator asks. Where it leaves memory before that, the answer never comes.
     pub(crate) fn command(&self, command: PendingCommand) {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
-        self.wish(COMMANDED);
+        self.send(COMMANDED);
     }
 
     pub(crate) fn take_commands(&self) -> Vec<PendingCommand> {
-        self.wishes.fetch_and(!COMMANDED, Ordering::AcqRel);
+        self.mail.fetch_and(!COMMANDED, Ordering::AcqRel);
         std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Ends once for each time that there is something new to look at. For one task.
-    pub(crate) async fn told(&self) {
+    pub(crate) async fn notified(&self) {
         poll_fn(|cx| {
             self.waker.register(cx.waker());
             if self.told.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
@@ -100,15 +100,15 @@ impl Mailbox {
     }
 
     /// Whether there is this wish; it is fulfilled now.
-    pub(crate) fn take_wish(&self, wish: u16) -> bool {
-        self.wishes(wish) && self.wishes.fetch_and(!wish, Ordering::AcqRel) & wish != 0
+    pub(crate) fn take(&self, mail: u16) -> bool {
+        self.has(mail) && self.mail.fetch_and(!mail, Ordering::AcqRel) & mail != 0
     }
 
-    pub(crate) fn wishes_nothing(&self) -> bool {
-        self.wishes.load(Ordering::Acquire) == 0
+    pub(crate) fn is_empty(&self) -> bool {
+        self.mail.load(Ordering::Acquire) == 0
     }
 
-    pub(crate) fn wishes(&self, wish: u16) -> bool {
-        self.wishes.load(Ordering::Acquire) & wish != 0
+    pub(crate) fn has(&self, mail: u16) -> bool {
+        self.mail.load(Ordering::Acquire) & mail != 0
     }
 }

@@ -48,7 +48,7 @@ impl RunTable {
         let mailbox = Arc::new(Mailbox::default());
         let Unheard { told, commands } = self.claims.take(run);
         if told {
-            mailbox.wish(MESSAGE);
+            mailbox.send(MESSAGE);
         }
         commands.into_iter().for_each(|command| mailbox.command(command));
         runs.insert(run, Arc::clone(&mailbox));
@@ -60,18 +60,18 @@ impl RunTable {
     pub(crate) fn remove(&self, run: Uuid, mailbox: &Mailbox, sure: bool) {
         let mut runs = self.lock();
         runs.remove(&run);
-        if !sure || mailbox.was_told_from_outside() {
+        if !sure || mailbox.has_mail_from_outside() {
             self.claims.keep(run);
         }
     }
 
     /// Tells a run that there is something new for it. Returns false if it is not in memory: then the claim that is on its
     /// way, or the next one, brings it.
-    pub(crate) fn tell(&self, run: Uuid, wish: u16) -> bool {
+    pub(crate) fn tell(&self, run: Uuid, mail: u16) -> bool {
         // Under the lock, so that the run does not leave or come between the look and the wish.
         let runs = self.lock();
         match runs.get(&run) {
-            Some(mailbox) => mailbox.wish(wish),
+            Some(mailbox) => mailbox.send(mail),
             None => self.claims.keep(run),
         }
         runs.contains_key(&run)

@@ -17,7 +17,7 @@ use crate::transport::{Attempt, Outcome, Reservation, Reserved, StepPlace, Unsen
 
 impl Driver {
     /// Makes the next attempt now; where the run stops here, when it goes on.
-    pub(super) fn again(&mut self, slot: SlotId) {
+    pub(super) fn retry_now(&mut self, slot: SlotId) {
         if self.parked.is_none() {
             return self.attempt(slot);
         }
@@ -124,24 +124,24 @@ impl Driver {
         match kind {
             LandedKind::Reserved(Ok(Reserved::Ready(reservation))) => self.reserved(slot, reservation),
             LandedKind::Reserved(Ok(Reserved::Down(outage, back))) => self.down(slot, outage, back),
-            LandedKind::Reserved(Err(unsent)) => self.tried(slot, Outcome::NotSent(unsent)),
-            LandedKind::Sent(outcome) => self.tried(slot, outcome),
+            LandedKind::Reserved(Err(unsent)) => self.on_outcome(slot, Outcome::NotSent(unsent)),
+            LandedKind::Sent(outcome) => self.on_outcome(slot, outcome),
         }
     }
 
     /// An attempt has its outcome: the step settles, is tried again, or waits for a decision.
-    fn tried(&mut self, slot: SlotId, outcome: Outcome) {
+    fn on_outcome(&mut self, slot: SlotId, outcome: Outcome) {
         let now = self.shared.clock.now();
         let Some(step) = self.steps.get_mut(&slot) else { return };
         let kind = store_outcome(&outcome);
         let (failure, retry_after) = match outcome {
-            Outcome::Done(response) => return self.done(slot, response),
+            Outcome::Done(response) => return self.on_response(slot, response),
             Outcome::Refused(failure) => {
                 step.failed(kind);
                 let (doubt, Work::Call(call)) = (step.doubt, &step.work) else { return };
                 let (undoes, attempted_at) = (call.undoes, call.attempted_at);
                 if failure.code() == Code::NotFound
-                    && let Some(from) = undoes.and_then(|step| self.nothing_there_from(step))
+                    && let Some(from) = undoes.and_then(|step| self.undo_conclusive_at(step))
                     && attempted_at < from
                 {
                     return self.look_again(slot, &failure, from.max(now));
@@ -186,7 +186,7 @@ impl Driver {
             tracing::debug!(run = %self.row.id, step = %step.place, attempt, error = failure.message(), "what failed");
         }
         let (sequence, place) = reference(step);
-        self.learn(Kind::AttemptFailed(stored::AttemptFailed {
+        self.record(Kind::AttemptFailed(stored::AttemptFailed {
             step: sequence,
             place,
             attempt,
@@ -212,7 +212,7 @@ impl Driver {
         let attempt = step.attempts;
         let (sequence, place) = reference(step);
         self.timers.insert((from, slot));
-        self.learn(Kind::AttemptFailed(stored::AttemptFailed {
+        self.record(Kind::AttemptFailed(stored::AttemptFailed {
             step: sequence,
             place,
             attempt,

@@ -18,13 +18,13 @@ use crate::undo::{Undo, UndoSource};
 
 impl Driver {
     /// Begins what code asked for.
-    pub(super) fn intend(&mut self, intent: Intent) {
+    pub(super) fn start_intent(&mut self, intent: Intent) {
         match intent {
-            Intent::Fact(kind) => self.learn(*kind),
+            Intent::Fact(kind) => self.record(*kind),
             Intent::RaceDecided { place, winner, losers, journaled } => {
-                let withdrawn = self.let_go(&losers);
+                let withdrawn = self.abandon(&losers);
                 if !journaled {
-                    self.learn(Kind::RaceDecided(stored::RaceDecided {
+                    self.record(Kind::RaceDecided(stored::RaceDecided {
                         place: Some(place.stored()),
                         winner,
                         withdrawn,
@@ -50,12 +50,12 @@ impl Driver {
                 }
             }
             Intent::Call(call) => self.call(*call, 0),
-            Intent::Child(child) => self.bear(*child),
+            Intent::Child(child) => self.request_child(*child),
             Intent::Signal { slot, place, type_name, within, .. } => self.wait_for(slot, place, type_name, within),
             Intent::Sleep { slot, place, span, .. } => {
                 let until = self.shared.clock.now().after(span);
                 let sequence = self.next_sequence();
-                self.learn(Kind::SleepStarted(stored::SleepStarted {
+                self.record(Kind::SleepStarted(stored::SleepStarted {
                     place: Some(place.stored()),
                     until_micros: until.as_micros(),
                 }));
@@ -150,7 +150,7 @@ impl Driver {
                     deadline,
                     attempted_at: now,
                     options,
-                    undo: call.and_then(|call| call.undo).or_else(|| self.undo_said(&place)),
+                    undo: call.and_then(|call| call.undo).or_else(|| self.take_undo(&place)),
                     undoes,
                 }
             }

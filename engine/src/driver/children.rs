@@ -40,7 +40,7 @@ pub(super) struct Children {
 
 impl Driver {
     /// Begins what code asked for: the next append creates the child.
-    pub(super) fn bear(&mut self, intent: ChildIntent) {
+    pub(super) fn request_child(&mut self, intent: ChildIntent) {
         let Some(workflow) = self.shared.workflows.get(intent.workflow) else {
             let (child, workflow) = (intent.place.to_string(), intent.workflow);
             return self.scope.fail(Fault::UnknownChild { child, workflow });
@@ -63,16 +63,16 @@ impl Driver {
         let work = Work::Child(ChildWork { started: Some((sequence, child)), intent: None });
         self.steps.insert(slot, Box::new(LiveStep::waiting(place, work, now, Phase::Message(None))));
         self.children.slots.insert(child, slot);
-        self.stay(slot, now);
+        self.linger_until(slot, now);
     }
 
     /// Children may end soon, and together: the run stays in memory for a while.
-    fn stay(&mut self, slot: SlotId, now: Timestamp) {
+    fn linger_until(&mut self, slot: SlotId, now: Timestamp) {
         self.timers.insert((now.after(self.shared.limits.linger), slot));
     }
 
     /// Writes the starts of the children that are to be created: their slots, and their runs.
-    pub(super) fn births(&mut self) -> (Vec<SlotId>, Vec<NewRun>) {
+    pub(super) fn start_children(&mut self) -> (Vec<SlotId>, Vec<NewRun>) {
         let (now, latest) = (self.shared.clock.now(), self.work_deadline());
         let unborn: Vec<SlotId> =
             self.steps.iter().filter(|(_, step)| matches!(step.phase, Phase::Unborn)).map(|(slot, _)| *slot).collect();
@@ -105,12 +105,12 @@ impl Driver {
     }
 
     /// Children that are not created yet are not created at all.
-    pub(super) fn drop_unborn(&mut self) {
+    pub(super) fn drop_unstarted_children(&mut self) {
         self.steps.retain(|_, step| !matches!(step.phase, Phase::Unborn));
     }
 
     /// The append that creates these is durable.
-    pub(super) fn born(&mut self, slots: &[SlotId]) {
+    pub(super) fn children_created(&mut self, slots: &[SlotId]) {
         let now = self.shared.clock.now();
         for slot in slots {
             let Some(LiveStep { work: Work::Child(child), .. }) = self.steps.get_mut(slot).map(AsMut::as_mut) else {
@@ -119,7 +119,7 @@ impl Driver {
             child.intent = None;
             let Some((_, run)) = child.started else { continue };
             self.children.slots.insert(run, *slot);
-            self.stay(*slot, now);
+            self.linger_until(*slot, now);
         }
         if !slots.is_empty() {
             self.shared.due.notify_one();
@@ -127,7 +127,7 @@ impl Driver {
     }
 
     /// The append that would have created these was refused.
-    pub(super) fn unborn(&mut self, slots: &[SlotId]) {
+    pub(super) fn children_refused(&mut self, slots: &[SlotId]) {
         for slot in slots {
             let Some(step) = self.steps.get_mut(slot) else { continue };
             let Work::Child(child) = &mut step.work else { continue };
@@ -163,19 +163,19 @@ impl Driver {
     pub(super) fn adopt_held_children(&mut self) {
         let held: Vec<Uuid> = self.held.values().filter_map(|open| open.kind.child()).collect();
         for child in held {
-            let slot = self.own_slot();
+            let slot = self.detached_slot();
             self.children.slots.insert(child, slot);
         }
     }
 
     fn is_cancelled(&self) -> bool {
-        self.mailbox.wishes(CANCEL) || self.row.cancel_requested.is_some()
+        self.mailbox.has(CANCEL) || self.row.cancel_requested.is_some()
     }
 
     /// An operator cancels a run that ends: what it decided stands, and its children are asked to end.
     pub(super) fn cancel_children(&mut self) {
         if self.steps.values().any(|step| matches!(step.phase, Phase::Unborn)) {
-            self.drop_unborn();
+            self.drop_unstarted_children();
             self.conclude();
         }
     }

@@ -46,7 +46,7 @@ impl Wake for Woken {
     fn wake_by_ref(self: &Arc<Self>) {
         self.now.store(true, Ordering::Release);
         if !self.run.is_inside() {
-            self.mailbox.wish(FOREIGN);
+            self.mailbox.send(FOREIGN);
         }
     }
 }

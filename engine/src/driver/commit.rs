@@ -68,7 +68,7 @@ impl Driver {
     }
 
     /// Writes a fact behind: it is durable with the next append, soon in any case.
-    pub(super) fn learn(&mut self, kind: Kind) {
+    pub(super) fn record(&mut self, kind: Kind) {
         let now = self.shared.clock.now();
         self.buffer.push(now, kind);
         if self.flush_at.is_none() {
@@ -86,7 +86,7 @@ impl Driver {
         let ready = self.steps.values().any(|step| matches!(step.phase, Phase::Ready(_) | Phase::Unborn));
         let ready = ready || !self.unasked().is_empty();
         let idle = !ended && self.is_idle();
-        let release = idle && self.gives_back();
+        let release = idle && self.should_release();
         let status = self.status(idle);
         let moved = idle && self.is_news(&status);
         let wanted = ended
@@ -110,7 +110,7 @@ impl Driver {
         let starts = if ended || release { Vec::new() } else { self.start_ready() };
         // A creation carries no other; children come with the next append.
         let bears = !ended && !release && self.create.is_none();
-        let (births, children) = if bears { self.births() } else { Default::default() };
+        let (births, children) = if bears { self.start_children() } else { Default::default() };
         let related_runs = if self.create.is_none() { self.related_runs(children, ended) } else { None };
         let cancels = related_runs.as_ref().map_or_else(Vec::new, |related_runs| related_runs.cancels.clone());
         let (entry, facts) = self.buffer.take();
@@ -238,7 +238,7 @@ impl Driver {
         if let Appended::Superseded(row) = appended {
             self.unacknowledged.splice(..0, commit.unacknowledged.drain(..));
             self.inbox.restore(std::mem::take(&mut commit.takes));
-            self.unborn(&commit.births);
+            self.children_refused(&commit.births);
             self.commanded(&commit, &row);
             return None;
         }
@@ -265,10 +265,10 @@ impl Driver {
         }
         self.shared.watchers.changed(self.row.id, self.row.sequence);
         if commit.release {
-            self.note_away();
+            self.count_outage_wait();
             return Some(Exit::Released(self.row.status.wake_at));
         }
-        self.born(&commit.births);
+        self.children_created(&commit.births);
         for slot in commit.starts {
             self.started(slot);
         }
@@ -296,8 +296,8 @@ impl Driver {
         if !matches!(step.phase, Phase::Starting(..)) {
             return;
         }
-        if self.parked.is_some() || self.mailbox.wishes(super::GIVE_UP) {
-            return self.not_now(slot);
+        if self.parked.is_some() || self.mailbox.has(super::GIVE_UP) {
+            return self.defer_attempt(slot);
         }
         // A run that ends begins nothing; it only asks again what may have happened.
         let mut before = step.doubt;
@@ -344,7 +344,7 @@ impl Driver {
         if self.parked.is_some() {
             // It stopped while the append was under way: what was not started then is not started now.
             self.drop_unsent();
-            self.drop_unborn();
+            self.drop_unstarted_children();
         }
         if dropped > 0 {
             self.buffer.renumber(last_learned, dropped);
@@ -364,9 +364,9 @@ impl Driver {
             // It began to end while the append was under way: what was not started then is not started now.
             self.drop_unsent();
             if row.cancel_requested.is_some() {
-                self.drop_unborn();
+                self.drop_unstarted_children();
             }
-            self.settle_waiting();
+            self.cancel_waits();
             self.conclude();
         }
     }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Mailbox;
 use super::code::{Code, Finished};
-use super::replay::bring;
+use super::replay::replay_into;
 use crate::authoring::context::Context;
 use crate::authoring::workflow::Registry;
 use crate::history::History;
@@ -48,7 +48,7 @@ pub(crate) fn dry_run(
     let scope = Arc::new(Scope::new(about, Arc::clone(limits), clock.clone(), history.past));
     let begun = workflow.begin(Context::root(Arc::clone(&scope)), input);
     let mut code = Code::new(begun, scope.current_run(), Arc::new(Mailbox::default()));
-    let finished = quietly(|| bring(&scope, &mut code, history.replay, history.seen))?;
+    let finished = quietly(|| replay_into(&scope, &mut code, history.replay, history.seen))?;
     match finished {
         Some(Finished::Panicked(panicked)) => return Err(ReplayError::Panicked(panicked)),
         Some(Finished::Returned(_)) => {

@@ -56,15 +56,15 @@ impl Driver {
         self.drop_unsent();
         // A run that ends well has the children that it asked for.
         if state != State::Succeeded {
-            self.drop_unborn();
+            self.drop_unstarted_children();
         }
         self.abort_reads();
-        self.settle_waiting();
+        self.cancel_waits();
         if (!self.steps.is_empty() || self.must_undo())
             && let Some(ending) = &self.ending
         {
             let fact = ending_fact(ending);
-            self.learn(fact);
+            self.record(fact);
             self.flush = true;
         }
         self.conclude();
@@ -92,7 +92,7 @@ impl Driver {
         let Some(ending) = self.ending.as_mut().filter(|ending| !ending.concluded) else { return };
         ending.concluded = true;
         let ended = ending.stored();
-        self.learn(Kind::Ended(ended));
+        self.record(Kind::Ended(ended));
     }
 
     /// Only what was sent and is still open flies on.
@@ -104,7 +104,7 @@ impl Driver {
 
     /// Steps that wait for a time: a sleep ends, an attempt that surely did nothing is not made again, and one
     /// that may have done something is asked again at once.
-    pub(super) fn settle_waiting(&mut self) {
+    pub(super) fn cancel_waits(&mut self) {
         let waiting: Vec<SlotId> = self
             .steps
             .iter()

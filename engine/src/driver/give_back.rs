@@ -11,7 +11,7 @@ use crate::step_id::SlotId;
 
 impl Driver {
     /// An attempt whose start is durable is not sent after all: it is made again when the run goes on, and does not count.
-    pub(super) fn not_now(&mut self, slot: SlotId) {
+    pub(super) fn defer_attempt(&mut self, slot: SlotId) {
         let now = self.shared.clock.now();
         let Some(step) = self.steps.get_mut(&slot) else { return };
         step.phase = Phase::Until(now);
@@ -19,7 +19,7 @@ impl Driver {
         let attempt = step.attempts;
         let (sequence, place) = reference(step);
         let failure = Failure::new(Code::Cancelled, "the run was given back before the call was sent");
-        self.learn(Kind::AttemptFailed(stored::AttemptFailed {
+        self.record(Kind::AttemptFailed(stored::AttemptFailed {
             step: sequence,
             place,
             attempt,

@@ -115,7 +115,7 @@ impl Driver {
     pub(super) fn wait_for(&mut self, slot: SlotId, place: StepId, type_name: String, within: Option<Duration>) {
         let until = within.map(|span| self.shared.clock.now().after(span));
         let sequence = self.next_sequence();
-        self.learn(Kind::SignalAwaited(stored::SignalAwaited {
+        self.record(Kind::SignalAwaited(stored::SignalAwaited {
             place: Some(place.stored()),
             type_name,
             until_micros: until.map_or(0, Timestamp::as_micros),
@@ -159,7 +159,7 @@ impl Driver {
         let Message { number, payload, .. } = message;
         self.inbox.takes.push(number);
         let result = Some(stored::step_settled::Result::Response(payload.clone()));
-        self.over(slot, number, result, Ok(payload));
+        self.finish_wait(slot, number, result, Ok(payload));
     }
 
     /// A child run ended.
@@ -171,7 +171,7 @@ impl Driver {
             Ok(output) => stored::step_settled::Result::Response(output.clone()),
             Err(failure) => stored::step_settled::Result::Failure(store_failure(failure)),
         };
-        self.over(slot, number, Some(stored), result);
+        self.finish_wait(slot, number, Some(stored), result);
     }
 
     /// The time of a wait has passed: it is over, unless its message may have come in time.
@@ -182,10 +182,10 @@ impl Driver {
         }
         let Some(step) = self.steps.get(&slot) else { return };
         let failure = step.place.expired();
-        self.over(slot, 0, None, Err(failure));
+        self.finish_wait(slot, 0, None, Err(failure));
     }
 
-    fn over(
+    fn finish_wait(
         &mut self,
         slot: SlotId,
         message: u64,
@@ -198,7 +198,7 @@ impl Driver {
         // A child that failed is over: where it is retried, it is another run.
         let outcome =
             if result.is_err() && message > 0 { stored::Outcome::Refused } else { stored::Outcome::Unspecified };
-        self.learn(Kind::StepSettled(stored::StepSettled {
+        self.record(Kind::StepSettled(stored::StepSettled {
             step,
             outcome: outcome.into(),
             message,

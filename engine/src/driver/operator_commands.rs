@@ -94,8 +94,8 @@ impl Driver {
             let Some(step) = self.steps.get(&slot) else { continue };
             let (step, place) = reference(step);
             self.timers.retain(|(_, timed)| *timed != slot);
-            self.learn(Kind::BackOffSkipped(stored::BackOffSkipped { step, place }));
-            self.again(slot);
+            self.record(Kind::BackOffSkipped(stored::BackOffSkipped { step, place }));
+            self.retry_now(slot);
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ impl Driver {
         self.in_flight = FuturesUnordered::new();
         self.undoing.reload = false;
         let failure = terminated();
-        self.learn(Kind::Ended(ended_by_force(&failure)));
+        self.record(Kind::Ended(ended_by_force(&failure)));
         self.ending = Some(Ending { state: State::Terminated, result: Err(failure), concluded: true });
         Ok(())
     }
@@ -140,9 +140,9 @@ impl Driver {
             }
             Verdict::Happened(_) | Verdict::Failed(_) => step.doubt.clear(),
         }
-        self.learn(decision.fact(sequence, &change.asked));
+        self.record(decision.fact(sequence, &change.asked));
         match &decision.verdict {
-            Verdict::AskAgain => self.again(slot),
+            Verdict::AskAgain => self.retry_now(slot),
             Verdict::Happened(response) => {
                 self.settle(slot, Ok(response.clone()), stored::Outcome::Unspecified, false);
             }

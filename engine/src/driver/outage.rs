@@ -53,7 +53,7 @@ impl Driver {
 
     /// When a run that is given back asks again whether its service is there. The longer that was down, the later; spread,
     /// so that not all runs come at once.
-    pub(super) fn asks_again(&self) -> Option<Timestamp> {
+    pub(super) fn outage_recheck_at(&self) -> Option<Timestamp> {
         let since = self.steps.values().filter_map(|step| down(step)).map(|down| down.since).max()?;
         let now = self.shared.clock.now();
         let pause = (now.since(since) / 2).clamp(SOONEST, LATEST);
@@ -61,7 +61,7 @@ impl Driver {
     }
 
     /// The run leaves memory; that it waits for a service is still counted.
-    pub(super) fn note_away(&self) {
+    pub(super) fn count_outage_wait(&self) {
         if let Some(down) = self.first_down() {
             self.shared.outage_waiters.add(self.row.id, Arc::clone(&down.service));
         }

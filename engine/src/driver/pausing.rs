@@ -15,10 +15,10 @@ impl Driver {
     }
 
     /// Whether the deadline waits for the end of a pause.
-    pub(super) fn clock_stands(&self) -> bool {
+    pub(super) fn deadline_paused(&self) -> bool {
         // The row says it only from the first append on that meets the pause.
         let known = || self.row.paused.as_ref().is_some_and(|paused| paused.stops_clock);
-        let stops = || known() || self.mailbox.wishes(STOP_CLOCK);
+        let stops = || known() || self.mailbox.has(STOP_CLOCK);
         self.is_paused() && stops()
     }
 

@@ -93,7 +93,7 @@ impl Driver {
 
     fn record_crash(&mut self, crash: CrashRecorded) {
         self.crashes.add(&crash);
-        self.learn(Kind::CrashRecorded(crash));
+        self.record(Kind::CrashRecorded(crash));
         self.flush = true;
     }
 

@@ -6,7 +6,7 @@ use crate::step_id::SlotId;
 
 impl Driver {
     /// Code waits for these no more. Gives the numbers of the waits that are over.
-    pub(super) fn let_go(&mut self, losers: &[SlotId]) -> Vec<u64> {
+    pub(super) fn abandon(&mut self, losers: &[SlotId]) -> Vec<u64> {
         let mut withdrawn = Vec::new();
         for slot in losers {
             let Some(step) = self.steps.get_mut(slot) else { continue };

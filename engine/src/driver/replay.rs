@@ -44,9 +44,9 @@ impl Driver {
         };
         let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), past);
         let mut driver = Self::new(shared, mailbox, workflow, row, input, scope);
-        driver.learn(created_fact(&run, &driver.workflow, driver.input.clone()));
+        driver.record(created_fact(&run, &driver.workflow, driver.input.clone()));
         driver.create = Some((run, started));
-        driver.code = Some(driver.fresh_code());
+        driver.code = Some(driver.new_future());
         driver
     }
 
@@ -108,10 +108,10 @@ impl Driver {
         driver.journal_bytes = journal_bytes;
         driver.find_inbox(std::mem::take(&mut history.returned), unread);
         if cancelled {
-            driver.mailbox.wish(CANCEL);
+            driver.mailbox.send(CANCEL);
         }
         if paused {
-            driver.mailbox.wish(PAUSE);
+            driver.mailbox.send(PAUSE);
         }
         driver.restore(history);
         Ok(Box::new(driver))
@@ -132,7 +132,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn fresh_code(&self) -> Code {
+    pub(super) fn new_future(&self) -> Code {
         let ctx = Context::root(Arc::clone(&self.scope));
         let begun = self.workflow.begin(ctx, self.input.clone());
         let code = Code::new(begun, self.scope.current_run(), Arc::clone(&self.mailbox));
@@ -186,12 +186,12 @@ impl Driver {
                 Err(NoUndos::Panicked(panicked)) => return self.panicked(panicked),
             }
             // Sleeps were dropped when the end began; only what may have happened is waited for.
-            self.settle_waiting();
+            self.cancel_waits();
             self.conclude();
             return;
         }
-        let mut code = self.fresh_code();
-        let finished = match bring(&self.scope, &mut code, replay, seen) {
+        let mut code = self.new_future();
+        let finished = match replay_into(&self.scope, &mut code, replay, seen) {
             Ok(finished) => finished,
             Err(fault) => {
                 self.reopen_unreached(open);
@@ -206,7 +206,7 @@ impl Driver {
         }
         self.scope.replayed();
         // Code that is about to be stopped begins nothing that its journal does not have (S6, S8).
-        let begins = finished.is_some() || !self.mailbox.wishes(CANCEL | PAUSE);
+        let begins = finished.is_some() || !self.mailbox.has(CANCEL | PAUSE);
         self.resume(open, intents, begins);
         match finished {
             Some(result) => self.finished(result),
@@ -234,7 +234,7 @@ impl Driver {
             match (step, intent) {
                 (Some((slot, step)), Intent::Call(call)) => self.reopen(slot, step, Some(*call)),
                 (Some((slot, step)), _) => self.reopen(slot, step, None),
-                (None, intent) if begins => self.intend(intent),
+                (None, intent) if begins => self.start_intent(intent),
                 (None, _) => {}
             }
         }
@@ -249,7 +249,7 @@ impl Driver {
     pub(super) fn reopen_unreached(&mut self, open: BTreeMap<(Arc<str>, u32), PendingStep>) {
         for step in open.into_values() {
             // Code has no slot for them.
-            let slot = self.own_slot();
+            let slot = self.detached_slot();
             self.reopen(slot, step, None);
         }
     }
@@ -263,7 +263,7 @@ fn known(sequence: u64, entry: Bytes) -> Result<(Vec<stored::Fact>, usize), Jour
 
 /// Brings every fact to code, one poll each. Before the fact with the number `seen`, code comes to nothing that it writes
 /// down at once and that the journal does not have.
-pub(super) fn bring(
+pub(super) fn replay_into(
     scope: &Scope,
     code: &mut Code,
     replay: Vec<Replay>,

@@ -12,7 +12,7 @@ use crate::limits::Limit;
 use crate::step_id::SlotId;
 
 impl Driver {
-    pub(super) fn done(&mut self, slot: SlotId, response: Bytes) {
+    pub(super) fn on_response(&mut self, slot: SlotId, response: Bytes) {
         let limit = self.shared.limits.payload_bytes;
         let result = if response.len() > limit {
             let message = format!("the response has {} bytes, the limit payload_bytes is {limit}", response.len());
@@ -89,7 +89,7 @@ impl Driver {
         if let Work::Call(call) = &step.work {
             self.settled_for_undo(call, &settled, step.doubt);
         }
-        self.learn(Kind::StepSettled(settled));
+        self.record(Kind::StepSettled(settled));
         if let Some(panicked) = panic {
             return self.panicked(panicked);
         }

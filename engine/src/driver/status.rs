@@ -17,7 +17,7 @@ impl Driver {
     }
 
     /// Whether an idle run is given back to the store rather than kept in memory.
-    pub(super) fn gives_back(&self) -> bool {
+    pub(super) fn should_release(&self) -> bool {
         if self.inbox.is_looking() {
             return false;
         }
@@ -77,7 +77,7 @@ impl Driver {
             return None;
         }
         let step = self.timers.first().map(|(at, _)| *at);
-        let step = step.into_iter().chain(self.asks_again()).min();
+        let step = step.into_iter().chain(self.outage_recheck_at()).min();
         match (&self.ending, &self.parked) {
             (_, Some(_)) if self.goes_on_at.is_some() => self.goes_on_at,
             // What an undo needs is an operator, whoever holds the run.
@@ -86,7 +86,7 @@ impl Driver {
             // What is in flight beside a decision settles, also if its owner dies.
             (Some(_), None) if state == State::NeedsDecision && !idle => Some(self.shared.clock.now()),
             (Some(_), None) => step,
-            (None, Some(_)) if self.clock_stands() => None,
+            (None, Some(_)) if self.deadline_paused() => None,
             (None, Some(_)) => Some(self.work_deadline()),
             (None, None) => Some(step.map_or(self.work_deadline(), |at| at.min(self.work_deadline()))),
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::Driver;
 use super::code::Finished;
-use super::replay::bring;
+use super::replay::replay_into;
 use super::step::{CallWork, LiveStep, Phase, Work};
 use crate::doubt::Doubt;
 use crate::history::{PendingKind, PendingStep, Replay};
@@ -43,7 +43,7 @@ pub(super) struct Undoing {
 
 impl Driver {
     /// A slot for a step that code does not wait for.
-    pub(super) fn own_slot(&mut self) -> SlotId {
+    pub(super) fn detached_slot(&mut self) -> SlotId {
         self.undoing.slots += 1;
         SlotId::MAX - self.undoing.slots
     }
@@ -103,7 +103,7 @@ impl Driver {
             deadline: step.deadline,
             attempted_at: now,
             options: options(step.policy),
-            undo: self.undo_said(&step.place),
+            undo: self.take_undo(&step.place),
             undoes: None,
         };
         let open = LiveStep {
@@ -120,7 +120,7 @@ impl Driver {
     }
 
     /// The undo of a step of an ending run, where code had to say it again.
-    pub(super) fn undo_said(&mut self, place: &StepId) -> Option<Box<Undo>> {
+    pub(super) fn take_undo(&mut self, place: &StepId) -> Option<Box<Undo>> {
         self.undoing.said.remove(&(Arc::clone(&place.branch), place.position))
     }
 
@@ -155,14 +155,14 @@ impl Driver {
     }
 
     fn make(&mut self, step: LiveStep) {
-        let slot = self.own_slot();
+        let slot = self.detached_slot();
         self.steps.insert(slot, Box::new(step));
-        self.again(slot);
+        self.retry_now(slot);
     }
 
     /// When a service that says NOT_FOUND to this undo can be believed: an attempt of the step that is taken back may
     /// still be on its way to it.
-    pub(super) fn nothing_there_from(&self, undoes: u64) -> Option<Timestamp> {
+    pub(super) fn undo_conclusive_at(&self, undoes: u64) -> Option<Timestamp> {
         let plan = self.undoing.plan.as_ref()?;
         plan.iter().find(|undoable| undoable.step == undoes).map(|undoable| undoable.deadline.after(MARGIN))
     }
@@ -223,8 +223,8 @@ impl Driver {
         if !self.undoing.plan.iter().flatten().any(Undoable::needs_code) {
             return Ok(());
         }
-        let mut code = self.fresh_code();
-        let finished = bring(&self.scope, &mut code, replay, seen)?;
+        let mut code = self.new_future();
+        let finished = replay_into(&self.scope, &mut code, replay, seen)?;
         for intent in self.scope.take_intents() {
             if let Intent::Call(call) = intent
                 && let Some(undo) = call.undo

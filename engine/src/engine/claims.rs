@@ -52,7 +52,7 @@ impl Engine {
                     AFTER_FAILURE
                 }
             };
-            self.loops.claim_pacing.until(self.shared.clock.now().after(pause));
+            self.loops.claim_pacing.next_claim_at(self.shared.clock.now().after(pause));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -69,7 +69,7 @@ impl Engine {
     /// store which fails again and again is not asked all the time.
     async fn claim_once(&self, looked_at: &mut Option<Instant>) -> Result<Duration, StoreError> {
         let longest = self.shared.limits.claim_interval;
-        self.loops.claim_pacing.begin();
+        self.loops.claim_pacing.claim_started();
         let room = u32::try_from(self.room()).unwrap_or(u32::MAX).min(BATCH);
         if room == 0 || self.is_draining() {
             return Ok(longest);
@@ -108,7 +108,7 @@ impl Engine {
         }
         drop(on_its_way);
         let now = self.shared.clock.now();
-        self.loops.claim_pacing.found(claimed.next_due.is_none_or(|due| due > now));
+        self.loops.claim_pacing.claimed(claimed.next_due.is_none_or(|due| due > now));
         Ok(claimed.next_due.map_or(longest, |due| due.since(now)).min(longest))
     }
 
@@ -121,7 +121,7 @@ impl Engine {
                 tokio::pin!(left);
                 left.as_mut().enable();
                 match engine.shared.runs.mailbox(id) {
-                    Some(outdated) => outdated.wish(mailbox::LOST),
+                    Some(outdated) => outdated.send(mailbox::LOST),
                     None => break,
                 }
                 left.await;
@@ -138,7 +138,7 @@ impl Engine {
         let mailboxes = self.shared.runs.mailboxes();
         tracing::error!(runs = mailboxes.len(), "claims lost, runs dropped from memory");
         for mailbox in mailboxes {
-            mailbox.wish(mailbox::LOST);
+            mailbox.send(mailbox::LOST);
         }
     }
 }

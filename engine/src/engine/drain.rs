@@ -31,9 +31,9 @@ impl Engine {
     /// Starts and claims nothing new, lets steps in flight finish for at most `grace`, and gives every run back.
     pub async fn drain(&self, grace: Duration) -> Drained {
         self.loops.draining.store(true, Ordering::Release);
-        let at_first = self.wish_all(DRAIN);
+        let at_first = self.send_all(DRAIN);
         let _in_time = tokio::time::timeout(grace, self.empty()).await;
-        let given_up = self.wish_all(GIVE_UP);
+        let given_up = self.send_all(GIVE_UP);
         if given_up > 0 && tokio::time::timeout(LAST_WRITES, self.empty()).await.is_err() {
             tracing::error!(runs = self.in_flight(), "runs not given back in time");
         }
@@ -46,14 +46,14 @@ impl Engine {
         let shared = Arc::downgrade(&self.shared);
         move |run| {
             if let Some(mailbox) = shared.upgrade().and_then(|shared| shared.runs.mailbox(run)) {
-                mailbox.wish(DRAIN);
+                mailbox.send(DRAIN);
             }
         }
     }
 
-    fn wish_all(&self, wish: u16) -> usize {
+    fn send_all(&self, mail: u16) -> usize {
         let mailboxes = self.shared.runs.mailboxes();
-        mailboxes.iter().for_each(|mailbox| mailbox.wish(wish));
+        mailboxes.iter().for_each(|mailbox| mailbox.send(mail));
         mailboxes.len()
     }
 

@@ -29,28 +29,28 @@ impl Default for ClaimPacing {
 
 impl ClaimPacing {
     /// It looks now: what becomes due meanwhile, it may not see. Until it says otherwise runs wait for room.
-    pub(super) fn begin(&self) {
+    pub(super) fn claim_started(&self) {
         self.next.store(i64::MAX, Ordering::SeqCst);
         self.wants_room.store(true, Ordering::SeqCst);
     }
 
     /// It has all that is due, or all but what there was no room for.
-    pub(super) fn found(&self, all: bool) {
+    pub(super) fn claimed(&self, all: bool) {
         self.wants_room.store(!all, Ordering::SeqCst);
     }
 
     /// It looks no later than then.
-    pub(super) fn until(&self, next: Timestamp) {
+    pub(super) fn next_claim_at(&self, next: Timestamp) {
         self.next.store(next.as_micros(), Ordering::SeqCst);
     }
 
     /// There is a run that has no room in memory.
-    pub(super) fn wants_room(&self) {
+    pub(super) fn request_room(&self) {
         self.wants_room.store(true, Ordering::SeqCst);
     }
 
     /// Whether it need not look because a run left memory.
-    fn is_no_news(&self, exit: &Exit) -> bool {
+    fn can_skip_wakeup(&self, exit: &Exit) -> bool {
         let sees_it = match exit {
             Exit::Ended(_) | Exit::Released(None) => true,
             Exit::Released(Some(due)) => due.as_micros() >= self.next.load(Ordering::SeqCst),
@@ -79,7 +79,7 @@ impl Engine {
         let mailbox = self.shared.runs.add(run, most)?;
         // A drain may have begun while the run was being started or claimed. One that begins later finds the run.
         if self.is_draining() {
-            mailbox.wish(DRAIN);
+            mailbox.send(DRAIN);
         }
         self.shared.outage_waiters.remove(run);
         Some(Place { engine: self.clone(), run, mailbox, no_news: false, sure: false })
@@ -93,7 +93,7 @@ impl Engine {
                 Ok(driver) => driver.drive().await,
                 Err(exit) => exit,
             };
-            place.no_news = engine.loops.claim_pacing.is_no_news(&exit);
+            place.no_news = engine.loops.claim_pacing.can_skip_wakeup(&exit);
             place.sure = !matches!(exit, Exit::Lost);
             drop(place);
             match exit {
@@ -137,7 +137,7 @@ impl Drop for Place {
             loops.unsure.store(true, Ordering::Release);
         }
         loops.left.notify_waiters();
-        if !self.no_news || !self.mailbox.wishes_nothing() {
+        if !self.no_news || !self.mailbox.is_empty() {
             shared.due.notify_one();
         }
     }

@@ -44,7 +44,7 @@ impl Engine {
     fn reserve(&self, run: Uuid) -> Option<Place> {
         let place = self.admit(run);
         if place.is_none() {
-            self.loops.claim_pacing.wants_room();
+            self.loops.claim_pacing.request_room();
         }
         place
     }
