@@ -10,6 +10,7 @@ use transport::channel::Secret;
 
 mod checks;
 mod identity;
+mod inputs;
 mod load;
 mod methods;
 mod mistakes;
@@ -26,6 +27,7 @@ pub mod word;
 
 pub use crate::own::Own;
 pub use identity::Tls;
+pub(crate) use inputs::broken_inputs;
 pub use load::{Loaded, Sources, load};
 pub use methods::{Method, MethodLevel};
 pub use mistakes::{Mistake, Mistakes};

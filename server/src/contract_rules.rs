@@ -15,8 +15,7 @@ pub(crate) struct ContractRules {
     rules: rules::Rules,
     /// The request messages of the methods whose requests can break a rule, by the path of the method.
     requests: HashMap<&'static str, String>,
-    /// The rules that are not checked, and left to services.
-    pub(crate) unchecked: Vec<Unchecked>,
+    unchecked: Vec<Unchecked>,
 }
 
 impl ContractRules {
@@ -30,6 +29,11 @@ impl ContractRules {
         let requests =
             methods.filter_map(|method| Some((method.path, request(method.service, method.name)?))).collect();
         Self { rules, requests, unchecked }
+    }
+
+    /// A warning for each rule that is not checked here.
+    pub(crate) fn left_to_services(&self) -> Vec<String> {
+        self.unchecked.iter().map(|rule| format!("{rule}; the rule is left to the service")).collect()
     }
 
     fn check(&self, message: &str, encoded: &[u8], now: Timestamp) -> Vec<Violation> {

@@ -16,7 +16,7 @@ use transport::Services;
 
 use crate::app::App;
 use crate::background_services::{self, Supervisor};
-use crate::configuration::{Configuration, Loaded, Own, Schedules, unknown_workflows};
+use crate::configuration::{Configuration, Loaded, Own, Schedules, broken_inputs, unknown_workflows};
 use crate::contract_rules::ContractRules;
 use crate::health::Reporter;
 use crate::{installed, logs, services};
@@ -112,10 +112,11 @@ impl Running {
         let Assembly { configuration, own, listeners, store, safeguards, transport, services, mut workflows, clock } =
             assembly;
         if let Some(rules) = installed::rules() {
-            rules.unchecked.iter().for_each(|rule| warn!(%rule, "a rule of the contracts is left to the service"));
+            rules.left_to_services().iter().for_each(|warning| warn!(warning, "contracts"));
             workflows.check_by(Arc::<ContractRules>::clone(rules));
         }
-        for warning in unknown_workflows(&configuration, &workflows) {
+        let inputs = broken_inputs(&configuration, &workflows);
+        for warning in unknown_workflows(&configuration, &workflows).into_iter().chain(inputs) {
             warn!(warning, "configuration");
         }
         let schedules = schedules(configuration.schedules, &workflows);

@@ -8,11 +8,12 @@ use engine::engine::EngineError;
 use engine::prelude::*;
 use engine::rules::{Rules, Violation};
 use engine::schedule::{Rule, Spec};
-use engine::store::{Requester, Schedule};
+use engine::store::{Requester, Schedule, TickOutcome};
 use engine::testing::{Probe, World, crash_everywhere};
 use engine::time::Timestamp;
 use engine::{Limits, Registry};
 use prost::Message;
+use tokio_util::sync::CancellationToken;
 
 use crate::common::{Answer, Cancel, Charge, Input, Look, Output, Put, services};
 
@@ -157,4 +158,21 @@ async fn inputs_signals_and_schedules_that_break_a_rule_are_refused_with_the_fie
     let schedule = Schedule { input, ..Schedule::new("tick".to_owned(), "Waits".to_owned(), spec) };
     let refused = world.engine().create_schedule(schedule, Requester::new("test", "")).await.unwrap_err();
     assert_eq!(field(refused), "schedule.input.text");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_declared_schedule_whose_input_breaks_a_rule_says_so_at_its_ticks_and_leaves_the_others_alone() {
+    let world = world(Arc::default(), Probe::counting());
+    let minutely = |name: &str, text: &str| {
+        let input = Input::of(text, 0).encode_to_vec().into();
+        Schedule { input, ..Schedule::new(name, "Waits", Spec::every(Duration::from_secs(60))) }
+    };
+    let (engine, declared) = (world.engine().clone(), vec![minutely("broken", "wrong"), minutely("whole", "right")]);
+    tokio::spawn(async move { engine.run_schedules(declared, CancellationToken::new()).await });
+    tokio::time::sleep(Duration::from_secs(65)).await;
+    let whole = world.engine().ticks("whole", None, 10).await.unwrap();
+    assert_eq!(whole[0].outcome, TickOutcome::Started, "{whole:?}");
+    let broken = world.engine().ticks("broken", None, 10).await.unwrap();
+    assert_ne!(broken[0].outcome, TickOutcome::Started, "{broken:?}");
+    assert!(broken[0].reason.contains("its input breaks the rules of its contract: text: "), "{broken:?}");
 }

@@ -6,7 +6,8 @@ use super::configuration_flags::ConfigurationFlags;
 use super::exit::CommandError;
 use super::{Exit, Terminal};
 use crate::app::App;
-use crate::configuration::{show, unknown_workflows};
+use crate::configuration::{broken_inputs, show, unknown_workflows};
+use crate::installed;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
@@ -24,7 +25,9 @@ impl Config {
                 let workflows =
                     (app.workflows)(&loaded.own).map_err(|error| CommandError::failed(error.to_string()))?;
                 let unknown = unknown_workflows(&loaded.configuration, &workflows);
-                for warning in loaded.warnings.iter().chain(&unknown) {
+                let inputs = broken_inputs(&loaded.configuration, &workflows);
+                let rules = installed::rules().map(|rules| rules.left_to_services()).unwrap_or_default();
+                for warning in loaded.warnings.iter().chain(&unknown).chain(&inputs).chain(&rules) {
                     terminal.talk(&format!("warning: {warning}"));
                 }
                 terminal.talk("the configuration has no mistakes");

@@ -580,3 +580,34 @@ fn every_workflow_that_is_named_and_not_there_is_warned_of() {
         ]
     );
 }
+
+#[test]
+fn a_schedule_whose_workflow_takes_no_empty_input_is_warned_of() {
+    use test_contracts::app::acme::orchestration::greetings::v1::{GreetResponse, PartyRequest};
+
+    struct Party;
+
+    impl engine::Workflow for Party {
+        const NAME: &'static str = "test.party";
+        type Input = PartyRequest;
+        type Output = GreetResponse;
+
+        async fn run(&self, _: &engine::Context, _: PartyRequest) -> Result<GreetResponse, engine::Failure> {
+            Ok(GreetResponse::default())
+        }
+    }
+
+    let mut workflows = engine::Registry::new();
+    workflows.register(|| Party).unwrap();
+    let loaded = from_flags(&["schedules.x.workflow=test.party", "schedules.x.every=1h"]).unwrap();
+    assert_eq!(
+        broken_inputs(&loaded.configuration, &workflows),
+        [
+            "schedules.x starts no runs: an empty acme.orchestration.greetings.v1.PartyRequest breaks its rules (guests: \
+             expected at least 1 items)"
+        ]
+    );
+    let disabled =
+        from_flags(&["schedules.x.workflow=test.party", "schedules.x.every=1h", "schedules.x.enabled=false"]);
+    assert_eq!(broken_inputs(&disabled.unwrap().configuration, &workflows), [""; 0]);
+}

@@ -80,6 +80,7 @@ impl Engine {
     /// # Errors
     /// Where it cannot be kept.
     pub fn check_schedule(&self, schedule: Schedule) -> Result<Schedule, EngineError> {
+        self.check_rules(&schedule)?;
         self.checked(schedule)
     }
 
