@@ -142,8 +142,9 @@ impl Engine {
         self.close_changed(definitions, &|due| rounds.cause(due, true)).await?;
         let (now, zone_database) = (rounds.wall(), database_version());
         let declared = Declare { now, zone_database, schedules: schedules.to_vec() };
-        let before = self.shared.store.declare_schedules(declared).await?.zone_database;
-        if let Some(before) = before.filter(|before| *before != zone_database) {
+        let declared = self.shared.store.declare_schedules(declared).await?;
+        rounds.were_retired(declared.returned);
+        if let Some(before) = declared.zone_database.filter(|before| *before != zone_database) {
             rounds.zones_changed();
             tracing::info!(before, now = zone_database, "the zone database is another one than before");
         }

@@ -411,6 +411,8 @@ pub struct Declare {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declared {
     pub rows: Vec<ScheduleRow>,
+    /// Those that were retired until now, and since when.
+    pub returned: Vec<(Uuid, Timestamp)>,
     /// Version of the zone database by which schedules were dealt with before; none if that is not known.
     pub zone_database: Option<String>,
 }

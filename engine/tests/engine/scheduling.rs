@@ -664,7 +664,7 @@ async fn a_schedule_that_is_not_declared_any_more_is_retired_and_goes_on_from_it
     tokio::time::sleep(MINUTE + SECOND).await;
     stop.cancel();
     let stop = run(&world, Vec::new());
-    tokio::time::sleep(MINUTE * 2).await;
+    tokio::time::sleep(MINUTE * 2 + SECOND * 20).await;
     let retired = row(&world).await;
     assert!(retired.retired_at.is_some());
     assert_eq!(told(&world).await, [(1, 1, Started)]);
@@ -674,4 +674,15 @@ async fn a_schedule_that_is_not_declared_any_more_is_retired_and_goes_on_from_it
     let back = row(&world).await;
     assert_eq!((back.retired_at, back.uid), (None, retired.uid));
     assert_eq!(told(&world).await, [(1, 1, Started), (2, 2, Missed), (3, 3, Started)]);
+    let why: Vec<String> = ledger(&world).await.into_iter().map(|row| row.reason).collect();
+    let retired = "the schedule was retired: code and configuration did not have it";
+    assert_eq!(why[1], format!("{retired}, and only the last one is made up for"));
+    assert!(why[2].ends_with(&format!(" late: {retired}")), "{why:?}");
+    // What comes while no replica is there is late for that alone.
+    tokio::time::sleep(SECOND * 10).await;
+    let world = world.crash(Probe::counting());
+    tokio::time::sleep(MINUTE * 2).await;
+    run(&world, vec![minutely(1)]);
+    tokio::time::sleep(SECOND).await;
+    assert!(ledger(&world).await.last().unwrap().reason.ends_with("no replica was there"));
 }

@@ -1,11 +1,14 @@
 //! The looks of the loop of schedules: what the clocks did between two of them, and so what a late tick is late for.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use tokio::time::Instant;
+use uuid::Uuid;
 
+use crate::store::ScheduleRow;
 use crate::time::{Clock, Timestamp};
 
 /// A wall clock that is off by less than this was not set.
@@ -23,6 +26,8 @@ pub(super) enum Cause {
     NotThereOrAhead,
     /// The process before this one went by another zone database.
     NotThereOrOtherZones,
+    /// Neither code nor configuration had the schedule.
+    NotDeclared,
     SetForward(Duration),
     SetBack(Duration),
     Slept(Duration),
@@ -36,6 +41,7 @@ impl fmt::Display for Cause {
             Self::NotThere => f.write_str("no replica was there"),
             Self::NotThereOrAhead => f.write_str("no replica was there, or its clock was ahead"),
             Self::NotThereOrOtherZones => f.write_str("no replica was there, or its zone database had another time"),
+            Self::NotDeclared => f.write_str("the schedule was retired: code and configuration did not have it"),
             Self::SetForward(by) => write!(f, "the clock was set forward by {}", nearest(*by)),
             Self::SetBack(by) => write!(f, "the clock was ahead until it was set back by {}", nearest(*by)),
             Self::Slept(span) => write!(f, "the machine slept for {}", nearest(*span)),
@@ -83,6 +89,8 @@ pub(super) struct Rounds {
     process: Timestamp,
     steady: Instant,
     zones_changed: bool,
+    /// Schedules that were retired until the loop began, and since when.
+    retired: HashMap<Uuid, Timestamp>,
     /// Times from this on were looked at, and the store failed.
     failing: Option<Timestamp>,
     /// Stretches of the wall clock at whose end nothing of them was dealt with. Of two the later one is the cause.
@@ -100,7 +108,9 @@ impl Rounds {
         let (wall, process) = (clock.wall(), clock.now());
         let before = Gap { after: Timestamp::from_micros(i64::MIN), until: wall, cause: Cause::NotThere };
         let steady = Instant::now();
-        Self { clock, begun: process, wall, process, steady, zones_changed: false, failing: None, gaps: vec![before] }
+        let retired = HashMap::new();
+        let (zones_changed, failing, gaps) = (false, None, vec![before]);
+        Self { clock, begun: process, wall, process, steady, zones_changed, retired, failing, gaps }
     }
 
     /// What the wall clock said when the loop began.
@@ -117,6 +127,11 @@ impl Rounds {
     /// The process before this one went by another zone database.
     pub(super) fn zones_changed(&mut self) {
         self.zones_changed = true;
+    }
+
+    /// These schedules were retired since then, and are back.
+    pub(super) fn were_retired(&mut self, schedules: Vec<(Uuid, Timestamp)>) {
+        self.retired.extend(schedules);
     }
 
     pub(super) fn look(&mut self) -> Round {
@@ -160,6 +175,15 @@ impl Rounds {
     /// Whether the store failed in this round.
     pub(super) fn store_failed(&mut self, failed: bool, round: &Round) {
         self.failing = failed.then(|| self.failing.unwrap_or(round.before));
+    }
+
+    /// What a tick of this schedule that came at this time is late for, if it is.
+    pub(super) fn cause_of(&self, row: &ScheduleRow, due: Timestamp) -> Cause {
+        let begun = self.gaps.first().map(|first| first.until);
+        match self.retired.get(&row.uid) {
+            Some(since) if due > *since && begun.is_some_and(|begun| due <= begun) => Cause::NotDeclared,
+            _ => self.cause(due, row.schedule.spec.zone != "UTC"),
+        }
     }
 
     /// What a tick that came at this time is late for, if it is. A schedule that is `zoned` goes by a zone with changing clocks.

@@ -99,11 +99,9 @@ impl Engine {
         if watched.settles {
             again = self.settle(watched, now).await?;
         }
-        let zoned = watched.row.schedule.spec.zone != "UTC";
         for _ in 0..MOST {
-            let Some(tick) =
-                self.next_tick(watched, &Seen { now, cause: &|due| rounds.cause(due, zoned), closing: false })
-            else {
+            let cause = |due| rounds.cause_of(&watched.row, due);
+            let Some(tick) = self.next_tick(watched, &Seen { now, cause: &cause, closing: false }) else {
                 return Ok(earliest(watched.next_due(), again));
             };
             match self.tick(tick).await? {

@@ -16,10 +16,13 @@ use crate::time::Timestamp;
 
 pub(in super::super) fn declare(db: &mut Database, declare: &Declare) -> Result<Declared, Fault> {
     retire(db, declare)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut returned) = (Vec::new(), Vec::new());
     for (source, schedule) in &declare.schedules {
         let stored = match by_name(&db.connection, &schedule.name)? {
-            Some(stored) => redeclared(db, stored, *source, schedule, declare.now)?,
+            Some(stored) => {
+                returned.extend(stored.row.retired_at.map(|since| (stored.row.uid, since)));
+                redeclared(db, stored, *source, schedule, declare.now)?
+            }
             None => insert(db, *source, schedule, declare.now)?,
         };
         rows.push(stored.row);
@@ -29,7 +32,7 @@ pub(in super::super) fn declare(db: &mut Database, declare: &Declare) -> Result<
     if zone_database.as_deref() != Some(declare.zone_database) {
         db.connection.execute("UPDATE store SET zone_database = ?1", [declare.zone_database])?;
     }
-    Ok(Declared { rows, zone_database })
+    Ok(Declared { rows, returned, zone_database })
 }
 
 /// Those whose definition disappeared stand still, and stay to be seen.
