@@ -26,7 +26,7 @@ const WARM_UP: Duration = Duration::from_millis(700);
 /// The longest that a client waits for a run.
 const WAIT: Duration = Duration::from_secs(120);
 
-/// How often runs that go on are looked for.
+/// How often runs that continue are looked for.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Calls in flight on one connection.

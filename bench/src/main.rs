@@ -31,7 +31,7 @@ use report::Report;
 #[command(
     name = "bench",
     about = "Measures what a run, a step and a commit cost",
-    after_help = "Times are for three rounds on two cores. Nothing else should be going on meanwhile."
+    after_help = "Times are for three rounds on two cores. Nothing else should be continuing meanwhile."
 )]
 struct CommandLine {
     #[command(subcommand)]

@@ -132,7 +132,7 @@ fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// In the child: asks this process to end as soon as nobody holds the other end of its standard input.
+/// In the child: asks this process to end as soon as no one holds the other end of its standard input.
 pub(crate) fn end_with_parent() {
     std::thread::spawn(|| {
         let mut nothing = [0; 64];

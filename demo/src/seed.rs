@@ -131,7 +131,7 @@ fn teacher_ids() -> [&'static str; 4] {
     ["anselm", "ishikawa", "maira", "tenzin-la"]
 }
 
-/// Invented, so that nobody is given words they never said.
+/// Invented, so that no one is given words they never said.
 pub(crate) fn teachers() -> impl Iterator<Item = Teacher> {
     type Row = (&'static str, &'static str, &'static str, &'static str, Complexity, [&'static str; 4]);
     const ROWS: [Row; 4] = [

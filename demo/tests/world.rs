@@ -30,7 +30,7 @@ async fn connect(world: &World, service: &str) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
 }
 
-/// Noon of today, when nobody of these settings is asleep.
+/// Noon of today, when no one of these settings is asleep.
 fn noon() -> prost_types::Timestamp {
     let seconds = jiff::Timestamp::now().as_second();
     prost_types::Timestamp { seconds: seconds - seconds.rem_euclid(86_400) + 43_200, nanos: 0 }

@@ -1,7 +1,7 @@
 //! Which run each thread polls at this moment, in a file that outlives the process: what a process died of (semantics.md S5).
 //!
 //! The file is mapped into memory, so that a poll costs a few stores and no system call; what was stored is there for the
-//! next process however this one ended, by a signal or by running out of memory. A power cut may lose it, and then nobody
+//! next process however this one ended, by a signal or by running out of memory. A power cut may lose it, and then no one
 //! was to blame.
 
 use std::cell::Cell;
@@ -47,7 +47,7 @@ pub struct Breadcrumbs {
     suspects: HashSet<Uuid>,
 }
 
-/// A poll that is going on.
+/// A poll that is continuing.
 #[must_use]
 pub(crate) struct Poll<'t>(Option<(&'t Breadcrumbs, usize)>);
 
@@ -74,7 +74,7 @@ impl Breadcrumbs {
     }
 
     /// The runs that were polled at the moment at which the process before died. None where it was told to end, and where
-    /// the machine was started anew since.
+    /// the machine was started again since.
     pub fn suspects(&self) -> HashSet<Uuid> {
         self.suspects.clone()
     }
@@ -84,7 +84,7 @@ impl Breadcrumbs {
         cut::take_cut()
     }
 
-    /// This process ends because it was told to, whatever is going on: nothing counts against a run.
+    /// This process ends because it was told to, whatever is continuing: nothing counts against a run.
     pub fn close(&self) {
         self.word(0).store(0, Ordering::Relaxed);
     }

@@ -2,7 +2,7 @@
 
 /// Says whether the owner still holds what it claimed.
 ///
-/// The answer is about now and the past; nobody can know more (semantics.md E3, E4).
+/// The answer is about now and the past; no one can know more (semantics.md E3, E4).
 pub trait Claim: Send + Sync + std::fmt::Debug + 'static {
     /// Whether the claim is held at this moment.
     fn is_held(&self) -> bool;

@@ -69,7 +69,7 @@ type Starter = oneshot::Sender<Result<Started, StoreError>>;
 
 /// What a run begins with.
 pub(crate) enum DriverStart {
-    /// A start that is not durable yet; whoever asked is told when it is.
+    /// A start that is not durable yet; the caller is told when it is.
     New { run: Box<NewRun>, started: Starter, input: Bytes },
     /// A run that was claimed; its journal is read first, unless it was just created with this as its only entry.
     Claimed { row: Box<RunRow>, journal: Option<Bytes> },
@@ -84,7 +84,7 @@ impl DriverStart {
 /// Why a run left memory.
 #[derive(Debug)]
 pub(crate) enum Exit {
-    /// Told to whoever waits once the run has left memory: who comes later finds it in the store.
+    /// Told to those who wait once the run has left memory: who comes later finds it in the store.
     Ended(Box<Ended>),
     /// Given back; due again at this time, or only by a command.
     Released(Option<Timestamp>),
@@ -118,16 +118,16 @@ pub(crate) struct Driver {
     unacknowledged: Vec<UnacknowledgedCommand>,
     inbox: Inbox,
     children: Children,
-    /// Something has to be durable before the run can go on or be forgotten.
+    /// Something has to be durable before the run can continue or be forgotten.
     flush: bool,
     flush_at: Option<Timestamp>,
     ending: Option<Ending>,
     undoing: Undoing,
-    /// The run cannot go on by itself: what its state will be, and why.
+    /// The run cannot continue by itself: what its state will be, and why.
     parked: Option<(State, String)>,
     /// What its code did to its replica.
     crashes: CrashCount,
-    /// When a run that is parked goes on by itself, where that is not at its deadline.
+    /// When a run that is parked continues by itself, where that is not at its deadline.
     goes_on_at: Option<Timestamp>,
     /// Whether the journal cannot be read: what the run has in flight is not known.
     unreadable: bool,
@@ -177,7 +177,7 @@ impl Driver {
         self.row.id
     }
 
-    /// The driver of a run that begins or goes on.
+    /// The driver of a run that begins or continues.
     pub(crate) async fn of(
         shared: Arc<Environment>,
         mailbox: Arc<Mailbox>,
@@ -197,7 +197,7 @@ impl Driver {
 
     /// Drives the run until it ends, waits for long, or is lost.
     pub(crate) async fn drive(mut self: Box<Self>) -> Exit {
-        // A cancel that came while nobody held the run goes before what became due meanwhile.
+        // A cancel that came while no replica held the run goes before what became due meanwhile.
         self.handle_mail();
         self.receive();
         self.due();
@@ -253,7 +253,7 @@ impl Driver {
                 return;
             }
             for intent in intents {
-                // Nobody waits for a step any more that code came to in its last poll.
+                // No one waits for a step any more that code came to in its last poll.
                 if finished.is_none() || !intent.is_waited_for() {
                     self.start_intent(intent);
                 }
@@ -301,7 +301,7 @@ impl Driver {
         self.block(fault);
     }
 
-    /// Code cannot go on: a limit ends the run, everything else stops it where it is.
+    /// Code cannot continue: a limit ends the run, everything else stops it where it is.
     fn block(&mut self, fault: Fault) {
         let reason = match fault {
             Fault::Limit(failure) if self.ending.is_none() => return self.end(State::Failed, Err(failure)),
@@ -339,7 +339,7 @@ impl Driver {
             self.look();
         }
         let may_pause = self.ending.is_none() && !self.is_paused() && !self.unreadable && !self.undoing.reload;
-        // Also a run whose code cannot go on: why, it finds again when it is resumed (S3).
+        // Also a run whose code cannot continue: why, it finds again when it is resumed (S3).
         if may_pause && self.mailbox.has(PAUSE) {
             self.pause();
         }

@@ -197,7 +197,7 @@ impl Engine {
         Self { shared: Arc::new(shared), loops: Arc::new(loops) }
     }
 
-    /// Starts a run. Durable when it returns; once polled it goes on, also where nobody polls it again.
+    /// Starts a run. Durable when it returns; once polled it continues, also where no one polls it again.
     ///
     /// # Errors
     /// If the workflow is unknown, the input is not one, is too large or breaks the rules of its contract, the replica drains,

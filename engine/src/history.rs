@@ -32,7 +32,7 @@ pub(crate) struct History {
     pub(crate) created: stored::Created,
     /// What happens to code again, in journal order.
     pub(crate) replay: Vec<Replay>,
-    /// Number, from 1, of the last result that came to code while it was there: what code had written down at once before
+    /// Number, from 1, of the last result that came to code while it was there: what code had written down immediately before
     /// is in the journal. 0 where there is none, or where that cannot be told.
     pub(crate) seen: usize,
     /// Steps by place, for the scope.

@@ -17,7 +17,7 @@ pub struct Limits {
     pub steps_per_run: u32,
     /// Most items of one fan-out.
     pub fan_out_width: u32,
-    /// Most runs held in memory at once; further starts stay PENDING until there is room.
+    /// Most runs held in memory at the same time; further starts stay PENDING until there is room.
     pub runs_in_flight: u32,
     /// Longest fan-out key, step name or reason, in bytes.
     pub name_bytes: usize,

@@ -1,4 +1,4 @@
-//! Lets a run whose code may kill its replica go on alone for a while, so that a death is known to be its own (semantics.md S5).
+//! Lets a run whose code may kill its replica continue alone for a while, so that a death is known to be its own (semantics.md S5).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use uuid::Uuid;
 /// How long it is tried alone at most; others wait so long for each such run.
 const ALONE: Duration = Duration::from_secs(1);
 
-/// Lets code of one run go on alone.
+/// Lets code of one run continue alone.
 #[derive(Debug, Default)]
 pub(crate) struct Quarantine {
     /// Whether there is one, to be asked without a lock.

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::RngExt;
 
-/// A source of random numbers. Clones of a seeded one go on with the same sequence.
+/// A source of random numbers. Clones of a seeded one continue with the same sequence.
 #[derive(Clone, Debug, Default)]
 pub struct RandomSource(Option<Arc<AtomicU64>>);
 
 impl RandomSource {
-    /// Numbers that nobody can guess.
+    /// Numbers that no one can guess.
     pub fn system() -> Self {
         Self(None)
     }

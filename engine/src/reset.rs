@@ -1,5 +1,5 @@
 //! What an operator's retry forgets (semantics.md S4, S7): the end of the failed step, and everything that came of it.
-//! What went on beside it, other items of the same fan-outs above all, keeps its results. An effect in doubt is never
+//! What continued beside it, other items of the same fan-outs above all, keeps its results. An effect in doubt is never
 //! forgotten: its start stays, and it is open again under its key.
 //!
 //! A reset is decided once and says in its fact what it forgets. Those of release 0.1.0 do not: that is derived from their
@@ -74,7 +74,7 @@ fn take(kept: &mut Vec<Numbered>, forgotten: &stored::Forgotten, incarnations: &
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) forgotten: stored::Forgotten,
-    /// Paths of effects in doubt that came of the step: they are not forgotten, and go on when code comes to them.
+    /// Paths of effects in doubt that came of the step: they are not forgotten, and continue when code comes to them.
     pub(crate) in_doubt: Vec<String>,
     /// Children whose end the journal does not have, by the path of their step.
     pub(crate) children: Vec<(String, Uuid)>,
@@ -148,7 +148,7 @@ fn path(place: &stored::Place) -> String {
 }
 
 /// Failures that the end of the run made of its steps, or that came while it was ending: code never saw them, and they are
-/// no results for a run that goes on.
+/// no results for a run that continues.
 fn reopen_undelivered(kept: &mut [Numbered]) -> Result<(), JournalError> {
     let places = Places::of(kept)?;
     let mut ending = false;
@@ -253,7 +253,7 @@ fn forget_from(
         .map(|(number, _)| *number)
         .next_back()
         .unwrap_or(first);
-    // Steps that went on beside the failed one did not come of it: their results stay.
+    // Steps that continued beside the failed one did not come of it: their results stay.
     let came_after = |branch: &str, position: u32| {
         if branch == target.branch {
             position > target.position && places.first_of_step(branch, position) > settled

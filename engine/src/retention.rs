@@ -49,7 +49,7 @@ impl Retention {
         self.workflows.get(workflow).unwrap_or(&self.runs).after(end)
     }
 
-    /// When the run may be removed; none where it goes on, is pinned, or is kept for ever.
+    /// When the run may be removed; none where it continues, is pinned, or is kept for ever.
     pub fn expiry(&self, row: &RunRow) -> Option<Timestamp> {
         let ended_at = row.ended_at.filter(|_| !row.pinned)?;
         Some(ended_at.after(self.of(&row.workflow, row.status.state)?))

@@ -120,8 +120,8 @@ impl Retry {
     }
 
     /// The same, and all attempts together have this time, counted from the first: no attempt begins later, and none is
-    /// waited for longer. It goes on over restarts, and while the service is down between two attempts; an operator's
-    /// retry of the run begins it anew.
+    /// waited for longer. It continues over restarts, and while the service is down between two attempts; an operator's
+    /// retry of the run begins it again.
     #[must_use]
     pub const fn within(mut self, total: Duration) -> Self {
         self.total = Some(total);

@@ -31,7 +31,7 @@ impl Level {
     }
 
     /// Whether a call that was started then, and may have had its effect, can be made again. How long ago a start in the
-    /// future was, nobody knows: the service may have forgotten its key (semantics.md C1).
+    /// future was, no one knows: the service may have forgotten its key (semantics.md C1).
     pub(crate) fn may_repeat(self, started: Option<Timestamp>, now: Timestamp) -> bool {
         match self {
             Self::NoSideEffects | Self::Idempotent => true,

@@ -17,7 +17,7 @@ pub struct Safeguards {
 /// own. It is not in the journal, so a replay does not wait for it: after a crash the run may be BLOCKED, or do something else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForeignWaits {
-    /// Told in the log, once for each time that the run is in memory. Code goes on when what it waits for is there.
+    /// Told in the log, once for each time that the run is in memory. Code continues when what it waits for is there.
     #[default]
     Warned,
     /// The run is BLOCKED (`FOREIGN_WAIT`), as it is in every test by [`World`](crate::testing::World).

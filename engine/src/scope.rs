@@ -76,7 +76,7 @@ struct Inner {
     children: u32,
     latest: Timestamp,
     fault: Option<Fault>,
-    /// Whether the journal has everything that code writes down at once.
+    /// Whether the journal has everything that code writes down immediately.
     expects_all: bool,
     /// Branch, position and name of the step that was built last.
     last: Option<(BranchId, u32, &'static str)>,
@@ -168,7 +168,7 @@ impl Scope {
 
     /// Code reached a step: what the journal says of it, and the slot its result will come to.
     ///
-    /// None where the run cannot go on; the fault is recorded and the step never resolves.
+    /// None where the run cannot continue; the fault is recorded and the step never resolves.
     pub(crate) fn reach(&self, branch: BranchId, place: &StepId) -> Option<(SlotId, Lookup)> {
         let mut inner = self.lock();
         if inner.fault.is_some() {
@@ -224,7 +224,7 @@ impl Scope {
         Some(reached)
     }
 
-    /// From here on the journal has, or may lack, what code writes down at once.
+    /// From here on the journal has, or may lack, what code writes down immediately.
     pub(crate) fn expect_all(&self, expects: bool) {
         self.lock().expects_all = expects;
     }
@@ -275,7 +275,7 @@ impl Scope {
         }
     }
 
-    /// A fan-out or a branch is going on: the branch that it leaves may build nothing until [`Scope::leave`].
+    /// A fan-out or a branch is continuing: the branch that it leaves may build nothing until [`Scope::leave`].
     pub(crate) fn occupy(&self, branch: BranchId) {
         self.lock().branches[branch as usize].in_flight += 1;
     }

@@ -16,7 +16,7 @@ pub enum State {
     BackingOff = 4,
     /// Stopped by an operator.
     Paused = 5,
-    /// Cannot go on by itself; the reason says why.
+    /// Cannot continue by itself; the reason says why.
     Blocked = 6,
     /// An operator has to say whether a call happened.
     NeedsDecision = 7,

@@ -57,7 +57,7 @@ pub trait Store: Send + Sync + 'static {
     /// Appends facts to a claimed run and moves its row, if (epoch, sequence) are still what the owner thinks.
     fn append(&self, append: Append) -> Answer<Appended>;
 
-    /// Claims runs that are due and nobody holds: pending ones, those whose wake time has come, and those whose
+    /// Claims runs that are due and that no replica holds: pending ones, those whose wake time has come, and those whose
     /// owner is gone. Each gets a new epoch.
     fn claim(&self, claim: ClaimRuns) -> Answer<Claimed>;
 
@@ -72,7 +72,7 @@ pub trait Store: Send + Sync + 'static {
     /// that is deleted is answered as it was.
     fn schedule_command(&self, command: ScheduleCommand) -> Answer<ScheduleRow>;
 
-    /// Decides about one tick by the runs that go on, writes down what becomes of it, starts its run and advances the
+    /// Decides about one tick by the runs that continue, writes down what becomes of it, starts its run and advances the
     /// schedule's mark, all or nothing (semantics.md T1).
     fn tick(&self, tick: Tick) -> Answer<Ticked>;
 
@@ -138,8 +138,8 @@ pub trait Store: Send + Sync + 'static {
     /// again once it is closed or another's; held once it is open again, for the runs that are claimed from then on.
     fn ownership(&self) -> Arc<dyn Claim>;
 
-    /// Counts the times that all claims of this owner were lost at once (the store had to be reopened).
-    /// On every change the engine drops all runs from memory and claims them anew.
+    /// Counts the times that all claims of this owner were lost at the same time (the store had to be reopened).
+    /// On every change the engine drops all runs from memory and claims them again.
     fn losses(&self) -> watch::Receiver<u64>;
 
     /// Makes everything queued durable and closes. Later operations answer [`StoreError::Closed`].
@@ -169,7 +169,7 @@ pub struct RunRow {
     pub messages: u64,
     /// The run that it is a child of.
     pub parent: Option<Uuid>,
-    /// Why an operator asked the run to end; none where nobody did.
+    /// Why an operator asked the run to end; none where no one did.
     pub cancel_requested: Option<String>,
     /// The pause that an operator asked for; its state is PAUSED once nothing of the run is under way.
     pub paused: Option<Paused>,
@@ -203,7 +203,7 @@ pub struct Status {
     pub reason: String,
     /// The end that an ENDING run will reach.
     pub ending_as: Option<State>,
-    /// When the run goes on by itself once nobody holds it; none where only a command moves it.
+    /// When the run continues by itself once no replica holds it; none where only a command moves it.
     pub wake_at: Option<Timestamp>,
     /// Names of the messages that make a run due that no replica holds.
     pub awaits: Vec<String>,
@@ -297,7 +297,7 @@ pub struct ClaimRuns {
     pub now: Timestamp,
     pub limit: u32,
     /// Where an answer of the store did not come: the runs that the owner has in memory. Others that are its own are
-    /// given back first, since nobody drives them.
+    /// given back first, since no one drives them.
     pub held: Option<Vec<Uuid>>,
 }
 
@@ -317,7 +317,7 @@ pub struct Unclaimable {
     pub runs: u64,
 }
 
-/// A filter over runs. The page goes on below `before`.
+/// A filter over runs. The page continues below `before`.
 #[derive(Clone, Debug, Default)]
 pub struct ListRuns {
     pub workflow: Option<String>,

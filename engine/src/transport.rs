@@ -12,7 +12,7 @@ use crate::claim::Claim;
 use crate::failure::Failure;
 use crate::rpc::Level;
 
-/// Time for one attempt where nobody says anything about it.
+/// Time for one attempt where no one says anything about it.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Sends calls to services. Two-phase: nothing is journaled as started while it waits for a permit.
@@ -53,7 +53,7 @@ pub type Waiting = BoxFuture<'static, Result<Box<dyn Reservation>, Unsent>>;
 pub enum Reserved {
     /// What was asked for.
     Ready(Box<dyn Reservation>),
-    /// The service is down and not called. Whoever goes on waiting keeps the place among those who wait.
+    /// The service is down and not called. A call that continues to wait keeps the place among those who wait.
     Down(Outage, Waiting),
 }
 

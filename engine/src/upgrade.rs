@@ -1,4 +1,4 @@
-//! Which runs in flight other code can go on with: told before it is rolled out, from the file of a store that may be in
+//! Which runs in flight other code can continue with: told before it is rolled out, from the file of a store that may be in
 //! use. Every journal is replayed in memory; nothing is sent, and nothing is written.
 
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ use crate::store::StoreError;
 use crate::store::sqlite::{InFlight, Look};
 use crate::time::Clock;
 
-/// Runs that are looked up at once.
+/// Runs that are looked up at the same time.
 const PAGE: u32 = 512;
 
 /// The runs in flight of one store, checked one after the other in the order of their ids. Needs memory for one journal.
@@ -39,7 +39,7 @@ pub struct CheckedRun {
     /// The version that created it.
     pub version: u32,
     pub state: State,
-    /// Why the code that is asked for cannot go on with it.
+    /// Why the code that is asked for cannot continue with it.
     pub obstacle: Option<Incompatibility>,
 }
 
@@ -50,7 +50,7 @@ impl CheckedRun {
     }
 }
 
-/// Why code cannot go on with a run. Shown as the reason that the run would have.
+/// Why code cannot continue with a run. Shown as the reason that the run would have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Incompatibility {
     /// The run would wait for a release that has its code.

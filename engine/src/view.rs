@@ -33,7 +33,7 @@ pub struct Detail {
     pub inbox: Vec<Message>,
     /// Paths of the steps that are left to undo, the next one first. Only where the run is ending, or was terminated.
     pub to_undo: Vec<String>,
-    /// Paths of the steps of a terminated run of which nobody knows whether they happened.
+    /// Paths of the steps of a terminated run of which no one knows whether they happened.
     pub uncertain: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ pub struct StepView {
     pub state: StepState,
     pub level: Option<Level>,
     pub attempts: u32,
-    /// Counts the times that the step was made anew, from 1; 0 where it has no effects.
+    /// Counts the times that the step was made again, from 1; 0 where it has no effects.
     pub incarnation: u32,
     pub started_at: Timestamp,
     pub ended_at: Option<Timestamp>,
@@ -188,7 +188,7 @@ impl Detail {
             (step.state, step.ended_at, step.next_attempt_at) = (StepState::NeedsDecision, None, None);
         }
         if detail.row.status.state == State::NeedsDecision && !detail.row.owned {
-            // Of an attempt that was cut off nobody wrote down how it ended.
+            // Of an attempt that was cut off no one wrote down how it ended.
             let cut_off = detail.steps.iter_mut().filter(|step| {
                 step.state == StepState::InFlight && matches!(step.level, Some(Level::Unknown | Level::Keyed { .. }))
             });
@@ -206,7 +206,7 @@ impl From<Detail> for Ended {
     }
 }
 
-/// Paths of the steps that a run has left to undo, the next one first; of those of which, after its end, nobody knows
+/// Paths of the steps that a run has left to undo, the next one first; of those of which, after its end, no one knows
 /// whether they happened; and of those that an operator has to decide before they can be undone.
 fn left(row: &RunRow, facts: Vec<stored::Fact>) -> Result<[Vec<String>; 3], JournalError> {
     let (history, now) = (History::of(row, facts)?, row.updated_at);
@@ -227,7 +227,7 @@ fn left(row: &RunRow, facts: Vec<stored::Fact>) -> Result<[Vec<String>; 3], Jour
 pub(crate) enum FailedAt {
     /// At this step; whether it is made again under a new key, since no attempt of it can have acted (semantics.md E7).
     Step(stored::Place, bool),
-    /// At its deadline or a limit: its code did not end, and can go on from where it stood.
+    /// At its deadline or a limit: its code did not end, and can continue from where it stood.
     Outside,
     /// Its code said so.
     Code,
@@ -357,7 +357,7 @@ impl Reader {
                 let view = self.step(&id, StepKind::Call, at);
                 view.level = Some(level);
                 view.incarnation = started.incarnation;
-                // An undo that failed and is made again counts anew, as decisions do.
+                // An undo that failed and is made again counts again, as decisions do.
                 view.attempts = if view.ended_at.is_some() { 1 } else { view.attempts + 1 };
                 view.state = StepState::InFlight;
                 view.key = Some(started.key);

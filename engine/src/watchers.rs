@@ -50,7 +50,7 @@ impl Watch {
 }
 
 impl Drop for Watch {
-    /// A run that nobody watches any more costs nothing, whether it ever changes again or not.
+    /// A run that no one watches any more costs nothing, whether it ever changes again or not.
     fn drop(&mut self) {
         self.progress = None;
         self.watchers.tidy(self.run);
@@ -92,7 +92,7 @@ impl Watchers {
         self.watched.load(Ordering::Acquire) > 0 && self.lock().contains_key(&run)
     }
 
-    /// Forgets watchers of a run that nobody watches any more.
+    /// Forgets watchers of a run that no one watches any more.
     pub(crate) fn tidy(&self, run: Uuid) {
         let mut runs = self.lock();
         if let Some(watchers) = runs.get_mut(&run) {

@@ -25,7 +25,7 @@ use crate::scope::Scope;
 use crate::step_id::{BranchId, ROOT};
 use crate::time::Timestamp;
 
-/// One branch of a run. Steps are built on it one after the other; several at once need branches of their own
+/// One branch of a run. Steps are built on it one after the other; several at the same time need branches of their own
 /// ([`Context::branch`], [`Context::fan_out`]) or are built together ([`Context::all`], [`Context::race`]).
 #[derive(Debug)]
 pub struct Context {
@@ -63,7 +63,7 @@ impl Context {
         settle(steps).await
     }
 
-    /// Several steps in a row as one: they stand on a branch of their own, and so may go on beside others.
+    /// Several steps in a row as one: they stand on a branch of their own, and so may continue beside others.
     ///
     /// ```
     /// # use engine::{Context, Failure};
@@ -85,16 +85,16 @@ impl Context {
         Branch::build(Arc::clone(&self.scope), self.branch, name, body)
     }
 
-    /// Makes steps at the same time, and goes on with the first that settles, well or badly. Takes a tuple of two to
+    /// Makes steps at the same time, and continues with the first that settles, well or badly. Takes a tuple of two to
     /// four steps, or a `Vec` of equal ones.
     ///
     /// Waits that lost are withdrawn. Calls that lost are not made if they were not sent yet; an effect that was
-    /// goes on, is journaled, and has settled before the run ends.
+    /// continues, is journaled, and has settled before the run ends.
     pub fn race<A: RaceSteps>(&self, arms: A) -> Race<A> {
         Race::build(Arc::clone(&self.scope), self.branch, arms)
     }
 
-    /// Runs `body` once for every item, each on a keyed branch of its own, some at a time. Goes on when one fails.
+    /// Runs `body` once for every item, each on a keyed branch of its own, some at a time. Continues when one fails.
     ///
     /// A key comes next, with [`FanOut::key`] or [`FanOut::secret_key`]; without one it is not a future.
     pub fn fan_out<I, F, Fut, T>(&self, name: &'static str, items: I, body: F) -> FanOut<I::Item, F, Unkeyed>
@@ -106,7 +106,7 @@ impl Context {
         FanOut::build(Arc::clone(&self.scope), self.branch, name, items.into_iter().collect(), body)
     }
 
-    /// Waits. The run goes on after this long, whatever crashes in between; a long wait costs no memory.
+    /// Waits. The run continues after this long, whatever crashes in between; a long wait costs no memory.
     pub fn sleep(&self, name: &'static str, span: Duration) -> Sleep {
         Sleep::build(Arc::clone(&self.scope), self.branch, name, span)
     }
@@ -151,7 +151,7 @@ impl Context {
     }
 
     /// Whether the run was created by this version of its workflow or a later one: what came with version `n` is done
-    /// where `ctx.since(n)`, and runs that older code created go on as it left them.
+    /// where `ctx.since(n)`, and runs that older code created continue as it left them.
     ///
     /// ```
     /// # use engine::{Context, Failure};

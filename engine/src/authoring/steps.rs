@@ -1,6 +1,6 @@
 //! Steps as values: each claims its place when it is built and does its work when it is awaited.
 //!
-//! What would be wrong does not compile. Steps go on together:
+//! What would be wrong does not compile. Steps continue together:
 //!
 //! ```
 //! # use engine::{Context, Failure, Level, Method, Rpc};
@@ -121,7 +121,7 @@ pub mod record;
 pub mod signal;
 pub mod sleep;
 
-/// A single step, the only thing that may go on beside others on one branch.
+/// A single step, the only thing that may continue beside others on one branch.
 ///
 /// Futures of several steps are not steps: two of them on one branch would swap their places after a crash.
 pub trait Step: Future<Output = Result<Self::Value, crate::failure::Failure>> + sealed::Sealed {

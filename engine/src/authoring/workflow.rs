@@ -145,7 +145,7 @@ impl Registry {
         self.definitions.get(name)
     }
 
-    /// What is missing for runs that this version of a workflow created; none where they can go on (semantics.md O3).
+    /// What is missing for runs that this version of a workflow created; none where they can continue (semantics.md O3).
     pub fn misses(&self, workflow: &str, version: u32) -> Option<MissingCode> {
         match self.get(workflow) {
             None => Some(MissingCode::Unknown(workflow.to_owned())),
@@ -168,7 +168,7 @@ type Begin = dyn Fn(Context, Bytes) -> BoxFuture<'static, Result<Bytes, Failure>
 pub struct Definition {
     /// Name of the workflow.
     pub name: &'static str,
-    /// The version that runs are created in, and the newest that can go on.
+    /// The version that runs are created in, and the newest that can continue.
     pub version: u32,
     /// One sentence for people.
     pub description: &'static str,

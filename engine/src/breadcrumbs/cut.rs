@@ -14,7 +14,7 @@ const MAPS: usize = 64;
 static BEGINS: [AtomicUsize; MAPS] = [const { AtomicUsize::new(0) }; MAPS];
 const LENGTH: usize = super::LENGTH;
 
-/// Whether a map was mended that nobody was told of yet.
+/// Whether a map was mended that no one was told of yet.
 static CUT: AtomicBool = AtomicBool::new(false);
 
 /// A map that is mended where its file is cut, until this is dropped.
@@ -72,7 +72,7 @@ fn mend(address: usize) -> bool {
     };
     let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::FIXED);
     #[expect(unsafe_code, reason = "memory takes the place of a mapped file")]
-    // SAFETY: the range is a map of ours, which lives; it is stored to by atomics alone, and nobody relies on what it holds.
+    // SAFETY: the range is a map of ours, which lives; it is stored to by atomics alone, and no one relies on what it holds.
     let mended = unsafe { mmap_anonymous(begin as *mut c_void, LENGTH, protection, flags) };
     CUT.store(true, Ordering::Relaxed);
     mended.is_ok()

@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 use crate::transport::{Attempt, Outcome, Reservation, Reserved, StepPlace, Unsent};
 
 impl Driver {
-    /// Makes the next attempt now; where the run stops here, when it goes on.
+    /// Makes the next attempt now; where the run stops here, when it continues.
     pub(super) fn retry_now(&mut self, slot: SlotId) {
         if self.parked.is_none() {
             return self.attempt(slot);
@@ -27,7 +27,7 @@ impl Driver {
         }
     }
 
-    /// Begins the next attempt of a call: reserves, and for a read sends at once.
+    /// Begins the next attempt of a call: reserves, and for a read sends immediately.
     pub(super) fn attempt(&mut self, slot: SlotId) {
         let (draining, now) = (self.draining(), self.shared.clock.now());
         let Some(step) = self.steps.get_mut(&slot) else { return };

@@ -127,7 +127,7 @@ impl Driver {
         if undo && !level.has_effects() { stated } else { level }
     }
 
-    /// Goes on with a step that the journal has open. `call` is what code says of it, where code reached it.
+    /// Continues with a step that the journal has open. `call` is what code says of it, where code reached it.
     pub(super) fn reopen(&mut self, slot: SlotId, open: PendingStep, call: Option<CallIntent>) {
         let now = self.shared.clock.now();
         let (undecided, mut doubt) = (open.undecided(now), open.doubt);

@@ -30,11 +30,11 @@ pub(crate) struct ChildWork {
 /// What the run knows of its children.
 #[derive(Default)]
 pub(super) struct Children {
-    /// Steps of those that go on, by run.
+    /// Steps of those that continue, by run.
     slots: BTreeMap<Uuid, SlotId>,
     /// Ends that came and that no step has received.
     ends: Vec<(u64, stored::ChildEnded)>,
-    /// Whether those that go on were asked to end with the run.
+    /// Whether those that continue were asked to end with the run.
     asked: bool,
 }
 
@@ -57,7 +57,7 @@ impl Driver {
         }
     }
 
-    /// Goes on waiting for the end of a child that was created.
+    /// Continues waiting for the end of a child that was created.
     pub(super) fn wait_for_child(&mut self, slot: SlotId, place: crate::step_id::StepId, sequence: u64, child: Uuid) {
         let now = self.shared.clock.now();
         let work = Work::Child(ChildWork { started: Some((sequence, child)), intent: None });
@@ -148,7 +148,7 @@ impl Driver {
         Some(Box::new(RelatedRuns { children, cancels, report }))
     }
 
-    /// Children that are to be asked to end with the run: all that go on, if it does not end well, or was cancelled while
+    /// Children that are to be asked to end with the run: all that continue, if it does not end well, or was cancelled while
     /// it waited for them.
     pub(super) fn unasked(&self) -> Vec<Uuid> {
         match &self.ending {
@@ -184,8 +184,8 @@ impl Driver {
     pub(super) fn children_left(&self) -> String {
         match self.children.slots.len() {
             0 => String::new(),
-            1 => "CHILDREN: 1 of its child runs goes on".to_owned(),
-            many => format!("CHILDREN: {many} of its child runs go on"),
+            1 => "CHILDREN: 1 of its child runs continues".to_owned(),
+            many => format!("CHILDREN: {many} of its child runs continue"),
         }
     }
 

@@ -120,7 +120,7 @@ impl Driver {
         let takes = self.inbox.take();
         let answer = match self.create.take() {
             Some((mut run, started)) => {
-                // One that waits from its first poll on is nobody's from the start.
+                // One that waits from its first poll on is no one's from the start.
                 run.claimed = !release;
                 run.entry = entry.clone();
                 run.facts = facts;
@@ -213,7 +213,7 @@ impl Driver {
                     starter = Some(asked);
                     Appended::Done
                 }
-                // Whoever asked may have gone.
+                // The caller may have gone.
                 Ok(Created::Existing(row)) => {
                     let _gone = asked.send(Ok(Started { id: row.id, row, new: false }));
                     return Some(Exit::Lost);
@@ -248,7 +248,7 @@ impl Driver {
         self.row.owned = !commit.release;
         self.row.ended_at = self.row.status.state.is_end().then_some(self.row.updated_at);
         if let Some(starter) = starter {
-            // Whoever asked may have gone; the run goes on without.
+            // The caller may have gone; the run continues without.
             let _gone = starter.send(Ok(Started { id: self.row.id, row: Box::new(self.row.clone()), new: true }));
         }
         for unacknowledged in commit.unacknowledged {

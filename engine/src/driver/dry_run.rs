@@ -1,4 +1,4 @@
-//! Tries whether code can go on with a run: its journal is replayed in memory, and nothing is sent or written.
+//! Tries whether code can continue with a run: its journal is replayed in memory, and nothing is sent or written.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::scope::{Fault, Intent, RunInfo, ScheduleInfo, Scope};
 use crate::time::Clock;
 use crate::undo::Undoable;
 
-/// Why code cannot go on with a run.
+/// Why code cannot continue with a run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ReplayError {
     #[error("JOURNAL_UNREADABLE: {0}")]
@@ -29,7 +29,7 @@ pub(crate) enum ReplayError {
     Panicked(Panicked),
 }
 
-/// Replays a run whose workflow is registered, as far as its code is needed for it to go on.
+/// Replays a run whose workflow is registered, as far as its code is needed for it to continue.
 pub(crate) fn dry_run(
     workflows: &Registry,
     run: Uuid,

@@ -70,7 +70,7 @@ impl Driver {
         self.conclude();
     }
 
-    /// Goes on ending, where the journal says that the run was.
+    /// Continues ending, where the journal says that the run was.
     pub(super) fn resume_ending(&mut self, ending: stored::Ending) {
         let state = load_end(ending.ending_as());
         let result = match ending.failure {
@@ -103,7 +103,7 @@ impl Driver {
     }
 
     /// Steps that wait for a time: a sleep ends, an attempt that surely did nothing is not made again, and one
-    /// that may have done something is asked again at once.
+    /// that may have done something is asked again immediately.
     pub(super) fn cancel_waits(&mut self) {
         let waiting: Vec<SlotId> = self
             .steps
@@ -117,7 +117,7 @@ impl Driver {
         self.timers.clear();
         for slot in waiting {
             let Some(step) = self.steps.get_mut(&slot) else { continue };
-            // An undo goes on.
+            // An undo continues.
             if step.is_undo()
                 && let Phase::Until(at) = step.phase
             {

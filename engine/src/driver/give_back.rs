@@ -10,7 +10,7 @@ use crate::journal_v1 as stored;
 use crate::step_id::SlotId;
 
 impl Driver {
-    /// An attempt whose start is durable is not sent after all: it is made again when the run goes on, and does not count.
+    /// An attempt whose start is durable is not sent after all: it is made again when the run continues, and does not count.
     pub(super) fn defer_attempt(&mut self, slot: SlotId) {
         let now = self.shared.clock.now();
         let Some(step) = self.steps.get_mut(&slot) else { return };
@@ -31,7 +31,7 @@ impl Driver {
         self.flush = true;
     }
 
-    /// Waits for nothing any more: what was sent and not answered is in doubt when the run goes on.
+    /// Waits for nothing any more: what was sent and not answered is in doubt when the run continues.
     pub(super) fn abandon_in_flight(&mut self) {
         self.in_flight = FuturesUnordered::new();
         let now = self.shared.clock.now();

@@ -46,7 +46,7 @@ pub(super) struct UnacknowledgedCommand {
 impl UnacknowledgedCommand {
     /// It is durable.
     pub(super) fn acknowledge(self, row: &RunRow) {
-        // Whoever asked may have gone.
+        // The caller may have gone.
         drop(self.answer.send(Ok(row.clone())));
     }
 }

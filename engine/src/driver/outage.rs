@@ -26,7 +26,7 @@ const SOONEST: Duration = Duration::from_secs(10);
 const LATEST: Duration = Duration::from_secs(120);
 
 impl Driver {
-    /// The service of this step is down: the step goes on waiting, and is no attempt.
+    /// The service of this step is down: the step continues waiting, and is no attempt.
     pub(super) fn down(&mut self, slot: SlotId, outage: Outage, back: Waiting) {
         let now = self.shared.clock.now();
         let Some(step) = self.steps.get_mut(&slot) else { return };
@@ -52,7 +52,7 @@ impl Driver {
     }
 
     /// When a run that is given back asks again whether its service is there. The longer that was down, the later; spread,
-    /// so that not all runs come at once.
+    /// so that not all runs come at the same time.
     pub(super) fn outage_recheck_at(&self) -> Option<Timestamp> {
         let since = self.steps.values().filter_map(|step| down(step)).map(|down| down.since).max()?;
         let now = self.shared.clock.now();

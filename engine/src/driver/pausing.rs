@@ -1,4 +1,4 @@
-//! How a run stops because an operator says so, and goes on: what is in flight settles first.
+//! How a run stops because an operator says so, and continues: what is in flight settles first.
 
 use super::{Driver, STOP_CLOCK};
 use crate::state::State;
@@ -23,7 +23,7 @@ impl Driver {
     }
 
     /// An append was refused because of a pause, or of its end. Code was dropped by a pause, so a run whose pause ended
-    /// before it had stopped is given back and loaded anew.
+    /// before it had stopped is given back and loaded again.
     pub(super) fn pause_or_resume(&mut self) {
         if self.row.paused.is_some() {
             if !self.is_paused() {

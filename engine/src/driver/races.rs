@@ -28,7 +28,7 @@ impl Driver {
     }
 }
 
-/// Whether the step goes on although code does not wait for it: an effect that was sent, or is about to be.
+/// Whether the step continues although code does not wait for it: an effect that was sent, or is about to be.
 fn goes_on(step: &LiveStep) -> bool {
     match &step.work {
         Work::Call(call) => call.started.is_some(),

@@ -262,7 +262,7 @@ fn known(sequence: u64, entry: Bytes) -> Result<(Vec<stored::Fact>, usize), Jour
 }
 
 /// Brings every fact to code, one poll each. Before the fact with the number `seen`, code comes to nothing that it writes
-/// down at once and that the journal does not have.
+/// down immediately and that the journal does not have.
 pub(super) fn replay_into(
     scope: &Scope,
     code: &mut Code,

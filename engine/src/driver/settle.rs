@@ -46,7 +46,7 @@ impl Driver {
             Some(Err(panicked)) => (None, Some(panicked)),
         };
         if panic.is_some() {
-            // The response is kept; code goes on with it once its undo can be made.
+            // The response is kept; code continues with it once its undo can be made.
             self.code = None;
         }
         let (request_hash, durable) = match &step.work {
@@ -112,7 +112,7 @@ impl Driver {
                 let until = *until;
                 self.overdue(slot, until);
             }
-            // A run that stops begins nothing; it is given back, and goes on elsewhere or later.
+            // A run that stops begins nothing; it is given back, and continues elsewhere or later.
             Some(LiveStep { phase: Phase::Until(_), .. }) if !self.draining() && self.parked.is_none() => {
                 self.attempt(slot);
             }

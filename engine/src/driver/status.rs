@@ -7,7 +7,7 @@ use crate::store::Status;
 use crate::time::Timestamp;
 
 impl Driver {
-    /// Nothing goes on but waiting for times or decisions.
+    /// Nothing continues but waiting for times or decisions.
     pub(super) fn is_idle(&self) -> bool {
         let waits = |step: &LiveStep| {
             matches!(step.phase, Phase::Until(_) | Phase::Message(_) | Phase::Down(_) | Phase::Undecided)
@@ -80,7 +80,7 @@ impl Driver {
         let step = step.into_iter().chain(self.outage_recheck_at()).min();
         match (&self.ending, &self.parked) {
             (_, Some(_)) if self.goes_on_at.is_some() => self.goes_on_at,
-            // What an undo needs is an operator, whoever holds the run.
+            // What an undo needs is an operator, wherever the run is held.
             (Some(_), Some(_)) => None,
             _ if self.draining() || self.undoing.reload => Some(self.shared.clock.now()),
             // What is in flight beside a decision settles, also if its owner dies.

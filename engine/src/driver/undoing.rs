@@ -1,5 +1,5 @@
 //! How a run that fails or is cancelled takes its steps back, one after the other, the last one first (semantics.md U1 to
-//! U3). What is left to undo is read from the journal, never from memory: a run that begins to undo is loaded anew.
+//! U3). What is left to undo is read from the journal, never from memory: a run that begins to undo is loaded again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -246,7 +246,7 @@ impl Driver {
         }
     }
 
-    /// Sees that every undo can be made before code goes on: one whose code panicked is tried again.
+    /// Sees that every undo can be made before code continues: one whose code panicked is tried again.
     pub(super) fn make_missing_undos(
         &mut self,
         undoables: &mut [Undoable],

@@ -15,7 +15,7 @@ use crate::mailbox;
 use crate::run_table::OnItsWay;
 use crate::store::{ClaimRuns, RunRow, StoreError};
 
-/// Runs claimed at once.
+/// Runs claimed at the same time.
 const BATCH: u32 = 512;
 /// The loop looks no sooner than this after a failure.
 const AFTER_FAILURE: Duration = Duration::from_millis(250);
@@ -93,7 +93,7 @@ impl Engine {
         let claimed = match claiming.await {
             Ok(claimed) => claimed,
             Err(error) => {
-                // It may have claimed runs that nobody was told of.
+                // It may have claimed runs that no one was told of.
                 self.loops.unsure.store(true, Ordering::Release);
                 return Err(error);
             }

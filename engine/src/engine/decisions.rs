@@ -1,4 +1,4 @@
-//! How operators settle what nobody can know: whether a call of unstated level happened (semantics.md S6).
+//! How operators settle what no one can know: whether a call of unstated level happened (semantics.md S6).
 
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use crate::state::State;
 use crate::store::{Amend, Requester, RunRow, Status};
 
 impl Engine {
-    /// Decides what became of a call that may or may not have happened; then the run goes on.
+    /// Decides what became of a call that may or may not have happened; then the run continues.
     ///
     /// # Errors
     /// Where the run is unknown, the step is not in doubt or no longer as the decision says, it is too early to ask
@@ -67,7 +67,7 @@ impl Engine {
     }
 }
 
-/// The status of a run that is stopped and goes on now, towards the end it was going to.
+/// The status of a run that is stopped and continues now, towards the end it was going to.
 pub(super) fn going_on(status: &Status, now: crate::time::Timestamp) -> Status {
     let state = if status.ending_as.is_some() { State::Ending } else { State::Pending };
     Status { state, reason: String::new(), wake_at: Some(now), ..status.clone() }

@@ -133,7 +133,7 @@ impl Engine {
             self.shared.outage_waiters.remove(run);
         }
         if row.status.state.is_end() && self.shared.watchers.is_watched(run) {
-            // Nobody else tells of an end that the store wrote. Not awaited: who gave the command may leave.
+            // No one else tells of an end that the store wrote. Not awaited: who gave the command may leave.
             let engine = self.clone();
             tokio::spawn(async move { engine.look_for_end(run).await });
         }

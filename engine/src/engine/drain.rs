@@ -16,7 +16,7 @@ use crate::mailbox::{DRAIN, GIVE_UP};
 pub struct Drained {
     /// Runs whose steps in flight finished within the grace period.
     pub settled: usize,
-    /// Runs whose steps in flight were given up; they go on after the next start.
+    /// Runs whose steps in flight were given up; they continue after the next start.
     pub given_up: usize,
 }
 
@@ -40,7 +40,7 @@ impl Engine {
         Drained { settled: at_first.saturating_sub(given_up), given_up }
     }
 
-    /// Gives a single run back, as a drain gives back all of them; a claim finds it at once.
+    /// Gives a single run back, as a drain gives back all of them; a claim finds it immediately.
     #[cfg(feature = "testing")]
     pub(crate) fn gives_back(&self) -> impl Fn(Uuid) + Send + Sync + 'static {
         let shared = Arc::downgrade(&self.shared);

@@ -27,7 +27,7 @@ impl Engine {
     ) -> impl Future<Output = Result<Option<Arc<Ended>>, EngineError>> + Send {
         // Registered first, looked second: an end in between is seen by one of the two.
         let waiting = self.shared.watchers.wait_for_end(run);
-        // A block, because a function keeps its arguments twice, and whoever waits keeps all of this.
+        // A block, because a function keeps its arguments twice, and each caller that waits keeps all of this.
         async move {
             if !self.shared.runs.contains(run) {
                 // Boxed, because it is rare and every wait would have room for it.
@@ -154,7 +154,7 @@ impl Seen {
 const PAUSE: Duration = Duration::from_millis(250);
 
 impl Engine {
-    /// A run left memory because the store did not answer: whoever waits for its end is told, if that was what it wrote.
+    /// A run left memory because the store did not answer: the caller that waits for its end is told, if that was what it wrote.
     pub(super) async fn look_for_end(&self, run: Uuid) {
         while self.shared.watchers.is_watched(run) && !self.shared.runs.contains(run) {
             match self.detail(run).await {

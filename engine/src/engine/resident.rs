@@ -70,7 +70,7 @@ impl Engine {
         self.enter(run, self.shared.limits.runs_in_flight as usize)
     }
 
-    /// The same for a run that is claimed: there was room when it was asked for, and nobody else would drive it.
+    /// The same for a run that is claimed: there was room when it was asked for, and no one else would drive it.
     pub(super) fn admit_claimed(&self, run: Uuid) -> Option<Place> {
         self.enter(run, usize::MAX)
     }

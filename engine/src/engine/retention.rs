@@ -107,7 +107,7 @@ impl Engine {
     }
 }
 
-/// Leaves the store to others after a write; says whether to go on then.
+/// Leaves the store to others after a write; says whether to continue then.
 async fn rest(began: Instant, stop: &CancellationToken) -> bool {
     let rest = began.elapsed().saturating_mul(RESTS).clamp(LEAST_REST, LONGEST_REST);
     stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_some()

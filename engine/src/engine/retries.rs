@@ -40,7 +40,7 @@ fn is_of_run(run: Uuid, step: &StepView, key: &str) -> bool {
 }
 
 impl Engine {
-    /// Goes on with a failed run from the step that failed, or with a blocked one from where it stands.
+    /// Continues with a failed run from the step that failed, or with a blocked one from where it stands.
     ///
     /// # Errors
     /// Where the run is unknown, in another state, failed by its own code, or the store fails.
@@ -48,7 +48,7 @@ impl Engine {
         self.retry_at(run, None, asked).await
     }
 
-    /// Goes on with a failed or blocked run from the step with this path: the step is made again, and so is everything
+    /// Continues with a failed or blocked run from the step with this path: the step is made again, and so is everything
     /// after it in its branch, and every branch that began after it (semantics.md S4).
     ///
     /// # Errors
@@ -84,12 +84,12 @@ impl Engine {
         Ok(again.collect())
     }
 
-    /// Sees that no child goes on which a reset would forget.
+    /// Sees that no child continues which a reset would forget.
     async fn check_children(&self, row: &RunRow, children: &[(String, Uuid)]) -> Result<(), EngineError> {
         for (path, child) in children {
             if self.shared.store.run(*child).await?.is_some_and(|child| !child.status.state.is_end()) {
                 let reason = format!(
-                    "{path} is child run {child}, which goes on; cancel that and wait for its end, or retry without a step"
+                    "{path} is child run {child}, which continues; cancel that and wait for its end, or retry without a step"
                 );
                 return Err(EngineError::Precondition { run: row.id, state: row.status.state, reason });
             }
@@ -115,7 +115,7 @@ impl Engine {
         buffer.push(now, Kind::Reset(reset));
         let (entry, facts) = buffer.take();
         let (epoch, sequence, control) = (row.epoch, row.sequence, row.control);
-        // A run whose undo failed goes on to end; every other one has all its time before it.
+        // A run whose undo failed continues to end; every other one has all its time before it.
         let (status, deadline) = match row.status.ending_as {
             Some(_) => (going_on(&row.status, now), row.deadline),
             None => (Status { error: None, ..going_on(&row.status, now) }, now.after(span)),
@@ -140,7 +140,7 @@ fn reset(row: &RunRow, facts: Vec<stored::Fact>, step: Option<&str>, reason: Str
         (State::Blocked, _) if row.owned => return refuse("it is not given back yet; try again".to_owned()),
         (State::Blocked, None) => stored,
         (State::Blocked, Some(_)) if keeps_ending => {
-            return refuse("it is undoing its steps; it goes on with that, so retry it without a step".to_owned());
+            return refuse("it is undoing its steps; it continues with that, so retry it without a step".to_owned());
         }
         (State::Failed | State::Blocked, Some(path)) => {
             let (place, new_incarnation) = named(row, &facts, path)?;
@@ -158,7 +158,7 @@ fn reset(row: &RunRow, facts: Vec<stored::Fact>, step: Option<&str>, reason: Str
         (State::Succeeded | State::Cancelled | State::Terminated, _) => {
             return refuse("it ended, and only a FAILED run is retried then; start a new run".to_owned());
         }
-        _ => return refuse("it is going on; only FAILED and BLOCKED runs are retried".to_owned()),
+        _ => return refuse("it is continuing; only FAILED and BLOCKED runs are retried".to_owned()),
     };
     let plan = reset::plan(number(facts.clone()), &stored, &in_doubt).map_err(broken)?;
     if let (Some(path), Some(first)) = (step, plan.in_doubt.first()) {

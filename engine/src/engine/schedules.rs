@@ -38,7 +38,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// Schedules that are dealt with at the same time, at most. About half of them share a commit, while the next ones are read.
 const AT_ONCE: usize = 1_024;
-/// Schedules that are read at once.
+/// Schedules that are read at the same time.
 const PAGE: u32 = 1_000;
 
 impl Engine {

@@ -32,7 +32,7 @@ impl Engine {
     /// store fails.
     pub async fn pause(&self, run: Uuid, stops_clock: bool, asked: Requester) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
-        let detail = if stops_clock { "its clock stands" } else { "its clock goes on" };
+        let detail = if stops_clock { "its clock stands" } else { "its clock continues" };
         let change = asked.to("PauseRun", detail);
         if let Some(row) = self.done_before(&change).await? {
             return Ok(row);
@@ -50,7 +50,7 @@ impl Engine {
         Ok(row)
     }
 
-    /// Lets a paused run go on.
+    /// Lets a paused run continue.
     ///
     /// # Errors
     /// Where the run is unknown or not paused, or the store fails.
@@ -75,7 +75,7 @@ impl Engine {
         self.dispatch(run, RunCommand::SkipBackOff(step), asked.to("SkipBackOff", detail)).await
     }
 
-    /// Ends a run at once as TERMINATED, whatever it does: nothing settles and nothing is undone. What is uncertain by
+    /// Ends a run immediately as TERMINATED, whatever it does: nothing settles and nothing is undone. What is uncertain by
     /// that, and what is not undone, is in its [`Detail`](crate::view::Detail).
     ///
     /// # Errors
@@ -149,7 +149,7 @@ impl Engine {
             let end = stored::ChildEnded { run: run.to_string(), ended: Some(ended) };
             ChildEndNotice { parent, payload: end.encode_to_vec().into() }
         });
-        // Of a journal that cannot be read nobody knows the children.
+        // Of a journal that cannot be read no one knows the children.
         let history = facts.and_then(|facts| History::of(row, facts).ok());
         let open = history.iter().flat_map(|history| history.open.values());
         let cancels = open.filter_map(|open| open.kind.child());

@@ -1,4 +1,4 @@
-//! Runs that this replica has no code for: it leaves them alone, says so, and a replica that has the code goes on with them.
+//! Runs that this replica has no code for: it leaves them alone, says so, and a replica that has the code continues with them.
 
 use super::{Engine, EngineError};
 use crate::state::State;
@@ -16,7 +16,7 @@ pub struct StrandedRuns {
 }
 
 impl Engine {
-    /// Why nobody here goes on with a run: its workflow, or the version of it that created the run, is not known. None
+    /// Why no one here continues with a run: its workflow, or the version of it that created the run, is not known. None
     /// where somebody holds the run, and where it stands still for another reason.
     pub fn stranded(&self, row: &RunRow) -> Option<String> {
         let parked = matches!(row.status.state, State::Paused | State::Blocked | State::NeedsDecision);

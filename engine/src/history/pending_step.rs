@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 pub(crate) struct PendingStep {
     pub(crate) place: StepId,
     pub(crate) kind: PendingKind,
-    /// When it began, or when an operator had it begin anew.
+    /// When it began, or when an operator had it begin again.
     pub(crate) begun_at: Timestamp,
     /// Attempts that were begun.
     pub(crate) attempts: u32,

@@ -180,7 +180,7 @@ impl Reader {
         self.history.undoables.get_mut(index)
     }
 
-    /// An end that takes steps back first settles those of which nobody knows whether they happened, undos included. Of a
+    /// An end that takes steps back first settles those of which no one knows whether they happened, undos included. Of a
     /// run that was ended by force, they stay uncertain.
     fn ask_again(&mut self) {
         let undoes = |state| matches!(state, stored::EndState::Failed | stored::EndState::Cancelled);

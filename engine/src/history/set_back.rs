@@ -1,5 +1,5 @@
 //! How a journal is read whose times were written by a clock that was ahead (semantics.md C1): a pause is over after its length,
-//! and how long ago a call was started nobody knows.
+//! and how long ago a call was started no one knows.
 
 use super::{History, PendingKind};
 use crate::journal::{JournalError, Kind};

@@ -1,4 +1,4 @@
-//! What becomes of a tick while earlier runs go on, and of ticks that nobody was there for.
+//! What becomes of a tick while earlier runs continue, and of ticks that no one was there for.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub enum Overlap {
     BufferAll(u32),
     /// It starts its run beside them.
     AllowAll,
-    /// It starts its run beside them, where fewer than so many go on.
+    /// It starts its run beside them, where fewer than so many continue.
     AllowN(u32),
     /// It asks them to end, and its run waits for that.
     CancelOther,

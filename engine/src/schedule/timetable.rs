@@ -157,7 +157,7 @@ fn times(index: usize, rule: &mut Rule) -> Result<Times, SpecError> {
         Rule::Cron { pattern, gap, overlap } => {
             let cron = Cron::useful(pattern).map_err(|error| SpecError::Cron { index, error })?;
             let repeats = cron.repeats_within_hours();
-            // A time of day stands for its day, which has one; a rhythm within hours goes on as clocks do.
+            // A time of day stands for its day, which has one; a rhythm within hours continues as clocks do.
             let gap = *gap.get_or_insert(if repeats { DstGap::Skip } else { DstGap::EndOfGap });
             let overlap = *overlap.get_or_insert(if repeats { DstOverlap::Both } else { DstOverlap::First });
             Ok(Times::Cron { cron: Box::new(cron), gap, overlap })

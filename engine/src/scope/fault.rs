@@ -1,4 +1,4 @@
-//! Why code cannot go on, although no step failed; as the reason of a blocked run has it.
+//! Why code cannot continue, although no step failed; as the reason of a blocked run has it.
 
 use crate::failure::Failure;
 

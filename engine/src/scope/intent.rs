@@ -13,7 +13,7 @@ use crate::undo::Undo;
 
 #[derive(Debug)]
 pub(crate) enum Intent {
-    /// Make this call, or go on with it where the journal has it already.
+    /// Make this call, or continue with it where the journal has it already.
     Call(Box<CallIntent>),
     Sleep {
         slot: SlotId,
@@ -29,7 +29,7 @@ pub(crate) enum Intent {
         within: Option<Duration>,
         journaled: bool,
     },
-    /// Start this child run, or go on with it where the journal has it already.
+    /// Start this child run, or continue with it where the journal has it already.
     Child(Box<ChildIntent>),
     /// Write this down; it has no result to wait for.
     Fact(Box<Kind>),

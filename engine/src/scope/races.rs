@@ -6,7 +6,7 @@ use crate::scope::Fault;
 use crate::step_id::{BranchId, SlotId, StepId};
 
 impl Scope {
-    /// Lets go of a single step; its branch may go on without it.
+    /// Lets go of a single step; its branch may continue without it.
     pub(crate) fn let_go(&self, branch: BranchId, slot: SlotId, gone: &mut Vec<SlotId>) {
         let mut inner = self.lock();
         if matches!(inner.slots[slot as usize], Slot::Taken) {
@@ -54,7 +54,7 @@ impl Scope {
     }
 
     /// Code came to the end of a race: writes down who won, or sees that it is who the journal says. False where the
-    /// run cannot go on.
+    /// run cannot continue.
     pub(crate) fn raced(&self, branch: BranchId, place: StepId, winner: u32, losers: Vec<SlotId>) -> bool {
         let Some((_, reached)) = self.reach(branch, &place) else { return false };
         match reached {

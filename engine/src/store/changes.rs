@@ -68,20 +68,20 @@ pub struct Command {
 /// What a command does. Those that steer a run bump its control version.
 #[derive(Clone, Debug)]
 pub enum Order {
-    /// Asks the run to end. One that no replica holds becomes due at once.
+    /// Asks the run to end. One that no replica holds becomes due immediately.
     Cancel,
-    /// Puts a message into the run's inbox. The run looks at it before it is given back, and becomes due where nobody
+    /// Puts a message into the run's inbox. The run looks at it before it is given back, and becomes due where no one
     /// holds it and it waits for the message.
     Signal(Signal),
-    /// Stops a run. Where nobody holds it, it is PAUSED at once.
+    /// Stops a run. If no replica holds it, it is PAUSED immediately.
     Pause(Pause),
-    /// Lets a paused run go on.
+    /// Lets a paused run continue.
     Resume,
     /// Keeps a run from retention, or no more.
     Pin(bool),
     /// Removes a run that has ended, its journal and its messages.
     Delete,
-    /// Adds facts to a run that no replica holds and moves its row, if both are what whoever asks has seen.
+    /// Adds facts to a run that no replica holds and moves its row, if both are what the caller has seen.
     Amend(Box<Amend>),
 }
 
@@ -90,7 +90,7 @@ pub enum Order {
 pub struct Pause {
     /// Whether the run's deadline moves by the time that the pause takes.
     pub stops_clock: bool,
-    /// When its deadline ends a run whose clock goes on.
+    /// When its deadline ends a run whose clock continues.
     pub wake_at: Timestamp,
 }
 
@@ -102,7 +102,7 @@ pub struct Paused {
     pub stops_clock: bool,
 }
 
-/// Which ended runs are removed at once: those of one workflow and end, the oldest first.
+/// Which ended runs are removed at the same time: those of one workflow and end, the oldest first.
 #[derive(Clone, Debug)]
 pub struct Purge {
     pub workflow: String,
@@ -121,7 +121,7 @@ pub struct Purge {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
     pub runs: u32,
-    /// Where to go on; none where nothing more can be old enough.
+    /// Where to continue; none where nothing more can be old enough.
     pub next: Option<Uuid>,
 }
 
@@ -160,7 +160,7 @@ pub struct AuditEntry {
     pub request: Option<Uuid>,
 }
 
-/// A filter over audit entries. The page goes on below `before`.
+/// A filter over audit entries. The page continues below `before`.
 #[derive(Clone, Debug, Default)]
 pub struct ListAudit {
     pub run: Option<Uuid>,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 /// The two queues of reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// The engine, and whoever reports its health.
+    /// The engine, and what reports its health.
     #[default]
     Engine,
     /// Callers from outside, however many they are.
@@ -19,7 +19,7 @@ thread_local! {
 }
 
 impl Lane {
-    /// The lane of whoever is polled on this thread at the moment.
+    /// The lane of what is polled on this thread at the moment.
     pub(crate) fn current() -> Self {
         LANE.get()
     }

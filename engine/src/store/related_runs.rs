@@ -18,7 +18,7 @@ pub struct Parent {
 pub struct RelatedRuns {
     /// Runs to create; one that is there already stays as it is.
     pub children: Vec<NewRun>,
-    /// Runs to ask to end, where they have not ended and nobody has asked.
+    /// Runs to ask to end, where they have not ended and no one has asked.
     pub cancels: Vec<Uuid>,
     /// What the run's parent is told of its end.
     pub report: Option<ChildEndNotice>,

@@ -57,7 +57,7 @@ pub struct ScheduleRow {
     pub facts: ScheduleFacts,
     /// Runs that have not ended, the first of them, in the order of their starts.
     pub open: Vec<Uuid>,
-    /// Backfills that go on.
+    /// Backfills that continue.
     pub backfilling: u32,
 }
 
@@ -139,9 +139,9 @@ pub struct TickRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TickOutcome {
     Started = 1,
-    /// An earlier run goes on.
+    /// An earlier run continues.
     Skipped = 2,
-    /// Nobody was there, and the policy makes not up for it.
+    /// No one was there, and the policy makes not up for it.
     Missed = 3,
     Paused = 4,
     /// It waits for the end of a run.
@@ -201,7 +201,7 @@ impl TickOrigin {
 #[derive(Clone, Debug)]
 pub struct Tick {
     pub schedule: Uuid,
-    /// The generation that whoever asks has seen. Another one means that the schedule was changed meanwhile.
+    /// The generation that the caller has seen. Another one means that the schedule was changed meanwhile.
     pub generation: u64,
     pub now: Timestamp,
     pub origin: TickOrigin,
@@ -379,7 +379,7 @@ pub struct BackfillRow {
     pub last_start: Option<Timestamp>,
 }
 
-/// A filter over schedules, by name. The page goes on after `after`.
+/// A filter over schedules, by name. The page continues after `after`.
 #[derive(Clone, Debug, Default)]
 pub struct ListSchedules {
     pub name: Option<String>,
@@ -390,7 +390,7 @@ pub struct ListSchedules {
     pub limit: u32,
 }
 
-/// A filter over the ledger of one schedule, newest first. The page goes on below `before`.
+/// A filter over the ledger of one schedule, newest first. The page continues below `before`.
 #[derive(Clone, Debug)]
 pub struct ListTicks {
     pub schedule: Uuid,
@@ -436,7 +436,7 @@ pub enum ScheduleRefusal {
     NoBackfill(Uuid),
     #[error("backfill {0} is over already")]
     BackfillOver(Uuid),
-    #[error("{most} backfills of schedule {name} go on already, which is all that may")]
+    #[error("{most} backfills of schedule {name} continue already, which is all that may")]
     BusyBackfilling { name: String, most: usize },
 }
 

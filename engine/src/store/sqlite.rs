@@ -72,7 +72,7 @@ pub struct SqliteOptions {
     /// Waits this long after every commit before it is answered, to see how the engine does on a slower disk.
     /// For benchmarks only.
     pub commit_delay: Option<Duration>,
-    /// Opens a copy of a store, or a restored backup, and says in it that the original may have gone on: what its runs did
+    /// Opens a copy of a store, or a restored backup, and says in it that the original may have continued: what its runs did
     /// since then is not known.
     pub adopt: bool,
 }
@@ -143,7 +143,7 @@ impl Sqlite {
             Backend::File(file) => {
                 let (write, answer) = job(input, bytes, operation);
                 file.shared.queued();
-                // Where nobody writes any more the job is dropped, and answers that the store is closed.
+                // Where no one writes any more the job is dropped, and answers that the store is closed.
                 drop(file.writes.send(Message::Write(write)));
                 answer
             }
@@ -348,7 +348,7 @@ impl Store for Sqlite {
             #[cfg(any(test, feature = "testing"))]
             Backend::Memory(inline) => inline.close(),
         }
-        // Nobody answers where it was closed before; that is as well.
+        // No one answers where it was closed before; that is as well.
         Box::pin(async move { closed.await.unwrap_or(Ok(())) })
     }
 }

@@ -36,7 +36,7 @@ impl Clocks {
         self.set_by.fetch_add(micros(by), Ordering::SeqCst);
     }
 
-    /// The machine stands still for so long: both clocks go on, and no timer of a process does.
+    /// The machine stands still for so long: both clocks continue, and no timer of a process does.
     pub fn suspend(&self, span: Duration) {
         self.suspended.fetch_add(micros(span), Ordering::SeqCst);
     }

@@ -18,10 +18,10 @@ use crate::view::{Detail, StepState};
 
 /// Runs `W` without a crash and counts the points, then once for every point, killed right there and taken over
 /// by a fresh replica on the same store. Then it is run twice for every operation of the store that the run without a
-/// crash needed: that operation times out, before and after it took effect, and the replica goes on. `world` makes a new
+/// crash needed: that operation times out, before and after it took effect, and the replica continues. `world` makes a new
 /// world with its services each time.
 ///
-/// Whoever started the run asks again under the same request id when the answer did not come.
+/// The caller that started the run asks again under the same request id when the answer did not come.
 pub async fn crash_everywhere<W>(world: impl Fn(Probe) -> World, input: W::Input) -> Sweep<W::Output>
 where
     W: Workflow,

@@ -28,7 +28,7 @@ pub enum Reply {
     BreakFirst(Code),
     /// The service acts and answers after this long.
     Slow(Duration),
-    /// The service acts and answers, and then its connection breaks: of all else that it was asked at the time nobody can
+    /// The service acts and answers, and then its connection breaks: of all else that it was asked at the time no one can
     /// know.
     AnswerAndBreak,
     /// The service never answers and never acts.

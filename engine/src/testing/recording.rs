@@ -59,7 +59,7 @@ impl Recording {
         }
     }
 
-    /// Whether these workflows can go on with the run, from wherever its replica could have been killed: the journal is
+    /// Whether these workflows can continue with the run, from wherever its replica could have been killed: the journal is
     /// replayed up to each of its facts. Nothing is sent.
     ///
     /// # Errors

@@ -163,7 +163,7 @@ impl Services {
         self.lock().outage.send_replace(Some(outage));
     }
 
-    /// The services are called again, by all who wait at once.
+    /// The services are called again, by all who wait at the same time.
     pub fn bring_back(&self) {
         self.lock().outage.send_replace(None);
     }

@@ -367,7 +367,7 @@ fn own(limits: &Limits, probe: &Probe) -> Limits {
     Limits { linger, claim_interval: limits.claim_interval.max(Duration::from_secs(60)), ..limits.clone() }
 }
 
-#[expect(clippy::panic, reason = "a test cannot go on in a world that does not stand")]
+#[expect(clippy::panic, reason = "a test cannot continue in a world that does not stand")]
 pub(super) fn fail(message: &str) -> ! {
     panic!("{message}")
 }

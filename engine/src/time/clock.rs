@@ -11,7 +11,7 @@ use super::Timestamp;
 /// Tells the time in two ways.
 ///
 /// [`Clock::now`] begins with the wall clock's time when the process starts, and goes with the boot clock from then on: it
-/// goes on while the machine is suspended, and nobody can set it. Everything that lasts is measured on it. [`Clock::wall`]
+/// continues while the machine is suspended, and no one can set it. Everything that lasts is measured on it. [`Clock::wall`]
 /// is the wall clock as it is set at the moment: only what has a nominal time looks at it.
 #[derive(Clone)]
 pub struct Clock(Arc<Process>);

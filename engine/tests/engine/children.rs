@@ -31,7 +31,7 @@ workflow!(Family, "test.family", |ctx, input| {
     Ok(Output::of(first.text + &last.text, put.number + last.number))
 });
 
-// As many children as its number says, at once.
+// As many children as its number says, at the same time.
 workflow!(Crowd, "test.crowd", |ctx, input| {
     let children = (0..input.number).map(|n| ctx.child::<Leaf>("leaf", Input::of(n.to_string(), n % 3)));
     let ended = ctx.all(children.collect::<Vec<_>>()).await?;
@@ -204,7 +204,7 @@ async fn a_run_that_returns_waits_for_the_children_that_it_did_not_await() {
     tokio::time::sleep(20 * SECOND).await;
     let ending = world.detail(run).await.row;
     assert_eq!((ending.status.state, ending.owned), (State::Ending, false));
-    assert_eq!(ending.status.reason, "CHILDREN: 1 of its child runs goes on");
+    assert_eq!(ending.status.reason, "CHILDREN: 1 of its child runs continues");
     assert_eq!(world.result_of::<Careless>(run).await, Ok(Output::of("done", 0)));
     assert_eq!(children(&world, run).await[0].1, State::Succeeded);
     assert_eq!(world.services().effects_of::<Charge>(), 1);

@@ -217,7 +217,7 @@ async fn a_pause_that_stops_the_clock_stops_it_from_its_acknowledgement() {
             world.engine().resume(run, asked()).await.unwrap();
             assert_eq!(world.result_of::<Budgeted>(run).await, Ok(Output::of("done", 0)));
         } else {
-            assert_eq!(row.status.state, State::Failed, "its clock goes on, and so its deadline passes");
+            assert_eq!(row.status.state, State::Failed, "its clock continues, and so its deadline passes");
         }
     }
 }

@@ -72,7 +72,7 @@ async fn refused_after<W: Workflow<Input = Input>, R: Rpc>(first: First, refusal
     let world = match first {
         First::Lost => world,
         First::CutOff => {
-            // The answer of the first attempt comes when nobody is there to hear it.
+            // The answer of the first attempt comes when no one is there to hear it.
             let run = world.start::<W>(Input::of("", 0)).await.unwrap();
             tokio::time::sleep(Duration::from_millis(1)).await;
             let world = killed(world);

@@ -1,4 +1,4 @@
-//! What a run does when calls fail: again, at once an end, or a question to an operator.
+//! What a run does when calls fail: it calls again, it ends, or it asks an operator.
 
 use std::time::Duration;
 
@@ -193,7 +193,7 @@ async fn attempts_are_counted_over_restarts() {
     let failure = world.result_of::<One>(run).await.unwrap_err();
     assert_eq!(failure.code(), Code::Unavailable);
     let attempts = world.detail(run).await.steps[0].attempts;
-    // A crash while an attempt is in flight may cost that attempt; none is counted anew.
+    // A crash while an attempt is in flight may cost that attempt; none is counted again.
     assert!((10..=14).contains(&attempts), "{attempts} attempts");
 }
 

@@ -1,4 +1,4 @@
-//! What stops a run that must not go on: journals that no longer fit, steps built at the wrong time, limits, panics.
+//! What stops a run that must not continue: journals that no longer fit, steps built at the wrong time, limits, panics.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn register_original(registry: &mut Registry) -> Result<(), NameTaken> {
     registry.register(|| Original)
 }
 
-/// Starts the original code, and goes on with other code while it sleeps.
+/// Starts the original code, and continues with other code while it sleeps.
 async fn changed(register: fn(&mut Registry) -> Result<(), NameTaken>) -> (World, uuid::Uuid) {
     let world = World::new(services(), register_original);
     let run = world.start::<Original>(Input::of("x", 1)).await.unwrap();

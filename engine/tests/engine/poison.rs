@@ -1,4 +1,4 @@
-//! Code that panics: tried again after a pause, and stopped before it goes on so for ever.
+//! Code that panics: tried again after a pause, and stopped before it continues so for ever.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -59,7 +59,7 @@ async fn an_effect_that_lost_settles_before_the_run_ends() {
     let run = world.start::<InTime>(Input::of("", 3)).await.unwrap();
     let begun = tokio::time::Instant::now();
     tokio::time::sleep(5 * SECOND).await;
-    assert_eq!(world.services().arrivals_of::<Put>(), 1, "the run did not go on after its race");
+    assert_eq!(world.services().arrivals_of::<Put>(), 1, "the run did not continue after its race");
     let ending = world.detail(run).await.row.status;
     assert_eq!((ending.state, ending.ending_as), (State::Ending, Some(State::Succeeded)));
     assert_eq!(world.result_of::<InTime>(run).await, Ok(Output::of("late", 0)));

@@ -1,4 +1,4 @@
-//! What a retry forgets, and what it never forgets: effects that may have happened, and runs that go on (semantics.md S7).
+//! What a retry forgets, and what it never forgets: effects that may have happened, and runs that continue (semantics.md S7).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -35,7 +35,7 @@ fn reason(error: EngineError) -> String {
     }
 }
 
-// One version of it waits for a signal that it does not declare, beside a charge or a child that may go on.
+// One version of it waits for a signal that it does not declare, beside a charge or a child that may continue.
 macro_rules! beside {
     ($name:ident, $undeclared:expr) => {
         #[derive(Clone)]
@@ -75,7 +75,7 @@ workflow!(Leaf, "test.leaf", |ctx, input| {
     Ok(Output::of("leaf", 0))
 });
 
-/// A run that is blocked beside something that may go on, and whose code is mended.
+/// A run that is blocked beside something that may continue, and whose code is mended.
 async fn blocked(input: &str) -> (World, Uuid) {
     let world = World::new(services(), |registry: &mut Registry| {
         registry.register(|| Broken)?;

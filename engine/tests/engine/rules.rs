@@ -66,7 +66,7 @@ workflow!(Charges, |ctx, _input| {
     Ok(Output::default())
 });
 
-// Goes on after each step that is refused, and says how many were.
+// Continues after each step that is refused, and says how many were.
 workflow!(Catches, |ctx, input| {
     ctx.call(Put::of(input.text, 0)).await?;
     let refused = [

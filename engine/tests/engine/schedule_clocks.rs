@@ -27,7 +27,7 @@ async fn a_clock_that_is_set_back_stops_no_schedule_and_starts_no_tick_twice() {
     tokio::time::sleep(MINUTE * 3 + SECOND).await;
     world.clocks().set_back(HOUR * 2);
     tokio::time::sleep(MINUTE * 3).await;
-    // It goes on within its interval, at the times that clocks show now.
+    // It continues within its interval, at the times that clocks show now.
     assert_eq!(runs(&world).await.len(), 6, "{:?}", told(&world).await);
     stop.cancel();
     let world = world.crash(Probe::counting());

@@ -151,7 +151,7 @@ async fn skipped_ticks_say_for_which_run_and_are_counted_in_a_row() {
     tokio::time::sleep(MINUTE * 3 + SECOND * 5).await;
     assert_eq!(told(&world).await, [(1, 1, Started), (2, 3, Skipped)]);
     let (rows, facts) = (ledger(&world).await, row(&world).await.facts);
-    assert_eq!((rows[1].run, rows[1].reason.as_str()), (rows[0].run, "an earlier run goes on"));
+    assert_eq!((rows[1].run, rows[1].reason.as_str()), (rows[0].run, "an earlier run continues"));
     assert_eq!((facts.consecutive_skips, facts.missed, facts.last_missed), (2, 2, Some(at(3))));
     tokio::time::sleep(MINUTE).await;
     assert_eq!(row(&world).await.facts.consecutive_skips, 0);
@@ -167,7 +167,7 @@ async fn a_tick_that_waits_starts_at_the_end_of_the_run_before_it() {
         let stop = run(&world, vec![with(overlap, 150)]);
         tokio::time::sleep(MINUTE * 3 + SECOND * 20).await;
         stop.cancel();
-        // The loop is gone: another replica goes on with what waits.
+        // The loop is gone: another replica continues with what waits.
         let world = world.crash(Probe::counting());
         let mut paused = with(overlap, 150);
         paused.spec.end = Some(at(4));
@@ -361,7 +361,7 @@ async fn a_backfill_starts_every_time_of_its_range_as_fast_as_it_may() {
     assert_eq!((known.id, known.started, known.passed, known.open), (started.id, 20, 0, 0));
     assert!(known.ended_at.is_some());
     let own = ledger(&world).await.into_iter().filter(|row| row.origin == TickOrigin::Clock);
-    assert_eq!(own.count(), 6, "the schedule's own ticks went on");
+    assert_eq!(own.count(), 6, "the schedule's own ticks continued");
     let filled = runs(&world).await.into_iter().filter(|run| run.origin.as_ref().unwrap().nominal < at(0));
     let nominal: Vec<i64> = filled.map(|run| minute(run.origin.unwrap().nominal)).collect();
     assert_eq!(nominal.len(), 20);
@@ -398,7 +398,7 @@ async fn a_backfill_that_is_cancelled_starts_no_more() {
     let started = world.engine().backfill_schedule("each".to_owned(), backfill, asked()).await.unwrap();
     tokio::time::sleep(SECOND * 40).await;
     stop.cancel();
-    // Another replica goes on with it.
+    // Another replica continues with it.
     let world = world.crash(Probe::counting());
     run(&world, vec![minutely(30)]);
     tokio::time::sleep(SECOND * 25).await;
@@ -439,7 +439,7 @@ async fn a_backfill_has_an_overlap_of_its_own_beside_every_policy_of_its_schedul
             filled.iter().filter(|other| other.created_at <= began && other.ended_at.unwrap() > began).count()
         });
         assert_eq!(at_once.max(), Some(3), "{overlap:?}");
-        assert!(started_own(&world).await > 0, "{overlap:?}: the schedule's own ticks go on");
+        assert!(started_own(&world).await > 0, "{overlap:?}: the schedule's own ticks continue");
     }
 }
 

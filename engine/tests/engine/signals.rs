@@ -93,7 +93,7 @@ async fn a_signal_that_came_early_is_kept_and_the_oldest_comes_first() {
     world.probe().kill();
     let world = world.crash(Probe::counting());
     assert_eq!(world.result_of::<Order>(run).await, Ok(Output::of("paid 1", 0)));
-    // What nobody received stays to be seen.
+    // What no one received stays to be seen.
     let left = world.detail(run).await.inbox;
     assert_eq!((left.len(), left[0].number, &left[0].payload[..]), (1, 2, &paid(2).encode_to_vec()[..]));
 }
@@ -240,7 +240,7 @@ async fn a_signal_that_comes_while_the_wait_is_being_written_is_not_missed() {
     }
 }
 
-/// Two waits at once, one of them in a race.
+/// Two waits at the same time, one of them in a race.
 #[derive(Clone)]
 struct Desk;
 
@@ -292,7 +292,7 @@ async fn a_message_whose_receipt_a_retry_forgets_is_received_again() {
     }
 }
 
-/// Goes on to a wait although its first step failed, and fails for it in the end.
+/// Continues to a wait although its first step failed, and fails for it in the end.
 #[derive(Clone)]
 struct Twofold;
 

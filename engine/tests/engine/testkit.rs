@@ -112,7 +112,7 @@ async fn a_run_that_loses_its_memory_after_every_step_comes_to_the_same_end() {
     assert_eq!(sweep.points.len(), 5, "once for each call");
 }
 
-/// Does something else whenever it is run anew.
+/// Does something else whenever it is run again.
 struct Fickle(Arc<AtomicU32>);
 
 impl Workflow for Fickle {

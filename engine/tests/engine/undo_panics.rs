@@ -38,7 +38,7 @@ async fn a_panic_in_what_makes_an_undo_stops_the_run_visibly_and_its_call_is_mad
         assert!(detail.row.status.reason.contains("a mistake of its author"), "{}", detail.row.status.reason);
         tokio::time::sleep(Duration::from_secs(10_000)).await;
         let after = world.detail(run).await;
-        assert_eq!(after.row.sequence, detail.row.sequence, "nothing goes on");
+        assert_eq!(after.row.sequence, detail.row.sequence, "nothing continues");
         assert_eq!(world.services().arrivals().len(), 1, "{text}");
     }
 }
@@ -89,7 +89,7 @@ async fn a_panic_in_what_makes_an_undo_of_a_run_that_ends_blocks_its_undos() {
         assert!(detail.row.status.reason.starts_with("POISON: 3 times"), "{}", detail.row.status.reason);
         assert_eq!(detail.row.status.ending_as, Some(State::Cancelled));
         tokio::time::sleep(Duration::from_secs(10_000)).await;
-        assert_eq!(world.detail(run).await.row.sequence, detail.row.sequence, "nothing goes on");
+        assert_eq!(world.detail(run).await.row.sequence, detail.row.sequence, "nothing continues");
         assert_eq!(world.services().arrivals().len(), 1, "{decided}");
     }
 }

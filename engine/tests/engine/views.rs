@@ -76,7 +76,7 @@ async fn what_a_run_ended_without_goes_on_no_more() {
         let withdrawn = detail.steps.iter().filter(|step| step.state == StepState::Withdrawn);
         assert!(withdrawn.clone().all(|step| step.ended_at == detail.row.ended_at));
         assert_eq!(withdrawn.count(), if terminate { 4 } else { 3 });
-        // Of the charge nobody knows.
+        // Of the charge no one knows.
         assert_eq!(detail.steps.iter().filter(|step| step.in_doubt).count(), usize::from(terminate));
     }
 }

@@ -23,7 +23,7 @@ pub(crate) mod journals;
 pub(crate) mod orders;
 pub(crate) mod undos;
 
-/// Every run ended or says what it waits for, and nobody holds it.
+/// Every run ended or says what it waits for, and no one holds it.
 pub(crate) async fn at_rest(simulation: &mut Simulation, world: &World) {
     if world.engine().in_flight() > 0 {
         simulation.problems.push(format!("{} runs are still in memory", world.engine().in_flight()));
@@ -44,7 +44,7 @@ pub(crate) async fn at_the_end(simulation: &mut Simulation, world: &World) {
     holds(simulation, world).await;
 }
 
-/// What holds at any time at which nothing goes on.
+/// What holds at any time at which nothing continues.
 async fn holds(simulation: &mut Simulation, world: &World) {
     let arrivals = world.services().arrivals();
     let audit = orders::Audit::read(world).await;

@@ -78,7 +78,7 @@ fn replies(random: &mut Random, lost: Lost, rate: u64, refusals: &[Status]) -> V
 }
 
 impl Lost {
-    /// Attempts act, and mostly when nobody waits for them any more.
+    /// Attempts act, and mostly when no one waits for them any more.
     pub(crate) const LATE: Self = Self { acted: 15, later: 46 };
 
     fn is_late(self) -> bool {

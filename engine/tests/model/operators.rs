@@ -64,7 +64,7 @@ impl Order {
         if let Answer::Done(at) = self.answer { at } else { None }
     }
 
-    /// Whether it may have been done, nobody knows when.
+    /// Whether it may have been done, no one knows when.
     pub(crate) fn unsure(&self) -> bool {
         matches!(self.answer, Answer::None | Answer::Done(None))
     }
@@ -105,7 +105,7 @@ pub(crate) async fn all_runs(world: &World) -> Vec<RunRow> {
 }
 
 impl Simulation {
-    /// Several orders at once, to any runs; some of those that got no answer are asked again.
+    /// Several orders at the same time, to any runs; some of those that got no answer are asked again.
     pub(crate) async fn operate(&mut self, world: &World) {
         let mut asked = Vec::new();
         for _ in 0..self.random.below(4) {
@@ -147,7 +147,7 @@ impl Simulation {
         self.ask_all(world, asked).await;
     }
 
-    /// Asks for these orders at once, as long as the replica lives.
+    /// Asks for these orders at the same time, as long as the replica lives.
     pub(crate) async fn ask_all(&mut self, world: &World, asked: Vec<usize>) {
         let mut answers = Vec::new();
         let now = world.clock().now();
@@ -271,7 +271,7 @@ pub(crate) async fn decision(random: &mut Random, world: &World, ledger: &Ledger
     let over = journals::last_deadline(&journal, key)?.after(MARGIN);
     let text = Input::decode(step.request.clone()?).ok()?.text;
     let verdict = if world.clock().now() < over || world.services().will_act(key) {
-        // Nobody can know yet, and the engine does not ask again yet.
+        // No one can know yet, and the engine does not ask again yet.
         Verdict::AskAgain
     } else if ledger.of(key).acted > 0 {
         Verdict::Happened(answer(text).encode_to_vec().into())

@@ -52,7 +52,7 @@ pub(crate) enum Tries {
     Never,
 }
 
-/// A call: how it is made, and whether code goes on when it fails.
+/// A call: how it is made, and whether code continues when it fails.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaf {
     pub(crate) kind: Kind,
@@ -128,12 +128,12 @@ pub(crate) enum Node {
         leaf: Leaf,
         catch: bool,
     },
-    /// Equal steps at once.
+    /// Equal steps at the same time.
     Puts {
         count: u64,
         catch: bool,
     },
-    /// A call, a sleep and a read at once.
+    /// A call, a sleep and a read at the same time.
     Mixed {
         leaf: Leaf,
         span: Duration,

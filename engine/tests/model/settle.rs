@@ -29,7 +29,7 @@ impl Simulation {
                             None => continue,
                         }
                     }
-                    // Nobody can take back by hand what the services say nothing of.
+                    // No one can take back by hand what the services say nothing of.
                     State::Blocked if row.status.reason.contains("made from its response, which is not known") => {
                         Act::Terminate
                     }

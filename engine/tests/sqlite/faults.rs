@@ -15,7 +15,7 @@ async fn a_failed_commit_voids_all_claims_and_the_store_comes_back() {
         let failed = store.append(fact(id, 1, 1, 10)).await;
         assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{failed:?}");
         assert!(!claim_before.is_held());
-        // While it is down it says so at once.
+        // While it is down it says so at the same time.
         let down = store.append(fact(id, 1, 1, 10)).await;
         assert!(matches!(down, Err(StoreError::Unavailable(_))), "{down:?}");
 
@@ -106,7 +106,7 @@ async fn an_operation_that_cannot_be_stored_does_not_fail_its_neighbours() {
         let answer = answer.await;
         assert_eq!(answer.is_ok(), number != 4, "{number}: {answer:?}");
     }
-    // That was nobody's disk.
+    // That was no one's disk.
     assert!(store.ownership().is_held());
     assert_eq!(*store.losses().borrow(), 0);
     for (number, run) in runs.iter().enumerate() {

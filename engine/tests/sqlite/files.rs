@@ -109,7 +109,7 @@ async fn a_copy_of_a_store_is_refused_and_left_as_it_was_until_it_is_adopted() {
     );
     drop(adopted);
     drop(open(&copy).unwrap());
-    // The store itself goes on, also by another name.
+    // The store itself continues, also by another name.
     let renamed = folder.path().join("renamed.db");
     std::fs::rename(&path, &renamed).unwrap();
     let store = open(&renamed).unwrap();

@@ -112,7 +112,7 @@ async fn the_same_file_under_another_name_is_refused() {
     assert!(lines.any(|line| line.unwrap().starts_with("appended ")));
     let error = open(&alias).unwrap_err().to_string();
     assert!(error.contains("maybe by another name"), "{error}");
-    assert!(lines.any(|line| line.unwrap().starts_with("appended ")), "the owner goes on");
+    assert!(lines.any(|line| line.unwrap().starts_with("appended ")), "the owner continues");
     owner.kill().unwrap();
     owner.wait().unwrap();
 }

@@ -1,4 +1,4 @@
-//! A run that its process dies of, again and again: it is found out, and everything else goes on.
+//! A run that its process dies of, again and again: it is found out, and everything else continues.
 
 use engine::breadcrumbs::Breadcrumbs;
 use engine::engine::{Engine, Parts, Start};

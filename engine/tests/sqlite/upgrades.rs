@@ -116,7 +116,7 @@ async fn runs_of_an_older_version_go_on() {
     assert!(checked.iter().map(|checked| (checked.run, checked.obstacle.is_none())).eq([(run, true)]));
 }
 
-/// A run that nobody has begun.
+/// A run that no one has begun.
 fn pending(facts: u64) -> NewRun {
     let created = stored::fact::Kind::Created(stored::Created {
         workflow: WORKFLOW.to_owned(),

@@ -57,7 +57,7 @@ impl Workflow for RefreshRecommendations {
         let list = ListUsersRequest { page_size, page_token: input.page_token };
         let (users, next_page_token) = ctx.pages(list).up_to(limit.into()).with_token().await?;
 
-        // A user who is listed twice is looked at once.
+        // A user who is listed twice is looked at the same time.
         let refreshed = ctx
             .fan_out("user", users, move |ctx, user| async move {
                 let user_id = user.user_id;

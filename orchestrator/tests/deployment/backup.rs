@@ -25,7 +25,7 @@ fn a_backup_of_a_running_orchestrator_has_all_that_was_acknowledged_before_and_s
     let told = original.exec(&["store", "backup", copy.to_str().unwrap()]);
     assert!(String::from_utf8(told.stderr).unwrap().contains("SHA-256"));
     original.exec(&START);
-    assert_eq!(runs(&original).len(), 1 + before.len(), "the original goes on");
+    assert_eq!(runs(&original).len(), 1 + before.len(), "the original continues");
     let (ended, log) = original.end();
     assert_eq!(ended.code(), Some(0), "{log:?}");
 

@@ -19,7 +19,7 @@ async fn the_pod_starts_answers_its_probes_and_ends_at_sigterm() {
         Probe::of_manifest(name).first_success(&pod.health()).await;
     }
     let asked_to_end = Instant::now();
-    // Off this thread, which must go on: connections that nobody looks after are waited for.
+    // Off this thread, which must continue: connections that no one looks after are waited for.
     let (ended, log) = tokio::task::spawn_blocking(move || pod.end()).await.unwrap();
     assert_eq!(ended.code(), Some(0), "{log:?}");
     assert!(asked_to_end.elapsed() < grace(), "Kubernetes would have killed it");

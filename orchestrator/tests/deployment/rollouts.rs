@@ -87,7 +87,7 @@ async fn rollouts_under_load_lose_nothing_double_nothing_and_probes_never_fail()
         let probes = async { tokio::join!(look("livenessProbe"), look("readinessProbe")) };
         let acknowledged = tokio::select! {
             acknowledged = load(runs(&pod).await) => acknowledged,
-            _ = probes => unreachable!("probes go on until they fail"),
+            _ = probes => unreachable!("probes continue until they fail"),
         };
         started.extend(acknowledged);
         end(pod).await;

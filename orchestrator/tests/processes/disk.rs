@@ -19,12 +19,12 @@ impl Disk {
         Self::mounted(folder, &format!("mount -t tmpfs -o size={megabytes}m tmpfs \"$0\""))
     }
 
-    /// A folder or a file as it is, but nobody can write to it.
+    /// A folder or a file as it is, but no one can write to it.
     pub(crate) fn read_only(folder: &Path) -> Option<Self> {
         Self::mounted(folder, "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"")
     }
 
-    /// None, with the reason printed, where this machine lets nobody mount anything.
+    /// None, with the reason printed, where this machine lets no one mount anything.
     fn mounted(folder: &Path, mount: &str) -> Option<Self> {
         // Holds the name space open over restarts; ends with its input.
         let script = format!("{mount} && echo mounted && exec cat >/dev/null");

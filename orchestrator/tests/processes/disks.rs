@@ -1,4 +1,4 @@
-//! Disks that are full, read-only or damaged: what was acknowledged stays, nothing happens twice, and it goes on by itself
+//! Disks that are full, read-only or damaged: what was acknowledged stays, nothing happens twice, and it continues by itself
 //! when it can, or says why it cannot.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! SIGSTOP and SIGCONT: a process that stands still while the world goes on.
+//! SIGSTOP and SIGCONT: a process that stands still while the world continues.
 
 use std::time::Duration;
 

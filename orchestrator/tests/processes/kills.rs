@@ -1,4 +1,4 @@
-//! SIGKILL at moments that nobody chose.
+//! SIGKILL at moments that no one chose.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ async fn killed_at_random_moments_under_load_it_loses_nothing_and_doubles_nothin
 
     audit::heal(&world);
     let started = load.end().await;
-    // Schedules would go on starting runs for ever.
+    // Schedules would continue starting runs for ever.
     orchestrator.kill().await;
     orchestrator.start(&WITHOUT_SCHEDULES).await;
     println!("kills {}, {}", KILLS + 1, audit::settle(&world, orchestrator.runs(), &started, SETTLED).await);

@@ -51,7 +51,7 @@ async fn killed_and_frozen_in_the_middle_every_story_comes_to_its_end() {
     let mut orchestrator = Orchestrator::over(&world);
     orchestrator.start(&WITHOUT_SCHEDULES).await;
 
-    // Slow, so that kills come in the middle of texts, of which nobody can know then whether they were written.
+    // Slow, so that kills come in the middle of texts, of which no one can know then whether they were written.
     let slow = Faults { delay: Duration::from_millis(500), jitter: Duration::from_secs(1), ..Faults::default() };
     world.faults().set(WRITE_TEXT, slow);
     let runs = orchestrator.runs();
@@ -73,7 +73,7 @@ async fn killed_and_frozen_in_the_middle_every_story_comes_to_its_end() {
     orchestrator.stop(Duration::from_secs(30)).await;
 }
 
-/// Ends and stops the process at moments that nobody chose.
+/// Ends and stops the process at moments that no one chose.
 async fn trouble(orchestrator: &mut Orchestrator, dice: &mut StdRng) {
     for kill in 1..=KILLS {
         tokio::time::sleep(Duration::from_millis(dice.random_range(300..1_500))).await;

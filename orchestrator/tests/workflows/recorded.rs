@@ -1,4 +1,4 @@
-//! Runs that earlier releases began go on: their journals, kept in `journals/RELEASE/WORKFLOW/WHAT.journal`, are replayed by
+//! Runs that earlier releases began continue: their journals, kept in `journals/RELEASE/WORKFLOW/WHAT.journal`, are replayed by
 //! the workflows of today. What stands beside each as text is for people who look at a change.
 //!
 //! A release records its own before it is published: `cargo test -p orchestrator --test workflows record -- --ignored`, which

@@ -1,4 +1,4 @@
-//! `meditations.refresh-recommendations`: whoever meditated gets new recommendations, and one bad user stops nobody else.
+//! `meditations.refresh-recommendations`: whoever meditated gets new recommendations, and one bad user stops no one else.
 
 use clients::guras::ai::v1::{WriteTextRequest, WriteTextResponse};
 use clients::guras::meditation::v1::{
@@ -120,7 +120,7 @@ async fn a_thousand_users_are_one_run() {
 /// A crash between the start of a text and its answer asks for a decision; that is tried above.
 #[tokio::test(start_paused = true)]
 async fn it_comes_to_the_same_end_wherever_its_replica_is_killed() {
-    // Nobody meditated, so nobody is written a text.
+    // No one meditated, so no one is written a text.
     let quiet =
         |probe| world_of(services().on::<GetStatisticsRequest>(|_| Ok(GetStatisticsResponse::default())), probe);
     let sweep = crash_everywhere::<RefreshRecommendations>(quiet, RefreshRecommendationsRequest::default()).await;

@@ -153,7 +153,7 @@ async fn a_kill_never_pushes_twice_even_if_the_quote_changes() {
             run = first.run::<SendDue>(SendDueRequest::default()) => drop(run),
         }
         let second = first.crash(Probe::counting());
-        // The run that was cut off goes on, and somebody triggers another one beside it.
+        // The run that was cut off continues, and somebody triggers another one beside it.
         second.run::<SendDue>(SendDueRequest::default()).await.unwrap();
         tokio::time::sleep(std::time::Duration::from_secs(60)).await;
         assert_eq!(services.effects_of::<SendPushRequest>(), 6, "killed at point {point}");

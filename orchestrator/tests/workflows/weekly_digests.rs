@@ -131,7 +131,7 @@ async fn a_text_whose_answer_is_lost_is_not_written_twice_and_asks_for_a_decisio
 /// A crash between the start of a text and its answer asks for a decision; that is tried above.
 #[tokio::test(start_paused = true)]
 async fn it_comes_to_the_same_end_wherever_its_replica_is_killed() {
-    // Nobody is written a text: their weeks are quiet, and all else goes on.
+    // No one is written a text: their weeks are quiet, and all else continues.
     let quiet = |probe| {
         let services = services().on::<CountEmotionsRequest>(|_| Ok(CountEmotionsResponse::default()));
         world_of(services, probe)

@@ -37,7 +37,7 @@ fn goes_on_at(status: &Status) -> Option<Timestamp> {
     status.wake_at.filter(|_| !matches!(status.state, State::Blocked | State::NeedsDecision | State::Paused))
 }
 
-/// A run as its row says, and as this engine can go on with it.
+/// A run as its row says, and as this engine can continue with it.
 pub(super) fn run(row: RunRow, engine: &Engine) -> Run {
     let expire_time = engine.retention().expiry(&row).map(time);
     let stranded = engine.stranded(&row);

@@ -115,7 +115,7 @@ impl Violations {
             v1::OverlapPolicy::AllowAll => Some(Overlap::AllowAll),
             v1::OverlapPolicy::AllowN => {
                 if limit == 0 {
-                    self.note(field, "expected how many runs may go on at the same time");
+                    self.note(field, "expected how many runs may continue at the same time");
                 }
                 Some(Overlap::AllowN(limit))
             }

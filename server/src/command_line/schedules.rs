@@ -26,11 +26,11 @@ pub(super) enum Schedules {
     Create(Box<define::Create>),
     /// Change what the flags name of a schedule that was created here.
     Update(Box<define::Update>),
-    /// Remove a schedule with its ledger; its runs go on.
+    /// Remove a schedule with its ledger; its runs continue.
     Delete(steer::Steer),
     /// Stop a schedule: its ticks start nothing.
     Pause(steer::Steer),
-    /// Let a paused schedule go on with its next tick.
+    /// Let a paused schedule continue with its next tick.
     Resume(steer::Steer),
     /// Start a run of a schedule now.
     Trigger(steer::Trigger),

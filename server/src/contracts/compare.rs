@@ -17,7 +17,7 @@ use super::stated;
 pub(crate) enum Severity {
     /// Calls fail, lose what they carry, or are repeated although they must not be.
     Error,
-    /// Calls go on, and something should be looked at.
+    /// Calls continue, and something should be looked at.
     Warning,
 }
 

@@ -16,7 +16,7 @@ use super::pool::Pool;
 use super::resolver::Name;
 use super::target::Place;
 
-/// Goes on until it is dropped; the connections are closed then, as soon as the calls over them have ended.
+/// Continues until it is dropped; the connections are closed then, as soon as the calls over them have ended.
 pub(crate) async fn follow(pool: Arc<Pool>) {
     let mut members = Members::of(Arc::clone(&pool));
     match pool.target().place() {

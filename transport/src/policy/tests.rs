@@ -1,4 +1,4 @@
-//! Documents that are right, documents that are wrong everywhere at once, and arbitrary ones.
+//! Documents that are right, documents that are wrong everywhere at the same time, and arbitrary ones.
 
 use super::*;
 

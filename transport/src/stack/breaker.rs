@@ -337,7 +337,7 @@ impl Breaker {
         if let Phase::SlowStart { since, .. } = self.phase
             && now >= since + self.config.slow_start
         {
-            // Its attempts go on and tell as much as others, so that this is no new generation.
+            // Its attempts continue and tell as much as others, so that this is no new generation.
             self.phase = Phase::Closed;
             self.opened = 0;
         }

@@ -188,7 +188,7 @@ pub(crate) struct Tried {
 }
 
 impl Tried {
-    /// The span for the service to go on with.
+    /// The span for the service to continue with.
     pub(crate) fn trace(&self) -> Option<Trace> {
         let context = self.span.as_ref()?.span_context();
         let (trace, span) = (context.trace_id().to_bytes(), context.span_id().to_bytes());

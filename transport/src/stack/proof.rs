@@ -39,7 +39,7 @@ impl Workflow for One {
     }
 }
 
-/// What the service sees: when each attempt began, and how many went on at once.
+/// What the service sees: when each attempt began, and how many continued at the same time.
 #[derive(Default)]
 struct Seen {
     begun: Vec<Instant>,

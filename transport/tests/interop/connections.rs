@@ -24,7 +24,7 @@ async fn calls_that_are_open_finish_while_a_server_shuts_down() {
         for outcome in open.into_iter().chain([stopping]) {
             assert_eq!(payload(outcome).len(), 1, "{:?}", peer.implementation);
         }
-        // Nobody listens any more, which is certain to have had no effect.
+        // No one listens any more, which is certain to have had no effect.
         let after = call(&services, json!({"size": 1})).await;
         assert!(matches!(after, Outcome::NotSent(_)), "{after:?} from {:?}", peer.implementation);
     }

@@ -59,7 +59,7 @@ fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
-/// Files that change all at once, as the kubelet changes those of a Secret: behind a link to a folder.
+/// Files that change all at the same time, as the kubelet changes those of a Secret: behind a link to a folder.
 pub struct Mount {
     folder: tempfile::TempDir,
     versions: u32,

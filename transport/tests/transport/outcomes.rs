@@ -222,7 +222,7 @@ async fn reach(wire: &mut Wire, stage: Stage) -> Option<u32> {
     Some(stream)
 }
 
-/// Says whether the connection goes on.
+/// Says whether the connection continues.
 async fn act(wire: &mut Wire, stream: u32, stage: Stage, means: Means) -> bool {
     match means {
         Close | Abort => return false,

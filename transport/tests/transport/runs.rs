@@ -138,7 +138,7 @@ async fn a_peer_that_trickles_holds_a_step_no_longer_than_its_deadline() {
     assert_eq!(fails_in_time(address.await).await, Code::DeadlineExceeded);
 }
 
-/// Answers after a moment, and counts how many calls it has at once.
+/// Answers after a moment, and counts how many calls it has at the same time.
 #[derive(Clone, Default)]
 struct Echo {
     in_flight: Arc<AtomicUsize>,

@@ -56,7 +56,7 @@ pub async fn peer_with<F: Future<Output = ()> + Send>(
     let settings = settings.to_vec();
     tokio::spawn(async move {
         let wire = Wire::accept(&listener, &settings).await;
-        // Who comes back finds nobody, instead of waiting to be accepted.
+        // Who comes back finds no one, instead of waiting to be accepted.
         drop(listener);
         script(wire).await;
     });

@@ -1,9 +1,9 @@
-//! Several single steps at once.
+//! Several single steps at the same time.
 
 use super::Step;
 use crate::failure::Failure;
 
-/// Steps that go on at the same time: a tuple of up to eight, or a `Vec` of equal ones.
+/// Steps that continue at the same time: a tuple of up to eight, or a `Vec` of equal ones.
 ///
 /// Built before any is polled, so their places do not depend on which answers first.
 pub trait JoinSteps {

@@ -35,7 +35,7 @@ pub struct Branch<'b, T> {
 enum State {
     Built,
     Going,
-    /// It ended, or the run cannot go on; the driver knows why.
+    /// It ended, or the run cannot continue; the driver knows why.
     Over,
 }
 
@@ -52,7 +52,7 @@ impl<'b, T> Branch<'b, T> {
         Self { scope, parent, position, name, branch, path, body, state: State::Built }
     }
 
-    /// Begins it, in the journal too. False where the run cannot go on.
+    /// Begins it, in the journal too. False where the run cannot continue.
     fn begin(&self) -> bool {
         let place = self.scope.place(self.parent, self.position, self.name);
         let Some((_, reached)) = self.scope.reach_at_once(self.parent, &place) else { return false };

@@ -42,7 +42,7 @@ enum State<R: Rpc> {
         slot: SlotId,
         place: StepId,
     },
-    /// The run cannot go on; the driver knows why.
+    /// The run cannot continue; the driver knows why.
     Stuck,
 }
 

@@ -32,10 +32,10 @@ pub struct Child<W: Workflow> {
 
 enum State<W: Workflow> {
     Built(W::Input),
-    /// Started; code goes on beside it until it is polled.
+    /// Started; code continues beside it until it is polled.
     Beside(SlotId),
     Waiting(SlotId),
-    /// The run cannot go on; the driver knows why.
+    /// The run cannot continue; the driver knows why.
     Stuck,
 }
 
@@ -52,7 +52,7 @@ impl<W: Workflow> Child<W> {
         self
     }
 
-    /// Starts it now; code goes on and may await its end later. A run does not end before its children have.
+    /// Starts it now; code continues and may await its end later. A run does not end before its children have.
     pub fn start(mut self) -> Self {
         if let State::Built(input) = std::mem::replace(&mut self.state, State::Stuck)
             && let Some(slot) = self.begin(&input)

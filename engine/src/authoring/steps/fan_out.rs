@@ -43,7 +43,7 @@ pub struct FanOut<I, F, K> {
     keys: K,
 }
 
-/// Branches that go on at once where nothing is said.
+/// Branches that continue at the same time where nothing is said.
 const DEFAULT_LIMIT: usize = 32;
 
 impl<I, F> FanOut<I, F, Unkeyed> {
@@ -72,7 +72,7 @@ impl<I, F> FanOut<I, F, Unkeyed> {
 }
 
 impl<I, F, K> FanOut<I, F, K> {
-    /// How many branches go on at once; 32 where nothing is said, at least 1.
+    /// How many branches continue at the same time; 32 where nothing is said, at least 1.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit.max(1);
         self
@@ -81,7 +81,7 @@ impl<I, F, K> FanOut<I, F, K> {
 
 impl<I, F> FanOut<I, F, Keys> {
     /// Opens the fan-out: checks it against the journal and the limits, and finds the keys that come twice.
-    /// None where the run cannot go on.
+    /// None where the run cannot continue.
     fn open(&self) -> Option<Vec<u32>> {
         let place = self.scope.place(self.branch, self.position, self.name);
         let width = u32::try_from(self.items.len()).unwrap_or(u32::MAX);

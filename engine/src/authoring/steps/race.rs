@@ -1,4 +1,4 @@
-//! Several steps at once, of which the first that settles counts.
+//! Several steps at the same time, of which the first that settles counts.
 
 use std::future::Future;
 use std::pin::Pin;

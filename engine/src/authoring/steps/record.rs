@@ -57,13 +57,13 @@ pub(crate) fn now(scope: &Arc<Scope>, branch: BranchId) -> Timestamp {
     let position = scope.build(branch, "now");
     let place = scope.place(branch, position, "now");
     let micros = value(scope, branch, &place, || scope.now().as_micros());
-    // Where the run cannot go on, the driver looks at nothing that code does after this.
+    // Where the run cannot continue, the driver looks at nothing that code does after this.
     let time = Timestamp::from_micros(micros.unwrap_or_default());
     scope.saw(time);
     time
 }
 
-/// The journaled value, or a new one; none where the run cannot go on.
+/// The journaled value, or a new one; none where the run cannot continue.
 fn value<T: Message + Default>(scope: &Scope, branch: BranchId, place: &StepId, make: impl FnOnce() -> T) -> Option<T> {
     match scope.reach_at_once(branch, place)?.1 {
         Lookup::New => {

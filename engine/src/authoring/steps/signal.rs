@@ -53,7 +53,7 @@ impl<M: Message + Name + Default> Signal<M> {
     }
 
     /// Waits no longer than this; then the wait brings nothing. Whether the signal came in time is decided in the
-    /// store, also where nobody held the run.
+    /// store, also where no replica held the run.
     pub fn within(mut self, span: Duration) -> SignalWithin<M> {
         self.wait.within = Some(span);
         SignalWithin(self)

@@ -13,7 +13,7 @@ const MOST: usize = 100;
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Engine {
-    /// Goes on with every backfill of a schedule. Says when to look again; where runs must end first, their ends say it.
+    /// Continues with every backfill of a schedule. Says when to look again; where runs must end first, their ends say it.
     pub(super) async fn backfill(
         &self,
         watched: &mut Watched,

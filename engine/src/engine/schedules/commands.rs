@@ -84,7 +84,7 @@ impl Engine {
         self.checked(schedule)
     }
 
-    /// Removes a schedule with its ledger. Its runs go on.
+    /// Removes a schedule with its ledger. Its runs continue.
     ///
     /// # Errors
     /// Where it is unknown, was changed meanwhile, is declared elsewhere, or the store fails.
@@ -106,7 +106,7 @@ impl Engine {
         self.schedule_command(name, None, asked.to("PauseSchedule", ""), ScheduleOrder::Pause).await
     }
 
-    /// Lets a schedule go on with its next tick.
+    /// Lets a schedule continue with its next tick.
     ///
     /// # Errors
     /// Where it is unknown or not paused, or the store fails.
@@ -114,7 +114,7 @@ impl Engine {
         self.schedule_command(name, None, asked.to("ResumeSchedule", ""), ScheduleOrder::Resume).await
     }
 
-    /// Starts a run of a schedule now, also where it is paused. What it does while others go on is said, or is the
+    /// Starts a run of a schedule now, also where it is paused. What it does while others continue is said, or is the
     /// schedule's own policy. Every trigger is one; only a request id makes two the same.
     ///
     /// # Errors
@@ -237,7 +237,7 @@ impl Engine {
         })
     }
 
-    /// Starts no more runs of a backfill; those that go on do.
+    /// Starts no more runs of a backfill; those that continue do.
     ///
     /// # Errors
     /// Where it is unknown or over, or the store fails.

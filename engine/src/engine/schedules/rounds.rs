@@ -289,7 +289,7 @@ mod tests {
         pass(10).await;
         rounds.look();
         machine.sleep(HOUR);
-        assert_eq!(rounds.look().step, SignedDuration::ZERO, "both clocks go on while the machine sleeps");
+        assert_eq!(rounds.look().step, SignedDuration::ZERO, "both clocks continue while the machine sleeps");
         pass(10).await;
         machine.set(7_200);
         rounds.look();

@@ -10,7 +10,7 @@ use crate::schedule::{CatchUp, CatchUpMode, Overlap, Timetable};
 use crate::store::{PassedTicks, ScheduleRow, StoreError, Tick, TickDone, TickOrigin, TickOutcome, TickStart, Ticked};
 use crate::time::Timestamp;
 
-/// Ticks of one schedule in one look, at most; the next look goes on.
+/// Ticks of one schedule in one look, at most; the next look continues.
 const MOST: usize = 1_000;
 
 /// A schedule that is looked at.

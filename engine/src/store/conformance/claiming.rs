@@ -115,7 +115,7 @@ pub(super) async fn an_old_owner_cannot_write(stores: &dyn Stores) {
     let store = stores.succeed(store).await;
     assert!(!old.is_held());
     assert!(store.ownership().is_held());
-    // Its last words arrive when nobody has claimed the run yet: the epoch is the same, the owner is not.
+    // Its last words arrive when no one has claimed the run yet: the epoch is the same, the owner is not.
     assert_eq!(store.append(fact(id, 1, 1)).await, Err(StoreError::Fenced(id)));
     assert_eq!(store.journal(id, 0, 10).await.unwrap().len(), 1);
 }
@@ -160,7 +160,7 @@ pub(super) async fn what_its_owner_has_not_in_memory_is_given_back_and_claimed_a
     let wish = |held| ClaimRuns { workflows: vec![(WORKFLOW.to_owned(), 1)], now: now(), limit: 10, held };
     assert!(store.claim(wish(None)).await.unwrap().runs.is_empty());
     let claimed = store.claim(wish(Some(vec![held]))).await.unwrap();
-    // Nobody asked for an end of the pause that it seems to be in, or for one: it goes on.
+    // No one asked for an end of the pause that it seems to be in, or for one: it continues.
     assert!(claimed.runs.iter().map(|run| (run.id, run.epoch)).eq([(forgotten, 2), (paused, 2)]));
     assert_eq!(store.append(fact(forgotten, 1, 1)).await, Err(StoreError::Fenced(forgotten)));
     assert_eq!(store.append(fact(held, 1, 1)).await, Ok(Appended::Done));

@@ -102,7 +102,7 @@ pub(super) async fn the_run_of_a_tick_is_held_from_the_start_if_that_is_asked_fo
     assert_eq!((Some(run.id), run.owned, run.epoch, run.sequence), (first.run, true, 1, 1));
     assert_eq!(super::row(&*store, run.id).await, *run);
     assert_eq!(claim_at(&*store, now().after(MINUTE), 10).await.runs, [], "no claim finds it");
-    // One that waits for the end of others is nobody's.
+    // One that waits for the end of others is no one's.
     let second = done(&*store, held(&first.row, hour(2))).await;
     assert_eq!((second.outcome, second.held), (Some(TickOutcome::Started), None));
     assert!(!super::row(&*store, second.run.unwrap()).await.owned);
@@ -261,7 +261,7 @@ pub(super) async fn a_tick_of_another_generation_or_success_writes_nothing(store
     assert_eq!(store.tick(older).await, Ok(Ticked::Stale(Box::new(row.clone()))));
     let first = done(&*store, tick(&row, hour(1))).await;
     end(&*store, State::Succeeded).await;
-    // The success is a fact of the next run, so whoever makes that must know of it.
+    // The success is a fact of the next run, so the one who makes that must know of it.
     let Ok(Ticked::Stale(seen)) = store.tick(tick(&first.row, hour(2))).await else { panic!("stale") };
     assert_eq!((seen.facts.last_success_nominal, seen.high_water), (Some(hour(1)), hour(1)));
     assert_eq!(done(&*store, tick(&seen, hour(2))).await.outcome, Some(TickOutcome::Started));
@@ -357,7 +357,7 @@ pub(super) async fn no_row_stands_for_a_time_that_has_one(stores: &dyn Stores) {
         last: hour(9),
         count: 4,
         outcome: TickOutcome::Skipped,
-        reason: "an earlier run goes on".to_owned(),
+        reason: "an earlier run continues".to_owned(),
     };
     row = done(&*store, Tick { passed: vec![missed], start: None, ..tick(&row, hour(6)) }).await.row;
     assert_eq!((row.facts.missed, row.facts.last_missed, row.facts.consecutive_skips), (4, Some(hour(9)), 4));
@@ -367,7 +367,7 @@ pub(super) async fn no_row_stands_for_a_time_that_has_one(stores: &dyn Stores) {
     let generation = row.generation;
     row = done(&*store, back).await.row;
     assert_eq!((row.facts.missed, row.facts.last_missed, row.facts.consecutive_skips), (2, Some(hour(7)), 2));
-    assert!(row.generation > generation, "whoever saw the mark before does not go on from there");
+    assert!(row.generation > generation, "whoever saw the mark before does not continue from there");
     let newest = ledger(&*store, &row).await.remove(0);
     assert_eq!((newest.first, newest.last, newest.count), (hour(6), hour(7), 2));
 }

@@ -36,7 +36,7 @@ pub(super) fn mark_of(file: &File) -> std::io::Result<Vec<u8>> {
     Ok([&found.ino().to_be_bytes()[..], &made.to_be_bytes()].concat())
 }
 
-/// Makes sure that nobody goes on with a copy as if it were the store. Before anything is written.
+/// Makes sure that no one continues with a copy as if it were the store. Before anything is written.
 pub(super) fn refuse_copy(connection: &Connection, mark: &[u8]) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| StoreError::Unusable(error.to_string());
     let version: i64 = migrations::pragma(connection, "user_version").map_err(failed)?;
@@ -65,7 +65,7 @@ pub(super) fn mark_copy(copy: &Connection) -> rusqlite::Result<()> {
     copy.execute("UPDATE store SET file = x''", []).map(drop)
 }
 
-/// Writes down that whoever owned the store before may have gone on with its runs elsewhere, and says what that means.
+/// Writes down that whoever owned the store before may have continued with its runs elsewhere, and says what that means.
 pub(super) fn adopt(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
     let copied_at: i64 = connection.query_row(
         "SELECT CASE WHEN seen_at > 0 THEN seen_at ELSE coalesce((SELECT max(updated_at) FROM runs), 0) END FROM store",

@@ -10,7 +10,7 @@ use super::place::{private, unusable, visit};
 use crate::store::StoreError;
 
 /// Copies the store into a new file, as it was at one moment, and returns the size of the copy. The store may be open in
-/// another process, which goes on meanwhile; only its log grows until the copy is done.
+/// another process, which continues meanwhile; only its log grows until the copy is done.
 ///
 /// # Errors
 ///

@@ -44,7 +44,7 @@ pub(super) fn claim(db: &mut Database, wish: &ClaimRuns) -> Result<Claimed, Faul
     Ok(Claimed { runs, next_due })
 }
 
-/// Runs of earlier owners that go on by themselves; the parked ones are only given back. Says whether some are left.
+/// Runs of earlier owners that continue by themselves; the parked ones are only given back. Says whether some are left.
 fn take_over(db: &mut Database, workflows: &[i64], limit: u32) -> rusqlite::Result<(Vec<Uuid>, bool)> {
     let mut taken = Vec::new();
     for workflow in workflows {
@@ -74,7 +74,7 @@ fn take_over(db: &mut Database, workflows: &[i64], limit: u32) -> rusqlite::Resu
     Ok((taken, false))
 }
 
-/// Whether a run goes on only by a command that has not come: it is paused, blocked, or needs a decision.
+/// Whether a run continues only by a command that has not come: it is paused, blocked, or needs a decision.
 const PARKED: &str = "(state IN (6, 7) OR (state = 5 AND paused_at IS NOT NULL))
                       AND (cancel_requested IS NULL OR ending_as IS NOT NULL)";
 
@@ -87,7 +87,7 @@ fn orphans(db: &Database, workflow: i64, limit: u32) -> rusqlite::Result<Vec<(Uu
     found.collect()
 }
 
-/// Gives back what is this owner's and not among what it holds: what is not parked is due at once.
+/// Gives back what is this owner's and not among what it holds: what is not parked is due immediately.
 fn give_back(db: &Database, workflows: &[i64], held: &HashSet<Uuid>, now: Timestamp) -> rusqlite::Result<()> {
     for workflow in workflows {
         let own: Vec<Uuid> = db

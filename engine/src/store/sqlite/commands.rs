@@ -44,7 +44,7 @@ fn cancel(db: &Database, command: &Command, row: &RunRow) -> Result<(), Fault> {
         let asked = state == State::Cancelled || row.cancel_requested.is_some();
         return if asked { Ok(()) } else { Err(StoreError::Precondition { run: row.id, state }.into()) };
     }
-    // Who asked first keeps the word. A run held by an earlier owner is held by nobody.
+    // Who asked first keeps the word. A run held by an earlier owner is held by no one.
     db.connection
         .prepare_cached(
             "UPDATE runs SET cancel_requested = coalesce(cancel_requested, ?2), control = control + 1,

@@ -36,7 +36,7 @@ pub(super) struct Database {
 pub(super) struct Settings {
     pub(super) clock: Clock,
     pub(super) commit_delay: Option<Duration>,
-    /// Whether the store may be a copy, whose original has gone on.
+    /// Whether the store may be a copy, whose original has continued.
     pub(super) adopt: bool,
     /// Drawn once: all openings by this handle have it in common.
     pub(super) process: Uuid,
@@ -48,7 +48,7 @@ pub(super) struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     store: [u8; 16],
-    /// Grows with every opening: runs held under a smaller number are held by nobody.
+    /// Grows with every opening: runs held under a smaller number are held by no one.
     pub(super) generation: i64,
     /// Drawn by the process: a copy that is opened elsewhere under the same number is told apart.
     process: [u8; 16],
@@ -166,7 +166,7 @@ impl Database {
         Ok(())
     }
 
-    /// Cuts the log, if no other program reads it; no read of ours may go on meanwhile.
+    /// Cuts the log, if no other program reads it; no read of ours may continue meanwhile.
     pub(super) fn empty_log(&self) -> Result<bool, Failed> {
         place::empty_log(&self.connection).map_err(connection_failed)
     }

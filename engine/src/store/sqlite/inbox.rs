@@ -54,7 +54,7 @@ pub(super) fn signal(db: &Database, command: &Command, row: &RunRow, signal: &Si
     Ok(())
 }
 
-/// Adds a message. A run that waits for it and that no replica holds becomes due at once.
+/// Adds a message. A run that waits for it and that no replica holds becomes due immediately.
 pub(super) fn put(db: &Database, row: &RunRow, name: &str, payload: &Bytes, now: Timestamp) -> rusqlite::Result<()> {
     let number = rows::number(row.messages.saturating_add(1));
     db.connection

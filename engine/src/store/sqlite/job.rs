@@ -54,7 +54,7 @@ struct Task<S, I, O> {
     waiter: oneshot::Sender<Answered<I, O>>,
 }
 
-/// An answer, and the input on its way back: whoever made it frees it, not the thread that all wait for.
+/// An answer, and the input on its way back: its maker frees it, not the thread that all wait for.
 struct Answered<I, O> {
     output: Result<O, StoreError>,
     _input: I,
@@ -90,7 +90,7 @@ where
 
     fn answer(self: Box<Self>) {
         let Self { input, output, waiter, .. } = *self;
-        // Nobody may wait any more; the operation stands all the same.
+        // No one may wait any more; the operation stands all the same.
         drop(waiter.send(Answered { output: output.unwrap_or(Err(StoreError::Closed)), _input: input }));
     }
 

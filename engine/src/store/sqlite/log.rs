@@ -20,7 +20,7 @@ pub(super) const LONG: u64 = 32 << 20;
 const HEADER: u64 = 32;
 const FRAME_HEADER: usize = 24;
 
-/// Bytes that are copied at once.
+/// Bytes that are copied at the same time.
 const CHUNK: usize = 1 << 20;
 
 /// Writes the last commit of the log once more, and waits until it is on the disk.
@@ -69,7 +69,7 @@ fn read_at(mut file: &File, at: u64, bytes: &mut [u8]) -> io::Result<()> {
 
 struct Log<'f> {
     file: &'f File,
-    /// They stand in every frame since the log began anew; what lies behind is older.
+    /// They stand in every frame since the log began again; what lies behind is older.
     salts: &'f [u8],
     /// Length of a frame.
     frame: u64,

@@ -82,7 +82,7 @@ impl Place {
         log::renew_last_commit(&self.log()).map_err(|error| unusable(&self.path, &format!("its log: {error}")))
     }
 
-    /// Copies the log into the database, as far as nobody who reads stands in the way, while others write.
+    /// Copies the log into the database, as far as no one who reads stands in the way, while others write.
     pub(super) fn backfill(&self) -> rusqlite::Result<()> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
@@ -152,7 +152,7 @@ pub(super) fn visit(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Moves the whole log into the database and cuts it; says whether that was possible. Waits for nobody: who reads
+/// Moves the whole log into the database and cuts it; says whether that was possible. Waits for no one: who reads
 /// meanwhile is another program, and it may read for long.
 pub(super) fn empty_log(connection: &Connection) -> rusqlite::Result<bool> {
     connection.busy_timeout(Duration::ZERO)?;
@@ -169,7 +169,7 @@ pub(super) fn checkpoint_by_itself(connection: &Connection) -> rusqlite::Result<
 /// Settings that all connections share, the one in memory too.
 pub(super) fn settle(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
-    // Without the planner's stability guarantee a statement may be planned anew each time its parameters are bound.
+    // Without the planner's stability guarantee a statement may be planned again each time its parameters are bound.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")
 }

@@ -38,7 +38,7 @@ impl Reads {
         O: Send + 'static,
     {
         let (read, answer) = job(input, 0, operation);
-        // Where nobody reads any more the job is dropped, and answers that the store is closed.
+        // Where no one reads any more the job is dropped, and answers that the store is closed.
         drop(self.lane(Lane::current()).send(Message::Read(read)));
         answer
     }
@@ -85,7 +85,7 @@ impl Readers {
         Ok((Self { gate, reads: reads.clone(), threads }, reads))
     }
 
-    /// Runs `work` while no read is going on; reads that come meanwhile wait.
+    /// Runs `work` while no read is continuing; reads that come meanwhile wait.
     pub(super) fn shut_while<T>(&self, work: impl FnOnce() -> T) -> T {
         let _shut = self.gate.open.write().unwrap_or_else(PoisonError::into_inner);
         work()
@@ -121,7 +121,7 @@ impl Gate {
             // Where two threads share a queue one waits in it, the other for the mutex: the next read finds one either way.
             let message = lock(queue).recv();
             match message {
-                // Whoever asked has gone; a read changes nothing.
+                // The caller has gone; a read changes nothing.
                 Ok(Message::Read(read)) if !read.is_awaited() => {}
                 Ok(Message::Read(read)) => self.read(number, read),
                 Ok(Message::Stop) | Err(_) => return,

@@ -29,7 +29,7 @@ pub(super) fn carry(db: &mut Database, related_runs: Option<&RelatedRuns>) -> Re
     Ok(())
 }
 
-/// A run that no replica holds becomes due at once, as by an operator's cancel.
+/// A run that no replica holds becomes due immediately, as by an operator's cancel.
 fn cancel(db: &Database, run: Uuid) -> rusqlite::Result<()> {
     db.connection
         .prepare_cached(

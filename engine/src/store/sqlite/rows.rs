@@ -9,7 +9,7 @@ use crate::state::State;
 use crate::store::{Origin, Paused, RunRow, SetBack, Status, TickOrigin};
 use crate::time::Timestamp;
 
-/// `SELECT` of whole rows in the order that [`row`] reads them; the argument goes on behind the tables.
+/// `SELECT` of whole rows in the order that [`row`] reads them; the argument continues behind the tables.
 macro_rules! select_runs {
     ($rest:literal) => {
         concat!(

@@ -35,7 +35,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 pub(super) enum Message {
     Write(Box<dyn Job<Database>>),
-    /// Closes the store after what was queued before, and says so to whoever asks.
+    /// Closes the store after what was queued before, and says so to the caller.
     Close(Option<Closed>),
 }
 
@@ -168,7 +168,7 @@ impl Writer {
         }
     }
 
-    /// What is written to files that nobody finds again is not durable.
+    /// What is written to files that no one finds again is not durable.
     fn whole(&self) -> Result<(), Failed> {
         let trouble = self.place.presence().trouble();
         trouble.map_or(Ok(()), |trouble| Err(Failed::Owner(StoreError::Unusable(trouble))))

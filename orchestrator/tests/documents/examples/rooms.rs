@@ -1,4 +1,4 @@
-//! The workflow that the page on workflows takes its examples from: reserves a room, and releases it if nobody pays.
+//! The workflow that the page on workflows takes its examples from: reserves a room, and releases it if no one pays.
 
 use std::time::Duration;
 

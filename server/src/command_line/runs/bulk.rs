@@ -106,7 +106,7 @@ impl Bulk {
         let (mut done, mut failed) = (0_u64, 0_u64);
         loop {
             let answer = answers.message().await.inspect_err(|_| {
-                terminal.talk(&format!("{done} runs so far; go on with --request-id {request_id}"));
+                terminal.talk(&format!("{done} runs so far; continue with --request-id {request_id}"));
             });
             let Some(answer) = answer? else { break };
             *(if answer.error.is_some() { &mut failed } else { &mut done }) += 1;

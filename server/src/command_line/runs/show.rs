@@ -80,7 +80,7 @@ pub(super) fn facts_of(run: &Run) -> String {
         ("Created", time(run.create_time.as_ref())),
         ("Ended", run.end_time.as_ref().map(|end| time(Some(end)) + &took).unwrap_or_default()),
         ("Deadline", if run.end_time.is_none() { time(run.deadline.as_ref()) } else { String::new() }),
-        ("Goes on", time(run.wake_time.as_ref())),
+        ("Continues", time(run.wake_time.as_ref())),
         ("Cancelled", run.cancel_reason.clone()),
         ("Paused", paused(run)),
         ("Pinned", if run.pinned { String::from("yes") } else { String::new() }),

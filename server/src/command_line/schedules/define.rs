@@ -63,7 +63,7 @@ pub(super) struct Times {
 /// How its ticks are dealt with.
 #[derive(Debug, Args)]
 struct How {
-    /// What a tick does while runs of the schedule go on: SKIP where left out.
+    /// What a tick does while runs of the schedule continue: SKIP where left out.
     #[arg(long, value_enum, ignore_case = true)]
     overlap: Option<words::Overlap>,
     /// For ALLOW_N: runs at the same time. For BUFFER_ALL: ticks that wait.

@@ -91,7 +91,7 @@ pub(super) fn facts_of(schedule: &Schedule) -> String {
         ("Last", last.unwrap_or_default()),
         ("Success", success.unwrap_or_default()),
         ("Missed", missed.unwrap_or_default()),
-        ("Goes on", schedule.open_run_ids.join(", ")),
+        ("Continues", schedule.open_run_ids.join(", ")),
         ("Etag", schedule.etag.clone()),
     ])
 }

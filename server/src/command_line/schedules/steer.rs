@@ -34,7 +34,7 @@ pub(in super::super) enum Verb {
 pub(in super::super) struct Trigger {
     #[command(flatten)]
     steer: Steer,
-    /// What it does while runs of the schedule go on; the schedule's own policy where left out.
+    /// What it does while runs of the schedule continue; the schedule's own policy where left out.
     #[arg(long, value_enum, ignore_case = true)]
     overlap: Option<words::Overlap>,
     /// For ALLOW_N and BUFFER_ALL: how many.

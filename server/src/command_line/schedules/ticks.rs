@@ -16,7 +16,7 @@ pub(in super::super) struct Ticks {
     /// How many rows to list.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=1_000))]
     limit: i32,
-    /// Where to go on; printed below the list before.
+    /// Where to continue; printed below the list before.
     #[arg(long, value_name = "TOKEN", default_value = "")]
     page_token: String,
     #[command(flatten)]

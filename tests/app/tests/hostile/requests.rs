@@ -1,4 +1,4 @@
-//! Requests that cannot be read, or are too deep to be: each is refused, and the process goes on.
+//! Requests that cannot be read, or are too deep to be: each is refused, and the process continues.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -29,7 +29,7 @@ fn nested(count: usize) -> Vec<u8> {
     })
 }
 
-/// So many groups in each other, of a field that nobody knows.
+/// So many groups in each other, of a field that no one knows.
 fn groups(count: usize) -> Vec<u8> {
     [[0xfb_u8, 0x07].repeat(count), [0xfc_u8, 0x07].repeat(count)].concat()
 }

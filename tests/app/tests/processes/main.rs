@@ -1,4 +1,4 @@
-//! The program as a process that is killed and frozen at moments that nobody chose, while a service counts what it does.
+//! The program as a process that is killed and frozen at moments that no one chose, while a service counts what it does.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::collections::BTreeSet;
@@ -46,7 +46,7 @@ impl Process {
                 break line["admin"].as_str().unwrap().to_owned();
             }
         };
-        // A log that nobody reads would stop the process one day.
+        // A log that no one reads would stop the process one day.
         std::thread::spawn(move || log.for_each(drop));
         let channel = Endpoint::from_shared(format!("http://{admin}")).unwrap().connect_lazy();
         Self { child, runs: RunServiceClient::new(channel) }

@@ -55,7 +55,7 @@ async fn a_decision_is_bounded_in_depth_count_and_size_and_the_run_stays_as_it_w
     }
     assert_eq!(world.show(&run.run_id).await.state(), RunState::NeedsDecision);
     let unknown = failed(String::from("it failed"), vec![packed("acme.v1.Unknown", deep)]);
-    // Nobody here reads a message of a type that is not among the contracts, however deep it is.
+    // No one here reads a message of a type that is not among the contracts, however deep it is.
     world.runs().await.resolve_step(resolving(&run, unknown)).await.unwrap();
     world.until_ended(&run.run_id).await;
     let shown = world.show(&run.run_id).await;

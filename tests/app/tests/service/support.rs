@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 type Answer = dyn Fn(&str, &Attempt) -> Outcome + Send + Sync;
 
-/// Every service at once: answers each call from a closure.
+/// Every service at the same time: answers each call from a closure.
 #[derive(Clone)]
 pub(crate) struct Services(Arc<Answer>);
 

@@ -78,7 +78,7 @@ impl Tls {
     pub(super) async fn connect(&self, stream: Stream) -> Result<Stream, TlsError> {
         let connector = TlsConnector::from(self.config.current());
         let stream = connector.connect(self.name.clone(), stream).await.map_err(refused)?;
-        // A peer that knows no ALPN would go on in HTTP/1.1, or in the first protocol that it has.
+        // A peer that knows no ALPN would continue in HTTP/1.1, or in the first protocol that it has.
         if stream.get_ref().1.alpn_protocol() != Some(H2) {
             return Err(TlsError::NoHttp2);
         }

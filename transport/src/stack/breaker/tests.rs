@@ -302,7 +302,7 @@ fn a_sign_is_what_says_something_of_the_service_and_not_of_one_request() {
         (ambiguous, Origin::Stated, End::Answered, Code::DeadlineExceeded, Sign::Unwell),
         (ambiguous, Origin::Inferred, End::Answered, Code::Internal, Sign::Unwell),
         (ambiguous, Origin::Inferred, End::Answered, Code::Unknown, Sign::Unwell),
-        // Its handler failed, a quota is used up, the response is too large, a proxy lets nobody through.
+        // Its handler failed, a quota is used up, the response is too large, a proxy lets no one through.
         (ambiguous, Origin::Stated, End::Answered, Code::Internal, Sign::Neither),
         (ambiguous, Origin::Stated, End::Committed, Code::Unknown, Sign::Neither),
         (ambiguous, Origin::Stated, End::Answered, Code::ResourceExhausted, Sign::Neither),

@@ -10,7 +10,7 @@ use crate::schedule::Spec;
 use crate::store::{BackfillRow, Schedule, stored_schedule};
 use crate::time::Timestamp;
 
-/// Backfills of one schedule that go on at the same time, at most.
+/// Backfills of one schedule that continue at the same time, at most.
 pub(super) const AT_ONCE: usize = 10;
 /// Those of one schedule that are listed, at most.
 const LISTED: u32 = 100;
@@ -49,7 +49,7 @@ pub(super) fn insert(connection: &Connection, schedule: i64, backfill: &Backfill
         .map(drop)
 }
 
-/// Those that go on, the oldest first.
+/// Those that continue, the oldest first.
 pub(super) fn active(connection: &Connection, schedule: i64) -> rusqlite::Result<Vec<BackfillRow>> {
     connection
         .prepare_cached(select_backfills!("WHERE schedule = ?1 AND ended_at IS NULL ORDER BY created_at"))?
@@ -57,7 +57,7 @@ pub(super) fn active(connection: &Connection, schedule: i64) -> rusqlite::Result
         .collect()
 }
 
-/// Whether a backfill goes on; none if the schedule has no such one.
+/// Whether a backfill continues; none if the schedule has no such one.
 pub(super) fn is_active(connection: &Connection, schedule: i64, id: Uuid) -> rusqlite::Result<Option<bool>> {
     connection
         .prepare_cached("SELECT ended_at IS NULL FROM backfills WHERE id = ?1 AND schedule = ?2")?

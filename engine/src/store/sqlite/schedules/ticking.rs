@@ -94,7 +94,7 @@ fn done(stored: Stored, came: Came) -> Ticked {
     Ticked::Done(Box::new(TickDone { row: stored.row, outcome, run, held, cancelled }))
 }
 
-/// Whether a run succeeded that whoever made the new one did not know of: it is a fact of that one.
+/// Whether a run succeeded that the maker of the new one did not know of: it is a fact of that one.
 fn has_other_success(stored: &Stored, tick: &Tick) -> bool {
     tick.start.as_ref().is_some_and(|start| start.run.previous_success != stored.row.facts.last_success_nominal)
 }
@@ -198,8 +198,8 @@ fn begin(db: &mut Database, stored: &mut Stored, tick: &Tick, start: &TickStart)
 
 fn reason(stored: &Stored, came: &Came, start: &TickStart) -> String {
     match came.outcome {
-        Some(TickOutcome::Skipped) => "an earlier run goes on".to_owned(),
-        Some(TickOutcome::BufferFull) => format!("an earlier run goes on, and {} wait", stored.row.facts.buffered),
+        Some(TickOutcome::Skipped) => "an earlier run continues".to_owned(),
+        Some(TickOutcome::BufferFull) => format!("an earlier run continues, and {} wait", stored.row.facts.buffered),
         Some(TickOutcome::Buffered) => "it waits for the end of an earlier run".to_owned(),
         Some(TickOutcome::Ended) => "the schedule has started as many runs as it may".to_owned(),
         Some(TickOutcome::Started) if !came.cancelled.is_empty() => "earlier runs were asked to end".to_owned(),
@@ -207,7 +207,7 @@ fn reason(stored: &Stored, came: &Came, start: &TickStart) -> String {
     }
 }
 
-/// A tick that has waited starts its run, if nothing goes on any more.
+/// A tick that has waited starts its run, if nothing continues any more.
 fn after_waiting(
     db: &mut Database,
     stored: &mut Stored,
@@ -268,7 +268,7 @@ fn create(
     Ok(if held { Some(Box::new(rows::get(&db.connection, run)?)) } else { None })
 }
 
-/// Asks the runs that go on to end, as an operator would: one that is paused, blocked or undecided too.
+/// Asks the runs that continue to end, as an operator would: one that is paused, blocked or undecided too.
 fn cancel_others(db: &mut Database, stored: &Stored) -> Result<Vec<Uuid>, Fault> {
     let open: Vec<Uuid> = db
         .connection
