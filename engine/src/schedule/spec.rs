@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use jiff::civil::Date;
 
 use super::cron::CronError;
@@ -81,6 +82,11 @@ pub enum DstOverlap {
     Both,
 }
 
+/// A span as people write it, such as `1h 30m`.
+fn told(span: Duration) -> String {
+    SignedDuration::try_from(span).map_or_else(|_| format!("{span:?}"), |span| format!("{span:#}"))
+}
+
 /// Why a spec cannot be kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
@@ -92,11 +98,11 @@ pub enum SpecError {
     Cron { index: usize, error: CronError },
     #[error("exclude.cron[{index}]: {error}")]
     Exclusion { index: usize, error: CronError },
-    #[error("rules[{index}].every: {found:?} is not allowed; {MIN_INTERVAL:?} to {MAX_SPAN:?} are")]
+    #[error("rules[{index}].every: {} is not allowed; {} to {} are", told(*.found), told(MIN_INTERVAL), told(MAX_SPAN))]
     Interval { index: usize, found: Duration },
-    #[error("rules[{index}].phase: {phase:?} is not less than the interval, which is {interval:?}")]
+    #[error("rules[{index}].phase: {} is not less than the interval, which is {}", told(*.phase), told(*.interval))]
     Phase { index: usize, phase: Duration, interval: Duration },
-    #[error("jitter: {found:?} is not allowed; at most {MAX_SPAN:?} is")]
+    #[error("jitter: {} is not allowed; at most {} is", told(*.found), told(MAX_SPAN))]
     Jitter { found: Duration },
     #[error("time_zone: {0}")]
     Zone(#[from] UnknownZone),
