@@ -243,7 +243,7 @@ pub(super) async fn an_amendment_that_was_overtaken_by_a_command_is_fenced(store
 pub(super) async fn an_amendment_keeps_a_pause_if_it_says_so(stores: &dyn Stores) {
     let store = stores.empty().await;
     for keeps_pause in [true, false] {
-        let id = left(&*store, status(State::NeedsDecision)).await;
+        let id = left(&*store, status(State::BackingOff)).await;
         store.command(super::steering::pausing(id, false)).await.unwrap();
         let amended = store.command(amending(id, Amend { control: 1, keeps_pause, ..reopening() })).await.unwrap();
         assert_eq!((amended.status.state, amended.paused.is_some()), (State::Pending, keeps_pause));
