@@ -46,7 +46,7 @@ impl fmt::Debug for Own {
     }
 }
 
-/// Checks the settings of a team's own against their type, for [`App::own`].
+/// Checks the settings of a team's own against their type, for [`App::own`](crate::App::own).
 ///
 /// # Errors
 /// They cannot be read as this type.
