@@ -69,7 +69,7 @@ type Starter = oneshot::Sender<Result<Started, StoreError>>;
 
 /// What a run begins with.
 pub(crate) enum DriverStart {
-    /// A start that is not durable yet; the caller is told when it is.
+    /// A start that is not durable yet; the caller gets its answer when it is.
     New { run: Box<NewRun>, started: Starter, input: Bytes },
     /// A run that was claimed; its journal is read first, unless it was just created with this as its only entry.
     Claimed { row: Box<RunRow>, journal: Option<Bytes> },

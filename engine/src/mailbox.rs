@@ -55,7 +55,7 @@ pub(crate) const MESSAGE: u16 = 32;
 pub(crate) const PAUSE: u16 = 64;
 /// The pause that an operator asked for stops the run's clock.
 pub(crate) const STOP_CLOCK: u16 = 256;
-/// What a run is told from outside, wherever it is held.
+/// What others tell a run, wherever it is held.
 const FROM_OUTSIDE: u16 = CANCEL | MESSAGE | PAUSE | STOP_CLOCK;
 /// An operator asks for something that is answered once it is durable.
 pub(crate) const COMMANDED: u16 = 16;

@@ -74,7 +74,7 @@ fn take(kept: &mut Vec<Numbered>, forgotten: &stored::Forgotten, incarnations: &
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) forgotten: stored::Forgotten,
-    /// Paths of effects in doubt that came of the step: they are not forgotten, and continue when code comes to them.
+    /// Paths of effects in doubt that followed from the step: they are not forgotten, and continue when code comes to them.
     pub(crate) in_doubt: Vec<String>,
     /// Children whose end the journal does not have, by the path of their step.
     pub(crate) children: Vec<(String, Uuid)>,

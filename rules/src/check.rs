@@ -134,7 +134,7 @@ impl Rules {
                 }
             }
             Value::Map(entries) if checks.keys.is_some() || checks.items.is_some() => {
-                // In one order, so that the same message is told the same violations.
+                // In one order, so that the same message has the same violations.
                 let mut entries: Vec<(&MapKey, &Value)> = entries.iter().collect();
                 entries.sort_by_key(|(key, _)| *key);
                 for (key, value) in entries {

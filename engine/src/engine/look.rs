@@ -154,7 +154,7 @@ impl Seen {
 const PAUSE: Duration = Duration::from_millis(250);
 
 impl Engine {
-    /// A run left memory because the store did not answer: the caller that waits for its end is told, if that was what it wrote.
+    /// A run left memory because the store did not answer: if it wrote its end, the callers that wait for that get it.
     pub(super) async fn look_for_end(&self, run: Uuid) {
         while self.shared.watchers.is_watched(run) && !self.shared.runs.contains(run) {
             match self.detail(run).await {

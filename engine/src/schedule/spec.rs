@@ -83,7 +83,7 @@ pub enum DstOverlap {
 }
 
 /// A span as people write it, such as `1h 30m`.
-fn told(span: Duration) -> String {
+fn written(span: Duration) -> String {
     SignedDuration::try_from(span).map_or_else(|_| format!("{span:?}"), |span| format!("{span:#}"))
 }
 
@@ -98,11 +98,11 @@ pub enum SpecError {
     Cron { index: usize, error: CronError },
     #[error("exclude.cron[{index}]: {error}")]
     Exclusion { index: usize, error: CronError },
-    #[error("rules[{index}].every: {} is not allowed; {} to {} are", told(*.found), told(MIN_INTERVAL), told(MAX_SPAN))]
+    #[error("rules[{index}].every: {} is not allowed; {} to {} are", written(*.found), written(MIN_INTERVAL), written(MAX_SPAN))]
     Interval { index: usize, found: Duration },
-    #[error("rules[{index}].phase: {} is not less than the interval, which is {}", told(*.phase), told(*.interval))]
+    #[error("rules[{index}].phase: {} is not less than the interval, which is {}", written(*.phase), written(*.interval))]
     Phase { index: usize, phase: Duration, interval: Duration },
-    #[error("jitter: {} is not allowed; at most {} is", told(*.found), told(MAX_SPAN))]
+    #[error("jitter: {} is not allowed; at most {} is", written(*.found), written(MAX_SPAN))]
     Jitter { found: Duration },
     #[error("time_zone: {0}")]
     Zone(#[from] UnknownZone),

@@ -418,7 +418,7 @@ async fn a_backfill_has_an_overlap_of_its_own_beside_every_policy_of_its_schedul
         tokio::time::sleep(SECOND).await;
         let backfill = Backfill { from: at(-10), until: at(-4), at_once: 3, per_minute: 0 };
         world.engine().backfill_schedule("each".to_owned(), backfill, asked()).await.unwrap();
-        // A pause of the schedule is none of its backfills, and neither is a replica that dies.
+        // A pause of the schedule does not stop a backfill, and neither does a replica that dies.
         world.engine().pause_schedule("each".to_owned(), asked()).await.unwrap();
         tokio::time::sleep(SECOND * 30).await;
         let filled = |runs: Vec<RunRow>| {

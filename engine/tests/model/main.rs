@@ -24,7 +24,7 @@ use std::time::Duration;
 /// Seeds that are tried where nothing is said.
 const SEEDS: u64 = 5_000;
 
-/// A seed that takes longer is told.
+/// A seed that takes longer is printed.
 const SLOW: Duration = Duration::from_secs(5);
 
 /// A number from the environment.

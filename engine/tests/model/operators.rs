@@ -215,7 +215,7 @@ impl Simulation {
             order.answered_at.get_or_insert(at);
             order.answer = answer;
         }
-        // One of two requests was refused, and what came of the other is not known.
+        // One of two requests was refused, and whether the other was done is not known.
         for (index, left) in unanswered {
             let order = &mut self.orders[index];
             if left > 0 && matches!(order.answer, Answer::Refused) {

@@ -138,7 +138,7 @@ impl Simulation {
         self.room = limits.runs_in_flight;
         let probe = self.probe();
         let mut world = World::with(services(&self.ledger), registering(&self.code), limits, probe);
-        // Of so many of a hundred store operations no one is told whether they were done.
+        // For so many of a hundred store operations, the caller does not learn whether they were done.
         let unanswered = if self.faults { self.random.pick(&[0, 0, 1, 3, 5]) } else { 0 };
         world.time_out(unanswered, true);
         world.answer_late(self.late);

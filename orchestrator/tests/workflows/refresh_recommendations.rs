@@ -1,4 +1,4 @@
-//! `meditations.refresh-recommendations`: whoever meditated gets new recommendations, and one bad user stops no one else.
+//! `meditations.refresh-recommendations`: users who meditated get new recommendations, and one bad user stops no other.
 
 use clients::guras::ai::v1::{WriteTextRequest, WriteTextResponse};
 use clients::guras::meditation::v1::{

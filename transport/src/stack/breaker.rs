@@ -63,7 +63,7 @@ pub enum BreakerState {
     HalfOpen,
     /// The service is back and called more and more.
     SlowStart,
-    /// There is none: the service is called whatever the outcomes are.
+    /// There is no breaker: the service is called whatever the outcomes are.
     Disabled,
 }
 

@@ -367,7 +367,7 @@ pub(super) async fn no_row_stands_for_a_time_that_has_one(stores: &dyn Stores) {
     let generation = row.generation;
     row = done(&*store, back).await.row;
     assert_eq!((row.facts.missed, row.facts.last_missed, row.facts.consecutive_skips), (2, Some(hour(7)), 2));
-    assert!(row.generation > generation, "whoever saw the mark before does not continue from there");
+    assert!(row.generation > generation, "a caller that saw the mark before does not continue from there");
     let newest = ledger(&*store, &row).await.remove(0);
     assert_eq!((newest.first, newest.last, newest.count), (hour(6), hour(7), 2));
 }

@@ -65,7 +65,7 @@ pub(super) fn mark_copy(copy: &Connection) -> rusqlite::Result<()> {
     copy.execute("UPDATE store SET file = x''", []).map(drop)
 }
 
-/// Writes down that whoever owned the store before may have continued with its runs elsewhere, and says what that means.
+/// Writes down that the former owner of the store may have continued with its runs elsewhere, and says what that means.
 pub(super) fn adopt(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
     let copied_at: i64 = connection.query_row(
         "SELECT CASE WHEN seen_at > 0 THEN seen_at ELSE coalesce((SELECT max(updated_at) FROM runs), 0) END FROM store",
