@@ -262,22 +262,35 @@ async fn what_a_retry_kept_in_doubt_settles_if_code_takes_another_way_and_ends_w
     }
 }
 
+workflow!(RoomBeside, "test.room-beside", |ctx, _input| {
+    let items = ctx.fan_out("item", [1_u32, 2], |ctx, item| async move {
+        if item == 2 {
+            return ctx.call(Look::of("two", 2)).await.map(drop);
+        }
+        ctx.call(Pay::of("room", 1)).undo(|_| Cancel::of("room", 0)).await?;
+        ctx.call(Put::of("one", 1)).retry(tries(1)).await.map(drop)
+    });
+    items.key(u32::to_string).await.values()?;
+    Ok(Output::of("done", 0))
+});
+
 #[tokio::test(start_paused = true)]
 async fn what_a_retry_kept_in_doubt_is_no_mismatch_if_code_fails_before_it_comes_to_it() {
     for crash in [false, true] {
-        let world = World::new(services(), |registry: &mut Registry| registry.register(|| RoomAndPut));
+        let world = World::new(services(), |registry: &mut Registry| registry.register(|| RoomBeside));
         world.services().script::<Put>([Reply::ActAndBreak(Code::Unavailable), Reply::Refuse(Code::Aborted)]);
-        let run = world.start::<RoomAndPut>(Input::of("", 0)).await.unwrap();
+        let run = world.start::<RoomBeside>(Input::of("", 0)).await.unwrap();
         assert_eq!(world.end_of(run).await.row.status.state, State::Failed);
-        let mut world = world;
-        for _ in 0..2 {
-            // The room is refused, and what the put did settles at the end: code never sees its result.
-            world.services().script::<Pay>([Reply::Refuse(Code::PermissionDenied)]);
-            world.engine().retry(run, asked()).await.unwrap();
-            world = if crash { killed(world) } else { world };
-            let detail = world.end_of(run).await;
-            assert_eq!(detail.row.status.state, State::Failed, "{}", detail.row.status.reason);
-        }
+        // The room is refused, and the put settles at the end: code never sees its result.
+        world.services().script::<Pay>([Reply::Refuse(Code::PermissionDenied)]);
+        world.engine().retry(run, asked()).await.unwrap();
+        assert_eq!(world.end_of(run).await.row.status.state, State::Failed);
+        // A retry from beside keeps both.
+        world.engine().retry_from(run, "item[2]/Look#0", asked()).await.unwrap();
+        let world = if crash { killed(world) } else { world };
+        tokio::time::sleep(60 * SECOND).await;
+        let status = world.detail(run).await.row.status;
+        assert_eq!(status.state, State::Failed, "{}", status.reason);
         assert_eq!(world.services().effects_of::<Put>(), 1);
     }
 }
