@@ -9,7 +9,7 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
 
 use crate::decision::Decision;
-use crate::store::{Change, RunRow};
+use crate::store::{AuditedChange, RunRow};
 
 /// Something that an operator asks of one run.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub(crate) type Refused = String;
 #[derive(Debug)]
 pub(crate) struct PendingCommand {
     pub(crate) command: RunCommand,
-    pub(crate) change: Change,
+    pub(crate) change: AuditedChange,
     pub(crate) answer: oneshot::Sender<Result<RunRow, Refused>>,
 }
 

@@ -25,8 +25,8 @@ pub mod sqlite;
 mod stored_schedule;
 
 pub use changes::{
-    Amend, AuditEntry, BulkRequest, Change, Command, ListAudit, Order, Pause, Paused, Purge, Purged, RequestKey,
-    Requester,
+    AuditEntry, AuditedChange, BulkRequest, Command, CommandKind, ListAudit, Pause, Paused, Purge, Purged, RequestKey,
+    Requester, UnownedAppend,
 };
 pub use inbox::{Message, Signal};
 pub(crate) use lane::Lane;
@@ -35,8 +35,8 @@ pub use reader::StoreReader;
 pub use related_runs::{ChildEndNotice, Parent, RelatedRuns};
 pub use schedules::{
     BackfillRow, CutTicks, Declare, Declared, ListSchedules, ListTicks, PassedTicks, PausedSchedule, Rewind, Schedule,
-    ScheduleAnswer, ScheduleCommand, ScheduleFacts, ScheduleOrder, ScheduleRefusal, ScheduleRow, Settled, Source, Tick,
-    TickDone, TickOrigin, TickOutcome, TickRow, TickStart, Ticked,
+    ScheduleAnswer, ScheduleCommand, ScheduleCommandKind, ScheduleFacts, ScheduleRefusal, ScheduleRow, Settled, Source,
+    Tick, TickDone, TickOrigin, TickOutcome, TickRow, TickStart, Ticked,
 };
 
 /// A page of a journal is over with the entry that brings it to so many bytes.
@@ -89,7 +89,7 @@ pub trait Store: Send + Sync + 'static {
     fn backfill(&self, id: Uuid) -> Answer<Option<BackfillRow>>;
 
     /// Returns what this request about a schedule was answered before. The id of another request is refused.
-    fn schedule_answered(&self, change: Change) -> Answer<Option<ScheduleAnswer>>;
+    fn schedule_answered(&self, change: AuditedChange) -> Answer<Option<ScheduleAnswer>>;
 
     /// The messages of a run that it has not received, from the one after this number on, oldest first.
     fn inbox(&self, run: Uuid, after: u64) -> Answer<Vec<Message>>;
@@ -119,11 +119,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Returns the run that this request changed before: as it is, or as it was when it was removed, without its texts
     /// (D4). The id of another request is refused.
-    fn answered(&self, change: Change) -> Answer<Option<RunRow>>;
+    fn answered(&self, change: AuditedChange) -> Answer<Option<RunRow>>;
 
     /// Remembers a request that changes many runs, and whether it is completed by now. The id of another request is
     /// refused. A request without an id is not remembered.
-    fn bulk_request(&self, change: Change, completed: bool) -> Answer<BulkRequest>;
+    fn bulk_request(&self, change: AuditedChange, completed: bool) -> Answer<BulkRequest>;
 
     /// Audit entries by filter, newest first.
     fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>>;
@@ -233,7 +233,7 @@ pub struct NewRun {
     pub deadline: Timestamp,
     pub origin: Option<Origin>,
     /// The request that starts it; none for a tick.
-    pub change: Option<Change>,
+    pub change: Option<AuditedChange>,
     /// The nominal time of its schedule's last run that had succeeded.
     pub previous_success: Option<Timestamp>,
     /// The run that it is a child of.
@@ -277,7 +277,7 @@ pub struct Append {
     /// Gives the run back: its state says when it is due again. An ended run is always given back.
     pub release: bool,
     /// What operators asked of the run in memory, and these facts do.
-    pub changes: Vec<Change>,
+    pub changes: Vec<AuditedChange>,
 }
 
 /// What became of an append.

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use engine::Workflow as _;
 use engine::schedule::{Rule, Spec, Timetable};
 use engine::store::sqlite::{Sqlite, SqliteOptions};
-use engine::store::{Change, Requester, Schedule, ScheduleCommand, ScheduleOrder, Store};
+use engine::store::{AuditedChange, Requester, Schedule, ScheduleCommand, ScheduleCommandKind, Store};
 use engine::time::{Clock, Timestamp};
 use futures_util::future::try_join_all;
 
@@ -60,13 +60,13 @@ fn create(mut schedule: Schedule, now: Timestamp) -> anyhow::Result<ScheduleComm
         name: schedule.name.clone(),
         now,
         generation: None,
-        change: Change {
+        change: AuditedChange {
             action: "CreateSchedule",
             detail: String::new(),
             asked: Requester::new("bench", ""),
             schedule: None,
         },
-        order: ScheduleOrder::Create(Box::new(schedule)),
+        kind: ScheduleCommandKind::Create(Box::new(schedule)),
     })
 }
 

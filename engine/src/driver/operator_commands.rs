@@ -14,7 +14,7 @@ use crate::journal_v1 as stored;
 use crate::mailbox::{PendingCommand, Refused, RunCommand};
 use crate::state::State;
 use crate::step_id::SlotId;
-use crate::store::{Change, RunRow};
+use crate::store::{AuditedChange, RunRow};
 
 /// The failure of a run that was ended by force.
 pub(crate) fn terminated() -> Failure {
@@ -39,7 +39,7 @@ pub(crate) fn no_back_off(state: State, path: Option<&str>) -> Refused {
 
 /// A command that was done in memory and is not durable yet.
 pub(super) struct UnacknowledgedCommand {
-    pub(super) change: Change,
+    pub(super) change: AuditedChange,
     answer: oneshot::Sender<Result<RunRow, Refused>>,
 }
 
@@ -123,7 +123,7 @@ impl Driver {
         self.steps.iter().find(|(_, step)| step.place.to_string() == path).map(|(slot, _)| *slot)
     }
 
-    fn resolve(&mut self, decision: &Decision, change: &Change) -> Result<(), Refused> {
+    fn resolve(&mut self, decision: &Decision, change: &AuditedChange) -> Result<(), Refused> {
         let now = self.shared.clock.now();
         let nothing = || format!("{} needs no decision", decision.step);
         let slot = self.step_at(&decision.step).ok_or_else(nothing)?;

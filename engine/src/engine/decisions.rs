@@ -9,7 +9,7 @@ use crate::journal::Buffer;
 use crate::journal_v1 as stored;
 use crate::mailbox::RunCommand;
 use crate::state::State;
-use crate::store::{Amend, Requester, RunRow, Status};
+use crate::store::{Requester, RunRow, Status, UnownedAppend};
 
 impl Engine {
     /// Decides what became of a call that may or may not have happened; then the run continues.
@@ -36,7 +36,7 @@ impl Engine {
         facts: Vec<stored::Fact>,
         decision: &Decision,
         asked: &Requester,
-    ) -> Result<Amend, EngineError> {
+    ) -> Result<UnownedAppend, EngineError> {
         let run = row.id;
         let refuse = |reason: String| EngineError::Precondition { run, state: row.status.state, reason };
         let now = self.shared.clock.now();
@@ -63,7 +63,17 @@ impl Engine {
             _ => going_on(&row.status, now),
         };
         let (epoch, sequence, control, deadline) = (row.epoch, row.sequence, row.control, row.deadline);
-        Ok(Amend { epoch, sequence, control, entry, facts, status, keeps_pause: true, deadline, related_runs: None })
+        Ok(UnownedAppend {
+            epoch,
+            sequence,
+            control,
+            entry,
+            facts,
+            status,
+            keeps_pause: true,
+            deadline,
+            related_runs: None,
+        })
     }
 }
 

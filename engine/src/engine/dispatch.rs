@@ -9,7 +9,7 @@ use super::{Engine, EngineError};
 use crate::journal_v1 as stored;
 use crate::mailbox::{self, PendingCommand, RunCommand};
 use crate::state::State;
-use crate::store::{Amend, Change, Command, Order, Requester, RunRow, StoreError};
+use crate::store::{AuditedChange, Command, CommandKind, Requester, RunRow, StoreError, UnownedAppend};
 
 /// A run that comes into memory, or leaves it, is asked again so often,
 const TRIES: u32 = 50;
@@ -17,14 +17,16 @@ const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Says why the store refused the command.
-fn refused(error: StoreError, order: &Order) -> EngineError {
+fn refused(error: StoreError, kind: &CommandKind) -> EngineError {
     let StoreError::Precondition { run, state } = error else { return error.into() };
-    let reason = match (order, state) {
-        (Order::Delete, _) => "it has not ended: cancel it, or end it by force".to_owned(),
-        (Order::Resume, state) if !state.is_end() => "it is not paused".to_owned(),
+    let reason = match (kind, state) {
+        (CommandKind::Delete, _) => "it has not ended: cancel it, or end it by force".to_owned(),
+        (CommandKind::Resume, state) if !state.is_end() => "it is not paused".to_owned(),
         (_, state) if state.is_end() => format!("it has ended as {state}"),
-        (Order::Pause(_), State::Blocked) => "it is blocked, so it does nothing: retry it, or cancel it".to_owned(),
-        (Order::Pause(_) | Order::Signal(_), _) => "it is about to end".to_owned(),
+        (CommandKind::Pause(_), State::Blocked) => {
+            "it is blocked, so it does nothing: retry it, or cancel it".to_owned()
+        }
+        (CommandKind::Pause(_) | CommandKind::Signal(_), _) => "it is about to end".to_owned(),
         (_, state) => format!("{state} does not allow it"),
     };
     EngineError::Precondition { run, state, reason }
@@ -46,7 +48,12 @@ impl Engine {
     }
 
     /// Has the run do it, and answers when it is durable.
-    pub(super) async fn dispatch(&self, run: Uuid, command: RunCommand, change: Change) -> Result<RunRow, EngineError> {
+    pub(super) async fn dispatch(
+        &self,
+        run: Uuid,
+        command: RunCommand,
+        change: AuditedChange,
+    ) -> Result<RunRow, EngineError> {
         self.check_asked(&change.asked)?;
         let _turn = self.loops.requests.turn(&change).await;
         for _ in 0..TRIES {
@@ -65,7 +72,12 @@ impl Engine {
         Err(EngineError::Conflict(run))
     }
 
-    async fn dispatch_once(&self, run: Uuid, command: &RunCommand, change: &Change) -> Result<RunRow, EngineError> {
+    async fn dispatch_once(
+        &self,
+        run: Uuid,
+        command: &RunCommand,
+        change: &AuditedChange,
+    ) -> Result<RunRow, EngineError> {
         let mut row = None;
         if !self.shared.runs.contains(run) {
             row = Some(self.row(run).await?).filter(|row| !row.owned);
@@ -82,13 +94,13 @@ impl Engine {
                 Err(_gone) => Err(EngineError::Conflict(run)),
             };
         };
-        let amend = match command {
+        let append = match command {
             // Works for a journal that cannot be read, too.
             RunCommand::Terminate => self.termination(&row, self.facts(&row).await.ok())?,
             command => self.amendment(&row, self.facts(&row).await?, command, &change.asked)?,
         };
-        let related_runs = amend.related_runs.clone();
-        let row = self.command(run, change.clone(), Order::Amend(Box::new(amend))).await?;
+        let related_runs = append.related_runs.clone();
+        let row = self.command(run, change.clone(), CommandKind::Append(Box::new(append))).await?;
         self.shared.due.notify_one();
         if let Some(related_runs) = related_runs {
             related_runs.cancels.iter().for_each(|child| self.shared.tell(*child, mailbox::CANCEL));
@@ -104,7 +116,7 @@ impl Engine {
         facts: Vec<stored::Fact>,
         command: &RunCommand,
         asked: &Requester,
-    ) -> Result<Amend, EngineError> {
+    ) -> Result<UnownedAppend, EngineError> {
         match command {
             RunCommand::Resolve(decision) => self.resolution(row, facts, decision, asked),
             RunCommand::SkipBackOff(step) => self.no_pause(row, facts, step.as_deref()),
@@ -112,16 +124,21 @@ impl Engine {
         }
     }
 
-    pub(super) async fn command(&self, run: Uuid, change: Change, order: Order) -> Result<RunRow, EngineError> {
+    pub(super) async fn command(
+        &self,
+        run: Uuid,
+        change: AuditedChange,
+        kind: CommandKind,
+    ) -> Result<RunRow, EngineError> {
         let now = self.shared.clock.now();
         let (action, caller) = (change.action, change.asked.caller.clone());
-        let command = Command { run, now, change, order };
+        let command = Command { run, now, change, kind };
         let row = match self.shared.store.command(command.clone()).await {
             Ok(row) => row,
             Err(error) => {
                 // It may have made the run due all the same.
                 self.shared.due.notify_one();
-                return Err(refused(error, &command.order));
+                return Err(refused(error, &command.kind));
             }
         };
         if let Some(origin) = row.origin.as_ref().filter(|_| row.status.state.is_end()) {

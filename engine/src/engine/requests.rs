@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{Engine, EngineError};
-use crate::store::{BulkRequest, Change, Requester, RunRow};
+use crate::store::{AuditedChange, BulkRequest, Requester, RunRow};
 
 /// A method of the admin API, and the id of a request to it.
 type Key = (&'static str, Uuid);
@@ -32,7 +32,7 @@ impl Requests {
     }
 
     /// Waits until no other request with this id is carried out. One without an id does not wait.
-    pub(super) async fn turn(&self, change: &Change) -> Turn<'_> {
+    pub(super) async fn turn(&self, change: &AuditedChange) -> Turn<'_> {
         let Some(request) = &change.asked.request else { return Turn { requests: self, key: None } };
         let key = (change.action, request.id);
         loop {
@@ -58,7 +58,7 @@ impl Drop for Turn<'_> {
 
 impl Engine {
     /// Returns the run that an earlier request with the same id changed: as it is, or as it was when it was removed.
-    pub(super) async fn done_before(&self, change: &Change) -> Result<Option<RunRow>, EngineError> {
+    pub(super) async fn done_before(&self, change: &AuditedChange) -> Result<Option<RunRow>, EngineError> {
         if change.asked.request.is_none() {
             return Ok(None);
         }

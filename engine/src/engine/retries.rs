@@ -13,7 +13,7 @@ use crate::journal_v1 as stored;
 use crate::reset;
 use crate::rpc::Level;
 use crate::state::State;
-use crate::store::{Amend, Order, Requester, RunRow, Status};
+use crate::store::{CommandKind, Requester, RunRow, Status, UnownedAppend};
 use crate::view::{self, Detail, FailedAt, StepView};
 
 /// A step that a retry makes again.
@@ -120,9 +120,18 @@ impl Engine {
             Some(_) => (going_on(&row.status, now), row.deadline),
             None => (Status { error: None, ..going_on(&row.status, now) }, now.after(span)),
         };
-        let amend =
-            Amend { epoch, sequence, control, entry, facts, status, keeps_pause: false, deadline, related_runs: None };
-        let row = self.command(run, change, Order::Amend(Box::new(amend))).await?;
+        let append = UnownedAppend {
+            epoch,
+            sequence,
+            control,
+            entry,
+            facts,
+            status,
+            keeps_pause: false,
+            deadline,
+            related_runs: None,
+        };
+        let row = self.command(run, change, CommandKind::Append(Box::new(append))).await?;
         self.shared.due.notify_one();
         Ok(row)
     }

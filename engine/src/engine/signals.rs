@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Engine, EngineError};
 use crate::mailbox;
-use crate::store::{Order, Requester, RunRow, Signal};
+use crate::store::{CommandKind, Requester, RunRow, Signal};
 
 impl Engine {
     /// Sends a run a message. It is durable when this returns, and kept until the run waits for it.
@@ -41,7 +41,7 @@ impl Engine {
             return Err(EngineError::RulesBroken { part: "message", violations });
         }
         let signal = Signal { name: name.to_owned(), payload: message, room: self.shared.limits.inbox_messages };
-        let row = self.command(run, change, Order::Signal(signal)).await?;
+        let row = self.command(run, change, CommandKind::Signal(signal)).await?;
         self.shared.tell(run, mailbox::MESSAGE);
         Ok(row)
     }

@@ -10,7 +10,7 @@ use crate::journal::Buffer;
 use crate::journal_v1 as stored;
 use crate::mailbox::{self, RunCommand};
 use crate::state::State;
-use crate::store::{Amend, ChildEndNotice, Order, Pause, RelatedRuns, Requester, RunRow, Status};
+use crate::store::{ChildEndNotice, CommandKind, Pause, RelatedRuns, Requester, RunRow, Status, UnownedAppend};
 
 impl Engine {
     /// Asks a run to end as CANCELLED. After the answer it starts nothing new.
@@ -19,7 +19,7 @@ impl Engine {
     /// Where the run is unknown, has ended in another way, or the store fails.
     pub async fn cancel(&self, run: Uuid, asked: Requester) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
-        let row = self.command(run, asked.to("CancelRun", ""), Order::Cancel).await?;
+        let row = self.command(run, asked.to("CancelRun", ""), CommandKind::Cancel).await?;
         self.shared.tell(run, mailbox::CANCEL);
         Ok(row)
     }
@@ -41,7 +41,7 @@ impl Engine {
         let budget =
             self.shared.workflows.get(&row.workflow).map_or(std::time::Duration::ZERO, |workflow| workflow.undo_budget);
         let pause = Pause { stops_clock, wake_at: row.deadline.before(budget) };
-        let row = self.command(run, change, Order::Pause(pause)).await?;
+        let row = self.command(run, change, CommandKind::Pause(pause)).await?;
         let paused = row.paused.as_ref();
         let stops_clock = paused.is_some_and(|paused| paused.stops_clock);
         if paused.is_some() {
@@ -56,7 +56,7 @@ impl Engine {
     /// Where the run is unknown or not paused, or the store fails.
     pub async fn resume(&self, run: Uuid, asked: Requester) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
-        let row = self.command(run, asked.to("ResumeRun", ""), Order::Resume).await?;
+        let row = self.command(run, asked.to("ResumeRun", ""), CommandKind::Resume).await?;
         self.shared.due.notify_one();
         Ok(row)
     }
@@ -91,7 +91,7 @@ impl Engine {
     pub async fn pin(&self, run: Uuid, pinned: bool, asked: Requester) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
         let action = if pinned { "PinRun" } else { "UnpinRun" };
-        self.command(run, asked.to(action, ""), Order::Pin(pinned)).await
+        self.command(run, asked.to(action, ""), CommandKind::Pin(pinned)).await
     }
 
     /// Removes a run that has ended, with its journal. Its audit entries stay.
@@ -100,7 +100,7 @@ impl Engine {
     /// Where the run is unknown or has not ended, or the store fails.
     pub async fn delete(&self, run: Uuid, asked: Requester) -> Result<(), EngineError> {
         self.check_asked(&asked)?;
-        self.command(run, asked.to("DeleteRun", ""), Order::Delete).await.map(drop)
+        self.command(run, asked.to("DeleteRun", ""), CommandKind::Delete).await.map(drop)
     }
 
     /// What a hurry does to a run that no replica holds.
@@ -109,7 +109,7 @@ impl Engine {
         row: &RunRow,
         facts: Vec<stored::Fact>,
         path: Option<&str>,
-    ) -> Result<Amend, EngineError> {
+    ) -> Result<UnownedAppend, EngineError> {
         let (run, now) = (row.id, self.shared.clock.now());
         // Paused, although the replica that held it did not come to say so.
         let state = if row.paused.is_some() { State::Paused } else { row.status.state };
@@ -132,11 +132,15 @@ impl Engine {
             return Err(EngineError::Precondition { run, state, reason: driver::no_back_off(state, path) });
         }
         let status = Status { wake_at: Some(now), ..row.status.clone() };
-        Ok(amend(row, buffer, status))
+        Ok(append(row, buffer, status))
     }
 
     /// What an end by force does to a run that no replica holds.
-    pub(super) fn termination(&self, row: &RunRow, facts: Option<Vec<stored::Fact>>) -> Result<Amend, EngineError> {
+    pub(super) fn termination(
+        &self,
+        row: &RunRow,
+        facts: Option<Vec<stored::Fact>>,
+    ) -> Result<UnownedAppend, EngineError> {
         let (run, state) = (row.id, row.status.state);
         if state.is_end() {
             return Err(EngineError::Precondition { run, state, reason: "it has ended".to_owned() });
@@ -163,12 +167,12 @@ impl Engine {
             steps: row.status.steps,
             error: Some((failure.code() as i32, failure.message().to_owned())),
         };
-        Ok(Amend { related_runs: Some(Box::new(related_runs)), ..amend(row, buffer, status) })
+        Ok(UnownedAppend { related_runs: Some(Box::new(related_runs)), ..append(row, buffer, status) })
     }
 }
 
-fn amend(row: &RunRow, mut buffer: Buffer, status: Status) -> Amend {
+fn append(row: &RunRow, mut buffer: Buffer, status: Status) -> UnownedAppend {
     let (entry, facts) = buffer.take();
     let (epoch, sequence, control, deadline) = (row.epoch, row.sequence, row.control, row.deadline);
-    Amend { epoch, sequence, control, entry, facts, status, keeps_pause: false, deadline, related_runs: None }
+    UnownedAppend { epoch, sequence, control, entry, facts, status, keeps_pause: false, deadline, related_runs: None }
 }

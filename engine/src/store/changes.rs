@@ -21,8 +21,8 @@ impl Requester {
     }
 
     /// The change that is asked for.
-    pub(crate) fn to(self, action: &'static str, detail: impl Into<String>) -> Change {
-        Change { action, detail: detail.into(), asked: self, schedule: None }
+    pub(crate) fn to(self, action: &'static str, detail: impl Into<String>) -> AuditedChange {
+        AuditedChange { action, detail: detail.into(), asked: self, schedule: None }
     }
 }
 
@@ -46,7 +46,7 @@ pub struct BulkRequest {
 
 /// A change that somebody asked for. Its audit entry and its request id are committed with it (semantics.md D4).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct AuditedChange {
     /// The method of the admin API, for example `CancelRun`.
     pub action: &'static str,
     /// What exactly, where the action alone does not say it.
@@ -61,13 +61,13 @@ pub struct Change {
 pub struct Command {
     pub run: Uuid,
     pub now: Timestamp,
-    pub change: Change,
-    pub order: Order,
+    pub change: AuditedChange,
+    pub kind: CommandKind,
 }
 
 /// What a command does. Those that steer a run bump its control version.
 #[derive(Clone, Debug)]
-pub enum Order {
+pub enum CommandKind {
     /// Asks the run to end. One that no replica holds becomes due immediately.
     Cancel,
     /// Puts a message into the run's inbox. The run looks at it before it is given back, and becomes due where no one
@@ -82,7 +82,7 @@ pub enum Order {
     /// Removes a run that has ended, its journal and its messages.
     Delete,
     /// Adds facts to a run that no replica holds and moves its row, if both are what the caller has seen.
-    Amend(Box<Amend>),
+    Append(Box<UnownedAppend>),
 }
 
 /// How a run is stopped.
@@ -127,7 +127,7 @@ pub struct Purged {
 
 /// Facts that are added from outside, and where they leave the run.
 #[derive(Clone, Debug)]
-pub struct Amend {
+pub struct UnownedAppend {
     pub epoch: u64,
     pub sequence: u64,
     pub control: u64,

@@ -16,9 +16,9 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::{
-    Amend, Append, Appended, BulkRequest, Change, ChildEndNotice, ClaimRuns, Claimed, Command, Created, ListAudit,
-    Message, NewRun, Order, Parent, RelatedRuns, RequestKey, Requester, RunRow, Signal, Status, Store, StoreError,
-    Unclaimable,
+    Append, Appended, AuditedChange, BulkRequest, ChildEndNotice, ClaimRuns, Claimed, Command, CommandKind, Created,
+    ListAudit, Message, NewRun, Parent, RelatedRuns, RequestKey, Requester, RunRow, Signal, Status, Store, StoreError,
+    Unclaimable, UnownedAppend,
 };
 use crate::state::State;
 use crate::time::{Clock, Timestamp};
@@ -257,7 +257,7 @@ fn request(id: Uuid, hash: u8) -> RequestKey {
 }
 
 /// A change that somebody asks for, under this request id where there is one.
-fn change(action: &'static str, request: Option<RequestKey>) -> Change {
+fn change(action: &'static str, request: Option<RequestKey>) -> AuditedChange {
     Requester { request, ..Requester::new("someone", "enough") }.to(action, "")
 }
 
@@ -266,7 +266,7 @@ fn starting(request: RequestKey) -> NewRun {
 }
 
 fn cancel(run: Uuid) -> Command {
-    Command { run, now: now(), change: change("CancelRun", None), order: Order::Cancel }
+    Command { run, now: now(), change: change("CancelRun", None), kind: CommandKind::Cancel }
 }
 
 /// Claims of the first workflow, as of then.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Change, NewRun, RunRow};
+use super::{AuditedChange, NewRun, RunRow};
 use crate::schedule::{Overlap, Policy, Spec};
 use crate::time::Timestamp;
 
@@ -215,7 +215,7 @@ pub struct Tick {
     /// Why nothing that waits can start: nothing else is written down then.
     pub problem: Option<String>,
     /// Who asks, for a trigger.
-    pub change: Option<Change>,
+    pub change: Option<AuditedChange>,
 }
 
 impl Tick {
@@ -334,12 +334,12 @@ pub struct ScheduleCommand {
     pub now: Timestamp,
     /// The generation that it must have; any where none is said.
     pub generation: Option<u64>,
-    pub change: Change,
-    pub order: ScheduleOrder,
+    pub change: AuditedChange,
+    pub kind: ScheduleCommandKind,
 }
 
 #[derive(Clone, Debug)]
-pub enum ScheduleOrder {
+pub enum ScheduleCommandKind {
     Create(Box<Schedule>),
     Update(Box<Schedule>),
     Delete,

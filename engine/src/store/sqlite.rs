@@ -14,10 +14,10 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::{
-    Answer, Append, Appended, AuditEntry, BackfillRow, BulkRequest, Change, ClaimRuns, Claimed, Command, Created,
-    Declare, Declared, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Order,
-    Purge, Purged, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow,
-    Ticked, Unclaimable,
+    Answer, Append, Appended, AuditEntry, AuditedChange, BackfillRow, BulkRequest, ClaimRuns, Claimed, Command,
+    CommandKind, Created, Declare, Declared, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks,
+    Message as Received, NewRun, Purge, Purged, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, Store,
+    StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
 use crate::claim::Claim;
 use crate::time::{Clock, Timestamp};
@@ -240,9 +240,9 @@ impl Store for Sqlite {
     }
 
     fn command(&self, command: Command) -> Answer<RunRow> {
-        let bytes = match &command.order {
-            Order::Signal(signal) => signal.payload.len(),
-            Order::Amend(amend) => amend.entry.len(),
+        let bytes = match &command.kind {
+            CommandKind::Signal(signal) => signal.payload.len(),
+            CommandKind::Append(append) => append.entry.len(),
             _ => 0,
         };
         self.write(command, bytes, commands::command)
@@ -277,7 +277,7 @@ impl Store for Sqlite {
         self.read(id, schedules::backfill)
     }
 
-    fn schedule_answered(&self, change: Change) -> Answer<Option<ScheduleAnswer>> {
+    fn schedule_answered(&self, change: AuditedChange) -> Answer<Option<ScheduleAnswer>> {
         self.read(change, schedules::answered)
     }
 
@@ -313,11 +313,11 @@ impl Store for Sqlite {
         self.write(before, 0, purges::audit)
     }
 
-    fn answered(&self, change: Change) -> Answer<Option<RunRow>> {
+    fn answered(&self, change: AuditedChange) -> Answer<Option<RunRow>> {
         self.read(change, requests::answered)
     }
 
-    fn bulk_request(&self, change: Change, completed: bool) -> Answer<BulkRequest> {
+    fn bulk_request(&self, change: AuditedChange, completed: bool) -> Answer<BulkRequest> {
         self.write((change, completed), 0, requests::bulk)
     }
 

@@ -9,10 +9,10 @@ use super::Probe;
 use super::faults::Faults;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
-    Answer, Append, Appended, AuditEntry, BackfillRow, BulkRequest, Change, ClaimRuns, Claimed, Command, Created,
-    Declare, Declared, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received, NewRun, Purge,
-    Purged, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked,
-    Unclaimable,
+    Answer, Append, Appended, AuditEntry, AuditedChange, BackfillRow, BulkRequest, ClaimRuns, Claimed, Command,
+    Created, Declare, Declared, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received,
+    NewRun, Purge, Purged, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick,
+    TickRow, Ticked, Unclaimable,
 };
 use crate::time::Timestamp;
 
@@ -117,7 +117,7 @@ impl Store for ProbedStore {
         self.read("backfill", |store| store.backfill(id))
     }
 
-    fn schedule_answered(&self, change: Change) -> Answer<Option<ScheduleAnswer>> {
+    fn schedule_answered(&self, change: AuditedChange) -> Answer<Option<ScheduleAnswer>> {
         self.read("schedule_answered", |store| store.schedule_answered(change))
     }
 
@@ -157,11 +157,11 @@ impl Store for ProbedStore {
         self.read("purge_audit", |store| store.purge_audit(before))
     }
 
-    fn answered(&self, change: Change) -> Answer<Option<RunRow>> {
+    fn answered(&self, change: AuditedChange) -> Answer<Option<RunRow>> {
         self.read("answered", |store| store.answered(change))
     }
 
-    fn bulk_request(&self, change: Change, completed: bool) -> Answer<BulkRequest> {
+    fn bulk_request(&self, change: AuditedChange, completed: bool) -> Answer<BulkRequest> {
         self.read("bulk_request", |store| store.bulk_request(change, completed))
     }
 

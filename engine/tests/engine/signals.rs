@@ -108,13 +108,13 @@ async fn a_signal_that_was_acknowledged_before_the_time_was_over_counts_although
     let command = engine::store::Command {
         run,
         now: world.clock().now(),
-        change: engine::store::Change {
+        change: engine::store::AuditedChange {
             action: "SignalRun",
             detail: String::new(),
             asked: Requester::new("test", ""),
             schedule: None,
         },
-        order: engine::store::Order::Signal(signal),
+        kind: engine::store::CommandKind::Signal(signal),
     };
     world.probe().kill();
     world.store().command(command).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine::decision::{Decision, Verdict};
 use engine::engine::Start;
 use engine::journal_v1::fact::Kind;
-use engine::store::{Change, Command, Order, Requester, Store as _};
+use engine::store::{AuditedChange, Command, CommandKind, Requester, Store as _};
 use engine::testing::{Probe, Reply, World};
 use engine::{Code, Context, Failure, Limits, Registry, Retry, State, Workflow};
 use futures_util::future::{Either, select};
@@ -217,9 +217,13 @@ async fn a_cancel_that_came_before_the_deadline_counts_although_nobody_held_the_
     tokio::time::sleep(Duration::from_secs(10)).await;
     world.probe().kill();
     let now = world.clock().now();
-    let change =
-        Change { action: "CancelRun", detail: String::new(), asked: Requester::new("test", "enough"), schedule: None };
-    world.store().command(Command { run, now, change, order: Order::Cancel }).await.unwrap();
+    let change = AuditedChange {
+        action: "CancelRun",
+        detail: String::new(),
+        asked: Requester::new("test", "enough"),
+        schedule: None,
+    };
+    world.store().command(Command { run, now, change, kind: CommandKind::Cancel }).await.unwrap();
     tokio::time::sleep(Duration::from_secs(100)).await;
     let world = world.crash(Probe::counting());
     assert_eq!(rested(&world, run).await, State::Cancelled);

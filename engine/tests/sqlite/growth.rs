@@ -80,7 +80,7 @@ async fn request_ids_are_forgotten_after_more_than_a_day() {
     let store = Sqlite::in_memory(clock).unwrap();
     let key = RequestKey { id: Uuid::new_v4(), hash: [1; 32] };
     let asked = Requester { request: Some(key), ..Requester::default() };
-    let change = Change { action: "StartRun", detail: String::new(), asked, schedule: None };
+    let change = AuditedChange { action: "StartRun", detail: String::new(), asked, schedule: None };
     let create = || store.create(NewRun { change: Some(change.clone()), ..running() });
     assert_eq!(create().await, Ok(Created::New));
     tokio::time::advance(Duration::from_secs(24 * 3_600)).await;

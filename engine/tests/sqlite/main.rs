@@ -12,7 +12,8 @@ use bytes::Bytes;
 use engine::state::State;
 use engine::store::sqlite::{CommitFault, Sqlite, SqliteOptions};
 use engine::store::{
-    Append, Appended, Change, ClaimRuns, Created, ListRuns, NewRun, RequestKey, Requester, Status, Store, StoreError,
+    Append, Appended, AuditedChange, ClaimRuns, Created, ListRuns, NewRun, RequestKey, Requester, Status, Store,
+    StoreError,
 };
 use engine::time::{Clock, Timestamp};
 use tempfile::TempDir;

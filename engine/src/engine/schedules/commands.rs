@@ -7,8 +7,8 @@ use crate::engine::{Engine, EngineError};
 use crate::mailbox;
 use crate::schedule::{MAX_ALLOWED, Overlap, Timetable};
 use crate::store::{
-    BackfillRow, Change, ListSchedules, ListTicks, Requester, Schedule, ScheduleAnswer, ScheduleCommand, ScheduleOrder,
-    ScheduleRefusal, ScheduleRow, Tick, TickOrigin, TickOutcome, TickRow, Ticked,
+    AuditedChange, BackfillRow, ListSchedules, ListTicks, Requester, Schedule, ScheduleAnswer, ScheduleCommand,
+    ScheduleCommandKind, ScheduleRefusal, ScheduleRow, Tick, TickOrigin, TickOutcome, TickRow, Ticked,
 };
 use crate::time::Timestamp;
 
@@ -52,7 +52,7 @@ impl Engine {
         }
         let schedule = self.check_schedule(schedule)?;
         let name = schedule.name.clone();
-        self.schedule_command(name, None, change, ScheduleOrder::Create(Box::new(schedule))).await
+        self.schedule_command(name, None, change, ScheduleCommandKind::Create(Box::new(schedule))).await
     }
 
     /// Gives a schedule another definition, if it is of this generation.
@@ -72,7 +72,7 @@ impl Engine {
         let schedule = self.check_schedule(schedule)?;
         let name = schedule.name.clone();
         self.close_changed(std::iter::once(&schedule), &|_| Cause::HeldUp).await?;
-        self.schedule_command(name, generation, change, ScheduleOrder::Update(Box::new(schedule))).await
+        self.schedule_command(name, generation, change, ScheduleCommandKind::Update(Box::new(schedule))).await
     }
 
     /// What would be stored: the schedule with every policy said.
@@ -94,8 +94,8 @@ impl Engine {
         generation: Option<u64>,
         asked: Requester,
     ) -> Result<(), EngineError> {
-        let order = ScheduleOrder::Delete;
-        self.schedule_command(name, generation, asked.to("DeleteSchedule", ""), order).await.map(drop)
+        let kind = ScheduleCommandKind::Delete;
+        self.schedule_command(name, generation, asked.to("DeleteSchedule", ""), kind).await.map(drop)
     }
 
     /// Stops a schedule: its ticks start nothing, and say so.
@@ -103,7 +103,7 @@ impl Engine {
     /// # Errors
     /// Where it is unknown, or the store fails.
     pub async fn pause_schedule(&self, name: String, asked: Requester) -> Result<ScheduleRow, EngineError> {
-        self.schedule_command(name, None, asked.to("PauseSchedule", ""), ScheduleOrder::Pause).await
+        self.schedule_command(name, None, asked.to("PauseSchedule", ""), ScheduleCommandKind::Pause).await
     }
 
     /// Lets a schedule continue with its next tick.
@@ -111,7 +111,7 @@ impl Engine {
     /// # Errors
     /// Where it is unknown or not paused, or the store fails.
     pub async fn resume_schedule(&self, name: String, asked: Requester) -> Result<ScheduleRow, EngineError> {
-        self.schedule_command(name, None, asked.to("ResumeSchedule", ""), ScheduleOrder::Resume).await
+        self.schedule_command(name, None, asked.to("ResumeSchedule", ""), ScheduleCommandKind::Resume).await
     }
 
     /// Starts a run of a schedule now, also where it is paused. What it does while others continue is said, or is the
@@ -177,8 +177,8 @@ impl Engine {
             return Ok(*row);
         }
         let planned = self.plan_backfill(&name, &backfill).await?;
-        let order = ScheduleOrder::Backfill(Box::new(planned.clone()));
-        self.schedule_command(name, None, change.clone(), order).await?;
+        let kind = ScheduleCommandKind::Backfill(Box::new(planned.clone()));
+        self.schedule_command(name, None, change.clone(), kind).await?;
         // The same request at the same moment may have been first.
         match self.schedule_done_before(&change).await? {
             Some(ScheduleAnswer::Backfill(row)) => Ok(*row),
@@ -243,7 +243,7 @@ impl Engine {
     /// Where it is unknown or over, or the store fails.
     pub async fn cancel_backfill(&self, name: String, id: Uuid, asked: Requester) -> Result<BackfillRow, EngineError> {
         let change = asked.to("CancelBackfill", id.to_string());
-        self.schedule_command(name, None, change, ScheduleOrder::CancelBackfill(id)).await?;
+        self.schedule_command(name, None, change, ScheduleCommandKind::CancelBackfill(id)).await?;
         let row = self.shared.store.backfill(id).await?;
         Ok(row.ok_or(ScheduleRefusal::NoBackfill(id))?)
     }
@@ -290,14 +290,14 @@ impl Engine {
         self.schedule_of(&asked.clone().to(action, "")).await
     }
 
-    async fn schedule_done_before(&self, change: &Change) -> Result<Option<ScheduleAnswer>, EngineError> {
+    async fn schedule_done_before(&self, change: &AuditedChange) -> Result<Option<ScheduleAnswer>, EngineError> {
         if change.asked.request.is_none() {
             return Ok(None);
         }
         Ok(self.shared.store.schedule_answered(change.clone()).await?)
     }
 
-    async fn schedule_of(&self, change: &Change) -> Result<Option<ScheduleRow>, EngineError> {
+    async fn schedule_of(&self, change: &AuditedChange) -> Result<Option<ScheduleRow>, EngineError> {
         Ok(match self.schedule_done_before(change).await? {
             Some(ScheduleAnswer::Schedule(row)) => Some(*row),
             _ => None,
@@ -308,13 +308,13 @@ impl Engine {
         &self,
         name: String,
         generation: Option<u64>,
-        change: Change,
-        order: ScheduleOrder,
+        change: AuditedChange,
+        kind: ScheduleCommandKind,
     ) -> Result<ScheduleRow, EngineError> {
         self.check_asked(&change.asked)?;
         let (action, caller) = (change.action, change.asked.caller.clone());
         let now = self.shared.clock.wall();
-        let command = ScheduleCommand { name: name.clone(), now, generation, change, order };
+        let command = ScheduleCommand { name: name.clone(), now, generation, change, kind };
         let answer = self.shared.store.schedule_command(command).await;
         // Where the answer did not come it may have been done all the same.
         self.loops.bell.changed(&name);

@@ -143,8 +143,8 @@ pub(super) async fn a_run_is_created_asleep(stores: &dyn Stores) {
     let claimed = claim_at(&*store, now(), 10).await;
     assert_eq!((claimed.runs.len(), claimed.next_due), (0, Some(wake_at)));
     let signal = Signal { name: "paid".to_owned(), payload: Bytes::new(), room: 3 };
-    let order = Order::Signal(signal);
-    store.command(Command { run: waits, now: now(), change: change("SignalRun", None), order }).await.unwrap();
+    let kind = CommandKind::Signal(signal);
+    store.command(Command { run: waits, now: now(), change: change("SignalRun", None), kind }).await.unwrap();
     let claimed = claim_at(&*store, wake_at, 10).await;
     assert!(claimed.runs.iter().map(|run| (run.id, run.epoch)).eq([(waits, 1), (asleep, 1)]));
 }

@@ -27,7 +27,7 @@ pub(super) async fn requests_that_name_a_removed_run_are_answered_with_what_it_w
         run: id,
         now: now(),
         change: change("PinRun", Some(request(Uuid::new_v4(), 1))),
-        order: Order::Pin(true),
+        kind: CommandKind::Pin(true),
     };
     store.command(pin.clone()).await.unwrap();
     let was = row(&*store, id).await;
@@ -35,7 +35,7 @@ pub(super) async fn requests_that_name_a_removed_run_are_answered_with_what_it_w
         run: id,
         now: now(),
         change: change("DeleteRun", Some(request(Uuid::new_v4(), 1))),
-        order: Order::Delete,
+        kind: CommandKind::Delete,
     };
     store.command(delete.clone()).await.unwrap();
     assert_eq!(store.run(id).await, Ok(None));
@@ -169,8 +169,8 @@ pub(super) async fn a_repeated_cancel_acts_once(stores: &dyn Stores) {
 }
 
 /// A retry of a run that was left at sequence 2 of its first epoch.
-fn reopening() -> Amend {
-    Amend {
+fn reopening() -> UnownedAppend {
+    UnownedAppend {
         epoch: 1,
         sequence: 2,
         control: 0,
@@ -183,39 +183,39 @@ fn reopening() -> Amend {
     }
 }
 
-fn amending(run: Uuid, amend: Amend) -> Command {
-    let order = Order::Amend(Box::new(amend));
-    Command { run, now: now(), change: change("RetryRun", None), order }
+fn appending(run: Uuid, append: UnownedAppend) -> Command {
+    let kind = CommandKind::Append(Box::new(append));
+    Command { run, now: now(), change: change("RetryRun", None), kind }
 }
 
 pub(super) async fn a_failed_run_is_reopened(stores: &dyn Stores) {
     let store = stores.empty().await;
     let failed = Status { error: Some((13, "internal".to_owned())), steps: 4, ..status(State::Failed) };
     let id = left(&*store, failed).await;
-    let amend = reopening();
+    let append = reopening();
     let change = change("RetryRun", Some(request(Uuid::new_v4(), 1)));
-    let reopen = Command { change, ..amending(id, amend.clone()) };
+    let reopen = Command { change, ..appending(id, append.clone()) };
     let reopened = store.command(reopen.clone()).await.unwrap();
     assert_eq!((reopened.sequence, reopened.control, reopened.owned), (3, 1, false));
-    assert_eq!((&reopened.status, reopened.ended_at), (&amend.status, None));
-    assert_eq!(reopened.deadline, amend.deadline);
+    assert_eq!((&reopened.status, reopened.ended_at), (&append.status, None));
+    assert_eq!(reopened.deadline, append.deadline);
     // The same request again, although the run is where no reopening would be allowed.
     assert_eq!(store.command(reopen.clone()).await.unwrap(), reopened);
     let claimed = claim_at(&*store, reopen.now, 10).await;
     assert!(claimed.runs.iter().map(|run| (run.id, run.epoch)).eq([(id, 2)]));
     let journal = store.journal(id, 2, 10).await.unwrap();
-    assert_eq!((journal.len(), journal[0].sequence, &journal[0].entry), (1, 3, &amend.entry));
+    assert_eq!((journal.len(), journal[0].sequence, &journal[0].entry), (1, 3, &append.entry));
 }
 
 pub(super) async fn a_reopening_of_another_journal_is_fenced(stores: &dyn Stores) {
     let store = stores.empty().await;
     let id = left(&*store, status(State::Blocked)).await;
     for (epoch, sequence) in [(2, 2), (1, 1)] {
-        let reopen = amending(id, Amend { epoch, sequence, ..reopening() });
+        let reopen = appending(id, UnownedAppend { epoch, sequence, ..reopening() });
         assert_eq!(store.command(reopen).await, Err(StoreError::Fenced(id)));
     }
     assert_eq!(row(&*store, id).await.status.state, State::Blocked);
-    assert_eq!(store.command(amending(id, reopening())).await.unwrap().status.state, State::Pending);
+    assert_eq!(store.command(appending(id, reopening())).await.unwrap().status.state, State::Pending);
 }
 
 pub(super) async fn a_run_is_amended_only_where_nobody_holds_it_and_the_table_of_moves_allows_it(stores: &dyn Stores) {
@@ -223,21 +223,21 @@ pub(super) async fn a_run_is_amended_only_where_nobody_holds_it_and_the_table_of
     for state in [State::Waiting, State::Succeeded, State::Cancelled] {
         let id = left(&*store, status(state)).await;
         let refused = StoreError::Precondition { run: id, state };
-        assert_eq!(store.command(amending(id, reopening())).await, Err(refused));
+        assert_eq!(store.command(appending(id, reopening())).await, Err(refused));
     }
     let held = created(&*store, running()).await;
     // Its owner may know more: the caller has to look again.
     let fenced = Err(StoreError::Fenced(held));
-    assert_eq!(store.command(amending(held, Amend { sequence: 1, ..reopening() })).await, fenced);
+    assert_eq!(store.command(appending(held, UnownedAppend { sequence: 1, ..reopening() })).await, fenced);
     let missing = Uuid::now_v7();
-    assert_eq!(store.command(amending(missing, reopening())).await, Err(StoreError::NotFound(missing)));
+    assert_eq!(store.command(appending(missing, reopening())).await, Err(StoreError::NotFound(missing)));
 }
 
 pub(super) async fn an_amendment_that_was_overtaken_by_a_command_is_fenced(stores: &dyn Stores) {
     let store = stores.empty().await;
     let id = left(&*store, status(State::Blocked)).await;
     store.command(cancel(id)).await.unwrap();
-    assert_eq!(store.command(amending(id, reopening())).await, Err(StoreError::Fenced(id)));
+    assert_eq!(store.command(appending(id, reopening())).await, Err(StoreError::Fenced(id)));
 }
 
 pub(super) async fn an_amendment_keeps_a_pause_if_it_says_so(stores: &dyn Stores) {
@@ -245,8 +245,9 @@ pub(super) async fn an_amendment_keeps_a_pause_if_it_says_so(stores: &dyn Stores
     for keeps_pause in [true, false] {
         let id = left(&*store, status(State::BackingOff)).await;
         store.command(super::steering::pausing(id, false)).await.unwrap();
-        let amended = store.command(amending(id, Amend { control: 1, keeps_pause, ..reopening() })).await.unwrap();
-        assert_eq!((amended.status.state, amended.paused.is_some()), (State::Pending, keeps_pause));
+        let appended =
+            store.command(appending(id, UnownedAppend { control: 1, keeps_pause, ..reopening() })).await.unwrap();
+        assert_eq!((appended.status.state, appended.paused.is_some()), (State::Pending, keeps_pause));
     }
 }
 
@@ -256,6 +257,6 @@ pub(super) async fn a_run_that_needs_a_decision_keeps_being_asked_to_end(stores:
     let id = left(&*store, ending.clone()).await;
     store.command(cancel(id)).await.unwrap();
     let status = Status { state: State::Ending, wake_at: Some(now()), ..ending };
-    let decided = store.command(amending(id, Amend { control: 1, status, ..reopening() })).await.unwrap();
+    let decided = store.command(appending(id, UnownedAppend { control: 1, status, ..reopening() })).await.unwrap();
     assert_eq!((decided.status.state, decided.cancel_requested.as_deref()), (State::Ending, Some("enough")));
 }

@@ -4,7 +4,7 @@ use super::*;
 
 fn signal(run: Uuid, name: &str, payload: &'static [u8]) -> Command {
     let signal = Signal { name: name.to_owned(), payload: Bytes::from_static(payload), room: 3 };
-    Command { run, now: now(), change: change("SignalRun", None), order: Order::Signal(signal) }
+    Command { run, now: now(), change: change("SignalRun", None), kind: CommandKind::Signal(signal) }
 }
 
 async fn numbers(store: &dyn Store, run: Uuid, after: u64) -> Vec<u64> {

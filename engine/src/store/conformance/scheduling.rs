@@ -5,16 +5,16 @@ use super::*;
 use crate::schedule::{Overlap, Spec};
 use crate::store::Declare;
 use crate::store::{
-    BackfillRow, ListSchedules, Schedule, ScheduleCommand, ScheduleOrder, ScheduleRefusal, ScheduleRow, Source, Tick,
-    TickOrigin, TickOutcome, Ticked,
+    BackfillRow, ListSchedules, Schedule, ScheduleCommand, ScheduleCommandKind, ScheduleRefusal, ScheduleRow, Source,
+    Tick, TickOrigin, TickOutcome, Ticked,
 };
 
-fn command(name: &str, action: &'static str, order: ScheduleOrder) -> ScheduleCommand {
-    ScheduleCommand { name: name.to_owned(), now: hour(0), generation: None, change: change(action, None), order }
+fn command(name: &str, action: &'static str, kind: ScheduleCommandKind) -> ScheduleCommand {
+    ScheduleCommand { name: name.to_owned(), now: hour(0), generation: None, change: change(action, None), kind }
 }
 
-fn created(name: &str) -> ScheduleOrder {
-    ScheduleOrder::Create(Box::new(Schedule::new(name, WORKFLOW, Spec::every(60 * MINUTE))))
+fn created(name: &str) -> ScheduleCommandKind {
+    ScheduleCommandKind::Create(Box::new(Schedule::new(name, WORKFLOW, Spec::every(60 * MINUTE))))
 }
 
 async fn create(store: &dyn Store, name: &str) -> ScheduleRow {
@@ -28,7 +28,7 @@ pub(super) async fn a_schedule_is_created_changed_paused_and_deleted(stores: &dy
     let again = command("new", "CreateSchedule", created("new"));
     assert_eq!(store.schedule_command(again).await, Err(ScheduleRefusal::Exists("new".to_owned()).into()));
     let other = Schedule::new("new", WORKFLOW, Spec::cron("0 9 * * *", "Europe/Berlin"));
-    let update = ScheduleOrder::Update(Box::new(other.clone()));
+    let update = ScheduleCommandKind::Update(Box::new(other.clone()));
     let stale = ScheduleCommand { generation: Some(7), ..command("new", "UpdateSchedule", update.clone()) };
     let changed = ScheduleRefusal::Changed { name: "new".to_owned(), expected: 7, found: 1 };
     assert_eq!(store.schedule_command(stale).await, Err(changed.into()));
@@ -36,15 +36,15 @@ pub(super) async fn a_schedule_is_created_changed_paused_and_deleted(stores: &dy
     let updated = store.schedule_command(right).await.unwrap();
     // It makes up for no time that it did not have then.
     assert_eq!((updated.schedule.clone(), updated.generation, updated.high_water), (other, 2, hour(3)));
-    let paused = store.schedule_command(command("new", "PauseSchedule", ScheduleOrder::Pause)).await.unwrap();
+    let paused = store.schedule_command(command("new", "PauseSchedule", ScheduleCommandKind::Pause)).await.unwrap();
     let pause = paused.paused.clone().unwrap();
     assert_eq!((pause.by.as_str(), pause.note.as_str(), paused.generation), ("someone", "enough", 3));
-    let resumed = store.schedule_command(command("new", "ResumeSchedule", ScheduleOrder::Resume)).await.unwrap();
+    let resumed = store.schedule_command(command("new", "ResumeSchedule", ScheduleCommandKind::Resume)).await.unwrap();
     assert_eq!((resumed.paused, resumed.generation), (None, 4));
-    let again = store.schedule_command(command("new", "ResumeSchedule", ScheduleOrder::Resume)).await;
+    let again = store.schedule_command(command("new", "ResumeSchedule", ScheduleCommandKind::Resume)).await;
     assert_eq!(again, Err(ScheduleRefusal::NotPaused("new".to_owned()).into()));
-    store.schedule_command(command("new", "DeleteSchedule", ScheduleOrder::Delete)).await.unwrap();
-    let gone = store.schedule_command(command("new", "DeleteSchedule", ScheduleOrder::Delete)).await;
+    store.schedule_command(command("new", "DeleteSchedule", ScheduleCommandKind::Delete)).await.unwrap();
+    let gone = store.schedule_command(command("new", "DeleteSchedule", ScheduleCommandKind::Delete)).await;
     assert_eq!(gone, Err(ScheduleRefusal::NotFound("new".to_owned()).into()));
     let entries = store.audit(ListAudit { limit: 10, ..ListAudit::default() }).await.unwrap();
     let actions: Vec<&str> = entries.iter().map(|entry| entry.action.as_str()).collect();
@@ -76,7 +76,7 @@ pub(super) async fn a_request_changes_a_schedule_once(stores: &dyn Stores) {
 pub(super) async fn a_schedule_that_is_created_anew_is_another_one(stores: &dyn Stores) {
     let store = stores.empty().await;
     let first = create(&*store, "new").await;
-    store.schedule_command(command("new", "DeleteSchedule", ScheduleOrder::Delete)).await.unwrap();
+    store.schedule_command(command("new", "DeleteSchedule", ScheduleCommandKind::Delete)).await.unwrap();
     assert_eq!(store.tick(tick(&first, hour(1))).await, Ok(Ticked::Past));
     let second = create(&*store, "new").await;
     assert_ne!(first.uid, second.uid);
@@ -89,9 +89,9 @@ pub(super) async fn what_is_declared_is_kept_over_owners_and_changed_where_it_is
     let row = declare(&*store, vec![hourly()], hour(0)).await.remove(0);
     let Ok(Ticked::Done(done)) = store.tick(tick(&row, hour(1))).await else { panic!("done") };
     let marked = done.row;
-    for order in [ScheduleOrder::Update(Box::new(hourly())), ScheduleOrder::Delete] {
+    for kind in [ScheduleCommandKind::Update(Box::new(hourly())), ScheduleCommandKind::Delete] {
         let refused = ScheduleRefusal::Declared { name: "hourly".to_owned(), by: Source::Configuration };
-        assert_eq!(store.schedule_command(command("hourly", "Change", order)).await, Err(refused.into()));
+        assert_eq!(store.schedule_command(command("hourly", "Change", kind)).await, Err(refused.into()));
     }
     let store = stores.succeed(store).await;
     assert_eq!(schedule(&*store, "hourly").await, marked);
@@ -113,7 +113,7 @@ pub(super) async fn a_declared_schedule_that_disappears_is_retired_and_keeps_its
     assert_eq!((back.retired_at, back.uid, back.high_water), (None, row.uid, hour(1)));
     // One that is retired may be deleted.
     declare(&*store, Vec::new(), hour(4)).await;
-    store.schedule_command(command("hourly", "DeleteSchedule", ScheduleOrder::Delete)).await.unwrap();
+    store.schedule_command(command("hourly", "DeleteSchedule", ScheduleCommandKind::Delete)).await.unwrap();
     assert_eq!(store.schedules(ListSchedules { limit: 9, ..ListSchedules::default() }).await, Ok(Vec::new()));
 }
 
@@ -153,7 +153,7 @@ pub(super) async fn schedules_are_read_by_uid_as_far_as_they_exist(stores: &dyn 
     let one = create(&*store, "one").await;
     let gone = create(&*store, "gone").await;
     create(&*store, "other").await;
-    store.schedule_command(command("gone", "DeleteSchedule", ScheduleOrder::Delete)).await.unwrap();
+    store.schedule_command(command("gone", "DeleteSchedule", ScheduleCommandKind::Delete)).await.unwrap();
     let Ok(Ticked::Done(done)) = store.tick(tick(&one, hour(5))).await else { panic!("done") };
     let read = store.schedules_by_uid(vec![gone.uid, one.uid, Uuid::nil()]).await.unwrap();
     assert_eq!(read, [done.row]);
@@ -182,8 +182,8 @@ pub(super) async fn a_backfill_starts_runs_beside_the_schedules_own(stores: &dyn
         open: 0,
         last_start: None,
     };
-    let order = ScheduleOrder::Backfill(Box::new(backfill.clone()));
-    store.schedule_command(command("new", "BackfillSchedule", order)).await.unwrap();
+    let kind = ScheduleCommandKind::Backfill(Box::new(backfill.clone()));
+    store.schedule_command(command("new", "BackfillSchedule", kind)).await.unwrap();
     let of_backfill = |row: &ScheduleRow, nominal| {
         let mut tick = Tick { origin: TickOrigin::Backfill(id), ..tick(row, nominal) };
         tick.start.iter_mut().for_each(|start| start.overlap = Overlap::AllowN(2));
@@ -202,6 +202,6 @@ pub(super) async fn a_backfill_starts_runs_beside_the_schedules_own(stores: &dyn
     let over = Tick { start: None, ..of_backfill(&settled.row, hour(3)) };
     let Ok(Ticked::Done(_)) = store.tick(over).await else { panic!("done") };
     assert_eq!(store.settle_schedule(row.uid).await.unwrap().backfills, []);
-    let cancel = command("new", "CancelBackfill", ScheduleOrder::CancelBackfill(id));
+    let cancel = command("new", "CancelBackfill", ScheduleCommandKind::CancelBackfill(id));
     assert_eq!(store.schedule_command(cancel).await, Err(ScheduleRefusal::BackfillOver(id).into()));
 }

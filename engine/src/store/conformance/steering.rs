@@ -3,12 +3,12 @@
 use super::*;
 use crate::store::{Pause, Purge, Purged};
 
-fn command(run: Uuid, order: Order) -> Command {
-    Command { run, now: now(), change: change("Steer", None), order }
+fn command(run: Uuid, kind: CommandKind) -> Command {
+    Command { run, now: now(), change: change("Steer", None), kind }
 }
 
 pub(super) fn pausing(run: Uuid, stops_clock: bool) -> Command {
-    command(run, Order::Pause(Pause { stops_clock, wake_at: now().after(60 * MINUTE) }))
+    command(run, CommandKind::Pause(Pause { stops_clock, wake_at: now().after(60 * MINUTE) }))
 }
 
 pub(super) async fn a_run_that_nobody_holds_is_paused_at_once(stores: &dyn Stores) {
@@ -19,7 +19,7 @@ pub(super) async fn a_run_that_nobody_holds_is_paused_at_once(stores: &dyn Store
         assert_eq!((paused.status.state, paused.control), (State::Paused, 1));
         assert_eq!(paused.status.wake_at.is_some(), !stops);
         assert!(claim_at(&*store, now(), 10).await.runs.is_empty());
-        let resumed = store.command(command(id, Order::Resume)).await.unwrap();
+        let resumed = store.command(command(id, CommandKind::Resume)).await.unwrap();
         assert_eq!((resumed.status.state, resumed.control, resumed.paused), (State::Pending, 2, None));
         assert_eq!(resumed.deadline > paused.deadline, stops);
         let claimed = claim_at(&*store, now().after(MINUTE), 10).await.runs;
@@ -43,7 +43,7 @@ pub(super) async fn what_does_not_go_on_is_not_paused(stores: &dyn Stores) {
         let id = left(&*store, status(state)).await;
         let refused = Err(StoreError::Precondition { run: id, state });
         assert_eq!(store.command(pausing(id, false)).await, refused);
-        assert_eq!(store.command(command(id, Order::Resume)).await, refused);
+        assert_eq!(store.command(command(id, CommandKind::Resume)).await, refused);
     }
 }
 
@@ -51,15 +51,15 @@ pub(super) async fn only_an_ended_run_is_deleted_with_all_that_belongs_to_it(sto
     let store = stores.empty().await;
     let going = created(&*store, running()).await;
     let refused = StoreError::Precondition { run: going, state: State::Running };
-    assert_eq!(store.command(command(going, Order::Delete)).await, Err(refused));
+    assert_eq!(store.command(command(going, CommandKind::Delete)).await, Err(refused));
     let ended = left(&*store, status(State::Failed)).await;
-    store.command(command(ended, Order::Delete)).await.unwrap();
+    store.command(command(ended, CommandKind::Delete)).await.unwrap();
     assert_eq!(store.run(ended).await, Ok(None));
     assert!(store.journal(ended, 0, 10).await.unwrap().is_empty());
     let entries =
         store.audit(ListAudit { run: Some(ended), before: None, limit: 9, ..ListAudit::default() }).await.unwrap();
     assert_eq!((entries.len(), entries[0].workflow.as_str()), (1, WORKFLOW));
-    assert_eq!(store.command(command(ended, Order::Delete)).await, Err(StoreError::NotFound(ended)));
+    assert_eq!(store.command(command(ended, CommandKind::Delete)).await, Err(StoreError::NotFound(ended)));
 }
 
 fn purging(state: State, runs: u32) -> Purge {
@@ -74,7 +74,7 @@ pub(super) async fn old_ends_are_purged_in_batches_and_pinned_runs_stay(stores: 
     }
     let failed = left(&*store, status(State::Failed)).await;
     let going = created(&*store, running()).await;
-    let pinned = store.command(command(ended[1], Order::Pin(true))).await.unwrap();
+    let pinned = store.command(command(ended[1], CommandKind::Pin(true))).await.unwrap();
     assert_eq!((pinned.pinned, pinned.control), (true, 0));
     let first = store.purge(purging(State::Succeeded, 3)).await.unwrap();
     assert_eq!(first, Purged { runs: 2, next: Some(ended[2]) });
@@ -82,7 +82,7 @@ pub(super) async fn old_ends_are_purged_in_batches_and_pinned_runs_stay(stores: 
     assert_eq!(store.purge(rest).await, Ok(Purged { runs: 2, next: None }));
     let list = store.list(crate::store::ListRuns { limit: 10, ..Default::default() }).await.unwrap();
     assert!(list.iter().map(|run| run.id).eq([going, failed, ended[1]]));
-    store.command(command(ended[1], Order::Pin(false))).await.unwrap();
+    store.command(command(ended[1], CommandKind::Pin(false))).await.unwrap();
     assert_eq!(store.purge(purging(State::Succeeded, 3)).await.unwrap().runs, 1);
 }
 

@@ -387,7 +387,7 @@ pub(super) async fn a_time_whose_row_was_dropped_starts_no_run_twice_after_the_c
     end(&*store, State::Succeeded).await;
     let run = first.start.as_ref().unwrap().run.id;
     let change = change("DeleteRun", None);
-    store.command(Command { run, now: now(), change, order: Order::Delete }).await.unwrap();
+    store.command(Command { run, now: now(), change, kind: CommandKind::Delete }).await.unwrap();
     row = store.settle_schedule(row.uid).await.unwrap().row;
     row = done(&*store, rewind(&row, hour(0))).await.row;
     assert_eq!((row.ahead.clone(), row.high_water), (Vec::new(), hour(1)), "the mark goes back to what is known");

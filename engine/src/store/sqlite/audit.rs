@@ -6,14 +6,14 @@ use uuid::Uuid;
 use super::database::Database;
 use super::job::Fault;
 use super::{requests, rows};
-use crate::store::{AuditEntry, Change, ListAudit, ScheduleRow};
+use crate::store::{AuditEntry, AuditedChange, ListAudit, ScheduleRow};
 use crate::time::Timestamp;
 
 /// Writes down what was changed, and which request it was. The run must be there still.
 ///
 /// One row of values, not a `SELECT`: SQLite would copy every page that a statement of many rows may touch, to take it
 /// back by itself.
-pub(super) fn keep(db: &Database, change: &Change, run: Uuid) -> rusqlite::Result<()> {
+pub(super) fn keep(db: &Database, change: &AuditedChange, run: Uuid) -> rusqlite::Result<()> {
     requests::keep(db, change, run)?;
     db.connection
         .prepare_cached(
@@ -36,7 +36,7 @@ pub(super) fn keep(db: &Database, change: &Change, run: Uuid) -> rusqlite::Resul
 /// The same for a change of a schedule, which may start a run; the request is answered with what `of` names from now on.
 pub(super) fn keep_of_schedule(
     db: &mut Database,
-    change: &Change,
+    change: &AuditedChange,
     schedule: &ScheduleRow,
     of: Uuid,
     run: Option<Uuid>,

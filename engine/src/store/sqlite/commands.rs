@@ -6,14 +6,14 @@ use super::database::Database;
 use super::job::Fault;
 use super::{audit, inbox, purges, related_runs, requests, rows, runs, schedules};
 use crate::state::State;
-use crate::store::{Amend, Command, Order, Pause, RunRow, StoreError};
+use crate::store::{Command, CommandKind, Pause, RunRow, StoreError, UnownedAppend};
 
 pub(super) fn command(db: &mut Database, command: &Command) -> Result<RunRow, Fault> {
     if let Some(row) = requests::answer(&db.connection, &command.change)? {
         return Ok(row);
     }
     let row = rows::get(&db.connection, command.run)?;
-    if matches!(command.order, Order::Delete) {
+    if matches!(command.kind, CommandKind::Delete) {
         if !row.status.state.is_end() {
             return Err(StoreError::Precondition { run: row.id, state: row.status.state }.into());
         }
@@ -22,16 +22,16 @@ pub(super) fn command(db: &mut Database, command: &Command) -> Result<RunRow, Fa
         purges::remove(db, command.run)?;
         return Ok(row);
     }
-    match &command.order {
-        Order::Signal(signal) => inbox::signal(db, command, &row, signal)?,
-        Order::Cancel => cancel(db, command, &row)?,
-        Order::Pause(how) => pause(db, command, &row, *how)?,
-        Order::Resume => resume(db, command, &row)?,
-        Order::Pin(pinned) => pin(db, &row, *pinned)?,
-        Order::Delete => {}
-        Order::Amend(amend) => {
-            self::amend(db, command, &row, amend)?;
-            related_runs::carry(db, amend.related_runs.as_deref())?;
+    match &command.kind {
+        CommandKind::Signal(signal) => inbox::signal(db, command, &row, signal)?,
+        CommandKind::Cancel => cancel(db, command, &row)?,
+        CommandKind::Pause(how) => pause(db, command, &row, *how)?,
+        CommandKind::Resume => resume(db, command, &row)?,
+        CommandKind::Pin(pinned) => pin(db, &row, *pinned)?,
+        CommandKind::Delete => {}
+        CommandKind::Append(append) => {
+            self::append(db, command, &row, append)?;
+            related_runs::carry(db, append.related_runs.as_deref())?;
         }
     }
     audit::keep(db, &command.change, command.run)?;
@@ -146,17 +146,17 @@ fn pin(db: &Database, row: &RunRow, pinned: bool) -> Result<(), Fault> {
 }
 
 /// Appends what an operator decided, if the run is still as the operator saw it (semantics.md O2).
-fn amend(db: &Database, command: &Command, row: &RunRow, amend: &Amend) -> Result<(), Fault> {
-    let (from, status) = (row.status.state, &amend.status);
+fn append(db: &Database, command: &Command, row: &RunRow, append: &UnownedAppend) -> Result<(), Fault> {
+    let (from, status) = (row.status.state, &append.status);
     // Before its state is looked at: what was claimed or changed since it was read is looked at again.
-    if row.owned || (row.epoch, row.sequence, row.control) != (amend.epoch, amend.sequence, amend.control) {
+    if row.owned || (row.epoch, row.sequence, row.control) != (append.epoch, append.sequence, append.control) {
         return Err(StoreError::Fenced(row.id).into());
     }
     if !from.may_become(status.state) {
         return Err(StoreError::Precondition { run: row.id, state: from }.into());
     }
     let end = status.state.is_end();
-    let sequence = rows::number(amend.sequence.saturating_add(amend.facts));
+    let sequence = rows::number(append.sequence.saturating_add(append.facts));
     let (error_code, error_message) = runs::error(status);
     // A run that is taken up again after its end is no longer asked to end. One that was only stopped still is: the cancel
     // was acknowledged, and may be on its way.
@@ -181,14 +181,14 @@ fn amend(db: &Database, command: &Command, row: &RunRow, amend: &Amend) -> Resul
             error_code,
             error_message,
             end.then_some(db.now.as_micros()),
-            amend.deadline.as_micros(),
+            append.deadline.as_micros(),
             sequence,
             taken_up && !end && status.ending_as.is_none(),
             db.now.as_micros(),
-            amend.keeps_pause,
+            append.keeps_pause,
         ])?;
-    if amend.facts > 0 {
-        runs::journal(db, row.id, sequence, rows::number(amend.epoch), &amend.entry)?;
+    if append.facts > 0 {
+        runs::journal(db, row.id, sequence, rows::number(append.epoch), &append.entry)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::database::Database;
 use super::job::Fault;
 use super::rows;
-use crate::store::{BulkRequest, Change, RunRow, Status, StoreError};
+use crate::store::{AuditedChange, BulkRequest, RunRow, Status, StoreError};
 use crate::time::Timestamp;
 
 /// How long a request id is remembered: the promised 24 hours, and one more for clocks that are set back.
@@ -39,7 +39,7 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// [`StoreError::RequestMismatch`] if another request has this id.
-pub(super) fn found(connection: &Connection, change: &Change) -> Result<Option<Found>, Fault> {
+pub(super) fn found(connection: &Connection, change: &AuditedChange) -> Result<Option<Found>, Fault> {
     let Some(key) = &change.asked.request else { return Ok(None) };
     let found = connection
         .prepare_cached("SELECT hash, run, created_at, outcome FROM requests WHERE id = ?1 AND method = ?2")?
@@ -55,7 +55,7 @@ pub(super) fn found(connection: &Connection, change: &Change) -> Result<Option<F
 }
 
 /// Returns the run that an earlier request with this id changed: as it is, or as it was when it was removed.
-pub(super) fn answer(connection: &Connection, change: &Change) -> Result<Option<RunRow>, Fault> {
+pub(super) fn answer(connection: &Connection, change: &AuditedChange) -> Result<Option<RunRow>, Fault> {
     let Some(Found { of: run, .. }) = found(connection, change)? else { return Ok(None) };
     match rows::find(connection, run)? {
         Some(row) => Ok(Some(row)),
@@ -64,12 +64,12 @@ pub(super) fn answer(connection: &Connection, change: &Change) -> Result<Option<
 }
 
 /// The same for a reader.
-pub(super) fn answered(connection: &mut Connection, change: &Change) -> Result<Option<RunRow>, Fault> {
+pub(super) fn answered(connection: &mut Connection, change: &AuditedChange) -> Result<Option<RunRow>, Fault> {
     answer(connection, change)
 }
 
 /// Remembers a request that changes many runs, and whether it is completed by now.
-pub(super) fn bulk(db: &mut Database, (change, completed): &(Change, bool)) -> Result<BulkRequest, Fault> {
+pub(super) fn bulk(db: &mut Database, (change, completed): &(AuditedChange, bool)) -> Result<BulkRequest, Fault> {
     let Some(found) = found(&db.connection, change)? else {
         keep(db, change, if *completed { MANY_COMPLETED } else { MANY })?;
         return Ok(BulkRequest { first_made: db.now, completed: *completed });
@@ -83,7 +83,7 @@ pub(super) fn bulk(db: &mut Database, (change, completed): &(Change, bool)) -> R
 }
 
 /// Remembers a request. Of two at the same moment the first is kept: only one of them found the run as it was.
-pub(super) fn keep(db: &Database, change: &Change, run: Uuid) -> rusqlite::Result<()> {
+pub(super) fn keep(db: &Database, change: &AuditedChange, run: Uuid) -> rusqlite::Result<()> {
     let Some(key) = &change.asked.request else { return Ok(()) };
     db.connection
         .prepare_cached(
@@ -94,7 +94,7 @@ pub(super) fn keep(db: &Database, change: &Change, run: Uuid) -> rusqlite::Resul
 }
 
 /// Remembers what a trigger came to.
-pub(super) fn keep_outcome(db: &Database, change: &Change, outcome: Option<u8>) -> rusqlite::Result<()> {
+pub(super) fn keep_outcome(db: &Database, change: &AuditedChange, outcome: Option<u8>) -> rusqlite::Result<()> {
     let Some(key) = &change.asked.request else { return Ok(()) };
     db.connection
         .prepare_cached("UPDATE requests SET outcome = ?3 WHERE id = ?1 AND method = ?2")?

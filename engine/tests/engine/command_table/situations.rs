@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine::decision::{Decision, Verdict};
 use engine::engine::Start;
-use engine::store::{Amend, Change, Command, Order, Requester, RunRow, Store as _};
+use engine::store::{AuditedChange, Command, CommandKind, Requester, RunRow, Store as _, UnownedAppend};
 use engine::testing::{Probe, Reply, World};
 use engine::{Code, Context, Failure, Limits, Registry, Retry, SignalType, State, Workflow};
 use prost::Message as _;
@@ -391,7 +391,7 @@ impl Steerable {
         let (epoch, sequence, control, deadline) = (row.epoch, row.sequence, row.control, row.deadline);
         let status = engine::store::Status { wake_at: Some(self.world.clock().now()), ..row.status };
         let entry = vec![0xff; 8].into();
-        let amend = Amend {
+        let append = UnownedAppend {
             epoch,
             sequence,
             control,
@@ -402,9 +402,9 @@ impl Steerable {
             deadline,
             related_runs: None,
         };
-        let change = Change { action: "spoil", detail: String::new(), asked: asked(), schedule: None };
+        let change = AuditedChange { action: "spoil", detail: String::new(), asked: asked(), schedule: None };
         let now = self.world.clock().now();
-        let command = Command { run: self.run, now, change, order: Order::Amend(Box::new(amend)) };
+        let command = Command { run: self.run, now, change, kind: CommandKind::Append(Box::new(append)) };
         self.world.store().command(command).await.unwrap();
     }
 

@@ -7,7 +7,7 @@ use super::super::job::Fault;
 use super::super::{requests, rows};
 use super::{backfills, by_uid, source, unknown};
 use crate::store::stored_schedule;
-use crate::store::{Change, Schedule, ScheduleAnswer, ScheduleRefusal, ScheduleRow, StoreError, TickOutcome};
+use crate::store::{AuditedChange, Schedule, ScheduleAnswer, ScheduleRefusal, ScheduleRow, StoreError, TickOutcome};
 use crate::time::Timestamp;
 
 /// `SELECT` of removed schedules in the order that [`removed_row`] reads them.
@@ -23,7 +23,7 @@ macro_rules! select_removed {
 /// Returns what the request was answered; none if it was not made before.
 pub(in super::super) fn answered(
     connection: &mut Connection,
-    change: &Change,
+    change: &AuditedChange,
 ) -> Result<Option<ScheduleAnswer>, Fault> {
     let Some(found) = requests::found(connection, change)? else { return Ok(None) };
     let answer = match change.action {

@@ -9,8 +9,8 @@ use super::super::{audit, commands, requests, rows};
 use super::{Stored, answers, backfills, by_name, settling};
 use crate::store::stored_schedule;
 use crate::store::{
-    Change, Command, Declare, Declared, Order, PausedSchedule, Requester, Schedule, ScheduleCommand, ScheduleOrder,
-    ScheduleRefusal, ScheduleRow, Source, StoreError,
+    AuditedChange, Command, CommandKind, Declare, Declared, PausedSchedule, Requester, Schedule, ScheduleCommand,
+    ScheduleCommandKind, ScheduleRefusal, ScheduleRow, Source, StoreError,
 };
 use crate::time::Timestamp;
 
@@ -145,30 +145,30 @@ fn earlier(connection: &Connection, name: &str) -> rusqlite::Result<Option<Earli
 pub(in super::super) fn command(db: &mut Database, command: &ScheduleCommand) -> Result<ScheduleRow, Fault> {
     let found = by_name(&db.connection, &command.name)?;
     if let Some(known) = requests::found(&db.connection, &command.change)? {
-        let same = match (&command.order, found) {
+        let same = match (&command.kind, found) {
             // The request names what it began, not its schedule.
-            (ScheduleOrder::Backfill(_), Some(stored)) => Some(stored.row),
-            (ScheduleOrder::Backfill(_), None) => answers::removed_last(&db.connection, &command.name)?,
+            (ScheduleCommandKind::Backfill(_), Some(stored)) => Some(stored.row),
+            (ScheduleCommandKind::Backfill(_), None) => answers::removed_last(&db.connection, &command.name)?,
             _ => answers::by_uid_or_removed(&db.connection, known.of)?,
         };
         return Ok(same.ok_or_else(|| refused(ScheduleRefusal::NotFound(command.name.clone())))?);
     }
-    let refusal = match (&command.order, &found) {
-        (ScheduleOrder::Create(_), Some(_)) => Some(ScheduleRefusal::Exists(command.name.clone())),
-        (ScheduleOrder::Create(_), None) => None,
+    let refusal = match (&command.kind, &found) {
+        (ScheduleCommandKind::Create(_), Some(_)) => Some(ScheduleRefusal::Exists(command.name.clone())),
+        (ScheduleCommandKind::Create(_), None) => None,
         (_, None) => Some(ScheduleRefusal::NotFound(command.name.clone())),
-        (order, Some(stored)) => refusal(db, command, order, stored)?,
+        (kind, Some(stored)) => refusal(db, command, kind, stored)?,
     };
     if let Some(refusal) = refusal {
         return Err(refused(refusal).into());
     }
-    let stored = match (&command.order, found) {
-        (ScheduleOrder::Create(schedule), _) => insert(db, Source::Api, schedule, command.now)?,
-        (order, Some(stored)) => change(db, command, order, stored)?,
+    let stored = match (&command.kind, found) {
+        (ScheduleCommandKind::Create(schedule), _) => insert(db, Source::Api, schedule, command.now)?,
+        (kind, Some(stored)) => change(db, command, kind, stored)?,
         (_, None) => return Err(refused(ScheduleRefusal::NotFound(command.name.clone())).into()),
     };
-    let of = match &command.order {
-        ScheduleOrder::Backfill(backfill) => backfill.id,
+    let of = match &command.kind {
+        ScheduleCommandKind::Backfill(backfill) => backfill.id,
         _ => stored.row.uid,
     };
     audit::keep_of_schedule(db, &command.change, &stored.row, of, None)?;
@@ -179,27 +179,29 @@ pub(in super::super) fn command(db: &mut Database, command: &ScheduleCommand) ->
 fn refusal(
     db: &Database,
     command: &ScheduleCommand,
-    order: &ScheduleOrder,
+    kind: &ScheduleCommandKind,
     stored: &Stored,
 ) -> rusqlite::Result<Option<ScheduleRefusal>> {
     let (name, row) = (command.name.clone(), &stored.row);
     if let Some(expected) = command.generation.filter(|expected| *expected != row.generation) {
         return Ok(Some(ScheduleRefusal::Changed { name, expected, found: row.generation }));
     }
-    Ok(match order {
-        ScheduleOrder::Update(_) if row.source != Source::Api => {
+    Ok(match kind {
+        ScheduleCommandKind::Update(_) if row.source != Source::Api => {
             Some(ScheduleRefusal::Declared { name, by: row.source })
         }
-        ScheduleOrder::Delete if row.source != Source::Api && row.retired_at.is_none() => {
+        ScheduleCommandKind::Delete if row.source != Source::Api && row.retired_at.is_none() => {
             Some(ScheduleRefusal::Declared { name, by: row.source })
         }
-        ScheduleOrder::Resume if row.paused.is_none() => Some(ScheduleRefusal::NotPaused(name)),
-        ScheduleOrder::CancelBackfill(id) => match backfills::is_active(&db.connection, stored.id, *id)? {
+        ScheduleCommandKind::Resume if row.paused.is_none() => Some(ScheduleRefusal::NotPaused(name)),
+        ScheduleCommandKind::CancelBackfill(id) => match backfills::is_active(&db.connection, stored.id, *id)? {
             Some(true) => None,
             Some(false) => Some(ScheduleRefusal::BackfillOver(*id)),
             None => Some(ScheduleRefusal::NoBackfill(*id)),
         },
-        ScheduleOrder::Backfill(_) if backfills::active(&db.connection, stored.id)?.len() >= backfills::AT_ONCE => {
+        ScheduleCommandKind::Backfill(_)
+            if backfills::active(&db.connection, stored.id)?.len() >= backfills::AT_ONCE =>
+        {
             Some(ScheduleRefusal::BusyBackfilling { name, most: backfills::AT_ONCE })
         }
         _ => None,
@@ -209,14 +211,14 @@ fn refusal(
 fn change(
     db: &mut Database,
     command: &ScheduleCommand,
-    order: &ScheduleOrder,
+    kind: &ScheduleCommandKind,
     mut stored: Stored,
 ) -> Result<Stored, Fault> {
     let asked = &command.change.asked;
-    match order {
-        ScheduleOrder::Create(_) => {}
-        ScheduleOrder::Update(schedule) => define(db, &mut stored, Source::Api, schedule, command.now)?,
-        ScheduleOrder::Delete => {
+    match kind {
+        ScheduleCommandKind::Create(_) => {}
+        ScheduleCommandKind::Update(schedule) => define(db, &mut stored, Source::Api, schedule, command.now)?,
+        ScheduleCommandKind::Delete => {
             answers::keep_removed(&db.connection, &stored.row, db.now)?;
             backfills::leave(&db.connection, stored.id, db.now)?;
             cancel_behind(db, command, &stored)?;
@@ -228,20 +230,20 @@ fn change(
                 db.connection.prepare_cached(sql)?.execute([stored.id])?;
             }
         }
-        ScheduleOrder::Pause => {
+        ScheduleCommandKind::Pause => {
             let paused = PausedSchedule { at: command.now, by: asked.caller.clone(), note: asked.reason.clone() };
             stored.row.paused.get_or_insert(paused);
             stored.row.generation += 1;
             stored.save(&db.connection)?;
         }
-        ScheduleOrder::Resume => {
+        ScheduleCommandKind::Resume => {
             stored.row.paused = None;
             stored.row.generation += 1;
             stored.row.facts.consecutive_failures = 0;
             stored.save(&db.connection)?;
         }
-        ScheduleOrder::Backfill(backfill) => backfills::insert(&db.connection, stored.id, backfill)?,
-        ScheduleOrder::CancelBackfill(id) => backfills::cancel(&db.connection, *id, command.now)?,
+        ScheduleCommandKind::Backfill(backfill) => backfills::insert(&db.connection, stored.id, backfill)?,
+        ScheduleCommandKind::CancelBackfill(id) => backfills::cancel(&db.connection, *id, command.now)?,
     }
     Ok(stored)
 }
@@ -252,8 +254,8 @@ fn cancel_behind(db: &mut Database, command: &ScheduleCommand, stored: &Stored) 
         Requester { request: None, reason: "its schedule was deleted".to_owned(), ..command.change.asked.clone() };
     for run in settling::behind(&db.connection, stored.id)? {
         let schedule = Some(stored.row.schedule.name.clone());
-        let change = Change { schedule, ..asked.clone().to("CancelRun", "DeleteSchedule") };
-        commands::command(db, &Command { run, now: db.now, change, order: Order::Cancel })?;
+        let change = AuditedChange { schedule, ..asked.clone().to("CancelRun", "DeleteSchedule") };
+        commands::command(db, &Command { run, now: db.now, change, kind: CommandKind::Cancel })?;
     }
     Ok(())
 }

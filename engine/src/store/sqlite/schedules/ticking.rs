@@ -10,8 +10,8 @@ use super::ledger::{self, Entry};
 use super::{Stored, backfills, by_uid, settling};
 use crate::schedule::policy::{Verdict, decide};
 use crate::store::{
-    Change, Command, NewRun, Order, PassedTicks, Requester, Rewind, RunRow, ScheduleAnswer, Tick, TickDone, TickOrigin,
-    TickOutcome, TickStart, Ticked,
+    AuditedChange, Command, CommandKind, NewRun, PassedTicks, Requester, Rewind, RunRow, ScheduleAnswer, Tick,
+    TickDone, TickOrigin, TickOutcome, TickStart, Ticked,
 };
 use crate::time::Timestamp;
 
@@ -282,8 +282,8 @@ fn cancel_others(db: &mut Database, stored: &Stored) -> Result<Vec<Uuid>, Fault>
     let asked = Requester::new(caller, "its next run begins");
     for run in &open {
         let schedule = Some(stored.row.schedule.name.clone());
-        let change = Change { schedule, ..asked.clone().to("CancelRun", "CANCEL_OTHER") };
-        commands::command(db, &Command { run: *run, now: db.now, change, order: Order::Cancel })?;
+        let change = AuditedChange { schedule, ..asked.clone().to("CancelRun", "CANCEL_OTHER") };
+        commands::command(db, &Command { run: *run, now: db.now, change, kind: CommandKind::Cancel })?;
     }
     Ok(open)
 }
