@@ -151,20 +151,20 @@ impl Context {
     }
 
     /// Whether the run was created by this version of its workflow or a later one: what came with version `n` is done
-    /// where `ctx.since(n)`, and runs that older code created continue as it left them.
+    /// where `ctx.version_at_least(n)`, and runs that older code created continue as it left them.
     ///
     /// ```
     /// # use engine::{Context, Failure};
     /// # use std::time::Duration;
     /// async fn remind(ctx: &Context) -> Result<(), Failure> {
     ///     // Version 2 waits for two days; runs that version 1 created wait for one, as their journals say.
-    ///     let days = if ctx.since(2) { 2 } else { 1 };
+    ///     let days = if ctx.version_at_least(2) { 2 } else { 1 };
     ///     ctx.sleep("cool-off", Duration::from_secs(days * 24 * 3_600)).await
     /// }
     /// ```
     ///
     /// The answer is in the run's first fact, so it is the same for as long as the run lives. The oldest version is 1.
-    pub fn since(&self, version: u32) -> bool {
+    pub fn version_at_least(&self, version: u32) -> bool {
         self.scope.version >= version
     }
 

@@ -261,7 +261,7 @@ async fn a_business_key_is_the_same_in_every_run() {
         type Output = Output;
 
         async fn run(&self, ctx: &Context, input: Input) -> Result<Output, Failure> {
-            let answer = ctx.call(Put::of("push", 1)).once("push", [&input.text]).await?;
+            let answer = ctx.call(Put::of("push", 1)).idempotency_key("push", [&input.text]).await?;
             Ok(Output::of("done", answer.number))
         }
     }

@@ -542,7 +542,7 @@ async fn a_run_that_failed_at_its_deadline_makes_again_what_was_undone() {
 }
 
 workflow!(Shared, "test.shared", |ctx, _input| {
-    ctx.call(Put::of("seat", 1)).once("seat", ["12A"]).await?;
+    ctx.call(Put::of("seat", 1)).idempotency_key("seat", ["12A"]).await?;
     ctx.call(Charge::of("charge", 1)).await?;
     Ok(Output::of("done", 0))
 });

@@ -282,13 +282,13 @@ async fn a_call_of_unknown_level_that_was_refused_after_it_may_have_happened_is_
 }
 
 workflow!(OnceThenUndo, "test.once-then-undo", |ctx, _input| {
-    ctx.call(Put::of("seat", 1)).once("seat", ["12A"]).undo(|key| Cancel::of(key.to_string(), 0)).await?;
+    ctx.call(Put::of("seat", 1)).idempotency_key("seat", ["12A"]).undo(|key| Cancel::of(key.to_string(), 0)).await?;
     Ok(Output::of("done", 0))
 });
 
 workflow!(UndoThenOnce, "test.undo-then-once", |ctx, _input| {
     let put = ctx.call(Put::of("seat", 1)).undo_with(|key, _| Cancel::of(key.to_string(), 0));
-    put.once("seat", ["12A"]).await?;
+    put.idempotency_key("seat", ["12A"]).await?;
     Ok(Output::of("done", 0))
 });
 

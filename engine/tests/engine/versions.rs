@@ -22,12 +22,12 @@ impl<const VERSION: u32> Workflow for Morning<VERSION> {
 
     async fn run(&self, ctx: &Context, input: Input) -> Result<Output, Failure> {
         // Version 2 looks first, and version 3 puts twice.
-        if ctx.since(2) {
+        if ctx.version_at_least(2) {
             ctx.call(Look::of("evening", input.number)).await?;
         }
         ctx.sleep("night", NIGHT).await?;
         let mut done = ctx.call(Put::of("morning", input.number)).await?;
-        if ctx.since(3) {
+        if ctx.version_at_least(3) {
             done = ctx.call(Put::of("again", done.number)).await?;
         }
         Ok(Output::of(done.text, done.number))
@@ -69,7 +69,7 @@ async fn the_version_of_a_run_is_the_same_after_every_crash() {
 #[tokio::test(start_paused = true)]
 async fn a_child_has_the_version_of_its_own_workflow() {
     workflow!(Parent, "test.parent", |ctx, input| {
-        assert!(!ctx.since(2), "the parent's version is 1");
+        assert!(!ctx.version_at_least(2), "the parent's version is 1");
         ctx.child::<Morning<3>>("child", input).await
     });
     let world = World::new(services(), |r| {

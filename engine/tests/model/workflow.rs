@@ -52,7 +52,7 @@ fn made<R: Rpc<Response = Answer>>(code: &Code, mut call: Call<R>, leaf: &Leaf) 
         call = call.timeout(timeout);
     }
     if let Some(once) = leaf.once {
-        call = call.once("business", [once.to_string()]);
+        call = call.idempotency_key("business", [once.to_string()]);
     }
     if leaf.durable {
         call = call.durable();

@@ -32,7 +32,7 @@ impl<const VERSION: u32> Workflow for Sleeper<VERSION> {
     async fn run(&self, ctx: &Context, _: Empty) -> Result<Empty, Failure> {
         let name = if VERSION == 3 { "day" } else { "night" };
         ctx.sleep(name, Duration::from_secs(3_600)).await?;
-        if ctx.since(2) {
+        if ctx.version_at_least(2) {
             ctx.sleep("day", Duration::from_secs(3_600)).await?;
         }
         Ok(Empty {})

@@ -99,7 +99,7 @@ async fn analyse(ctx: Context, entry: EntrySummary, catalogue: Vec<Emotion>) -> 
     // Of runs that read the same entry before any of them saved, one saves.
     let read = version(&entry);
     let save = SaveEntryEmotionsRequest { entry_id: entry_id.clone(), emotion_ids };
-    let saved = ctx.call(save).once("emotions", [entry_id, read]).optional().await?;
+    let saved = ctx.call(save).idempotency_key("emotions", [entry_id, read]).optional().await?;
     Ok(if saved.is_some() { Analysed::Saved } else { Analysed::Gone })
 }
 

@@ -60,7 +60,7 @@ async fn push_to(ctx: Context, device: DeviceToken, push: Push) -> Result<bool, 
     let Push { user_id, name, slot, title, body, data } = push;
     let request = SendPushRequest { user_id: user_id.clone(), token: token.clone(), title, body, data, slot };
     // The key leaves the run out: neither a second run nor a retry can push this to this device again.
-    let sent = ctx.call(request).once("push", [&user_id, &name, &token]).retry(Retry::brief()).await?;
+    let sent = ctx.call(request).idempotency_key("push", [&user_id, &name, &token]).retry(Retry::brief()).await?;
     match PushOutcome::try_from(sent.outcome) {
         Ok(PushOutcome::Delivered) => Ok(true),
         Ok(PushOutcome::TokenUnregistered) => {

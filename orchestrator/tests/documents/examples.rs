@@ -1,6 +1,6 @@
 //! The code of the documents, compiled and run.
 
-mod once;
+mod idempotency_key;
 mod remind;
 mod rooms;
 mod testing;

@@ -35,7 +35,7 @@ enum State<R: Rpc> {
     Built {
         request: R::Request,
         options: CallOptions,
-        once: Option<(&'static str, Vec<String>)>,
+        business_key: Option<(&'static str, Vec<String>)>,
         undo: Option<ToUndo>,
     },
     Waiting {
@@ -65,8 +65,12 @@ impl<R: Rpc> fmt::Debug for Call<R> {
 impl<R: Rpc> Call<R> {
     pub(crate) fn build(scope: Arc<Scope>, branch: BranchId, call: R) -> Self {
         let position = scope.build(branch, R::METHOD.path);
-        let state =
-            State::Built { request: call.into_request(), options: CallOptions::default(), once: None, undo: None };
+        let state = State::Built {
+            request: call.into_request(),
+            options: CallOptions::default(),
+            business_key: None,
+            undo: None,
+        };
         Self { scope, branch, position, state }
     }
 
@@ -86,11 +90,12 @@ impl<R: Rpc> Call<R> {
         self
     }
 
-    /// A business key: no other run can have this effect again, as long as the service remembers the key. Such a call has
-    /// no undo: the effect may be that of another run.
-    pub fn once<P: AsRef<str>>(mut self, name: &'static str, parts: impl IntoIterator<Item = P>) -> Self {
-        if let State::Built { once, .. } = &mut self.state {
-            *once = Some((name, parts.into_iter().map(|part| part.as_ref().to_owned()).collect()));
+    /// A business key instead of the key that the engine derives: no other run can have this effect again for as long as the
+    /// service remembers the key. `name` and `parts` together are the key. Such a call has no undo, because the effect may
+    /// be that of another run.
+    pub fn idempotency_key<P: AsRef<str>>(mut self, name: &'static str, parts: impl IntoIterator<Item = P>) -> Self {
+        if let State::Built { business_key, .. } = &mut self.state {
+            *business_key = Some((name, parts.into_iter().map(|part| part.as_ref().to_owned()).collect()));
         }
         self.check_shared();
         self
@@ -168,7 +173,7 @@ impl<R: Rpc> Call<R> {
 
     /// A business key belongs to no run, so no run may take back what was done under it.
     fn check_shared(&self) {
-        if let State::Built { once: Some(_), undo: Some(undo), .. } = &self.state
+        if let State::Built { business_key: Some(_), undo: Some(undo), .. } = &self.state
             && undo.source.is_some()
         {
             self.scope.fail(Fault::Limit(undo::shared(R::METHOD.path)));
@@ -198,13 +203,13 @@ impl<R: Rpc> Call<R> {
         &self,
         mut request: R::Request,
         options: CallOptions,
-        once: Option<(&'static str, Vec<String>)>,
+        business_key: Option<(&'static str, Vec<String>)>,
         undo: Option<ToUndo>,
     ) -> State<R> {
         let method = R::METHOD;
         let place = self.scope.place(self.branch, self.position, method.path);
         let incarnation = self.scope.incarnation(&place);
-        let key = match once {
+        let key = match business_key {
             Some((name, parts)) => identity::business_key(method.path, name, &parts),
             None => identity::step_key(self.scope.run, &place.branch, place.position, method.path, incarnation),
         };
@@ -276,9 +281,10 @@ impl<R: Rpc> Future for Call<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         if matches!(self.state, State::Built { .. })
-            && let State::Built { request, options, once, undo } = std::mem::replace(&mut self.state, State::Stuck)
+            && let State::Built { request, options, business_key, undo } =
+                std::mem::replace(&mut self.state, State::Stuck)
         {
-            self.state = self.begin(request, options, once, undo);
+            self.state = self.begin(request, options, business_key, undo);
         }
         let State::Waiting { slot, place } = &self.state else { return Poll::Pending };
         match self.scope.poll_slot(self.branch, *slot, cx.waker()) {

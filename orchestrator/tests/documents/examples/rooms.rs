@@ -24,7 +24,7 @@ impl Workflow for Book {
             .await?
             .room;
         // Since version 2, the guest pays when the room is reserved.
-        if ctx.since(2) {
+        if ctx.version_at_least(2) {
             ctx.call(ChargeGuestRequest { user_id: input.user_id.clone(), cents: 9_900 }).await?;
         }
         let paid = ctx.signal::<Paid>("payment").within(Duration::from_hours(72)).await?;

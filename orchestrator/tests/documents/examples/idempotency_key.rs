@@ -13,7 +13,9 @@ impl Workflow for Remind {
 
     async fn run(&self, ctx: &Context, input: SendReminderRequest) -> Result<SendReminderResponse, Failure> {
         let invoice_id = input.invoice_id;
-        ctx.call(SendReminderRequest { invoice_id: invoice_id.clone() }).once("reminder", [&invoice_id]).await?;
+        ctx.call(SendReminderRequest { invoice_id: invoice_id.clone() })
+            .idempotency_key("reminder", [&invoice_id])
+            .await?;
         Ok(SendReminderResponse {})
     }
 }
