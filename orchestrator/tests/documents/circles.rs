@@ -6,8 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::files::{below, text};
 
 /// The crates that this holds for.
-const CRATES: &[&str] =
-    &["engine", "rules", "build", "transport", "server", "clients", "orchestrator", "demo", "bench", "tests/app"];
+const CRATES: &[&str] = &[
+    "engine",
+    "postgres",
+    "rules",
+    "build",
+    "transport",
+    "server",
+    "clients",
+    "orchestrator",
+    "demo",
+    "bench",
+    "tests/app",
+];
 
 /// For each module, the modules that it names, each with a file that names it.
 type Graph = BTreeMap<String, BTreeMap<String, String>>;

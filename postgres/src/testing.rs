@@ -1,0 +1,82 @@
+//! Servers and databases for tests: a test gets a fresh database on a server that lives as long as the test's process.
+//!
+//! Which server that is, the environment says: `ORCHESTRATOR_TEST_POSTGRES_URL` names one that runs already. Without it, the
+//! binaries that `./test` installs are used, and else those of the system. A test that finds none fails.
+
+#![expect(clippy::panic, reason = "a test without a server fails, and says what is missing")]
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::sync::Mutex;
+use tokio_postgres::{Config, NoTls};
+
+mod binaries;
+mod server;
+
+use binaries::Binaries;
+use server::Server;
+
+/// Names a server that runs already, and a user who may create databases.
+const URL: &str = "ORCHESTRATOR_TEST_POSTGRES_URL";
+
+/// Which of the releases that can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    Newest,
+    Oldest,
+}
+
+/// The servers of this process. Each is started by the test that asks first.
+static NEWEST: OnceLock<Server> = OnceLock::new();
+static OLDEST: OnceLock<Server> = OnceLock::new();
+static STARTING: Mutex<()> = Mutex::const_new(());
+
+/// How the connection to a new, empty database is made. It is there until the server stops.
+///
+/// # Panics
+/// If there is no server, and none can be started.
+pub async fn database(release: Release) -> Config {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let server = server(release).await;
+    let name = format!("orchestrator_test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    // One after the other: each copies the same template, which nothing else may use meanwhile.
+    let _turn = STARTING.lock().await;
+    let (client, connection) =
+        server.connect(NoTls).await.unwrap_or_else(|error| panic!("the server for tests does not answer: {error}"));
+    let connection = tokio::spawn(connection);
+    let created = client.batch_execute(&format!("CREATE DATABASE {name}")).await;
+    drop(client);
+    connection.abort();
+    created.unwrap_or_else(|error| panic!("database {name} is not created: {error}"));
+    let mut config = server;
+    config.dbname(&name);
+    config
+}
+
+/// How the connection to the server itself is made.
+async fn server(release: Release) -> Config {
+    if let Ok(url) = std::env::var(URL) {
+        return url.parse().unwrap_or_else(|error| panic!("{URL} is not a URL of PostgreSQL: {error}"));
+    }
+    let _turn = STARTING.lock().await;
+    let place = match release {
+        Release::Newest => &NEWEST,
+        Release::Oldest => &OLDEST,
+    };
+    place
+        .get_or_init(|| {
+            let mut found = Binaries::find();
+            let chosen = match release {
+                Release::Newest => found.pop(),
+                Release::Oldest => found.into_iter().next(),
+            };
+            let Some(binaries) = chosen else {
+                panic!(
+                    "no PostgreSQL server: run the tests by ./test, which installs one, or set {URL} to one that runs"
+                )
+            };
+            Server::start(&binaries).unwrap_or_else(|error| panic!("{} does not start: {error}", binaries.describe()))
+        })
+        .config()
+}
