@@ -16,6 +16,8 @@ fn registered() -> Result<Registry, NameTaken> {
     workflows.register(|| workflows::Greet)?;
     workflows.register(|| workflows::Invite)?;
     workflows.register(|| workflows::Nap)?;
+    workflows.register(|| workflows::Round)?;
+    workflows.register(|| workflows::Stay)?;
     workflows.register(|| workflows::Wait)?;
     workflows.register(|| workflows::Charge)?;
     workflows.register(|| workflows::Undeclared)?;

@@ -40,12 +40,22 @@ pub struct Created {
     pub acts: u64,
     /// The idempotency keys of the calls.
     pub keys: BTreeSet<String>,
+    /// The idempotency keys of the calls that deleted the user.
+    pub deleted_by: BTreeSet<String>,
 }
 
 impl Ledger {
     /// Every user that was asked for.
     pub fn users(&self) -> BTreeMap<String, Created> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts the deletion of the user that was created under this key.
+    fn delete(&self, user_id: &str, key: String) {
+        let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(user) = users.values_mut().find(|user| user.keys.contains(user_id)) {
+            user.deleted_by.insert(key);
+        }
     }
 
     /// Counts a call. Fails it if it has bad luck; acts unless one with this key did.
@@ -81,6 +91,11 @@ impl Users {
     }
 }
 
+fn key_of<M>(request: &Request<M>) -> String {
+    let key = request.metadata().get("idempotency-key").and_then(|key| key.to_str().ok());
+    key.unwrap_or_default().to_owned()
+}
+
 #[tonic::async_trait]
 impl UserService for Users {
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
@@ -94,15 +109,16 @@ impl UserService for Users {
 
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
         tokio::time::sleep(self.delay).await;
-        let key = request.metadata().get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default();
-        let key = key.to_owned();
+        let key = key_of(&request);
         let CreateUserRequest { request_id, email, name } = request.into_inner();
         self.ledger.create(&email, &key, self.is_unreliable)?;
         Ok(Response::new(CreateUserResponse { user: Some(User { user_id: request_id, email, name }) }))
     }
 
-    async fn delete_user(&self, _: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
+    async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
         tokio::time::sleep(self.delay).await;
+        let key = key_of(&request);
+        self.ledger.delete(&request.into_inner().user_id, key);
         Ok(Response::new(DeleteUserResponse {}))
     }
 }

@@ -26,7 +26,7 @@ impl Workflow for Greet {
     }
 }
 
-/// Creates as many users as the input's limit says, each with an address that no other run uses.
+/// Creates as many users as the input's limit says, or four, each with an address that no other run uses.
 pub struct Invite;
 
 impl Workflow for Invite {
@@ -35,13 +35,14 @@ impl Workflow for Invite {
     type Output = GreetResponse;
 
     async fn run(&self, ctx: &Context, input: GreetRequest) -> Result<GreetResponse, Failure> {
-        for number in 0..input.limit {
+        let limit = if input.limit == 0 { 4 } else { input.limit };
+        for number in 0..limit {
             let email = format!("{}-{number}@example.org", ctx.run_id());
             ctx.call(CreateUserRequest { email, ..CreateUserRequest::default() }).retry(Retry::patient()).await?;
             ctx.sleep("pause", Duration::from_millis(20)).await?;
             ctx.call(GetUserRequest { user_id: number.to_string() }).await?;
         }
-        Ok(GreetResponse { due: input.limit.unsigned_abs() })
+        Ok(GreetResponse { due: limit.unsigned_abs() })
     }
 }
 
@@ -90,6 +91,43 @@ impl Workflow for Undeclared {
     }
 }
 
+/// Has a user for as long as nothing goes wrong: waits for a signal meanwhile, and deletes the user if it is cancelled.
+pub struct Stay;
+
+impl Workflow for Stay {
+    const NAME: &'static str = "test.stay";
+    const SIGNALS: &'static [SignalType] = &[SignalType::of::<User>("arrived")];
+    type Input = GreetRequest;
+    type Output = GreetResponse;
+
+    async fn run(&self, ctx: &Context, input: GreetRequest) -> Result<GreetResponse, Failure> {
+        let create = CreateUserRequest { email: input.text, ..CreateUserRequest::default() };
+        ctx.call(create).retry(Retry::patient()).undo(|key| DeleteUserRequest { user_id: key.to_string() }).await?;
+        let user: User = ctx.signal("arrived").await?;
+        Ok(GreetResponse { due: u32::from(!user.name.is_empty()) })
+    }
+}
+
+/// Charges as many users as the input's limit says, each in a run of its own; says how many could be charged.
+pub struct Round;
+
+impl Workflow for Round {
+    const NAME: &'static str = "test.round";
+    type Input = GreetRequest;
+    type Output = GreetResponse;
+
+    async fn run(&self, ctx: &Context, input: GreetRequest) -> Result<GreetResponse, Failure> {
+        let charged = ctx
+            .fan_out("user", 0..input.limit, async |ctx, _| {
+                ctx.child::<Charge>("charge", GreetRequest::default()).await
+            })
+            .key(|number| number.to_string())
+            .limit(4)
+            .await;
+        Ok(GreetResponse { due: charged.count(|_| true) })
+    }
+}
+
 /// Creates a user through a method whose contract says nothing of repeats.
 pub struct Charge;
 
@@ -99,7 +137,8 @@ impl Workflow for Charge {
     type Output = GreetResponse;
 
     async fn run(&self, ctx: &Context, _: GreetRequest) -> Result<GreetResponse, Failure> {
-        ctx.call(CreateUnkeyed(CreateUserRequest::default())).await?;
+        let email = format!("{}-charged@example.org", ctx.run_id());
+        ctx.call(CreateUnkeyed(CreateUserRequest { email, ..CreateUserRequest::default() })).await?;
         Ok(GreetResponse::default())
     }
 }

@@ -209,7 +209,19 @@ async fn workflows_tell_their_messages_an_example_and_when_they_run_next() {
     };
     let workflows = tokio::time::timeout(Duration::from_secs(5), scheduled).await.unwrap();
     let names: Vec<&str> = workflows.iter().map(|workflow| workflow.workflow.as_str()).collect();
-    assert_eq!(names, ["test.greet", "test.invite", "test.nap", "test.undeclared", "test.unsure", "test.wait"]);
+    assert_eq!(
+        names,
+        [
+            "test.greet",
+            "test.invite",
+            "test.nap",
+            "test.round",
+            "test.stay",
+            "test.undeclared",
+            "test.unsure",
+            "test.wait"
+        ]
+    );
     let schedule = &workflows[0].schedules[0];
     assert_eq!(schedule.schedule, "hourly");
     assert_eq!(schedule.next_time.unwrap().seconds % 3_600, 0);

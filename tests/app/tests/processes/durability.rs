@@ -6,22 +6,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use demo::{Settings, World};
 use server::proto::orchestrator::admin::v1::StartRunRequest;
 use server::proto::orchestrator::admin::v1::start_run_request::InputForm;
 
-use crate::WITHOUT_SCHEDULES;
 use crate::process::Orchestrator;
+use crate::world::World;
+use crate::{USERS, WITHOUT_SCHEDULES};
 
-const RUNS: usize = 30;
-/// The calls of `users.erase`, by the service that answers them.
-const CALLS: [(&str, &str); 5] = [
-    ("journal", "/guras.journal.v1.JournalService/DeleteUserData"),
-    ("meditation", "/guras.meditation.v1.MeditationService/DeleteUserData"),
-    ("audio", "/guras.audio.v1.AudioService/DeleteUserFiles"),
-    ("notifications", "/guras.notifications.v1.NotificationService/DeleteUserData"),
-    ("users", "/guras.users.v1.UserService/DeleteUser"),
-];
+const RUNS: u32 = 30;
+const CREATE: &str = "/acme.users.v1.UserService/CreateUser";
 /// Between the method and the request of one fact there is little else.
 const ONE_FACT: usize = 300;
 
@@ -31,7 +24,7 @@ async fn nothing_is_sent_and_no_start_is_answered_before_it_is_on_the_disk() {
         println!("SKIPPED: tracing needs strace, and the right to trace one's own processes: {why}");
         return;
     }
-    let world = World::start(Settings::default()).await.unwrap();
+    let world = World::good().await;
     let mut orchestrator = Orchestrator::over(&world);
     let trace = orchestrator.store().with_file_name("trace");
     let calls = "trace=pwrite64,fsync,fdatasync,write,writev,sendto,sendmsg";
@@ -42,14 +35,14 @@ async fn nothing_is_sent_and_no_start_is_answered_before_it_is_on_the_disk() {
 
     let mut starts = tokio::task::JoinSet::new();
     for _ in 0..RUNS {
-        let (mut runs, user) = (orchestrator.runs(), uuid::Uuid::new_v4().to_string());
+        let (mut runs, text) = (orchestrator.runs(), uuid::Uuid::new_v4().to_string());
         starts.spawn(async move {
             let request = StartRunRequest {
-                workflow: "users.erase".to_owned(),
-                input_form: Some(InputForm::InputJson(format!("{{\"userId\": \"{user}\"}}"))),
+                workflow: "test.invite".to_owned(),
+                input_form: Some(InputForm::InputJson(format!("{{\"limit\": {USERS}, \"text\": \"{text}\"}}"))),
                 ..StartRunRequest::default()
             };
-            (runs.start_run(request).await.unwrap().into_inner().run_id, user)
+            (runs.start_run(request).await.unwrap().into_inner().run_id, text)
         });
     }
     let runs = starts.join_all().await;
@@ -59,23 +52,18 @@ async fn nothing_is_sent_and_no_start_is_answered_before_it_is_on_the_disk() {
     orchestrator.stop(Duration::from_secs(30)).await;
 
     let trace = Trace::read(&trace).await;
-    for (run, user) in &runs {
-        let created = trace.durable_from(|bytes| bytes.find(user, 0).is_some());
+    for (run, text) in &runs {
+        let created = trace.durable_from(|bytes| bytes.find(text, 0).is_some());
         let answered = trace.first_sent(orchestrator.admin().port(), Side::Ours, run);
         assert!(created < answered, "run {run} was acknowledged at {answered}, and durable at {created}");
-        for (service, method) in CALLS {
-            let port = world.address(service).unwrap().port();
-            let started = trace.durable_from(|bytes| bytes.has_fact(method, user));
-            let sent = trace.first_sent(port, Side::Theirs, user);
-            assert!(started < sent, "{method} of {user} was sent at {sent}, and its start durable at {started}");
+        for number in 0..USERS {
+            let user = format!("{run}-{number}@example.org");
+            let started = trace.durable_from(|bytes| bytes.has_fact(CREATE, &user));
+            let sent = trace.first_sent(world.users.port(), Side::Theirs, &user);
+            assert!(started < sent, "{user} was sent at {sent}, and its start durable at {started}");
         }
     }
-    println!(
-        "{} answers and {} effects came after their sync; {} syncs in all",
-        RUNS,
-        RUNS * CALLS.len(),
-        trace.syncs()
-    );
+    println!("{} answers and {} effects came after their sync; {} syncs in all", RUNS, RUNS * USERS, trace.syncs());
 }
 
 async fn ends(orchestrator: &Orchestrator, run: &str) {

@@ -3,13 +3,12 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use demo::{Settings, World};
-
 use crate::process::Orchestrator;
+use crate::world::World;
 
 #[tokio::test]
 async fn a_second_process_on_the_same_file_is_refused_and_the_first_goes_on() {
-    let world = World::start(Settings::default()).await.unwrap();
+    let world = World::good().await;
     let mut orchestrator = Orchestrator::over(&world);
     orchestrator.start(&[]).await;
 

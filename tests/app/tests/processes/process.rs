@@ -1,6 +1,5 @@
 //! One orchestrator: its directory, its addresses, and the process that it is at the moment.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -8,7 +7,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use demo::World;
 use rand::RngExt;
 use rustix::process::{Pid, Signal, kill_process};
 use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
@@ -17,6 +15,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+
+use crate::world::World;
 
 const READY: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(10);
@@ -38,17 +38,13 @@ impl Orchestrator {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("store")).unwrap();
         let (admin, health) = (free_address(), free_address());
-        let mut text = format!(
+        let text = format!(
             "[admin]\nlisten = \"{admin}\"\n\n[health]\nlisten = \"{health}\"\n\n[store]\npath = '{}'\n\n\
-             [log]\nformat = \"json\"\n",
-            directory.path().join("store/orchestrator.db").display()
+             [log]\nformat = \"json\"\n\n[services.users]\naddress = \"http://{}\"\n\n\
+             [schedules.invite]\nworkflow = \"test.invite\"\nevery = \"1s\"\n",
+            directory.path().join("store/orchestrator.db").display(),
+            world.users
         );
-        for (service, address) in world.services() {
-            write!(text, "\n[services.{service}]\naddress = \"http://{address}\"\n").unwrap();
-        }
-        for schedule in ["send_due", "analyze_emotions"] {
-            write!(text, "\n[schedules.{schedule}]\nevery = \"1s\"\n").unwrap();
-        }
         std::fs::write(directory.path().join("orchestrator.toml"), text).unwrap();
         Self { directory, launcher: Vec::new(), admin, health, child: None, log_writer: None }
     }
@@ -66,7 +62,7 @@ impl Orchestrator {
     /// `serve` with these flags besides, its log appended to the one before.
     pub(crate) fn command(&self, flags: &[&str]) -> Command {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
-        let mut words = self.launcher.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_orchestrator")]);
+        let mut words = self.launcher.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_test-app")]);
         let mut command = Command::new(words.next().unwrap());
         command.args(words);
         let configuration = self.directory.path().join("orchestrator.toml");
@@ -189,9 +185,7 @@ impl Drop for Orchestrator {
         }
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.log()).unwrap_or_default();
-            let common = ["injected fault", "no device to send to", "analysis is not the JSON"];
-            let lines = log.lines().filter(|line| !common.iter().any(|common| line.contains(common)));
-            let lines: Vec<&str> = lines.collect();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.contains("attempt failed")).collect();
             eprintln!("the end of the orchestrator's log:");
             lines[lines.len().saturating_sub(40)..].iter().for_each(|line| eprintln!("{line}"));
         }

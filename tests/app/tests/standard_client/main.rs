@@ -4,14 +4,17 @@
 #[expect(dead_code, reason = "the tests of processes use all of it")]
 #[path = "../processes/process.rs"]
 mod process;
+#[expect(dead_code, reason = "the tests of processes use all of it")]
+#[path = "../processes/world.rs"]
+mod world;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use demo::{Settings, World};
 use tokio::process::Command;
 
 use crate::process::Orchestrator;
+use crate::world::World;
 
 /// Names a Python that has what `tests/requirements.txt` lists; `./test` makes one and sets it.
 const PYTHON: &str = "ORCHESTRATOR_TEST_PYTHON";
@@ -22,7 +25,7 @@ async fn a_standard_client_starts_a_run_reads_it_back_and_watches_health() {
         eprintln!("SKIPPED: no Python with grpcio was found; run `./test`, or set {PYTHON} to one that has it");
         return;
     };
-    let world = World::start(Settings::default()).await.unwrap();
+    let world = World::good().await;
     let mut orchestrator = Orchestrator::over(&world);
     orchestrator.start(&[]).await;
 

@@ -12,7 +12,7 @@ use server::proto::orchestrator::admin::v1::{ListTicksRequest, TickOutcome};
 use tempfile::TempDir;
 
 use crate::process::{Orchestrator, channel};
-use crate::world;
+use crate::world::World;
 
 const HOUR: i64 = 3_600;
 
@@ -53,7 +53,7 @@ impl WallClock {
 
 /// What became of each second, and why, in the order of the ledger.
 async fn told(orchestrator: &Orchestrator) -> BTreeMap<i64, Vec<(TickOutcome, String)>> {
-    let request = ListTicksRequest { schedule: "send_due".to_owned(), page_size: 1_000, ..Default::default() };
+    let request = ListTicksRequest { schedule: "invite".to_owned(), page_size: 1_000, ..Default::default() };
     let mut schedules = ScheduleServiceClient::new(channel(orchestrator.admin()));
     let ticks = schedules.list_ticks(request).await.unwrap().into_inner().ticks;
     let mut told: BTreeMap<i64, Vec<_>> = BTreeMap::new();
@@ -68,7 +68,7 @@ async fn told(orchestrator: &Orchestrator) -> BTreeMap<i64, Vec<(TickOutcome, St
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wall_clock_that_is_set_loses_no_tick_and_is_shown() {
-    let world = world(23).await;
+    let world = World::unreliable().await;
     let clock = WallClock::new();
     let mut orchestrator = Orchestrator::over(&world);
     orchestrator.launched_by(clock.launcher());
@@ -103,7 +103,7 @@ async fn a_wall_clock_that_is_set_loses_no_tick_and_is_shown() {
         .collect();
     assert_eq!(set.len(), 4, "once for each: {set:?}");
     let status = |flags: &[&str]| {
-        let mut asked = Command::new(env!("CARGO_BIN_EXE_orchestrator"));
+        let mut asked = Command::new(env!("CARGO_BIN_EXE_test-app"));
         let answer =
             asked.args(["status", "--server", &orchestrator.admin().to_string()]).args(flags).output().unwrap();
         String::from_utf8(answer.stdout).unwrap()

@@ -6,13 +6,14 @@ use rustix::process::Signal;
 
 use crate::load::Load;
 use crate::process::Orchestrator;
-use crate::{SETTLED, WITHOUT_SCHEDULES, audit, world};
+use crate::world::World;
+use crate::{SETTLED, WITHOUT_SCHEDULES, audit};
 
 const FROZEN: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frozen_for_a_while_it_goes_on_where_it_was() {
-    let world = world(11).await;
+    let world = World::unreliable().await;
     let mut orchestrator = Orchestrator::over(&world);
     orchestrator.start(&[]).await;
     let load = Load::begin(orchestrator.runs(), 11);
@@ -24,7 +25,6 @@ async fn frozen_for_a_while_it_goes_on_where_it_was() {
     orchestrator.ready().await;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
 
-    audit::heal(&world);
     let started = load.end().await;
     orchestrator.stop(Duration::from_secs(30)).await;
     orchestrator.start(&WITHOUT_SCHEDULES).await;

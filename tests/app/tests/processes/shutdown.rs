@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use server::proto::orchestrator::admin::v1::{StartRunRequest, WatchRunRequest};
+use server::proto::orchestrator::admin::v1::WatchRunRequest;
 
-use crate::load::{Load, Started};
+use crate::load::{Load, Started, invite};
 use crate::process::Orchestrator;
-use crate::{SETTLED, WITHOUT_SCHEDULES, audit, world};
+use crate::world::World;
+use crate::{SETTLED, WITHOUT_SCHEDULES, audit};
 
 /// `drain.grace` of the configuration, and a little for closing.
 const GRACE: Duration = Duration::from_secs(25 + 5);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopped_under_load_it_ends_in_order_and_the_next_start_goes_on() {
-    let world = world(7).await;
+    let world = World::unreliable().await;
     let mut orchestrator = Orchestrator::over(&world);
     orchestrator.start(&[]).await;
     let load = Load::begin(orchestrator.runs(), 7);
@@ -23,8 +24,7 @@ async fn stopped_under_load_it_ends_in_order_and_the_next_start_goes_on() {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         // A client that watches holds nothing up.
         let mut runs = orchestrator.runs();
-        let workflow = "notifications.send-due".to_owned();
-        let request = StartRunRequest { workflow, request_id: uuid::Uuid::new_v4().to_string(), ..Default::default() };
+        let request = invite(uuid::Uuid::new_v4());
         let run_id = runs.start_run(request.clone()).await.unwrap().into_inner().run_id;
         watched.push(Started { request, run_id: run_id.clone() });
         let mut watch = runs.watch_run(WatchRunRequest { run_id, ..Default::default() }).await.unwrap().into_inner();
@@ -36,7 +36,6 @@ async fn stopped_under_load_it_ends_in_order_and_the_next_start_goes_on() {
         orchestrator.start(&[]).await;
     }
 
-    audit::heal(&world);
     let mut started = load.end().await;
     started.append(&mut watched);
     orchestrator.stop(GRACE).await;

@@ -1,14 +1,15 @@
 //! Says whether all that was begun came to its end, and everything that was meant to happen happened once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use demo::{Count, Faults, World};
 use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
 use server::proto::orchestrator::admin::v1::{GetRunRequest, ListRunsRequest, Run, RunState, RunView};
 use tonic::transport::Channel;
 
+use crate::USERS;
 use crate::load::Started;
+use crate::world::World;
 
 /// Lets everything come to its end and looks at it: the runs, then the services. Returns the figures.
 pub(crate) async fn settle(
@@ -22,22 +23,18 @@ pub(crate) async fn settle(
     assert!(unhappy.is_empty(), "runs that did not succeed: {unhappy:#?}");
     every_tick_started_one_run(&ended);
     every_acknowledged_start_is_there(&mut runs, started, &ended).await;
-    every_effect_happened_once(world);
+    every_effect_happened_once(world, &ended);
     every_key_is_that_of_a_journaled_step(world, &mut runs, &ended).await;
 
-    let sum = |of: fn(&Count) -> u64| world.ledger().effects().values().map(of).sum::<u64>();
+    let users = world.ledger.users();
+    let calls: u64 = users.values().map(|user| user.calls).sum();
+    assert!(calls > u64::try_from(users.len()).unwrap(), "nothing was ever asked for again");
     format!(
-        "runs {}, of them acknowledged starts {}, effects {}, asked for {} times, doubled 0",
+        "runs {}, of them acknowledged starts {}, effects {}, asked for {calls} times, doubled 0",
         ended.len(),
         started.len(),
-        sum(|count| count.applied),
-        sum(|count| count.entered)
+        users.len()
     )
-}
-
-/// No more faults from here on.
-pub(crate) fn heal(world: &World) {
-    world.faults().set("", Faults::default());
 }
 
 async fn all_ended(runs: &mut RunServiceClient<Channel>, within: Duration) -> Vec<Run> {
@@ -94,10 +91,10 @@ async fn every_acknowledged_start_is_there(runs: &mut RunServiceClient<Channel>,
     }
 }
 
-/// What reached the services is what the journals say, key by key: nothing was sent that had not been written down, and
+/// What reached the service is what the journals say, key by key: nothing was sent that had not been written down, and
 /// no crash made a new key of an old one.
 async fn every_key_is_that_of_a_journaled_step(world: &World, runs: &mut RunServiceClient<Channel>, ended: &[Run]) {
-    let arrived: HashSet<(String, String)> = world.ledger().keys().into_keys().collect();
+    let arrived: HashSet<String> = world.ledger.users().into_values().flat_map(|user| user.keys).collect();
     let mut journaled = HashSet::new();
     for run in ended {
         let get = GetRunRequest {
@@ -108,8 +105,7 @@ async fn every_key_is_that_of_a_journaled_step(world: &World, runs: &mut RunServ
         };
         let run = runs.get_run(get).await.unwrap().into_inner();
         assert_eq!(run.steps.len(), run.step_count as usize, "{}", told(&run));
-        let keyed = run.steps.into_iter().filter(|step| !step.idempotency_key.is_empty());
-        journaled.extend(keyed.map(|step| (step.method, step.idempotency_key)));
+        journaled.extend(run.steps.into_iter().map(|step| step.idempotency_key).filter(|key| !key.is_empty()));
     }
     let unwritten: Vec<_> = arrived.difference(&journaled).collect();
     assert!(unwritten.is_empty(), "keys that no journal has: {unwritten:#?}");
@@ -117,33 +113,14 @@ async fn every_key_is_that_of_a_journaled_step(world: &World, runs: &mut RunServ
     assert!(unsent.is_empty(), "steps that ended and never reached their service: {unsent:#?}");
 }
 
-/// What the services counted before they recognised repeats. Every effect that was asked for happened, and once.
-fn every_effect_happened_once(world: &World) {
-    let ledger = world.ledger();
-    assert_eq!(ledger.doubled(), BTreeMap::new());
-    let effects = ledger.effects();
-    for kind in ["push", "notified", "token-removed", "emotions"] {
-        let some = effects.keys().any(|identity| identity.starts_with(&format!("{kind}:")));
-        assert!(some, "nothing of the kind {kind} happened");
+/// What the service counted before it recognised repeats. Every user that was asked for was created, once and under one key.
+fn every_effect_happened_once(world: &World, runs: &[Run]) {
+    let users = world.ledger.users();
+    for run in runs {
+        for number in 0..USERS {
+            let user = &users[&format!("{}-{number}@example.org", run.run_id)];
+            assert!(user.acts == 1 && user.keys.len() == 1, "{user:?} of {}", told(run));
+        }
     }
-    let missing = |(identity, count): &(&String, &Count)| count.applied != 1 && !was_refused(&effects, identity);
-    let missing: Vec<_> = effects.iter().filter(missing).collect();
-    assert!(missing.is_empty(), "effects that were asked for and did not happen: {missing:#?}");
-
-    // One business identity, one key, whichever run asked for it and after whatever crash.
-    let keys = ledger.keys_of_effects();
-    let pushes = keys.iter().filter(|(identity, _)| identity.starts_with("push:"));
-    let several: Vec<_> = pushes.filter(|(_, keys)| keys.len() != 1).collect();
-    assert!(several.is_empty(), "pushes that were asked for under several keys: {several:#?}");
-}
-
-/// A push to a device that the push provider no longer knew, which was therefore removed.
-fn was_refused(effects: &BTreeMap<String, Count>, identity: &str) -> bool {
-    let Some((user, token)) = identity.strip_prefix("push:").and_then(|push| {
-        let mut parts = push.split('/');
-        Some((parts.next()?, parts.nth(1)?))
-    }) else {
-        return false;
-    };
-    effects.contains_key(&format!("token-removed:{user}/{token}"))
+    assert_eq!(users.len(), runs.len() * USERS as usize, "users that no run asked for");
 }

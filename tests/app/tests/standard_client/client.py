@@ -93,24 +93,25 @@ def reflection_tells_the_services(channel, reflected):
 def workflows_are_listed_with_their_types(reflected):
     workflows = {w.workflow: w for w in reflected.call(WORKFLOWS, "ListWorkflows").workflows}
     expected = {
-        "digests.weekly",
-        "digests.weekly-user",
-        "journals.analyze-emotions",
-        "meditations.refresh-recommendations",
-        "notifications.send-due",
-        "users.erase",
-        "users.onboard",
+        "test.greet",
+        "test.invite",
+        "test.nap",
+        "test.round",
+        "test.stay",
+        "test.undeclared",
+        "test.unsure",
+        "test.wait",
     }
     assert set(workflows) == expected, set(workflows)
-    found = workflows["notifications.send-due"]
-    assert found.input_type == "guras.orchestration.notifications.v1.SendDueRequest", found
+    found = workflows["test.invite"]
+    assert found.input_type == "acme.orchestration.greetings.v1.GreetRequest", found
     assert found.schedules[0].interval.seconds == 1 and found.schedules[0].next_time.seconds > 0, found
 
 
 def a_run_is_started_waited_for_and_read_back(reflected):
     start = {
-        "workflow": "notifications.send-due",
-        "inputJson": '{"limit": 5, "pageSize": 2}',
+        "workflow": "test.greet",
+        "inputJson": '{"limit": 5}',
         "requestId": str(uuid.uuid4()),
         "wait": f"{SECONDS - 5}s",
     }
@@ -118,22 +119,22 @@ def a_run_is_started_waited_for_and_read_back(reflected):
     states = reflected.pool.FindEnumTypeByName("orchestrator.admin.v1.RunState").values_by_name
     assert ended.state == states["SUCCEEDED"].number, ended
     output = reflected.unpacked(ended.output)
-    assert output.DESCRIPTOR.full_name == "guras.orchestration.notifications.v1.SendDueResponse"
-    assert output.due <= 5 and output.failed == 0, output
+    assert output.DESCRIPTOR.full_name == "acme.orchestration.greetings.v1.GreetResponse"
+    assert output.due == 5, output
 
     again = reflected.call(RUNS, "StartRun", **start)
     assert again.run_id == ended.run_id, (again.run_id, ended.run_id)
 
     run = reflected.call(RUNS, "GetRun", runId=ended.run_id, view="RUN_VIEW_FULL")
     assert run.output == ended.output and reflected.unpacked(run.input).limit == 5, run
-    assert "ListDueRecipients" in run.steps[1].path and run.steps[1].attempts >= 1, run.steps[1]
-    assert len(run.steps) == run.step_count > 0, run.step_count
-    listed = reflected.call(RUNS, "ListRuns", workflow="notifications.send-due", states=["SUCCEEDED"])
+    assert "CreateUser" in run.steps[1].path and run.steps[1].attempts >= 1, run.steps[1]
+    assert len(run.steps) == run.step_count == 2, run.step_count
+    listed = reflected.call(RUNS, "ListRuns", workflow="test.greet", states=["SUCCEEDED"])
     assert ended.run_id in {run.run_id for run in listed.runs}, listed
 
 
 def a_bad_input_is_refused_with_details_that_name_the_field(reflected):
-    bad = {"workflow": "notifications.send-due", "inputJson": '{"limt": 5}'}
+    bad = {"workflow": "test.greet", "inputJson": '{"limt": 5}'}
     error = refused(grpc.StatusCode.INVALID_ARGUMENT, lambda: reflected.call(RUNS, "StartRun", **bad))
     assert "limt" in error.details(), error.details()
     trailers = dict(error.trailing_metadata())

@@ -8,8 +8,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use server::proto::orchestrator::admin::v1::StartRunRequest;
 use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
+use server::proto::orchestrator::admin::v1::start_run_request::InputForm;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
+
+use crate::USERS;
 
 /// How long one answer may take; a frozen orchestrator gives none.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -41,14 +44,19 @@ impl Load {
     }
 }
 
+/// The start of a run that creates its users.
+pub(crate) fn invite(request: uuid::Uuid) -> StartRunRequest {
+    StartRunRequest {
+        workflow: "test.invite".to_owned(),
+        request_id: request.to_string(),
+        input_form: Some(InputForm::InputJson(format!("{{\"limit\": {USERS}}}"))),
+        ..StartRunRequest::default()
+    }
+}
+
 async fn go_on(mut runs: RunServiceClient<Channel>, mut dice: StdRng, started: Arc<Mutex<Vec<Started>>>) {
     loop {
-        let workflow = if dice.random_bool(0.7) { "notifications.send-due" } else { "journals.analyze-emotions" };
-        let request = StartRunRequest {
-            workflow: workflow.to_owned(),
-            request_id: uuid::Builder::from_random_bytes(dice.random()).into_uuid().to_string(),
-            ..StartRunRequest::default()
-        };
+        let request = invite(uuid::Builder::from_random_bytes(dice.random()).into_uuid());
         let run_id = loop {
             let asked = tokio::time::timeout(PATIENCE, runs.start_run(request.clone())).await;
             match asked {
