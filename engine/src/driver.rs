@@ -29,12 +29,11 @@ use crate::store::{NewRun, RunRow, StoreError};
 use crate::time::Timestamp;
 
 use children::Children;
-use code::Code;
 use commit::Commit;
 pub(crate) use dry_run::{ReplayError, dry_run};
-use ending::Ending;
 use in_flight::InFlight;
 use inbox::Inbox;
+use mode::{Mode, Stop};
 use operator_commands::UnacknowledgedCommand;
 pub(crate) use operator_commands::{ended_by_force, no_back_off, terminated};
 use poison::CrashCount;
@@ -53,6 +52,7 @@ mod foreign;
 mod give_back;
 mod in_flight;
 mod inbox;
+mod mode;
 mod operator_commands;
 mod outage;
 mod pausing;
@@ -100,7 +100,7 @@ pub(crate) struct Driver {
     row: RunRow,
     input: Bytes,
     scope: Arc<Scope>,
-    code: Option<Code>,
+    mode: Mode,
     /// Boxed, because a map makes room for eleven at a time and most runs have one.
     steps: BTreeMap<SlotId, Box<LiveStep>>,
     /// Steps that the journal has open and code comes to later than it did before a retry.
@@ -121,16 +121,9 @@ pub(crate) struct Driver {
     /// Something has to be durable before the run can continue or be forgotten.
     flush: bool,
     flush_at: Option<Timestamp>,
-    ending: Option<Ending>,
     undoing: Undoing,
-    /// The run cannot continue by itself: what its state will be, and why.
-    parked: Option<(State, String)>,
     /// What its code did to its replica.
     crashes: CrashCount,
-    /// When a run that is parked continues by itself, where that is not at its deadline.
-    goes_on_at: Option<Timestamp>,
-    /// Whether the journal cannot be read: what the run has in flight is not known.
-    unreadable: bool,
 }
 
 impl Driver {
@@ -149,7 +142,7 @@ impl Driver {
             row,
             input,
             scope: Arc::new(scope),
-            code: None,
+            mode: Mode::NoCode,
             steps: BTreeMap::new(),
             held: BTreeMap::new(),
             in_flight: FuturesUnordered::new(),
@@ -164,12 +157,8 @@ impl Driver {
             children: Children::default(),
             flush: false,
             flush_at: None,
-            ending: None,
             undoing: Undoing::default(),
-            parked: None,
             crashes: CrashCount::default(),
-            goes_on_at: None,
-            unreadable: false,
         }
     }
 
@@ -240,10 +229,7 @@ impl Driver {
     /// Runs code until it waits, and begins what it asked for.
     fn advance(&mut self) {
         loop {
-            let finished = self.code.as_mut().and_then(Code::run);
-            if finished.is_some() {
-                self.code = None;
-            }
+            let finished = self.mode.run_code();
             let intents = self.scope.take_intents();
             if let Some(fault) = self.scope.fault() {
                 self.fault(fault);
@@ -294,23 +280,22 @@ impl Driver {
     }
 
     fn fault(&mut self, fault: Fault) {
-        self.code = None;
-        if self.ending.is_some() || self.parked.is_some() {
-            return;
+        self.mode.drop_code();
+        if !self.mode.is_ending() && !self.mode.is_stopped() {
+            self.block(fault);
         }
-        self.block(fault);
     }
 
     /// Code cannot continue: a limit ends the run, everything else stops it where it is.
     fn block(&mut self, fault: Fault) {
         let reason = match fault {
-            Fault::Limit(failure) if self.ending.is_none() => return self.end(State::Failed, Err(failure)),
+            Fault::Limit(failure) if !self.mode.is_ending() => return self.end(State::Failed, Err(failure)),
             // What stopped the code stops its undos only if they need it.
-            Fault::Poison { .. } if self.ending.is_some() => format!("{fault}; its code is needed to undo its steps"),
+            Fault::Poison { .. } if self.mode.is_ending() => format!("{fault}; its code is needed to undo its steps"),
             fault => fault.to_string(),
         };
         tracing::error!(run = %self.id(), workflow = self.workflow.name, reason, "run blocked");
-        self.park(State::Blocked, reason);
+        self.stop(Stop::Blocked { reason });
     }
 
     /// When the run's own work must be done; what is left until its deadline is kept for undos.
@@ -318,12 +303,12 @@ impl Driver {
         self.row.deadline.before(self.workflow.undo_budget)
     }
 
-    /// Stops: what is in flight settles, then the run is given back in this state.
-    fn park(&mut self, state: State, reason: String) {
-        self.code = None;
+    /// Stops: what is in flight settles, then the run is given back.
+    fn stop(&mut self, stop: Stop) {
+        self.mode.drop_code();
         self.drop_unsent();
         self.drop_unstarted_children();
-        self.parked = Some((state, reason));
+        self.mode.set_stopped(stop);
         self.flush = true;
     }
 
@@ -338,10 +323,9 @@ impl Driver {
         if self.mailbox.take(MESSAGE) {
             self.look();
         }
-        let may_pause = self.ending.is_none() && !self.is_paused() && !self.unreadable && !self.undoing.reload;
         // Also a run whose code cannot continue: why, it finds again when it is resumed (S3).
-        if may_pause && self.mailbox.has(PAUSE) {
-            self.pause();
+        if self.mode.may_pause() && self.mailbox.has(PAUSE) {
+            self.stop(Stop::Paused);
         }
         if self.mailbox.take(mailbox::FOREIGN) {
             self.foreign_wait();
@@ -365,7 +349,7 @@ impl Driver {
     /// The next time at which something is due, on the wall clock.
     fn next_due(&self) -> Timestamp {
         let step = self.timers.first().map(|(at, _)| *at);
-        let deadline = (self.ending.is_none() && !self.deadline_paused()).then_some(self.work_deadline());
+        let deadline = (!self.mode.is_ending() && !self.deadline_paused()).then_some(self.work_deadline());
         [step, self.flush_at, deadline].into_iter().flatten().min().unwrap_or(Timestamp::from_micros(i64::MAX))
     }
 
@@ -391,7 +375,7 @@ impl Driver {
             self.flush = true;
             self.flush_at = None;
         }
-        if self.ending.is_none() && !self.deadline_paused() && self.work_deadline() <= now {
+        if !self.mode.is_ending() && !self.deadline_paused() && self.work_deadline() <= now {
             let failure = Failure::new(StatusCode::DeadlineExceeded, "the run's deadline has passed");
             self.end(State::Failed, Err(failure));
         }

@@ -18,7 +18,7 @@ use crate::transport::{Attempt, Outcome, Reservation, Reserved, StepPlace, Unsen
 impl Driver {
     /// Makes the next attempt now; where the run stops here, when it continues.
     pub(super) fn retry_now(&mut self, slot: SlotId) {
-        if self.parked.is_none() {
+        if !self.mode.is_stopped() {
             return self.attempt(slot);
         }
         let now = self.shared.clock.now();
@@ -94,7 +94,7 @@ impl Driver {
         let ends = [step.and_then(|step| step.deadline()), step.and_then(|step| step.key_known_until(now))];
         let left = ends.into_iter().flatten().min().map_or(Duration::MAX, |at| at.since(now));
         let timeout = timeout.min(left);
-        let span = if self.ending.is_some() { timeout } else { timeout.min(self.row.deadline.since(now)) };
+        let span = if self.mode.is_ending() { timeout } else { timeout.min(self.row.deadline.since(now)) };
         (Instant::now() + span, now.after(span))
     }
 

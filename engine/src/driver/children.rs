@@ -151,8 +151,8 @@ impl Driver {
     /// Children that are to be asked to end with the run: all that continue, if it does not end well, or was cancelled while
     /// it waited for them.
     pub(super) fn unasked(&self) -> Vec<Uuid> {
-        match &self.ending {
-            Some(ending) if (ending.state != State::Succeeded || self.is_cancelled()) && !self.children.asked => {
+        match self.mode.end() {
+            Some(end) if (end.state != State::Succeeded || self.is_cancelled()) && !self.children.asked => {
                 self.children.slots.keys().copied().collect()
             }
             _ => Vec::new(),
@@ -191,8 +191,8 @@ impl Driver {
 
     /// What the parent is told of the end.
     fn report(&self) -> Option<ChildEndNotice> {
-        let (parent, ending) = (self.row.parent?, self.ending.as_ref()?);
-        let ended = stored::ChildEnded { run: self.row.id.to_string(), ended: Some(ending.stored()) };
+        let (parent, end) = (self.row.parent?, self.mode.end()?);
+        let ended = stored::ChildEnded { run: self.row.id.to_string(), ended: Some(end.stored()) };
         Some(ChildEndNotice { parent, payload: ended.encode_to_vec().into() })
     }
 

@@ -82,7 +82,7 @@ impl Driver {
         if self.commit.is_some() {
             return;
         }
-        let ended = self.ending.as_ref().is_some_and(|ending| ending.concluded);
+        let ended = self.mode.has_ended();
         let ready = self.steps.values().any(|step| matches!(step.phase, Phase::Ready(_) | Phase::Unborn));
         let ready = ready || !self.unasked().is_empty();
         let idle = !ended && self.is_idle();
@@ -281,7 +281,7 @@ impl Driver {
         let (before, max) = (self.journal_bytes, self.shared.limits.journal_bytes);
         self.journal_bytes += by;
         let now = self.journal_bytes;
-        if now > max && self.ending.is_none() {
+        if now > max && !self.mode.is_ending() {
             let message = format!("the journal has {now} bytes, the limit journal_bytes is {max}");
             return self.fault(Fault::Limit(Failure::new(Code::ResourceExhausted, message)));
         }
@@ -296,13 +296,13 @@ impl Driver {
         if !matches!(step.phase, Phase::Starting(..)) {
             return;
         }
-        if self.parked.is_some() || self.mailbox.has(super::GIVE_UP) {
+        if self.mode.is_stopped() || self.mailbox.has(super::GIVE_UP) {
             return self.defer_attempt(slot);
         }
         // A run that ends begins nothing; it only asks again what may have happened.
         let mut before = step.doubt;
         before.fail(stored::Outcome::NotSent);
-        if self.ending.is_some() && !before.exists() && !step.is_undo() {
+        if self.mode.is_ending() && !before.exists() && !step.is_undo() {
             step.doubt = before;
             let failure = Failure::new(Code::Cancelled, "the run ended before the call was sent");
             return self.settle(slot, Err(failure), stored::Outcome::NotSent, false);
@@ -341,7 +341,7 @@ impl Driver {
             }
         }
         self.drop_let_go();
-        if self.parked.is_some() {
+        if self.mode.is_stopped() {
             // It stopped while the append was under way: what was not started then is not started now.
             self.drop_unsent();
             self.drop_unstarted_children();
@@ -356,11 +356,11 @@ impl Driver {
         if row.messages > self.row.messages {
             self.look();
         }
-        if row.cancel_requested.is_some() && self.ending.is_none() {
+        if row.cancel_requested.is_some() && !self.mode.is_ending() {
             self.cancel();
-        } else if self.ending.is_none() && (self.is_paused() || row.paused.is_some()) {
+        } else if !self.mode.is_ending() && (self.mode.is_paused() || row.paused.is_some()) {
             self.pause_or_resume();
-        } else if self.ending.is_some() {
+        } else if self.mode.is_ending() {
             // It began to end while the append was under way: what was not started then is not started now.
             self.drop_unsent();
             if row.cancel_requested.is_some() {
@@ -372,8 +372,7 @@ impl Driver {
     }
 
     fn take_end(&mut self) -> Ended {
-        let result = self.ending.take().map(|ending| ending.result);
-        let (output, failure) = match result {
+        let (output, failure) = match self.mode.take_result() {
             Some(Ok(output)) => (Some(output), None),
             Some(Err(failure)) => (None, Some(failure)),
             None => (None, None),

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 
 use super::Driver;
+use super::mode::{End, Mode};
 use super::step::{Phase, Work};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure};
@@ -11,14 +12,7 @@ use crate::journal_v1 as stored;
 use crate::state::State;
 use crate::step_id::SlotId;
 
-pub(crate) struct Ending {
-    pub(super) state: State,
-    pub(super) result: Result<Bytes, Failure>,
-    /// Whether the end itself is written: the next append is the last.
-    pub(super) concluded: bool,
-}
-
-impl Ending {
+impl End {
     /// The end as it is stored.
     pub(super) fn stored(&self) -> stored::Ended {
         let result = match &self.result {
@@ -32,10 +26,10 @@ impl Ending {
 impl Driver {
     /// An operator asked for the end. A run of which it is not known what it has in flight is ended by force only (S2).
     pub(super) fn cancel(&mut self) {
-        if self.ending.is_some() {
+        if self.mode.is_ending() {
             return self.cancel_children();
         }
-        if self.unreadable {
+        if self.mode.is_unreadable() {
             return;
         }
         let failure = Failure::new(Code::Cancelled, "an operator cancelled the run");
@@ -44,12 +38,10 @@ impl Driver {
 
     /// Begins to end. Code is dropped; reads are aborted; effects in flight settle within their deadline.
     pub(super) fn end(&mut self, state: State, result: Result<Bytes, Failure>) {
-        if self.ending.is_some() {
+        if self.mode.is_ending() {
             return;
         }
-        self.code = None;
-        self.parked = None;
-        self.ending = Some(Ending { state, result, concluded: false });
+        self.mode.set_ending(End { state, result });
         // Code will not come to these any more; what may have happened of them settles all the same.
         let held = std::mem::take(&mut self.held);
         self.reopen_unreached(held);
@@ -61,9 +53,9 @@ impl Driver {
         self.abort_reads();
         self.cancel_waits();
         if (!self.steps.is_empty() || self.must_undo())
-            && let Some(ending) = &self.ending
+            && let Some(end) = self.mode.end()
         {
-            let fact = ending_fact(ending);
+            let fact = ending_fact(end);
             self.record(fact);
             self.flush = true;
         }
@@ -77,21 +69,18 @@ impl Driver {
             Some(failure) => Err(crate::journal::load_failure(failure)),
             None => Ok(ending.output),
         };
-        self.ending = Some(Ending { state, result, concluded: false });
+        self.mode.set_ending(End { state, result });
     }
 
     /// Writes the end, once nothing is open and nothing is left to undo.
     pub(super) fn conclude(&mut self) {
-        if !self.steps.is_empty() || self.parked.is_some() {
+        if !self.steps.is_empty() || !matches!(self.mode, Mode::Ending { stop: None, .. }) {
             return;
         }
-        let ends = self.ending.as_ref().is_some_and(|ending| !ending.concluded);
-        if ends && self.must_undo() && !self.all_undone() {
+        if self.must_undo() && !self.all_undone() {
             return;
         }
-        let Some(ending) = self.ending.as_mut().filter(|ending| !ending.concluded) else { return };
-        ending.concluded = true;
-        let ended = ending.stored();
+        let Some(ended) = self.mode.conclude().map(End::stored) else { return };
         self.record(Kind::Ended(ended));
     }
 
@@ -141,12 +130,12 @@ impl Driver {
     }
 }
 
-fn ending_fact(ending: &Ending) -> Kind {
-    let (output, failure) = match &ending.result {
+fn ending_fact(end: &End) -> Kind {
+    let (output, failure) = match &end.result {
         Ok(output) => (output.clone(), None),
         Err(failure) => (Bytes::new(), Some(store_failure(failure))),
     };
-    Kind::Ending(stored::Ending { ending_as: store_end(ending.state).into(), failure, output })
+    Kind::Ending(stored::Ending { ending_as: store_end(end.state).into(), failure, output })
 }
 
 fn store_end(state: State) -> stored::EndState {

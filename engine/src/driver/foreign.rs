@@ -8,14 +8,14 @@ use crate::scope::Fault;
 impl Driver {
     /// Where code waits although no step is open, it waits for something else.
     pub(super) fn look_for_foreign_wait(&mut self) {
-        if self.code.is_some() && self.steps.is_empty() && self.held.is_empty() && self.ending.is_none() {
+        if self.mode.has_code() && self.steps.is_empty() && self.held.is_empty() {
             self.foreign_wait();
         }
     }
 
     /// Code waits, or waited, for what is no step.
     pub(super) fn foreign_wait(&mut self) {
-        let Some(code) = &mut self.code else { return };
+        let Some(code) = self.mode.code_mut() else { return };
         let told = code.tell_foreign();
         let after = self.scope.last_built().unwrap_or_else(|| "its begin".to_owned());
         match self.shared.safeguards.foreign_waits {

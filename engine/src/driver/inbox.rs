@@ -203,10 +203,10 @@ impl Driver {
             outcome: outcome.into(),
             message,
             result: stored,
-            undelivered: self.code.is_none(),
+            undelivered: !self.mode.has_code(),
             ..stored::StepSettled::default()
         }));
-        if self.code.is_some() {
+        if self.mode.has_code() {
             self.scope.deliver(slot, result);
         }
         self.conclude();

@@ -4,7 +4,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
 use super::Driver;
-use super::ending::Ending;
+use super::mode::End;
 use super::poison::backs_off_after_panic;
 use super::step::{Phase, Work, reference};
 use crate::decision::{Decision, Undecided, Verdict};
@@ -80,15 +80,15 @@ impl Driver {
             .filter(|(_, step)| path.is_none_or(|path| step.place.to_string() == path))
             .map(|(slot, _)| *slot)
             .collect();
-        let state = self.parked.as_ref().map_or(self.row.status.state, |(state, _)| *state);
+        let state = self.mode.stop().map_or(self.row.status.state, |stop| stop.says().0);
         // One that only now begins to end does that without its code.
-        let ends = self.ending.is_some() && self.row.status.ending_as.is_none();
+        let ends = self.mode.is_ending() && self.row.status.ending_as.is_none();
         let after_panic = path.is_none() && backs_off_after_panic(&self.row.status) && !ends;
         if matches!(state, State::Paused | State::Blocked) || (waiting.is_empty() && !after_panic) {
             return Err(no_back_off(state, path));
         }
-        if after_panic && self.goes_on_at.is_some() {
-            self.goes_on_at = Some(now);
+        if after_panic {
+            self.mode.skip_back_off(now);
         }
         for slot in waiting {
             let Some(step) = self.steps.get(&slot) else { continue };
@@ -101,20 +101,17 @@ impl Driver {
     }
 
     fn terminate(&mut self) -> Result<(), Refused> {
-        if self.ending.as_ref().is_some_and(|ending| ending.concluded) {
+        if self.mode.has_ended() {
             return Err("it has ended".to_owned());
         }
-        self.code = None;
-        self.parked = None;
         self.steps.clear();
         self.adopt_held_children();
         self.held.clear();
         self.timers.clear();
         self.in_flight = FuturesUnordered::new();
-        self.undoing.reload = false;
         let failure = terminated();
         self.record(Kind::Ended(ended_by_force(&failure)));
-        self.ending = Some(Ending { state: State::Terminated, result: Err(failure), concluded: true });
+        self.mode.terminate(End { state: State::Terminated, result: Err(failure) });
         Ok(())
     }
 

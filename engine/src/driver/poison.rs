@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::Driver;
+use super::mode::Stop;
 use crate::environment::Environment;
 use crate::journal::Kind;
 use crate::journal_v1::CrashRecorded;
@@ -83,12 +84,11 @@ impl Driver {
             return self.stop_crashed();
         }
         let at = self.shared.clock.now().after(pause);
-        let (state, at) = match &self.ending {
+        let (state, until) = match self.mode.end() {
             Some(_) => (State::Ending, at),
             None => (State::BackingOff, at.min(self.work_deadline())),
         };
-        self.park(state, format!("{PANICKED}: {panicked}"));
-        self.goes_on_at = Some(at);
+        self.stop(Stop::BackOff { state, reason: format!("{PANICKED}: {panicked}"), until });
     }
 
     fn record_crash(&mut self, crash: CrashRecorded) {
@@ -117,8 +117,8 @@ impl Driver {
             let CrashCount { count: crashes, last } = std::mem::take(&mut self.crashes);
             return self.block(Fault::Poison { crashes, last });
         }
-        self.park(self.row.status.state, self.row.status.reason.clone());
-        self.goes_on_at = Some(self.shared.clock.now());
+        let (state, reason, until) = (self.row.status.state, self.row.status.reason.clone(), self.shared.clock.now());
+        self.stop(Stop::BackOff { state, reason, until });
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::code::{Code, Finished};
+use super::mode::{Mode, Stop};
 use super::poison::{CrashCount, take_turn};
 use super::undoing::NoUndos;
 use super::{CANCEL, Driver, Exit, Mailbox, PAUSE, Starter};
@@ -17,7 +18,6 @@ use crate::journal::{JournalError, decode_entry};
 use crate::journal_v1 as stored;
 use crate::run::{created_fact, row_of};
 use crate::scope::{Fault, Intent, RunInfo, ScheduleInfo, Scope};
-use crate::state::State;
 use crate::store::{NewRun, RunRow};
 use crate::undo::Undoable;
 
@@ -46,7 +46,7 @@ impl Driver {
         let mut driver = Self::new(shared, mailbox, workflow, row, input, scope);
         driver.record(created_fact(&run, &driver.workflow, driver.input.clone()));
         driver.create = Some((run, started));
-        driver.code = Some(driver.new_future());
+        driver.mode = Mode::Running(driver.new_future());
         driver
     }
 
@@ -155,8 +155,7 @@ impl Driver {
         let mut driver = Self::new(shared, mailbox, workflow, row, Bytes::new(), scope);
         // Nothing ends a run whose open steps are not known; not even its deadline.
         driver.row.deadline = crate::time::Timestamp::from_micros(i64::MAX);
-        driver.unreadable = true;
-        driver.park(State::Blocked, format!("JOURNAL_UNREADABLE: {error}"));
+        driver.stop(Stop::Unreadable { reason: format!("JOURNAL_UNREADABLE: {error}") });
         driver
     }
 
@@ -171,13 +170,13 @@ impl Driver {
         }
         self.crashes = CrashCount::of(&crashes, self.shared.clock.now());
         // What stopped the code does not stop its undos, unless code has to say them.
-        let no_code = self.ending.is_some() && !self.undoing.plan.iter().flatten().any(Undoable::needs_code);
+        let no_code = self.mode.is_ending() && !self.undoing.plan.iter().flatten().any(Undoable::needs_code);
         if self.has_crashed() && !no_code {
             self.reopen_unreached(open);
             self.stop_crashed();
             return;
         }
-        if self.ending.is_some() {
+        if self.mode.is_ending() {
             let found = self.find_undos(replay, seen);
             self.reopen_unreached(open);
             match found {
@@ -213,8 +212,8 @@ impl Driver {
             // What it asked for may have stopped it.
             None => match self.scope.fault() {
                 Some(fault) => self.fault(fault),
-                None if self.parked.is_some() || self.ending.is_some() => {}
-                None => self.code = Some(code),
+                None if self.mode.is_stopped() || self.mode.is_ending() => {}
+                None => self.mode.set_running(code),
             },
         }
     }

@@ -47,7 +47,7 @@ impl Driver {
         };
         if panic.is_some() {
             // The response is kept; code continues with it once its undo can be made.
-            self.code = None;
+            self.mode.drop_code();
         }
         let (request_hash, durable) = match &step.work {
             Work::Call(call) if call.started.is_none() => (Bytes::copy_from_slice(&call.hash), call.options.durable),
@@ -84,7 +84,7 @@ impl Driver {
             undone: step.is_undo()
                 && outcome == stored::Outcome::Refused
                 && result.as_ref().is_err_and(|failure| failure.code() == Code::NotFound),
-            undelivered: self.code.is_none(),
+            undelivered: !self.mode.has_code(),
         };
         if let Work::Call(call) = &step.work {
             self.settled_for_undo(call, &settled, step.doubt);
@@ -94,7 +94,7 @@ impl Driver {
             return self.panicked(panicked);
         }
         self.flush |= durable;
-        if self.code.is_some() {
+        if self.mode.has_code() {
             self.scope.deliver(slot, result);
         }
         self.conclude();
@@ -113,7 +113,7 @@ impl Driver {
                 self.overdue(slot, until);
             }
             // A run that stops begins nothing; it is given back, and continues elsewhere or later.
-            Some(LiveStep { phase: Phase::Until(_), .. }) if !self.draining() && self.parked.is_none() => {
+            Some(LiveStep { phase: Phase::Until(_), .. }) if !self.draining() && !self.mode.is_stopped() => {
                 self.attempt(slot);
             }
             _ => {}

@@ -1,6 +1,7 @@
 //! What a run's row says of it: state and reason, when it is due again, and whether it is given back.
 
 use super::Driver;
+use super::mode::{Mode, Stop};
 use super::step::{LiveStep, Phase, backs_off, state_of};
 use crate::state::State;
 use crate::store::Status;
@@ -12,7 +13,7 @@ impl Driver {
         let waits = |step: &LiveStep| {
             matches!(step.phase, Phase::Until(_) | Phase::Message(_) | Phase::Down(_) | Phase::Undecided)
         };
-        let code_waits = self.parked.is_some() || self.draining() || self.undoing.reload || !self.steps.is_empty();
+        let code_waits = self.mode.is_stopped() || self.draining() || !self.steps.is_empty();
         code_waits && self.steps.values().all(|step| waits(step))
     }
 
@@ -21,7 +22,7 @@ impl Driver {
         if self.inbox.is_looking() {
             return false;
         }
-        if self.parked.is_some() || self.draining() || self.undoing.reload {
+        if self.mode.is_stopped() || self.draining() {
             return true;
         }
         let linger = self.shared.clock.now().after(self.shared.limits.linger);
@@ -36,31 +37,31 @@ impl Driver {
 
     /// What the row says after the append.
     pub(super) fn status(&self, idle: bool) -> Status {
-        let ending = self.ending.as_ref();
-        let (state, reason) = match (ending, &self.parked) {
-            (Some(ending), _) if ending.concluded => (ending.state, String::new()),
-            (_, Some((state, reason))) => (*state, reason.clone()),
-            (Some(_), None) if self.steps.values().any(|step| matches!(step.phase, Phase::Undecided)) => {
-                (State::NeedsDecision, self.undecided())
-            }
-            (Some(_), None) => (State::Ending, self.ending_reason()),
-            (None, None) if idle && self.draining() => (self.row.status.state, String::new()),
-            (None, None) if idle => match state_of(self.steps.values()) {
+        let undecided = || self.steps.values().any(|step| matches!(step.phase, Phase::Undecided));
+        let (state, reason) = match &self.mode {
+            Mode::Ended(end) => (end.state, String::new()),
+            Mode::Stopped(stop) => stop.says(),
+            Mode::Ending { stop: Some(stop), .. } if !matches!(stop, Stop::Reload { .. }) => stop.says(),
+            Mode::Ending { .. } if undecided() => (State::NeedsDecision, self.undecided()),
+            Mode::Ending { .. } => (State::Ending, self.ending_reason()),
+            Mode::NoCode | Mode::Running(_) if idle && self.draining() => (self.row.status.state, String::new()),
+            Mode::NoCode | Mode::Running(_) if idle => match state_of(self.steps.values()) {
                 State::NeedsDecision => (State::NeedsDecision, self.undecided()),
                 State::BackingOff => (State::BackingOff, self.backing_off()),
                 state => (state, String::new()),
             },
-            (None, None) => (State::Running, String::new()),
+            Mode::NoCode | Mode::Running(_) => (State::Running, String::new()),
         };
+        let end = self.mode.end();
         Status {
             state,
             reason,
-            ending_as: ending.filter(|ending| !ending.concluded).map(|ending| ending.state),
+            ending_as: end.filter(|_| !self.mode.has_ended()).map(|end| end.state),
             wake_at: self.wake_at(state, idle),
-            awaits: if idle && self.parked.is_none() { self.awaited() } else { Vec::new() },
+            awaits: if idle && !self.mode.is_stopped() { self.awaited() } else { Vec::new() },
             steps: self.scope.steps() + self.undoing.begun,
-            error: ending
-                .and_then(|ending| ending.result.as_ref().err())
+            error: end
+                .and_then(|end| end.result.as_ref().err())
                 .map(|failure| (failure.code() as i32, failure.message().to_owned())),
         }
     }
@@ -78,17 +79,19 @@ impl Driver {
         }
         let step = self.timers.first().map(|(at, _)| *at);
         let step = step.into_iter().chain(self.outage_recheck_at()).min();
-        match (&self.ending, &self.parked) {
-            (_, Some(_)) if self.goes_on_at.is_some() => self.goes_on_at,
+        let now = || Some(self.shared.clock.now());
+        match (self.mode.is_ending(), self.mode.stop()) {
+            (_, Some(Stop::BackOff { until, .. })) => Some(*until),
+            (_, Some(Stop::Reload { .. })) => now(),
             // What an undo needs is an operator, wherever the run is held.
-            (Some(_), Some(_)) => None,
-            _ if self.draining() || self.undoing.reload => Some(self.shared.clock.now()),
+            (true, Some(_)) => None,
+            _ if self.draining() => now(),
             // What is in flight beside a decision settles, also if its owner dies.
-            (Some(_), None) if state == State::NeedsDecision && !idle => Some(self.shared.clock.now()),
-            (Some(_), None) => step,
-            (None, Some(_)) if self.deadline_paused() => None,
-            (None, Some(_)) => Some(self.work_deadline()),
-            (None, None) => Some(step.map_or(self.work_deadline(), |at| at.min(self.work_deadline()))),
+            (true, None) if state == State::NeedsDecision && !idle => now(),
+            (true, None) => step,
+            (false, Some(_)) if self.deadline_paused() => None,
+            (false, Some(_)) => Some(self.work_deadline()),
+            (false, None) => Some(step.map_or(self.work_deadline(), |at| at.min(self.work_deadline()))),
         }
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::Driver;
 use super::code::Finished;
+use super::mode::Stop;
 use super::replay::replay_into;
 use super::step::{CallWork, LiveStep, Phase, Work};
 use crate::doubt::Doubt;
@@ -31,8 +32,6 @@ pub(super) struct Undoing {
     pub(super) any: bool,
     /// Steps that are left to undo, the next one last; none before they are read from the journal.
     pub(super) plan: Option<Vec<Undoable>>,
-    /// The run is given back, to be loaded with its plan.
-    pub(super) reload: bool,
     /// Slots that were given to steps which code does not wait for.
     slots: SlotId,
     /// Undos that were begun since the run was loaded.
@@ -51,7 +50,7 @@ impl Driver {
     /// Whether the end that the run goes to takes its steps back.
     pub(super) fn must_undo(&self) -> bool {
         let undoes = |state| matches!(state, State::Failed | State::Cancelled);
-        self.undoing.any && self.ending.as_ref().is_some_and(|ending| undoes(ending.state))
+        self.undoing.any && self.mode.end().is_some_and(|end| undoes(end.state))
     }
 
     /// How an open step of a run that ends is tried: code is not there to say it.
@@ -65,7 +64,7 @@ impl Driver {
     /// Begins what comes next, where nothing of it is under way; says whether nothing is left.
     pub(super) fn all_undone(&mut self) -> bool {
         let Some(plan) = &mut self.undoing.plan else {
-            self.undoing.reload = true;
+            self.mode.set_stopped(Stop::Reload { state: State::Ending });
             self.flush = true;
             return false;
         };
@@ -203,7 +202,7 @@ impl Driver {
         // What a service says may be about a person.
         tracing::debug!(run = %self.row.id, step = %step.place, why, "what failed");
         let reason = format!("UNDO_FAILED: {} is not undone ({why}); left to undo: {named}{more}", step.place);
-        self.park(State::Blocked, reason);
+        self.stop(Stop::Blocked { reason });
     }
 
     /// What an ending run says while it undoes.
