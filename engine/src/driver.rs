@@ -3,14 +3,10 @@
 //! The loop has one order: code runs until it waits, what it asked for is prepared, one append carries everything
 //! that was learned and everything that is about to start, and only then the starts are sent.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use uuid::Uuid;
 
@@ -18,31 +14,28 @@ use crate::authoring::workflow::Definition;
 use crate::environment::Environment;
 use crate::failure::{Code as StatusCode, Failure};
 use crate::history::{PendingKind, PendingStep};
-use crate::journal::Buffer;
 use crate::limits::Limit;
 use crate::mailbox::{self, CANCEL, DRAIN, GIVE_UP, LOST, MESSAGE, Mailbox, PAUSE, STOP_CLOCK};
-use crate::run::{Ended, Started};
+use crate::run::Ended;
 use crate::scope::{Fault, Scope};
 use crate::state::State;
-use crate::step_id::SlotId;
-use crate::store::{NewRun, RunRow, StoreError};
+use crate::store::{NewRun, RunRow};
 use crate::time::Timestamp;
 
 use children::Children;
-use commit::Commit;
 pub(crate) use dry_run::{ReplayError, dry_run};
-use in_flight::InFlight;
 use inbox::Inbox;
 use mode::{Mode, Stop};
-use operator_commands::UnacknowledgedCommand;
 pub(crate) use operator_commands::{ended_by_force, no_back_off, terminated};
 use poison::CrashCount;
 pub(crate) use poison::backs_off_after_panic;
-use step::LiveStep;
+use steps::Steps;
 use undoing::Undoing;
+use writes::{Starter, Writes};
 
 mod attempt;
 mod begin;
+mod call_step;
 mod children;
 mod code;
 mod commit;
@@ -55,17 +48,18 @@ mod inbox;
 mod mode;
 mod operator_commands;
 mod outage;
+mod outcome;
 mod pausing;
+mod plan;
 mod poison;
 mod races;
 mod replay;
 mod settle;
 mod status;
 mod step;
+mod steps;
 mod undoing;
-
-/// Who asked for a start, and is told whether it is durable.
-type Starter = oneshot::Sender<Result<Started, StoreError>>;
+mod writes;
 
 /// What a run begins with.
 pub(crate) enum DriverStart {
@@ -101,26 +95,11 @@ pub(crate) struct Driver {
     input: Bytes,
     scope: Arc<Scope>,
     mode: Mode,
-    /// Boxed, because a map makes room for eleven at a time and most runs have one.
-    steps: BTreeMap<SlotId, Box<LiveStep>>,
-    /// Steps that the journal has open and code comes to later than it did before a retry.
-    held: BTreeMap<(Arc<str>, u32), PendingStep>,
-    in_flight: FuturesUnordered<InFlight>,
-    timers: BTreeSet<(Timestamp, SlotId)>,
+    steps: Steps,
+    writes: Writes,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
-    buffer: Buffer,
-    /// Of what is durable.
-    journal_bytes: usize,
-    create: Option<(Box<NewRun>, Starter)>,
-    /// Boxed, because most runs in memory wait for something else.
-    commit: Option<Box<Commit>>,
-    /// What operators asked for and the next append does.
-    unacknowledged: Vec<UnacknowledgedCommand>,
     inbox: Inbox,
     children: Children,
-    /// Something has to be durable before the run can continue or be forgotten.
-    flush: bool,
-    flush_at: Option<Timestamp>,
     undoing: Undoing,
     /// What its code did to its replica.
     crashes: CrashCount,
@@ -143,20 +122,11 @@ impl Driver {
             input,
             scope: Arc::new(scope),
             mode: Mode::NoCode,
-            steps: BTreeMap::new(),
-            held: BTreeMap::new(),
-            in_flight: FuturesUnordered::new(),
-            timers: BTreeSet::new(),
+            steps: Steps::default(),
+            writes: Writes::default(),
             timer: None,
-            buffer: Buffer::default(),
-            journal_bytes: 0,
-            create: None,
-            commit: None,
-            unacknowledged: Vec::new(),
             inbox: Inbox::default(),
             children: Children::default(),
-            flush: false,
-            flush_at: None,
             undoing: Undoing::default(),
             crashes: CrashCount::default(),
         }
@@ -207,7 +177,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = self.mailbox.notified() => {}
-                answer = commit::answer(&mut self.commit) => {
+                answer = commit::answer(&mut self.writes.under_way) => {
                     if let Some(exit) = self.committed(answer) {
                         return exit;
                     }
@@ -217,7 +187,7 @@ impl Driver {
                         return exit;
                     }
                 }
-                Some(landed) = self.in_flight.next(), if !self.in_flight.is_empty() => self.on_completion(landed),
+                completed = self.steps.completed() => self.on_completion(completed),
                 () = wait(&mut self.timer) => {
                     self.timer = None;
                     self.due();
@@ -257,7 +227,7 @@ impl Driver {
         let missed = |open: &&PendingStep| {
             succeeded && !matches!(open.kind, PendingKind::Call) && !self.scope.is_detached(&open.place)
         };
-        let held = self.held.values().find(missed);
+        let held = self.steps.held().find(missed);
         if matches!(result, code::Finished::Returned(_))
             && let Some(journal) = self.scope.unreached().or_else(|| held.map(|open| open.place.to_string()))
         {
@@ -309,7 +279,7 @@ impl Driver {
         self.drop_unsent();
         self.drop_unstarted_children();
         self.mode.set_stopped(stop);
-        self.flush = true;
+        self.writes.request();
     }
 
     /// Does what the engine or an operator wishes.
@@ -335,7 +305,7 @@ impl Driver {
         }
         if self.mailbox.has(DRAIN | GIVE_UP) {
             self.drop_unsent();
-            self.flush = true;
+            self.writes.request();
         }
         if self.mailbox.has(GIVE_UP) {
             self.abandon_in_flight();
@@ -348,9 +318,9 @@ impl Driver {
 
     /// The next time at which something is due, on the wall clock.
     fn next_due(&self) -> Timestamp {
-        let step = self.timers.first().map(|(at, _)| *at);
+        let step = self.steps.next_timer();
         let deadline = (!self.mode.is_ending() && !self.deadline_paused()).then_some(self.work_deadline());
-        [step, self.flush_at, deadline].into_iter().flatten().min().unwrap_or(Timestamp::from_micros(i64::MAX))
+        [step, self.writes.flush_at(), deadline].into_iter().flatten().min().unwrap_or(Timestamp::from_micros(i64::MAX))
     }
 
     /// Sees to it that the timer fires no later than the next due time. It may fire earlier: then it is set again.
@@ -371,18 +341,12 @@ impl Driver {
         // A pause that stops the clock and was acknowledged before this goes before the deadline.
         self.handle_mail();
         let now = self.shared.clock.now();
-        if self.flush_at.is_some_and(|at| at <= now) {
-            self.flush = true;
-            self.flush_at = None;
-        }
+        self.writes.flush_due(now);
         if !self.mode.is_ending() && !self.deadline_paused() && self.work_deadline() <= now {
             let failure = Failure::new(StatusCode::DeadlineExceeded, "the run's deadline has passed");
             self.end(State::Failed, Err(failure));
         }
-        while let Some((at, slot)) = self.timers.first().copied()
-            && at <= now
-        {
-            self.timers.pop_first();
+        while let Some(slot) = self.steps.take_due(now) {
             self.wake(slot);
             // A replay brings every fact to code by itself, and so must this (semantics.md F2).
             self.advance();

@@ -1,10 +1,8 @@
 //! How steps begin: those that code asks for, and those that the journal has open.
 
-use std::sync::Arc;
-
 use super::Driver;
-use super::step::{CallWork, LiveStep, Phase, Work};
-use crate::doubt::Doubt;
+use super::call_step::{CallStep, NewCall, Phase};
+use super::step::{ChildStep, LiveStep, StepKind};
 use crate::failure::Failure;
 use crate::history::{PendingKind, PendingStep};
 use crate::journal::Kind;
@@ -34,22 +32,22 @@ impl Driver {
             // The journal had it settled, and code has the result, unless it came to an open step later than before
             // a retry.
             Intent::Call(call) if call.journaled => {
-                if let Some(open) = self.held.remove(&(Arc::clone(&call.place.branch), call.place.position)) {
+                if let Some(open) = self.steps.take_held(&call.place) {
                     self.reopen(call.slot, open, Some(*call));
                 }
             }
             Intent::Sleep { slot, place, journaled: true, .. }
             | Intent::Signal { slot, place, journaled: true, .. } => {
-                if let Some(open) = self.held.remove(&(Arc::clone(&place.branch), place.position)) {
+                if let Some(open) = self.steps.take_held(&place) {
                     self.reopen(slot, open, None);
                 }
             }
             Intent::Child(child) if child.journaled => {
-                if let Some(open) = self.held.remove(&(Arc::clone(&child.place.branch), child.place.position)) {
+                if let Some(open) = self.steps.take_held(&child.place) {
                     self.reopen(child.slot, open, None);
                 }
             }
-            Intent::Call(call) => self.call(*call, 0),
+            Intent::Call(call) => self.begin_call(*call),
             Intent::Child(child) => self.request_child(*child),
             Intent::Signal { slot, place, type_name, within, .. } => self.wait_for(slot, place, type_name, within),
             Intent::Sleep { slot, place, span, .. } => {
@@ -59,7 +57,7 @@ impl Driver {
                     place: Some(place.stored()),
                     until_micros: until.as_micros(),
                 }));
-                self.flush = true;
+                self.writes.request();
                 self.sleep_until(slot, place, sequence, until);
             }
         }
@@ -67,39 +65,17 @@ impl Driver {
 
     fn sleep_until(&mut self, slot: SlotId, place: StepId, sequence: u64, until: Timestamp) {
         let begun_at = self.shared.clock.now();
-        let step = LiveStep::waiting(place, Work::Sleep { sequence }, begun_at, Phase::Until(until));
-        self.steps.insert(slot, Box::new(step));
-        self.timers.insert((until, slot));
+        self.steps.insert(slot, LiveStep::new(place, begun_at, StepKind::Sleep { sequence }));
+        self.steps.set_timer(slot, until);
     }
 
-    fn call(&mut self, call: CallIntent, attempts: u32) {
+    fn begin_call(&mut self, call: CallIntent) {
         let CallIntent { slot, place, method, request, hash, key, incarnation, options, undo, .. } = call;
-        let begun_at = self.shared.clock.now();
-        let refused = self.refused(method.path, &request, undo.as_deref(), begun_at);
-        let work = CallWork {
-            level: self.level(&place.name, method.level, undo.is_some()),
-            request,
-            hash,
-            key,
-            incarnation,
-            started: None,
-            deadline: begun_at,
-            attempted_at: begun_at,
-            options,
-            undo,
-            undoes: None,
-        };
-        let step = LiveStep {
-            place,
-            work: Work::Call(work),
-            begun_at,
-            attempts,
-            forgiven: 0,
-            doubt: Doubt::default(),
-            let_go: false,
-            phase: Phase::Reserving,
-        };
-        self.steps.insert(slot, Box::new(step));
+        let now = self.shared.clock.now();
+        let refused = self.refused(method.path, &request, undo.as_deref(), now);
+        let level = self.level(&place.name, method.level, undo.is_some());
+        let call = NewCall { level, request, hash, key, incarnation, options, undo, undoes: None };
+        self.steps.insert(slot, LiveStep::new(place, now, StepKind::Call(CallStep::new(call, now))));
         match refused {
             None => self.attempt(slot),
             Some(failure) => self.settle(slot, Err(failure), stored::Outcome::NotSent, false),
@@ -135,59 +111,48 @@ impl Driver {
         let said = self.ending_options(&open).unwrap_or_default();
         let PendingStep { place, kind, begun_at, attempts, forgiven, retry_at, undoes, .. } = open;
         let options = call.as_ref().map_or(said, |call| call.options);
-        let work = match (kind, call) {
+        let mut reopened = match (kind, call) {
             (PendingKind::Sleep { sequence, until }, _) => return self.sleep_until(slot, place, sequence, until),
-            (PendingKind::Child { sequence, run }, _) => return self.wait_for_child(slot, place, sequence, run),
+            (PendingKind::Child { sequence, run }, _) => {
+                return self.wait_for_child(slot, place, ChildStep::Started { sequence, run });
+            }
             (PendingKind::Signal { sequence, until }, _) => return self.wait_on(slot, place, sequence, until),
             (PendingKind::Effect { sequence, key, incarnation, level, request, started_at, deadline }, call) => {
-                CallWork {
-                    level,
-                    request,
-                    hash: [0; 32],
-                    key,
-                    incarnation,
-                    started: Some((sequence, started_at)),
-                    deadline,
-                    attempted_at: now,
-                    options,
-                    undo: call.and_then(|call| call.undo).or_else(|| self.take_undo(&place)),
-                    undoes,
-                }
+                let undo = call.and_then(|call| call.undo).or_else(|| self.take_undo(&place));
+                let call = NewCall { level, request, hash: [0; 32], key, incarnation, options, undo, undoes };
+                CallStep::with_start(call, now, (sequence, started_at), deadline)
             }
-            (PendingKind::Call, Some(call)) => CallWork {
-                level: self.level(&place.name, call.method.level, call.undo.is_some()),
-                request: call.request,
-                hash: call.hash,
-                key: call.key,
-                incarnation: call.incarnation,
-                started: None,
-                deadline: now,
-                attempted_at: now,
-                options,
-                undo: call.undo,
-                undoes: None,
-            },
+            (PendingKind::Call, Some(call)) => {
+                let level = self.level(&place.name, call.method.level, call.undo.is_some());
+                let CallIntent { request, hash, key, incarnation, undo, .. } = call;
+                let call = NewCall { level, request, hash, key, incarnation, options, undo, undoes: None };
+                CallStep::new(call, now)
+            }
             // Never sent, and code does not ask for it any more.
             (PendingKind::Call, None) => return,
         };
-        let phase = match retry_at {
-            _ if undecided => Phase::Undecided,
-            Some(at) if at > now => Phase::Until(at),
-            _ => Phase::Reserving,
+        (reopened.attempts, reopened.forgiven, reopened.doubt) = (attempts, forgiven, doubt);
+        let mut step = LiveStep::new(place, begun_at, StepKind::Call(reopened));
+        // A step whose time is up ends when it is due: code may not be there yet to have its result.
+        let out_of_time = step.deadline().is_some_and(|at| at <= now);
+        let next = match retry_at {
+            _ if undecided => Some(Phase::Undecided),
+            Some(at) if at > now => Some(Phase::BackingOff(at)),
+            _ => out_of_time.then_some(Phase::BackingOff(now)),
         };
-        let work = Work::Call(work);
-        let mut step = LiveStep { place, work, begun_at, attempts, forgiven, doubt, let_go: false, phase };
-        if matches!(step.phase, Phase::Reserving) && step.deadline().is_some_and(|at| at <= now) {
-            // It ends when it is due: code may not be there yet to be told.
-            step.phase = Phase::Until(now);
+        let timer = match &next {
+            Some(Phase::BackingOff(at)) => Some(*at),
+            _ => None,
+        };
+        let again = next.is_none();
+        if let (Some(call), Some(next)) = (step.call_mut(), next) {
+            call.enter(next);
         }
-        let again = matches!(step.phase, Phase::Reserving);
-        if let Phase::Until(at) = step.phase {
-            self.timers.insert((at, slot));
-        }
-        self.steps.insert(slot, Box::new(step));
-        if again {
-            self.attempt(slot);
+        self.steps.insert(slot, step);
+        match timer {
+            Some(at) => self.steps.set_timer(slot, at),
+            None if again => self.attempt(slot),
+            None => {}
         }
     }
 }

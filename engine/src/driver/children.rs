@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use uuid::Uuid;
 
-use super::step::{LiveStep, Phase, Work};
+use super::step::{ChildStep, LiveStep, StepKind};
 use super::{CANCEL, Driver};
 use crate::failure::{Code, Failure};
 use crate::identity;
@@ -16,16 +16,9 @@ use crate::rules;
 use crate::run::{new_run, pending};
 use crate::scope::{ChildIntent, Fault};
 use crate::state::State;
-use crate::step_id::SlotId;
+use crate::step_id::{SlotId, StepId};
 use crate::store::{ChildEndNotice, Message, NewRun, Parent, RelatedRuns};
 use crate::time::Timestamp;
-
-pub(crate) struct ChildWork {
-    /// Number of the durable start, once there is one, and the child's run.
-    pub(super) started: Option<(u64, Uuid)>,
-    /// What is asked for, until the start is durable.
-    pub(super) intent: Option<Box<ChildIntent>>,
-}
 
 /// What the run knows of its children.
 #[derive(Default)]
@@ -48,9 +41,8 @@ impl Driver {
         let (slot, place) = (intent.slot, intent.place.clone());
         let (rules, now) = (self.shared.workflows.rules(), self.shared.clock.now());
         let violations = rules.check_message(&workflow.input_type, &intent.input, now);
-        let work = Work::Child(ChildWork { started: None, intent: Some(Box::new(intent)) });
-        let step = LiveStep::waiting(place, work, now, Phase::Unborn);
-        self.steps.insert(slot, Box::new(step));
+        let kind = StepKind::Child(ChildStep::Requested(Box::new(intent)));
+        self.steps.insert(slot, LiveStep::new(place, now, kind));
         if !violations.is_empty() {
             let failure = rules::broken("the input", &violations);
             self.settle(slot, Err(failure), stored::Outcome::NotSent, false);
@@ -58,29 +50,30 @@ impl Driver {
     }
 
     /// Continues waiting for the end of a child that was created.
-    pub(super) fn wait_for_child(&mut self, slot: SlotId, place: crate::step_id::StepId, sequence: u64, child: Uuid) {
+    pub(super) fn wait_for_child(&mut self, slot: SlotId, place: StepId, child: ChildStep) {
         let now = self.shared.clock.now();
-        let work = Work::Child(ChildWork { started: Some((sequence, child)), intent: None });
-        self.steps.insert(slot, Box::new(LiveStep::waiting(place, work, now, Phase::Message(None))));
-        self.children.slots.insert(child, slot);
+        if let ChildStep::Started { run, .. } = child {
+            self.children.slots.insert(run, slot);
+        }
+        self.steps.insert(slot, LiveStep::new(place, now, StepKind::Child(child)));
         self.linger_until(slot, now);
     }
 
     /// Children may end soon, and together: the run stays in memory for a while.
     fn linger_until(&mut self, slot: SlotId, now: Timestamp) {
-        self.timers.insert((now.after(self.shared.limits.linger), slot));
+        self.steps.set_timer(slot, now.after(self.shared.limits.linger));
     }
 
     /// Writes the starts of the children that are to be created: their slots, and their runs.
     pub(super) fn start_children(&mut self) -> (Vec<SlotId>, Vec<NewRun>) {
         let (now, latest) = (self.shared.clock.now(), self.work_deadline());
-        let unborn: Vec<SlotId> =
-            self.steps.iter().filter(|(_, step)| matches!(step.phase, Phase::Unborn)).map(|(slot, _)| *slot).collect();
-        let mut runs = Vec::with_capacity(unborn.len());
-        for slot in &unborn {
+        let requested = self.steps.slots(LiveStep::is_requested_child);
+        let mut runs = Vec::with_capacity(requested.len());
+        for slot in &requested {
             let sequence = self.next_sequence();
-            let Some(step) = self.steps.get_mut(slot) else { continue };
-            let Work::Child(ChildWork { started, intent: Some(intent) }) = &mut step.work else { continue };
+            let Some(step) = self.steps.get_mut(*slot) else { continue };
+            let StepKind::Child(child) = &mut step.kind else { continue };
+            let ChildStep::Requested(intent) = &*child else { continue };
             let Some(workflow) = self.shared.workflows.get(intent.workflow) else { continue };
             let place = &step.place;
             let id = identity::child_run(self.row.id, &place.branch, place.position, intent.incarnation, now);
@@ -89,8 +82,6 @@ impl Driver {
             run.parent = Some(Parent { run: self.row.id, depth: self.scope.depth + 1 });
             pending(&mut run, workflow, intent.input.clone());
             runs.push(run);
-            *started = Some((sequence, id));
-            step.phase = Phase::Message(None);
             let fact = stored::ChildStarted {
                 place: Some(place.stored()),
                 incarnation: intent.incarnation,
@@ -99,25 +90,23 @@ impl Driver {
                 input_hash: Bytes::copy_from_slice(&intent.hash),
                 output_type: intent.output_type.clone(),
             };
-            self.buffer.push(now, Kind::ChildStarted(fact));
+            child.enter_starting(sequence, id);
+            self.writes.push(now, Kind::ChildStarted(fact));
         }
-        (unborn, runs)
+        (requested, runs)
     }
 
     /// Children that are not created yet are not created at all.
     pub(super) fn drop_unstarted_children(&mut self) {
-        self.steps.retain(|_, step| !matches!(step.phase, Phase::Unborn));
+        self.steps.retain(|step| !step.is_requested_child());
     }
 
     /// The append that creates these is durable.
     pub(super) fn children_created(&mut self, slots: &[SlotId]) {
         let now = self.shared.clock.now();
         for slot in slots {
-            let Some(LiveStep { work: Work::Child(child), .. }) = self.steps.get_mut(slot).map(AsMut::as_mut) else {
-                continue;
-            };
-            child.intent = None;
-            let Some((_, run)) = child.started else { continue };
+            let Some(StepKind::Child(child)) = self.steps.get_mut(*slot).map(|step| &mut step.kind) else { continue };
+            let Some(run) = child.enter_started() else { continue };
             self.children.slots.insert(run, *slot);
             self.linger_until(*slot, now);
         }
@@ -129,10 +118,9 @@ impl Driver {
     /// The append that would have created these was refused.
     pub(super) fn children_refused(&mut self, slots: &[SlotId]) {
         for slot in slots {
-            let Some(step) = self.steps.get_mut(slot) else { continue };
-            let Work::Child(child) = &mut step.work else { continue };
-            child.started = None;
-            step.phase = Phase::Unborn;
+            if let Some(StepKind::Child(child)) = self.steps.get_mut(*slot).map(|step| &mut step.kind) {
+                child.leave_starting();
+            }
         }
         self.children.asked = false;
     }
@@ -161,9 +149,9 @@ impl Driver {
 
     /// Children that code has not come to again since a retry end with the run like all others.
     pub(super) fn adopt_held_children(&mut self) {
-        let held: Vec<Uuid> = self.held.values().filter_map(|open| open.kind.child()).collect();
+        let held: Vec<Uuid> = self.steps.held().filter_map(|open| open.kind.child()).collect();
         for child in held {
-            let slot = self.detached_slot();
+            let slot = self.steps.detached_slot();
             self.children.slots.insert(child, slot);
         }
     }
@@ -174,7 +162,7 @@ impl Driver {
 
     /// An operator cancels a run that ends: what it decided stands, and its children are asked to end.
     pub(super) fn cancel_children(&mut self) {
-        if self.steps.values().any(|step| matches!(step.phase, Phase::Unborn)) {
+        if self.steps.values().any(LiveStep::is_requested_child) {
             self.drop_unstarted_children();
             self.conclude();
         }
@@ -204,7 +192,9 @@ impl Driver {
         match stored::ChildEnded::decode(message.payload) {
             Ok(end) => self.children.ends.push((message.number, end)),
             // It is left where it is; the step waits visibly.
-            Err(error) => tracing::error!(run = %self.row.id, %error, "the end of a child is none"),
+            Err(error) => {
+                tracing::error!(run = %self.row.id, %error, "the message about the end of a child cannot be read")
+            }
         }
         None
     }

@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use crate::breadcrumbs::Breadcrumbs;
 use crate::failure::Failure;
+use crate::history::Replay;
 use crate::mailbox::{FOREIGN, Mailbox};
 use crate::panics::{Panicked, caught};
-use crate::scope::CurrentRun;
+use crate::scope::{CurrentRun, Fault, Scope};
 
 pub(crate) struct Code {
     future: BoxFuture<'static, Result<Bytes, Failure>>,
@@ -94,5 +95,47 @@ impl Code {
     /// The same while the journal is replayed: what code logs was logged before.
     pub(crate) fn rerun(&mut self) -> Option<Finished> {
         tracing::dispatcher::with_default(&Dispatch::none(), || self.run())
+    }
+}
+
+/// Brings every fact to code, one poll each. Before the fact with the number `seen`, code comes to nothing that it writes
+/// down immediately and that the journal does not have.
+pub(super) fn replay_into(
+    scope: &Scope,
+    code: &mut Code,
+    replay: Vec<Replay>,
+    seen: usize,
+) -> Result<Option<Finished>, Fault> {
+    scope.expect_all(seen > 0);
+    let mut finished = code.rerun();
+    for (number, fact) in (1..).zip(replay) {
+        if number == seen {
+            scope.expect_all(false);
+        }
+        if let Some(fault) = scope.fault() {
+            return Err(fault);
+        }
+        let (place, result) = match fact {
+            Replay::Reached(place) => (place, None),
+            Replay::Settled(place, result) => (place, Some(result)),
+        };
+        let Some(slot) = scope.slot_of(&place.branch, place.position) else {
+            if scope.keep(&place, &result) {
+                continue;
+            }
+            let journal = place.to_string();
+            let code = if finished.is_some() { "ended before it" } else { "not reached it" };
+            return Err(Fault::Mismatch { journal, code: code.to_owned() });
+        };
+        if let Some(result) = result {
+            scope.deliver(slot, result);
+            if finished.is_none() {
+                finished = code.rerun();
+            }
+        }
+    }
+    match scope.fault() {
+        Some(fault) => Err(fault),
+        None => Ok(finished),
     }
 }

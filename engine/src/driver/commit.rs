@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::children::ChildWork;
+use super::call_step::{CallStep, Phase};
 use super::operator_commands::UnacknowledgedCommand;
-use super::step::{CallWork, LiveStep, Phase, Work};
-use super::{Driver, Exit, Starter};
+use super::plan::{Situation, plan};
+use super::step::{ChildStep, LiveStep, StepKind};
+use super::writes::Starter;
+use super::{Driver, Exit};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_level};
 use crate::journal_v1 as stored;
@@ -61,44 +63,50 @@ pub(super) async fn answer(commit: &mut Option<Box<Commit>>) -> Answered {
     }
 }
 
+impl Commit {
+    /// How many facts it makes durable.
+    pub(super) fn facts(&self) -> u64 {
+        self.carries.facts
+    }
+}
+
 impl Driver {
     /// The number that the next fact will have.
     pub(super) fn next_sequence(&self) -> u64 {
-        self.row.sequence + self.commit.as_ref().map_or(0, |commit| commit.carries.facts) + self.buffer.facts() + 1
+        self.writes.next_sequence(self.row.sequence)
     }
 
     /// Writes a fact behind: it is durable with the next append, soon in any case.
     pub(super) fn record(&mut self, kind: Kind) {
-        let now = self.shared.clock.now();
-        self.buffer.push(now, kind);
-        if self.flush_at.is_none() {
-            self.flush_at = Some(now.after(self.shared.limits.write_behind));
-        }
-        self.flush |= self.buffer.len() > self.shared.limits.write_behind_bytes;
+        self.writes.record(self.shared.clock.now(), kind, &self.shared.limits);
+    }
+
+    /// What is asked of the run before an append, and what its row says if it is idle.
+    fn situation(&self) -> (Situation, Option<Status>) {
+        let ended = self.mode.has_ended();
+        let idle = !ended && self.is_idle();
+        let status = idle.then(|| self.status(true));
+        let situation = Situation {
+            creates: self.writes.create.is_some(),
+            ended,
+            ready: self.steps.values().any(LiveStep::is_ready) || !self.unasked().is_empty(),
+            idle,
+            gives_back: idle && self.should_release(),
+            news: status.as_ref().is_some_and(|status| self.is_news(status)),
+            commanded: !self.writes.unacknowledged.is_empty(),
+            flush: self.writes.has_to_flush(),
+        };
+        (situation, status)
     }
 
     /// Begins an append if one is wanted and none is under way.
     pub(super) fn begin_commit(&mut self) {
-        if self.commit.is_some() {
+        if self.writes.under_way.is_some() {
             return;
         }
-        let ended = self.mode.has_ended();
-        let ready = self.steps.values().any(|step| matches!(step.phase, Phase::Ready(_) | Phase::Unborn));
-        let ready = ready || !self.unasked().is_empty();
-        let idle = !ended && self.is_idle();
-        let release = idle && self.should_release();
-        let status = self.status(idle);
-        let moved = idle && self.is_news(&status);
-        let wanted = ended
-            || ready
-            || release
-            || moved
-            || self.create.is_some()
-            || !self.unacknowledged.is_empty()
-            || (self.flush && !self.buffer.is_empty());
-        if !wanted {
-            return;
-        }
+        let (situation, status) = self.situation();
+        let Some(plan) = plan(situation) else { return };
+        let status = status.unwrap_or_else(|| self.status(false));
         debug_assert!(
             self.row.status.state.may_become(status.state),
             "run {} moves from {} to {}, which the table of moves does not have",
@@ -106,22 +114,19 @@ impl Driver {
             self.row.status.state,
             status.state
         );
-        let learned = (self.buffer.len(), self.buffer.facts());
-        let starts = if ended || release { Vec::new() } else { self.start_ready() };
-        // A creation carries no other; children come with the next append.
-        let bears = !ended && !release && self.create.is_none();
-        let (births, children) = if bears { self.start_children() } else { Default::default() };
-        let related_runs = if self.create.is_none() { self.related_runs(children, ended) } else { None };
+        let learned = (self.writes.buffer.len(), self.writes.buffer.facts());
+        let starts = if plan.starts_calls { self.start_ready() } else { Vec::new() };
+        let (births, children) = if plan.starts_children { self.start_children() } else { Default::default() };
+        let related_runs = if plan.tells { self.related_runs(children, plan.ends) } else { None };
         let cancels = related_runs.as_ref().map_or_else(Vec::new, |related_runs| related_runs.cancels.clone());
-        let (entry, facts) = self.buffer.take();
-        self.flush = false;
-        self.flush_at = None;
-        let unacknowledged = if self.create.is_none() { std::mem::take(&mut self.unacknowledged) } else { Vec::new() };
+        let (entry, facts) = self.writes.buffer.take();
+        self.writes.taken();
+        let unacknowledged = if plan.tells { std::mem::take(&mut self.writes.unacknowledged) } else { Vec::new() };
         let takes = self.inbox.take();
-        let answer = match self.create.take() {
+        let answer = match self.writes.create.take() {
             Some((mut run, started)) => {
-                // One that waits from its first poll on is no one's from the start.
-                run.claimed = !release;
+                // One that waits from its first poll on has no owner from the start.
+                run.claimed = !plan.gives_back;
                 run.entry = entry.clone();
                 run.facts = facts;
                 run.status = status.clone();
@@ -131,80 +136,65 @@ impl Driver {
                 run: self.row.id,
                 epoch: self.row.epoch,
                 sequence: self.row.sequence,
-                control: (release || !starts.is_empty() || !births.is_empty()).then_some(self.row.control),
+                control: (plan.gives_back || !starts.is_empty() || !births.is_empty()).then_some(self.row.control),
                 entry: entry.clone(),
                 facts,
                 status: status.clone(),
-                messages: release.then_some(self.row.messages),
+                messages: plan.gives_back.then_some(self.row.messages),
                 takes: takes.clone(),
                 related_runs,
-                release,
+                release: plan.gives_back,
                 changes: unacknowledged.iter().map(|unacknowledged| unacknowledged.change.clone()).collect(),
             })),
         };
-        let carries = CommitContents {
-            unacknowledged,
-            takes,
-            entry,
-            learned,
-            facts,
-            starts,
-            births,
-            cancels,
-            status,
-            release: release || ended,
-        };
-        self.commit = Some(Box::new(Commit { answer, carries }));
+        let release = plan.gives_back || plan.ends;
+        let carries =
+            CommitContents { unacknowledged, takes, entry, learned, facts, starts, births, cancels, status, release };
+        self.writes.under_way = Some(Box::new(Commit { answer, carries }));
     }
 
     /// Writes the starts of everything that is ready to be sent.
     fn start_ready(&mut self) -> Vec<SlotId> {
         let now = self.shared.clock.now();
-        for step in self.steps.values_mut() {
-            // The wait for a permit may have outlasted the time for which the service remembers the key.
-            if matches!(step.phase, Phase::Ready(_)) && step.undecided(now) {
-                step.phase = Phase::Undecided;
-            }
-        }
-        let ready: Vec<SlotId> = self
-            .steps
-            .iter()
-            .filter(|(_, step)| matches!(step.phase, Phase::Ready(_)))
-            .map(|(slot, _)| *slot)
-            .collect();
+        let is_ready = |step: &LiveStep| matches!(step.phase(), Some(Phase::Ready(_)));
+        let ready = self.steps.slots(is_ready);
         let mut sent = Vec::with_capacity(ready.len());
         for slot in ready {
-            let slot = &slot;
-            let (deadline, attempt_deadline) = self.attempt_deadline(*slot);
-            let sequence = self.next_sequence();
-            let copied_at = self.row.copied_at;
+            let (deadline, attempt_deadline) = self.attempt_deadline(slot);
+            let (sequence, copied_at) = (self.next_sequence(), self.row.copied_at);
             let Some(step) = self.steps.get_mut(slot) else { continue };
-            let undecided = copied_at.is_some_and(|copied_at| may_be_made(step, copied_at, now));
-            self.undoing.any |= matches!(&step.work, Work::Call(call) if call.undo.is_some());
-            let fact = start(step, sequence, now, attempt_deadline);
-            if let (Work::Call(CallWork { started: Some((started, _)), .. }), attempt) = (&step.work, step.attempts) {
-                let started = *started;
+            let place = step.place.stored();
+            let Some(call) = step.call_mut() else { continue };
+            // The wait for a permit may have outlasted the time for which the service remembers the key.
+            if call.undecided(now) {
+                call.enter(Phase::Undecided);
+                continue;
+            }
+            self.undoing.any |= call.undo.is_some();
+            // Of a copied store the original may have made this call: then only an operator can say whether it is made.
+            let undecided = copied_at
+                .is_some_and(|copied_at| !call.doubt.is_allowed() && !call.level.may_repeat(Some(copied_at), now));
+            let fact = start(call, place, sequence, now, attempt_deadline);
+            let attempt = call.attempts;
+            if undecided {
+                call.doubt.begin();
+                call.doubt.cut_off();
+                call.enter(Phase::Undecided);
+            } else {
+                call.enter_starting(deadline);
+                sent.push(slot);
+            }
+            if let Some((started, _)) = call.started {
                 self.attempted_for_undo(started, attempt, attempt_deadline);
             }
-            let Some(step) = self.steps.get_mut(slot) else { continue };
-            if undecided {
-                step.doubt.begin();
-                step.doubt.cut_off();
-                step.phase = Phase::Undecided;
-            } else if let Phase::Ready(reservation) = std::mem::replace(&mut step.phase, Phase::Sending) {
-                sent.push(*slot);
-                step.phase = Phase::Starting(reservation, deadline);
-            }
-            if let Some(fact) = fact {
-                self.buffer.push(now, fact);
-            }
+            self.writes.push(now, fact);
         }
         sent
     }
 
     /// The append was answered. Says so where the run leaves memory.
     pub(super) fn committed(&mut self, answered: Answered) -> Option<Exit> {
-        let Commit { answer, carries: mut commit } = *self.commit.take()?;
+        let Commit { answer, carries: mut commit } = *self.writes.under_way.take()?;
         let mut starter = None;
         let appended = match (answered, answer) {
             (Answered::Created(answer), Pending::Create(_, asked)) => match answer {
@@ -236,7 +226,7 @@ impl Driver {
             (Answered::Created(_), Pending::Append(_)) => return Some(Exit::Lost),
         };
         if let Appended::Superseded(row) = appended {
-            self.unacknowledged.splice(..0, commit.unacknowledged.drain(..));
+            self.writes.unacknowledged.splice(..0, commit.unacknowledged.drain(..));
             self.inbox.restore(std::mem::take(&mut commit.takes));
             self.children_refused(&commit.births);
             self.commanded(&commit, &row);
@@ -278,9 +268,9 @@ impl Driver {
 
     /// The journal has so many bytes more. A run whose journal could not be held in memory ends before that.
     fn grown(&mut self, by: usize) {
-        let (before, max) = (self.journal_bytes, self.shared.limits.journal_bytes);
-        self.journal_bytes += by;
-        let now = self.journal_bytes;
+        let (before, max) = (self.writes.journal_bytes, self.shared.limits.journal_bytes);
+        self.writes.journal_bytes += by;
+        let now = self.writes.journal_bytes;
         if now > max && !self.mode.is_ending() {
             let message = format!("the journal has {now} bytes, the limit journal_bytes is {max}");
             return self.fault(Fault::Limit(Failure::new(Code::ResourceExhausted, message)));
@@ -292,22 +282,22 @@ impl Driver {
 
     /// The start of a step is durable: now it may be sent.
     fn started(&mut self, slot: SlotId) {
-        let Some(step) = self.steps.get_mut(&slot) else { return };
-        if !matches!(step.phase, Phase::Starting(..)) {
+        let Some(call) = self.steps.call_mut(slot) else { return };
+        if !matches!(call.phase(), Phase::Starting(..)) {
             return;
         }
         if self.mode.is_stopped() || self.mailbox.has(super::GIVE_UP) {
             return self.defer_attempt(slot);
         }
         // A run that ends begins nothing; it only asks again what may have happened.
-        let mut before = step.doubt;
+        let mut before = call.doubt;
         before.fail(stored::Outcome::NotSent);
-        if self.mode.is_ending() && !before.exists() && !step.is_undo() {
-            step.doubt = before;
+        if self.mode.is_ending() && !before.exists() && call.undoes.is_none() {
+            call.doubt = before;
             let failure = Failure::new(Code::Cancelled, "the run ended before the call was sent");
             return self.settle(slot, Err(failure), stored::Outcome::NotSent, false);
         }
-        if let Phase::Starting(reservation, deadline) = std::mem::replace(&mut step.phase, Phase::Sending) {
+        if let Phase::Starting(reservation, deadline) = call.enter(Phase::Sending) {
             self.send(slot, reservation, deadline);
         }
     }
@@ -318,14 +308,14 @@ impl Driver {
         let last_learned = self.row.sequence + learned;
         let dropped = commit.facts - learned;
         for step in self.steps.values_mut() {
-            match &mut step.work {
-                Work::Call(call) if call.started.is_some_and(|(sequence, _)| sequence > last_learned) => {
+            match &mut step.kind {
+                StepKind::Call(call) if call.started.is_some_and(|(sequence, _)| sequence > last_learned) => {
                     call.started = None;
                 }
                 // Facts that came after the starts move up.
-                Work::Sleep { sequence }
-                | Work::Signal { sequence }
-                | Work::Child(ChildWork { started: Some((sequence, _)), .. })
+                StepKind::Sleep { sequence, .. }
+                | StepKind::Signal { sequence, .. }
+                | StepKind::Child(ChildStep::Started { sequence, .. })
                     if *sequence > last_learned =>
                 {
                     *sequence -= dropped
@@ -334,23 +324,22 @@ impl Driver {
             }
         }
         for slot in &commit.starts {
-            let Some(step) = self.steps.get_mut(slot) else { continue };
-            if let Phase::Starting(reservation, _) = std::mem::replace(&mut step.phase, Phase::Undecided) {
-                step.failed(stored::Outcome::NotSent);
-                step.phase = Phase::Ready(reservation);
+            let Some(call) = self.steps.call_mut(*slot) else { continue };
+            if call.leave_starting() {
+                call.failed(stored::Outcome::NotSent);
             }
         }
-        self.drop_let_go();
+        self.drop_abandoned();
         if self.mode.is_stopped() {
             // It stopped while the append was under way: what was not started then is not started now.
             self.drop_unsent();
             self.drop_unstarted_children();
         }
         if dropped > 0 {
-            self.buffer.renumber(last_learned, dropped);
+            self.writes.buffer.renumber(last_learned, dropped);
         }
-        self.buffer.restore(&commit.entry[..length], learned);
-        self.flush = true;
+        self.writes.buffer.restore(&commit.entry[..length], learned);
+        self.writes.request();
         self.row.control = row.control;
         self.row.paused.clone_from(&row.paused);
         if row.messages > self.row.messages {
@@ -389,24 +378,17 @@ impl Driver {
     }
 }
 
-/// Whether the store is a copy whose original may have made this call, so that only an operator can say whether it is made.
-fn may_be_made(step: &LiveStep, copied_at: Timestamp, now: Timestamp) -> bool {
-    let Work::Call(call) = &step.work else { return false };
-    !step.doubt.is_allowed() && !call.level.may_repeat(Some(copied_at), now)
-}
-
 /// The fact that goes before an attempt of an effect.
-fn start(step: &mut LiveStep, sequence: u64, now: Timestamp, deadline: Timestamp) -> Option<Kind> {
-    let Work::Call(call) = &mut step.work else { return None };
-    step.doubt.begin();
+fn start(call: &mut CallStep, place: stored::Place, sequence: u64, now: Timestamp, deadline: Timestamp) -> Kind {
+    call.doubt.begin();
     call.deadline = call.deadline.max(deadline);
     call.attempted_at = now;
     if let Some((started, _)) = call.started {
-        return Some(Kind::AttemptStarted(stored::AttemptStarted {
+        return Kind::AttemptStarted(stored::AttemptStarted {
             step: started,
-            attempt: step.attempts,
+            attempt: call.attempts,
             attempt_deadline_micros: deadline.as_micros(),
-        }));
+        });
     }
     call.started = Some((sequence, now));
     let (level, horizon) = store_level(call.level);
@@ -415,8 +397,8 @@ fn start(step: &mut LiveStep, sequence: u64, now: Timestamp, deadline: Timestamp
         Some(UndoSource::ByResponse(_)) => (None, true),
         None => (None, false),
     };
-    Some(Kind::StepStarted(stored::StepStarted {
-        place: Some(step.place.stored()),
+    Kind::StepStarted(stored::StepStarted {
+        place: Some(place),
         incarnation: call.incarnation,
         key: call.key.to_string(),
         level: level.into(),
@@ -428,5 +410,5 @@ fn start(step: &mut LiveStep, sequence: u64, now: Timestamp, deadline: Timestamp
         undo_by_response,
         undo_policy: call.undo.as_ref().map(|undo| undo.policy.stored()),
         undoes: call.undoes.unwrap_or_default(),
-    }))
+    })
 }

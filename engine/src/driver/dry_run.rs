@@ -5,8 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Mailbox;
-use super::code::{Code, Finished};
-use super::replay::replay_into;
+use super::code::{Code, Finished, replay_into};
 use crate::authoring::context::Context;
 use crate::authoring::workflow::Registry;
 use crate::history::History;

@@ -1,16 +1,15 @@
 //! How a run ends: no new steps, what is in flight settles, and only then the end is written.
 
 use bytes::Bytes;
-use futures_util::stream::FuturesUnordered;
 
 use super::Driver;
+use super::call_step::Phase;
 use super::mode::{End, Mode};
-use super::step::{Phase, Work};
+use super::step::StepKind;
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
 use crate::state::State;
-use crate::step_id::SlotId;
 
 impl End {
     /// The end as it is stored.
@@ -43,21 +42,22 @@ impl Driver {
         }
         self.mode.set_ending(End { state, result });
         // Code will not come to these any more; what may have happened of them settles all the same.
-        let held = std::mem::take(&mut self.held);
+        let held = self.steps.take_all_held();
         self.reopen_unreached(held);
         self.drop_unsent();
         // A run that ends well has the children that it asked for.
         if state != State::Succeeded {
             self.drop_unstarted_children();
         }
-        self.abort_reads();
+        // Only the outcome of what was sent is waited for.
+        self.steps.abandon_unsent();
         self.cancel_waits();
         if (!self.steps.is_empty() || self.must_undo())
             && let Some(end) = self.mode.end()
         {
             let fact = ending_fact(end);
             self.record(fact);
-            self.flush = true;
+            self.writes.request();
         }
         self.conclude();
     }
@@ -84,47 +84,33 @@ impl Driver {
         self.record(Kind::Ended(ended));
     }
 
-    /// Only what was sent and is still open flies on.
-    fn abort_reads(&mut self) {
-        let sent = |slot| self.steps.get(&slot).is_some_and(|step| matches!(step.phase, Phase::Sending));
-        let in_flight = std::mem::replace(&mut self.in_flight, FuturesUnordered::new());
-        self.in_flight = in_flight.into_iter().filter(|flight| sent(flight.slot())).collect();
-    }
-
     /// Steps that wait for a time: a sleep ends, an attempt that surely did nothing is not made again, and one
     /// that may have done something is asked again immediately.
     pub(super) fn cancel_waits(&mut self) {
-        let waiting: Vec<SlotId> = self
-            .steps
-            .iter()
-            .filter(|(_, step)| {
-                matches!(step.phase, Phase::Until(_) | Phase::Message(_)) && !matches!(step.work, Work::Child(_))
-            })
-            .map(|(slot, _)| *slot)
-            .collect();
+        let waiting = self.steps.slots(|step| match &step.kind {
+            StepKind::Call(call) => matches!(call.phase(), Phase::BackingOff(_)),
+            StepKind::Sleep { .. } | StepKind::Signal { .. } => true,
+            StepKind::Child(_) => false,
+        });
         let now = self.shared.clock.now();
-        self.timers.clear();
+        self.steps.clear_timers();
         for slot in waiting {
-            let Some(step) = self.steps.get_mut(&slot) else { continue };
-            // An undo continues.
-            if step.is_undo()
-                && let Phase::Until(at) = step.phase
-            {
-                self.timers.insert((at, slot));
+            let Some(call) = self.steps.get(slot).and_then(|step| step.call()) else {
+                self.steps.remove(slot);
                 continue;
-            }
-            if step.doubt.exists() {
-                self.timers.insert((now, slot));
-                continue;
-            }
-            match &step.work {
-                Work::Call(call) if call.started.is_some() => {
+            };
+            match call.phase() {
+                // An undo continues.
+                Phase::BackingOff(at) if call.undoes.is_some() => {
+                    let at = *at;
+                    self.steps.set_timer(slot, at);
+                }
+                _ if call.doubt.exists() => self.steps.set_timer(slot, now),
+                _ if call.started.is_some() => {
                     let failure = Failure::new(Code::Cancelled, "the run ended before the call was made again");
                     self.settle(slot, Err(failure), stored::Outcome::NotSent, false);
                 }
-                _ => {
-                    self.steps.remove(&slot);
-                }
+                _ => drop(self.steps.remove(slot)),
             }
         }
     }

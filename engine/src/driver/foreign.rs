@@ -1,5 +1,5 @@
 //! Finds out that code waits for something that is no step: nothing that it could wait for is open, or somebody else than
-//! the run woke it. A wait that ends beside open steps, and in vain, is not found.
+//! the run woke it. Not detected: such a wait beside open steps that ends without waking the run.
 
 use super::Driver;
 use crate::safeguards::ForeignWaits;
@@ -8,7 +8,7 @@ use crate::scope::Fault;
 impl Driver {
     /// Where code waits although no step is open, it waits for something else.
     pub(super) fn look_for_foreign_wait(&mut self) {
-        if self.mode.has_code() && self.steps.is_empty() && self.held.is_empty() {
+        if self.mode.has_code() && self.steps.is_empty() && self.steps.held().next().is_none() {
             self.foreign_wait();
         }
     }

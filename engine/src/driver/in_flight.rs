@@ -11,7 +11,7 @@ use crate::transport::{Outcome, Reserved, Reserving, Unsent, Waiting};
 
 pub(crate) struct InFlight {
     slot: SlotId,
-    /// Tells flights of one step apart: a flight that was outdated lands unseen.
+    /// Tells flights of one step apart: the end of one that is outdated is ignored.
     attempt: u32,
     kind: Kind,
 }
@@ -26,10 +26,10 @@ enum Kind {
 pub(crate) struct Completed {
     pub(crate) slot: SlotId,
     pub(crate) attempt: u32,
-    pub(crate) kind: LandedKind,
+    pub(crate) kind: CompletedKind,
 }
 
-pub(crate) enum LandedKind {
+pub(crate) enum CompletedKind {
     Reserved(Result<Reserved, Unsent>),
     Sent(Outcome),
 }
@@ -58,9 +58,11 @@ impl Future for InFlight {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Completed> {
         let (slot, attempt) = (self.slot, self.attempt);
         let kind = match &mut self.kind {
-            Kind::Reserving(future) => future.as_mut().poll(cx).map(LandedKind::Reserved),
-            Kind::Waiting(future) => future.as_mut().poll(cx).map(|got| LandedKind::Reserved(got.map(Reserved::Ready))),
-            Kind::Sending(future) => future.as_mut().poll(cx).map(LandedKind::Sent),
+            Kind::Reserving(future) => future.as_mut().poll(cx).map(CompletedKind::Reserved),
+            Kind::Waiting(future) => {
+                future.as_mut().poll(cx).map(|got| CompletedKind::Reserved(got.map(Reserved::Ready)))
+            }
+            Kind::Sending(future) => future.as_mut().poll(cx).map(CompletedKind::Sent),
         };
         kind.map(|kind| Completed { slot, attempt, kind })
     }

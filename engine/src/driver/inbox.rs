@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::step::{LiveStep, Phase, Work};
+use super::step::{LiveStep, StepKind};
 use super::{Driver, Exit};
 use crate::failure::Failure;
 use crate::journal::{Kind, store_failure};
@@ -103,7 +103,9 @@ impl Driver {
         self.inbox.looked_at = self.inbox.looked_at.max(look.begun_at);
         self.receive();
         // What is still waited for is over now, or is looked for once more.
-        self.timers.extend(self.inbox.overdue.drain(..));
+        for (until, slot) in self.inbox.overdue.drain(..) {
+            self.steps.set_timer(slot, until);
+        }
         self.due();
         if std::mem::take(&mut self.inbox.again) {
             self.look();
@@ -120,15 +122,16 @@ impl Driver {
             type_name,
             until_micros: until.map_or(0, Timestamp::as_micros),
         }));
-        self.flush = true;
+        self.writes.request();
         self.wait_on(slot, place, sequence, until);
     }
 
     pub(super) fn wait_on(&mut self, slot: SlotId, place: StepId, sequence: u64, until: Option<Timestamp>) {
         let begun_at = self.shared.clock.now();
-        let step = LiveStep::waiting(place, Work::Signal { sequence }, begun_at, Phase::Message(until));
-        self.steps.insert(slot, Box::new(step));
-        self.timers.extend(until.map(|until| (until, slot)));
+        self.steps.insert(slot, LiveStep::new(place, begun_at, StepKind::Signal { sequence, until }));
+        if let Some(until) = until {
+            self.steps.set_timer(slot, until);
+        }
     }
 
     /// Brings every message to the wait that is for it, one by one, as a replay does (semantics.md F2).
@@ -150,7 +153,7 @@ impl Driver {
         }
         let wanted = |message: &Message| {
             let mut waiting = self.steps.iter();
-            waiting.find(|(_, step)| waits_for(step, &message.name)).map(|(slot, _)| *slot)
+            waiting.find(|(_, step)| waits_for(step, &message.name)).map(|(slot, _)| slot)
         };
         self.inbox.messages.iter().enumerate().find_map(|(at, message)| Some((at, wanted(message)?)))
     }
@@ -164,7 +167,7 @@ impl Driver {
 
     /// A child run ended.
     pub(super) fn ended_child(&mut self, slot: SlotId, number: u64, result: Result<Bytes, Failure>) {
-        let Some(step) = self.steps.get(&slot) else { return };
+        let Some(step) = self.steps.get(slot) else { return };
         let result = result.map_err(|failure| failure.at(step.place.step_ref()));
         self.inbox.takes.push(number);
         let stored = match &result {
@@ -180,7 +183,7 @@ impl Driver {
             self.inbox.overdue.push((until, slot));
             return self.look();
         }
-        let Some(step) = self.steps.get(&slot) else { return };
+        let Some(step) = self.steps.get(slot) else { return };
         let failure = step.place.expired();
         self.finish_wait(slot, 0, None, Err(failure));
     }
@@ -192,9 +195,8 @@ impl Driver {
         stored: Option<stored::step_settled::Result>,
         result: Result<Bytes, Failure>,
     ) {
-        let Some(step) = self.steps.remove(&slot) else { return };
-        self.timers.retain(|(_, waiting)| *waiting != slot);
-        let (step, _) = super::step::reference(&step);
+        let Some(step) = self.steps.remove(slot) else { return };
+        let (step, _) = step.reference();
         // A child that failed is over: where it is retried, it is another run.
         let outcome =
             if result.is_err() && message > 0 { stored::Outcome::Refused } else { stored::Outcome::Unspecified };
@@ -214,11 +216,13 @@ impl Driver {
 
     /// Names of the messages that the run waits for.
     pub(super) fn awaited(&self) -> Vec<String> {
-        let waiting = self.steps.values().filter(|step| matches!(step.phase, Phase::Message(_)));
-        let mut names: Vec<String> = waiting
-            .map(|step| match step.work {
-                Work::Child(_) => Message::CHILD_ENDED.to_owned(),
-                _ => step.place.name.clone().into_owned(),
+        let mut names: Vec<String> = self
+            .steps
+            .values()
+            .filter_map(|step| match &step.kind {
+                StepKind::Child(child) if child.sequence().is_some() => Some(Message::CHILD_ENDED.to_owned()),
+                StepKind::Signal { .. } => Some(step.place.name.clone().into_owned()),
+                StepKind::Child(_) | StepKind::Sleep { .. } | StepKind::Call(_) => None,
             })
             .collect();
         names.sort_unstable();
@@ -228,5 +232,5 @@ impl Driver {
 }
 
 fn waits_for(step: &LiveStep, name: &str) -> bool {
-    matches!((&step.work, &step.phase), (Work::Signal { .. }, Phase::Message(_))) && step.place.name == name
+    matches!(step.kind, StepKind::Signal { .. }) && step.place.name == name
 }

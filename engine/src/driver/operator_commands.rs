@@ -1,12 +1,11 @@
 //! The commands of operators to a run in memory: carried out immediately, acknowledged when they are durable.
 
-use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
 use super::Driver;
+use super::call_step::Phase;
 use super::mode::End;
 use super::poison::backs_off_after_panic;
-use super::step::{Phase, Work, reference};
 use crate::decision::{Decision, Undecided, Verdict};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure};
@@ -63,8 +62,7 @@ impl Driver {
                 Ok(()) => {
                     // A replay brings every fact to code by itself, and so must this (semantics.md F2).
                     self.advance();
-                    self.unacknowledged.push(UnacknowledgedCommand { change, answer });
-                    self.flush = true;
+                    self.writes.acknowledge_next(UnacknowledgedCommand { change, answer });
                 }
                 Err(refused) => drop(answer.send(Err(refused))),
             }
@@ -73,13 +71,10 @@ impl Driver {
 
     fn skip_back_off(&mut self, path: Option<&str>) -> Result<(), Refused> {
         let now = self.shared.clock.now();
-        let waiting: Vec<SlotId> = self
-            .steps
-            .iter()
-            .filter(|(_, step)| matches!((&step.work, &step.phase), (Work::Call(_), Phase::Until(at)) if *at > now))
-            .filter(|(_, step)| path.is_none_or(|path| step.place.to_string() == path))
-            .map(|(slot, _)| *slot)
-            .collect();
+        let waiting = self.steps.slots(|step| {
+            matches!(step.phase(), Some(Phase::BackingOff(at)) if *at > now)
+                && path.is_none_or(|path| step.place.to_string() == path)
+        });
         let state = self.mode.stop().map_or(self.row.status.state, |stop| stop.says().0);
         // One that only now begins to end does that without its code.
         let ends = self.mode.is_ending() && self.row.status.ending_as.is_none();
@@ -91,9 +86,8 @@ impl Driver {
             self.mode.skip_back_off(now);
         }
         for slot in waiting {
-            let Some(step) = self.steps.get(&slot) else { continue };
-            let (step, place) = reference(step);
-            self.timers.retain(|(_, timed)| *timed != slot);
+            let Some((step, place)) = self.steps.get(slot).map(|step| step.reference()) else { continue };
+            self.steps.clear_timer(slot);
             self.record(Kind::BackOffSkipped(stored::BackOffSkipped { step, place }));
             self.retry_now(slot);
         }
@@ -104,11 +98,8 @@ impl Driver {
         if self.mode.has_ended() {
             return Err("it has ended".to_owned());
         }
-        self.steps.clear();
         self.adopt_held_children();
-        self.held.clear();
-        self.timers.clear();
-        self.in_flight = FuturesUnordered::new();
+        self.steps.clear();
         let failure = terminated();
         self.record(Kind::Ended(ended_by_force(&failure)));
         self.mode.terminate(End { state: State::Terminated, result: Err(failure) });
@@ -117,25 +108,24 @@ impl Driver {
 
     /// The open step with this path.
     fn step_at(&self, path: &str) -> Option<SlotId> {
-        self.steps.iter().find(|(_, step)| step.place.to_string() == path).map(|(slot, _)| *slot)
+        self.steps.iter().find(|(_, step)| step.place.to_string() == path).map(|(slot, _)| slot)
     }
 
     fn resolve(&mut self, decision: &Decision, change: &AuditedChange) -> Result<(), Refused> {
         let now = self.shared.clock.now();
         let nothing = || format!("{} needs no decision", decision.step);
         let slot = self.step_at(&decision.step).ok_or_else(nothing)?;
-        let step = self.steps.get_mut(&slot).ok_or_else(nothing)?;
-        let Work::Call(call) = &step.work else { return Err(nothing()) };
-        let (Phase::Undecided, Some((sequence, _))) = (&step.phase, call.started) else { return Err(nothing()) };
-        let undecided = Undecided { incarnation: call.incarnation, attempt: step.attempts, deadline: call.deadline };
+        let call = self.steps.call_mut(slot).ok_or_else(nothing)?;
+        let (Phase::Undecided, Some((sequence, _))) = (call.phase(), call.started) else { return Err(nothing()) };
+        let undecided = Undecided { incarnation: call.incarnation, attempt: call.attempts, deadline: call.deadline };
         decision.check(&undecided, now)?;
         match &decision.verdict {
             Verdict::AskAgain => {
-                step.doubt.allow();
+                call.doubt.allow();
                 // An operator's word has all attempts before it, like a retry.
-                step.forgiven = step.attempts;
+                call.forgiven = call.attempts;
             }
-            Verdict::Happened(_) | Verdict::Failed(_) => step.doubt.clear(),
+            Verdict::Happened(_) | Verdict::Failed(_) => call.doubt.clear(),
         }
         self.record(decision.fact(sequence, &change.asked));
         match &decision.verdict {

@@ -6,20 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Driver;
+use super::call_step::{Down, Phase};
 use super::in_flight::InFlight;
-use super::step::{LiveStep, Phase};
+use super::step::LiveStep;
 use crate::step_id::SlotId;
 use crate::time::Timestamp;
 use crate::transport::{Outage, Waiting};
-
-/// What a step knows of the outage that it waits for.
-pub(crate) struct Down {
-    service: Arc<str>,
-    since: Timestamp,
-    error: String,
-    /// From here on the step is no reason to keep the run in memory.
-    pub(super) lingers_until: Timestamp,
-}
 
 /// A run that was given back is due again after half of the time for which its service has been down, within these bounds.
 const SOONEST: Duration = Duration::from_secs(10);
@@ -29,20 +21,21 @@ impl Driver {
     /// The service of this step is down: the step continues waiting, and is no attempt.
     pub(super) fn down(&mut self, slot: SlotId, outage: Outage, back: Waiting) {
         let now = self.shared.clock.now();
-        let Some(step) = self.steps.get_mut(&slot) else { return };
-        if !matches!(step.phase, Phase::Reserving) {
+        let Some(call) = self.steps.call_mut(slot).filter(|call| matches!(call.phase(), Phase::Reserving)) else {
             return;
-        }
+        };
         let Outage { service, since, error } = outage;
         let since = now.before(Instant::now().saturating_duration_since(since)).to_second();
         let lingers_until = now.after(self.shared.limits.linger);
-        step.phase = Phase::Down(Down { service, since, error, lingers_until });
-        self.timers.insert((lingers_until, slot));
-        self.in_flight.push(InFlight::waiting(slot, step.attempts, back));
+        call.enter(Phase::Down(Down { service, since, error }));
+        let attempt = call.attempts;
+        // From then on the step is no reason to keep the run in memory.
+        self.steps.set_timer(slot, lingers_until);
+        self.steps.begin_flight(InFlight::waiting(slot, attempt, back));
     }
 
     fn first_down(&self) -> Option<&Down> {
-        self.steps.values().find_map(|step| down(step))
+        self.steps.values().find_map(down)
     }
 
     /// What the row says of a run that waits for a service.
@@ -54,7 +47,7 @@ impl Driver {
     /// When a run that is given back asks again whether its service is there. The longer that was down, the later; spread,
     /// so that not all runs come at the same time.
     pub(super) fn outage_recheck_at(&self) -> Option<Timestamp> {
-        let since = self.steps.values().filter_map(|step| down(step)).map(|down| down.since).max()?;
+        let since = self.steps.values().filter_map(down).map(|down| down.since).max()?;
         let now = self.shared.clock.now();
         let pause = (now.since(since) / 2).clamp(SOONEST, LATEST);
         Some(now.after(pause.mul_f64(0.5 + self.shared.random.share())))
@@ -69,7 +62,7 @@ impl Driver {
 }
 
 fn down(step: &LiveStep) -> Option<&Down> {
-    match &step.phase {
+    match step.phase()? {
         Phase::Down(down) => Some(down),
         _ => None,
     }

@@ -94,7 +94,7 @@ impl Driver {
     fn record_crash(&mut self, crash: CrashRecorded) {
         self.crashes.add(&crash);
         self.record(Kind::CrashRecorded(crash));
-        self.flush = true;
+        self.writes.request();
     }
 
     /// Whether code must not run now: the process before this one may have died of it, which has to be written down first,

@@ -1,7 +1,7 @@
 //! What becomes of steps that lost a race: waits are over, calls that were not sent are not made, effects settle.
 
 use super::Driver;
-use super::step::{LiveStep, Work};
+use super::step::StepKind;
 use crate::step_id::SlotId;
 
 impl Driver {
@@ -9,30 +9,20 @@ impl Driver {
     pub(super) fn abandon(&mut self, losers: &[SlotId]) -> Vec<u64> {
         let mut withdrawn = Vec::new();
         for slot in losers {
-            let Some(step) = self.steps.get_mut(slot) else { continue };
-            step.let_go = true;
-            if let Work::Sleep { sequence } | Work::Signal { sequence } = step.work {
+            let Some(step) = self.steps.get_mut(*slot) else { continue };
+            step.abandoned = true;
+            if let StepKind::Sleep { sequence, .. } | StepKind::Signal { sequence, .. } = step.kind {
                 withdrawn.push(sequence);
             }
-            if !goes_on(step) {
-                self.steps.remove(slot);
-                self.timers.retain(|(_, waiting)| waiting != slot);
+            if !step.outlives_race() {
+                self.steps.remove(*slot);
             }
         }
         withdrawn
     }
 
     /// The start of an effect was refused, and code waits for it no more: it is not made.
-    pub(super) fn drop_let_go(&mut self) {
-        self.steps.retain(|_, step| !step.let_go || goes_on(step));
-    }
-}
-
-/// Whether the step continues although code does not wait for it: an effect that was sent, or is about to be.
-fn goes_on(step: &LiveStep) -> bool {
-    match &step.work {
-        Work::Call(call) => call.started.is_some(),
-        Work::Child(child) => child.started.is_some(),
-        Work::Sleep { .. } | Work::Signal { .. } => false,
+    pub(super) fn drop_abandoned(&mut self) {
+        self.steps.retain(|step| !step.abandoned || step.outlives_race());
     }
 }

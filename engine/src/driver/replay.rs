@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::code::{Code, Finished};
+use super::code::{Code, replay_into};
 use super::mode::{Mode, Stop};
 use super::poison::{CrashCount, take_turn};
+use super::steps::{Position, position};
 use super::undoing::NoUndos;
-use super::{CANCEL, Driver, Exit, Mailbox, PAUSE, Starter};
+use super::writes::Starter;
+use super::{CANCEL, Driver, Exit, Mailbox, PAUSE};
 use crate::authoring::context::Context;
 use crate::authoring::workflow::Definition;
 use crate::environment::Environment;
-use crate::history::{History, PendingStep, Replay, ReplayCursor, journal_within, move_facts};
+use crate::history::{History, PendingStep, ReplayCursor, journal_within, move_facts};
 use crate::journal::{JournalError, decode_entry};
 use crate::journal_v1 as stored;
 use crate::run::{created_fact, row_of};
-use crate::scope::{Fault, Intent, RunInfo, ScheduleInfo, Scope};
+use crate::scope::{Intent, RunInfo, ScheduleInfo, Scope};
 use crate::store::{NewRun, RunRow};
 use crate::undo::Undoable;
 
@@ -45,7 +47,7 @@ impl Driver {
         let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), past);
         let mut driver = Self::new(shared, mailbox, workflow, row, input, scope);
         driver.record(created_fact(&run, &driver.workflow, driver.input.clone()));
-        driver.create = Some((run, started));
+        driver.writes.create(run, started);
         driver.mode = Mode::Running(driver.new_future());
         driver
     }
@@ -105,7 +107,7 @@ impl Driver {
         let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), past);
         let (cancelled, paused) = (row.cancel_requested.is_some(), row.paused.is_some());
         let mut driver = Self::new(shared, mailbox, workflow, row, input, scope);
-        driver.journal_bytes = journal_bytes;
+        driver.writes.journal_bytes = journal_bytes;
         driver.find_inbox(std::mem::take(&mut history.returned), unread);
         if cancelled {
             driver.mailbox.send(CANCEL);
@@ -139,7 +141,7 @@ impl Driver {
         code.leaving(self.shared.safeguards.breadcrumbs.clone(), self.row.id)
     }
 
-    /// A journal that is none is left as it is, and shown.
+    /// A journal that cannot be read is left unchanged, and the run is blocked.
     fn unreadable(
         shared: Arc<Environment>,
         mailbox: Arc<Mailbox>,
@@ -219,7 +221,7 @@ impl Driver {
     }
 
     /// Continues what is open, and begins what code asks for beyond the journal, if it may begin anything.
-    fn resume(&mut self, mut open: BTreeMap<(Arc<str>, u32), PendingStep>, intents: Vec<Intent>, begins: bool) {
+    fn resume(&mut self, mut open: BTreeMap<Position, PendingStep>, intents: Vec<Intent>, begins: bool) {
         for intent in intents {
             let asked = match &intent {
                 Intent::Call(call) => Some((call.slot, &call.place)),
@@ -227,9 +229,7 @@ impl Driver {
                 Intent::Sleep { slot, place, .. } | Intent::Signal { slot, place, .. } => Some((*slot, place)),
                 Intent::Fact(_) | Intent::RaceDecided { .. } => None,
             };
-            let step = asked.and_then(|(slot, place)| {
-                open.remove(&(Arc::clone(&place.branch), place.position)).map(|step| (slot, step))
-            });
+            let step = asked.and_then(|(slot, place)| open.remove(&position(place)).map(|step| (slot, step)));
             match (step, intent) {
                 (Some((slot, step)), Intent::Call(call)) => self.reopen(slot, step, Some(*call)),
                 (Some((slot, step)), _) => self.reopen(slot, step, None),
@@ -238,17 +238,17 @@ impl Driver {
             }
         }
         if self.scope.was_reset() {
-            self.held = open;
+            self.steps.hold(open);
         } else {
             self.reopen_unreached(open);
         }
     }
 
     /// Steps that the journal has open and code did not reach: they settle all the same.
-    pub(super) fn reopen_unreached(&mut self, open: BTreeMap<(Arc<str>, u32), PendingStep>) {
+    pub(super) fn reopen_unreached(&mut self, open: BTreeMap<Position, PendingStep>) {
         for step in open.into_values() {
             // Code has no slot for them.
-            let slot = self.detached_slot();
+            let slot = self.steps.detached_slot();
             self.reopen(slot, step, None);
         }
     }
@@ -258,46 +258,4 @@ impl Driver {
 fn known(sequence: u64, entry: Bytes) -> Result<(Vec<stored::Fact>, usize), JournalError> {
     let bytes = entry.len();
     decode_entry(sequence, entry).map(|facts| (facts, bytes))
-}
-
-/// Brings every fact to code, one poll each. Before the fact with the number `seen`, code comes to nothing that it writes
-/// down immediately and that the journal does not have.
-pub(super) fn replay_into(
-    scope: &Scope,
-    code: &mut Code,
-    replay: Vec<Replay>,
-    seen: usize,
-) -> Result<Option<Finished>, Fault> {
-    scope.expect_all(seen > 0);
-    let mut finished = code.rerun();
-    for (number, fact) in (1..).zip(replay) {
-        if number == seen {
-            scope.expect_all(false);
-        }
-        if let Some(fault) = scope.fault() {
-            return Err(fault);
-        }
-        let (place, result) = match fact {
-            Replay::Reached(place) => (place, None),
-            Replay::Settled(place, result) => (place, Some(result)),
-        };
-        let Some(slot) = scope.slot_of(&place.branch, place.position) else {
-            if scope.keep(&place, &result) {
-                continue;
-            }
-            let journal = place.to_string();
-            let code = if finished.is_some() { "ended before it" } else { "not reached it" };
-            return Err(Fault::Mismatch { journal, code: code.to_owned() });
-        };
-        if let Some(result) = result {
-            scope.deliver(slot, result);
-            if finished.is_none() {
-                finished = code.rerun();
-            }
-        }
-    }
-    match scope.fault() {
-        Some(fault) => Err(fault),
-        None => Ok(finished),
-    }
 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::Driver;
-use super::children::ChildWork;
-use super::step::{LiveStep, Phase, Work, reference};
+use super::call_step::Phase;
+use super::step::{ChildStep, StepKind};
 use crate::failure::{Code, Failure};
 use crate::journal::{Kind, store_failure};
 use crate::journal_v1 as stored;
@@ -18,7 +18,7 @@ impl Driver {
             let message = format!("the response has {} bytes, the limit payload_bytes is {limit}", response.len());
             Err(Failure::new(Code::ResourceExhausted, message))
         } else {
-            if let Some(step) = self.steps.get(&slot) {
+            if let Some(step) = self.steps.get(slot) {
                 self.scope.counts(Limit::PayloadBytes, response.len() as u64, limit as u64, &step.place);
             }
             Ok(response)
@@ -34,10 +34,10 @@ impl Driver {
         outcome: stored::Outcome,
         repeated: bool,
     ) {
-        let Some(mut step) = self.steps.remove(&slot) else { return };
-        let (sequence, place) = reference(&step);
-        if result.is_err() {
-            step.failed(outcome);
+        let Some(mut step) = self.steps.remove(slot) else { return };
+        let (sequence, place) = step.reference();
+        if let (Err(_), Some(call)) = (&result, step.call_mut()) {
+            call.failed(outcome);
         }
         let make = result.as_ref().ok().and_then(|response| Some((step.takes_undo()?, response.clone())));
         let (undo, panic) = match make.map(|(make, response)| self.made(make, response)) {
@@ -49,21 +49,19 @@ impl Driver {
             // The response is kept; code continues with it once its undo can be made.
             self.mode.drop_code();
         }
-        let (request_hash, durable) = match &step.work {
-            Work::Call(call) if call.started.is_none() => (Bytes::copy_from_slice(&call.hash), call.options.durable),
-            Work::Call(call) => (Bytes::new(), call.options.durable),
+        let (attempts, durable) = step.call().map_or((0, false), |call| (call.attempts, call.options.durable));
+        let request_hash = match &step.kind {
+            StepKind::Call(call) if call.started.is_none() => Bytes::copy_from_slice(&call.hash),
             // A child that was not started is known by its input.
-            Work::Child(ChildWork { started: None, intent: Some(intent) }) => {
-                (Bytes::copy_from_slice(&intent.hash), false)
-            }
-            Work::Sleep { .. } | Work::Signal { .. } | Work::Child(_) => (Bytes::new(), false),
+            StepKind::Child(ChildStep::Requested(intent)) => Bytes::copy_from_slice(&intent.hash),
+            StepKind::Call(_) | StepKind::Child(_) | StepKind::Sleep { .. } | StepKind::Signal { .. } => Bytes::new(),
         };
         let result = result.map_err(|failure| failure.at(step.place.step_ref()).repeated_if(repeated));
         let stored_result = match &result {
             Ok(response) => stored::step_settled::Result::Response(response.clone()),
             Err(failure) => {
                 tracing::warn!(
-                    run = %self.row.id, step = %step.place, attempt = step.attempts, code = %failure.code(), "step failed"
+                    run = %self.row.id, step = %step.place, attempt = attempts, code = %failure.code(), "step failed"
                 );
                 // What a service says may be about a person.
                 tracing::debug!(run = %self.row.id, step = %step.place, error = failure.message(), "what failed");
@@ -73,7 +71,7 @@ impl Driver {
         let settled = stored::StepSettled {
             step: sequence,
             place,
-            attempts: step.attempts,
+            attempts,
             result: Some(stored_result),
             repeated,
             outcome: outcome.into(),
@@ -86,14 +84,16 @@ impl Driver {
                 && result.as_ref().is_err_and(|failure| failure.code() == Code::NotFound),
             undelivered: !self.mode.has_code(),
         };
-        if let Work::Call(call) = &step.work {
-            self.settled_for_undo(call, &settled, step.doubt);
+        if let Some(call) = step.call() {
+            self.settled_for_undo(call, &settled);
         }
         self.record(Kind::StepSettled(settled));
         if let Some(panicked) = panic {
             return self.panicked(panicked);
         }
-        self.flush |= durable;
+        if durable {
+            self.writes.request();
+        }
         if self.mode.has_code() {
             self.scope.deliver(slot, result);
         }
@@ -102,21 +102,23 @@ impl Driver {
 
     /// A timer of this step is due.
     pub(super) fn wake(&mut self, slot: SlotId) {
-        match self.steps.get(&slot).map(AsRef::as_ref) {
-            Some(LiveStep { phase: Phase::Until(_), work: Work::Sleep { .. }, .. }) => {
-                self.settle(slot, Ok(Bytes::new()), stored::Outcome::Unspecified, false);
-            }
-            // It may be given back now.
-            Some(LiveStep { work: Work::Child(_), .. }) => {}
-            Some(LiveStep { phase: Phase::Message(Some(until)), .. }) => {
-                let until = *until;
-                self.overdue(slot, until);
+        let Some(step) = self.steps.get(slot) else { return };
+        match &step.kind {
+            StepKind::Sleep { .. } => self.settle(slot, Ok(Bytes::new()), stored::Outcome::Unspecified, false),
+            StepKind::Signal { until, .. } => {
+                if let Some(until) = *until {
+                    self.overdue(slot, until);
+                }
             }
             // A run that stops begins nothing; it is given back, and continues elsewhere or later.
-            Some(LiveStep { phase: Phase::Until(_), .. }) if !self.draining() && !self.mode.is_stopped() => {
-                self.attempt(slot);
+            StepKind::Call(call) => {
+                let backs_off = matches!(call.phase(), Phase::BackingOff(_));
+                if backs_off && !self.draining() && !self.mode.is_stopped() {
+                    self.attempt(slot);
+                }
             }
-            _ => {}
+            // It may be given back now.
+            StepKind::Child(_) => {}
         }
     }
 }

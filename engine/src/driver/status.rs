@@ -2,7 +2,7 @@
 
 use super::Driver;
 use super::mode::{Mode, Stop};
-use super::step::{LiveStep, Phase, backs_off, state_of};
+use super::step::{LiveStep, state_of};
 use crate::state::State;
 use crate::store::Status;
 use crate::time::Timestamp;
@@ -10,11 +10,8 @@ use crate::time::Timestamp;
 impl Driver {
     /// Nothing continues but waiting for times or decisions.
     pub(super) fn is_idle(&self) -> bool {
-        let waits = |step: &LiveStep| {
-            matches!(step.phase, Phase::Until(_) | Phase::Message(_) | Phase::Down(_) | Phase::Undecided)
-        };
         let code_waits = self.mode.is_stopped() || self.draining() || !self.steps.is_empty();
-        code_waits && self.steps.values().all(|step| waits(step))
+        code_waits && self.steps.values().all(LiveStep::is_idle)
     }
 
     /// Whether an idle run is given back to the store rather than kept in memory.
@@ -26,7 +23,7 @@ impl Driver {
             return true;
         }
         let linger = self.shared.clock.now().after(self.shared.limits.linger);
-        self.timers.first().is_none_or(|(at, _)| *at > linger)
+        self.steps.next_timer().is_none_or(|at| at > linger)
     }
 
     /// Whether the row should say this of a run that waits.
@@ -37,7 +34,7 @@ impl Driver {
 
     /// What the row says after the append.
     pub(super) fn status(&self, idle: bool) -> Status {
-        let undecided = || self.steps.values().any(|step| matches!(step.phase, Phase::Undecided));
+        let undecided = || self.steps.values().any(LiveStep::is_undecided);
         let (state, reason) = match &self.mode {
             Mode::Ended(end) => (end.state, String::new()),
             Mode::Stopped(stop) => stop.says(),
@@ -77,8 +74,7 @@ impl Driver {
         if state.is_end() {
             return None;
         }
-        let step = self.timers.first().map(|(at, _)| *at);
-        let step = step.into_iter().chain(self.outage_recheck_at()).min();
+        let step = self.steps.next_timer().into_iter().chain(self.outage_recheck_at()).min();
         let now = || Some(self.shared.clock.now());
         match (self.mode.is_ending(), self.mode.stop()) {
             (_, Some(Stop::BackOff { until, .. })) => Some(*until),
@@ -96,7 +92,7 @@ impl Driver {
     }
 
     fn undecided(&self) -> String {
-        let undecided = self.steps.values().find(|step| matches!(step.phase, Phase::Undecided));
+        let undecided = self.steps.values().find(|step| step.is_undecided());
         undecided.map_or_else(String::new, |step| {
             format!(
                 "AMBIGUOUS_EFFECT: {} may or may not have happened, its contract does not allow to repeat it",
@@ -109,7 +105,10 @@ impl Driver {
         if let Some(reason) = self.service_down() {
             return reason;
         }
-        let waiting = self.steps.values().find(|step| backs_off(step));
-        waiting.map_or_else(String::new, |step| format!("RETRYING: {} after attempt {}", step.place, step.attempts))
+        let mut waiting = self.steps.values().filter(|step| step.backs_off());
+        let waiting = waiting.find_map(|step| Some((step, step.call()?)));
+        waiting.map_or_else(String::new, |(step, call)| {
+            format!("RETRYING: {} after attempt {}", step.place, call.attempts)
+        })
     }
 }

@@ -1,165 +1,181 @@
-//! A step of a run that has not settled: what is known of it, and what it waits for.
+//! A step of a run that has not settled: a call, a sleep, a wait for a signal, or a child run.
 
-use bytes::Bytes;
-use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::children::ChildWork;
-use super::outage::Down;
-use crate::doubt::Doubt;
+use super::call_step::{CallStep, Phase};
 use crate::journal_v1 as stored;
-use crate::retry::Retry;
-use crate::rpc::{Level, MARGIN};
-use crate::scope::CallOptions;
+use crate::scope::ChildIntent;
 use crate::state::State;
 use crate::step_id::StepId;
 use crate::time::Timestamp;
-use crate::transport::Reservation;
-use crate::undo::{Make, Undo, UndoSource};
+use crate::undo::{Make, UndoSource};
 
-pub(crate) struct LiveStep {
-    pub(crate) place: StepId,
-    pub(crate) work: Work,
-    pub(crate) begun_at: Timestamp,
-    /// Attempts that were begun.
-    pub(crate) attempts: u32,
-    /// Those of them that are not counted when it is tried again: an operator forgave them, or they were given back unsent.
-    pub(crate) forgiven: u32,
-    /// Whether an attempt may have acted; never of a read.
-    pub(crate) doubt: Doubt,
-    /// Whether code waits for it no more: it lost a race.
-    pub(crate) let_go: bool,
-    pub(crate) phase: Phase,
+pub(super) struct LiveStep {
+    pub(super) place: StepId,
+    pub(super) begun_at: Timestamp,
+    /// Whether code no longer waits for it: it lost a race.
+    pub(super) abandoned: bool,
+    /// When something is due. Only [`Steps`](super::steps::Steps) sets it.
+    pub(super) timer: Option<Timestamp>,
+    pub(super) kind: StepKind,
 }
 
 #[expect(clippy::large_enum_variant, reason = "steps are boxed one by one, and nearly all of them are calls")]
-pub(crate) enum Work {
-    Call(CallWork),
-    Sleep { sequence: u64 },
-    Signal { sequence: u64 },
-    Child(ChildWork),
+pub(super) enum StepKind {
+    Call(CallStep),
+    /// Waits for a time.
+    Sleep {
+        sequence: u64,
+    },
+    /// Waits for a message, and for a time if one is stated.
+    Signal {
+        sequence: u64,
+        until: Option<Timestamp>,
+    },
+    Child(ChildStep),
 }
 
-pub(crate) struct CallWork {
-    pub(crate) level: Level,
-    pub(crate) request: Bytes,
-    pub(crate) hash: [u8; 32],
-    pub(crate) key: Uuid,
-    pub(crate) incarnation: u32,
-    /// Sequence number and time of the durable start, once there is one.
-    pub(crate) started: Option<(u64, Timestamp)>,
-    /// When every attempt that was started must have had its answer.
-    pub(crate) deadline: Timestamp,
-    /// When the last attempt that was started was about to be sent.
-    pub(crate) attempted_at: Timestamp,
-    pub(super) options: CallOptions,
-    /// What takes the call back.
-    pub(crate) undo: Option<Box<Undo>>,
-    /// Sequence number of the start of the step that this call takes back.
-    pub(crate) undoes: Option<u64>,
+/// A child run that a run waits for.
+pub(super) enum ChildStep {
+    /// The next append creates it.
+    Requested(Box<ChildIntent>),
+    /// The append that creates it is under way.
+    Starting { sequence: u64, run: Uuid, intent: Box<ChildIntent> },
+    /// Its end is waited for.
+    Started { sequence: u64, run: Uuid },
 }
 
-pub(crate) enum Phase {
-    /// Waits for a permit and a connection.
-    Reserving,
-    /// Waits for its service, which is down.
-    Down(Down),
-    /// Has both; waits for its start to be written.
-    Ready(Box<dyn Reservation>),
-    /// Its start is being made durable.
-    Starting(Box<dyn Reservation>, Instant),
-    Sending,
-    /// Waits for a time, for the next attempt or as a sleep.
-    Until(Timestamp),
-    /// Waits for a message, and for a time where one is said.
-    Message(Option<Timestamp>),
-    /// A child run that the next append creates.
-    Unborn,
-    /// Only an operator can say whether it happened.
-    Undecided,
+impl ChildStep {
+    /// Number of the fact that starts it, if one is written.
+    pub(super) const fn sequence(&self) -> Option<u64> {
+        match self {
+            Self::Requested(_) => None,
+            Self::Starting { sequence, .. } | Self::Started { sequence, .. } => Some(*sequence),
+        }
+    }
+
+    /// The fact that starts it is written, with this number.
+    pub(super) fn enter_starting(&mut self, number: u64, child: Uuid) {
+        let before = std::mem::replace(self, Self::Started { sequence: number, run: child });
+        if let Self::Requested(intent) = before {
+            *self = Self::Starting { sequence: number, run: child, intent };
+        }
+    }
+
+    /// The fact that starts it is durable.
+    pub(super) fn enter_started(&mut self) -> Option<Uuid> {
+        let Self::Starting { sequence, run, .. } = *self else { return None };
+        *self = Self::Started { sequence, run };
+        Some(run)
+    }
+
+    /// The fact that starts it was refused.
+    pub(super) fn leave_starting(&mut self) {
+        let before = std::mem::replace(self, Self::Started { sequence: 0, run: Uuid::nil() });
+        *self = match before {
+            Self::Starting { intent, .. } => Self::Requested(intent),
+            other => other,
+        };
+    }
 }
 
 impl LiveStep {
-    /// A step that only waits.
-    pub(super) fn waiting(place: StepId, work: Work, begun_at: Timestamp, phase: Phase) -> Self {
-        Self { place, work, begun_at, attempts: 0, forgiven: 0, doubt: Doubt::default(), let_go: false, phase }
+    pub(super) fn new(place: StepId, begun_at: Timestamp, kind: StepKind) -> Self {
+        Self { place, begun_at, abandoned: false, timer: None, kind }
+    }
+
+    pub(super) fn call(&self) -> Option<&CallStep> {
+        match &self.kind {
+            StepKind::Call(call) => Some(call),
+            _ => None,
+        }
+    }
+
+    pub(super) fn call_mut(&mut self) -> Option<&mut CallStep> {
+        match &mut self.kind {
+            StepKind::Call(call) => Some(call),
+            _ => None,
+        }
+    }
+
+    /// What a call waits for.
+    pub(super) fn phase(&self) -> Option<&Phase> {
+        self.call().map(CallStep::phase)
     }
 
     /// Whether the step takes another one back.
     pub(super) fn is_undo(&self) -> bool {
-        matches!(&self.work, Work::Call(call) if call.undoes.is_some())
+        self.call().is_some_and(|call| call.undoes.is_some())
+    }
+
+    /// Whether only an operator can say what becomes of the step.
+    pub(super) fn is_undecided(&self) -> bool {
+        matches!(self.phase(), Some(Phase::Undecided))
+    }
+
+    /// Whether the next append starts it.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_requested_child() || matches!(self.phase(), Some(Phase::Ready(_)))
+    }
+
+    pub(super) fn is_requested_child(&self) -> bool {
+        matches!(self.kind, StepKind::Child(ChildStep::Requested(_)))
+    }
+
+    /// Whether the step waits for its next attempt; a sleep does not.
+    pub(super) fn backs_off(&self) -> bool {
+        matches!(self.phase(), Some(Phase::BackingOff(_) | Phase::Down(_)))
+    }
+
+    /// Whether nothing continues but waiting: for a time, a message, a service or a decision.
+    pub(super) fn is_idle(&self) -> bool {
+        match &self.kind {
+            StepKind::Call(call) => {
+                matches!(call.phase(), Phase::BackingOff(_) | Phase::Down(_) | Phase::Undecided)
+            }
+            StepKind::Sleep { .. } | StepKind::Signal { .. } => true,
+            StepKind::Child(child) => child.sequence().is_some(),
+        }
+    }
+
+    /// Whether the step continues although code does not wait for it: an effect or a child whose start is written.
+    pub(super) fn outlives_race(&self) -> bool {
+        match &self.kind {
+            StepKind::Call(call) => call.started.is_some(),
+            StepKind::Child(child) => child.sequence().is_some(),
+            StepKind::Sleep { .. } | StepKind::Signal { .. } => false,
+        }
     }
 
     /// Makes what takes the step back, if that is made from its response.
     pub(super) fn takes_undo(&mut self) -> Option<Box<Make>> {
-        let Work::Call(call) = &mut self.work else { return None };
-        match call.undo.take()?.source {
+        match self.call_mut()?.undo.take()?.source {
             UndoSource::ByResponse(make) => Some(make),
             UndoSource::Known(_) => None,
         }
     }
 
-    /// When the time for all attempts is up, where one is said.
+    /// When the time for all attempts is up, if one is stated.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        let Work::Call(call) = &self.work else { return None };
-        call.retry().total().map(|total| self.begun_at.after(total))
+        self.call()?.retry().total().map(|total| self.begun_at.after(total))
     }
 
-    /// When an attempt that begins now must have its answer so that it surely acts while the service knows the key, if the
-    /// service forgets keys at all and no operator allows the attempt all the same. The first attempt too: a later one may
-    /// come to the service before it (E4, E5).
-    pub(super) fn key_known_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let Work::Call(call) = &self.work else { return None };
-        let Level::Keyed { horizon } = call.level else { return None };
-        // A key that is forgotten before an attempt is surely over is used for one attempt only.
-        let known = horizon.checked_sub(MARGIN).filter(|known| !known.is_zero() && !self.doubt.is_allowed())?;
-        // As long as none may have acted, the service has not seen the key.
-        let first = call.started.filter(|_| self.doubt.exists()).map_or(now, |(_, at)| at);
-        Some(first.after(known))
+    /// How a fact names the step: by the number of its start, or by its place.
+    pub(super) fn reference(&self) -> (u64, Option<stored::Place>) {
+        let sequence = match &self.kind {
+            StepKind::Call(call) => call.started.map(|(sequence, _)| sequence),
+            StepKind::Sleep { sequence, .. } | StepKind::Signal { sequence, .. } => Some(*sequence),
+            StepKind::Child(child) => child.sequence(),
+        };
+        sequence.map_or_else(|| (0, Some(self.place.stored())), |sequence| (sequence, None))
     }
-
-    /// Whether only an operator can say what becomes of the step.
-    pub(super) fn undecided(&self, now: Timestamp) -> bool {
-        let Work::Call(call) = &self.work else { return false };
-        self.doubt.needs_decision(call.level, call.started.map(|(_, at)| at), now)
-    }
-
-    /// An attempt failed in this way. A read leaves nothing to doubt.
-    pub(super) fn failed(&mut self, outcome: stored::Outcome) {
-        if matches!(&self.work, Work::Call(call) if call.level.has_effects()) {
-            self.doubt.fail(outcome);
-        }
-    }
-}
-
-impl CallWork {
-    pub(super) fn retry(&self) -> Retry {
-        self.options.retry.unwrap_or_default()
-    }
-}
-
-/// How a fact names a step: by the number of its start, or by its place.
-pub(super) fn reference(step: &LiveStep) -> (u64, Option<stored::Place>) {
-    match &step.work {
-        Work::Call(CallWork { started: Some((sequence, _)), .. })
-        | Work::Sleep { sequence }
-        | Work::Signal { sequence }
-        | Work::Child(ChildWork { started: Some((sequence, _)), .. }) => (*sequence, None),
-        Work::Child(_) => (0, Some(step.place.stored())),
-        Work::Call(_) => (0, Some(step.place.stored())),
-    }
-}
-
-/// Whether the step waits for its next attempt; a sleep does not.
-pub(super) fn backs_off(step: &LiveStep) -> bool {
-    matches!((&step.work, &step.phase), (Work::Call(_), Phase::Until(_) | Phase::Down(_)))
 }
 
 /// The state that the open steps amount to.
-pub(super) fn state_of<'s>(steps: impl Iterator<Item = &'s Box<LiveStep>> + Clone) -> State {
-    if steps.clone().any(|step| matches!(step.phase, Phase::Undecided)) {
+pub(super) fn state_of<'s>(steps: impl Iterator<Item = &'s LiveStep> + Clone) -> State {
+    if steps.clone().any(|step| step.is_undecided()) {
         State::NeedsDecision
-    } else if steps.clone().any(|step| backs_off(step)) {
+    } else if steps.clone().any(|step| step.backs_off()) {
         State::BackingOff
     } else {
         State::Waiting

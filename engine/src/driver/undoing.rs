@@ -2,15 +2,15 @@
 //! U3). What is left to undo is read from the journal, never from memory: a run that begins to undo is loaded again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Driver;
-use super::code::Finished;
+use super::call_step::{CallStep, NewCall};
+use super::code::{Finished, replay_into};
 use super::mode::Stop;
-use super::replay::replay_into;
-use super::step::{CallWork, LiveStep, Phase, Work};
+use super::step::{LiveStep, StepKind};
+use super::steps::{Position, position};
 use crate::doubt::Doubt;
 use crate::history::{PendingKind, PendingStep, Replay};
 use crate::journal_v1 as stored;
@@ -18,7 +18,7 @@ use crate::panics::Panicked;
 use crate::rpc::MARGIN;
 use crate::scope::{CallOptions, Fault, Intent};
 use crate::state::State;
-use crate::step_id::{SlotId, StepId};
+use crate::step_id::StepId;
 use crate::time::Timestamp;
 use crate::undo::{self, Make, Policy, StepFate, Undo, UndoSource, Undoable};
 
@@ -32,21 +32,13 @@ pub(super) struct Undoing {
     pub(super) any: bool,
     /// Steps that are left to undo, the next one last; none before they are read from the journal.
     pub(super) plan: Option<Vec<Undoable>>,
-    /// Slots that were given to steps which code does not wait for.
-    slots: SlotId,
     /// Undos that were begun since the run was loaded.
     pub(super) begun: u32,
     /// Undos that are made from a response which may still come, as code said them.
-    said: BTreeMap<(Arc<str>, u32), Box<Undo>>,
+    said: BTreeMap<Position, Box<Undo>>,
 }
 
 impl Driver {
-    /// A slot for a step that code does not wait for.
-    pub(super) fn detached_slot(&mut self) -> SlotId {
-        self.undoing.slots += 1;
-        SlotId::MAX - self.undoing.slots
-    }
-
     /// Whether the end that the run goes to takes its steps back.
     pub(super) fn must_undo(&self) -> bool {
         let undoes = |state| matches!(state, State::Failed | State::Cancelled);
@@ -65,7 +57,7 @@ impl Driver {
     pub(super) fn all_undone(&mut self) -> bool {
         let Some(plan) = &mut self.undoing.plan else {
             self.mode.set_stopped(Stop::Reload { state: State::Ending });
-            self.flush = true;
+            self.writes.request();
             return false;
         };
         while plan.last().is_some_and(|undoable| !undoable.is_left()) {
@@ -92,70 +84,47 @@ impl Driver {
         let now = self.shared.clock.now();
         let mut doubt = Doubt::default();
         doubt.fail(stored::Outcome::Ambiguous);
-        let work = CallWork {
+        let call = NewCall {
             level: step.level,
             request: step.request.clone(),
             hash: [0; 32],
             key: step.key,
             incarnation: step.incarnation,
-            started: Some((step.step, step.started_at)),
-            deadline: step.deadline,
-            attempted_at: now,
             options: options(step.policy),
             undo: self.take_undo(&step.place),
             undoes: None,
         };
-        let open = LiveStep {
-            place: step.place.clone(),
-            work: Work::Call(work),
-            begun_at: now,
-            attempts: step.attempts,
-            forgiven: step.attempts,
-            doubt,
-            let_go: false,
-            phase: Phase::Reserving,
-        };
-        self.make(open);
+        let mut call = CallStep::with_start(call, now, (step.step, step.started_at), step.deadline);
+        (call.attempts, call.forgiven, call.doubt) = (step.attempts, step.attempts, doubt);
+        self.make(step.place.clone(), call);
     }
 
     /// The undo of a step of an ending run, where code had to say it again.
     pub(super) fn take_undo(&mut self, place: &StepId) -> Option<Box<Undo>> {
-        self.undoing.said.remove(&(Arc::clone(&place.branch), place.position))
+        self.undoing.said.remove(&position(place))
     }
 
     fn undo(&mut self, step: &Undoable, undo: stored::Undo) {
         let now = self.shared.clock.now();
         let place = undo::place_of(&step.place, undo.method.clone());
-        let work = CallWork {
+        let call = NewCall {
             level: self.level(&undo.method, Undoable::undo_level(&undo), true),
             key: undo::key_of(self.row.id, &step.place, &undo.method, step.incarnation),
             hash: crate::identity::hash(&undo.request),
             request: undo.request,
             incarnation: step.incarnation,
-            started: None,
-            deadline: now,
-            attempted_at: now,
             options: options(step.policy),
             undo: None,
             undoes: Some(step.step),
         };
         self.undoing.begun += 1;
-        let open = LiveStep {
-            place,
-            work: Work::Call(work),
-            begun_at: now,
-            attempts: 0,
-            forgiven: 0,
-            doubt: Doubt::default(),
-            let_go: false,
-            phase: Phase::Reserving,
-        };
-        self.make(open);
+        self.make(place, CallStep::new(call, now));
     }
 
-    fn make(&mut self, step: LiveStep) {
-        let slot = self.detached_slot();
-        self.steps.insert(slot, Box::new(step));
+    fn make(&mut self, place: StepId, call: CallStep) {
+        let slot = self.steps.detached_slot();
+        let begun_at = self.shared.clock.now();
+        self.steps.insert(slot, LiveStep::new(place, begun_at, StepKind::Call(call)));
         self.retry_now(slot);
     }
 
@@ -174,13 +143,13 @@ impl Driver {
         }
     }
 
-    /// A step of the plan settled, or its undo did. `doubt` is what its attempts leave.
-    pub(super) fn settled_for_undo(&mut self, call: &CallWork, settled: &stored::StepSettled, doubt: Doubt) {
+    /// A step of the plan settled, or its undo did.
+    pub(super) fn settled_for_undo(&mut self, call: &CallStep, settled: &stored::StepSettled) {
         let of = call.undoes.or(call.started.map(|(sequence, _)| sequence));
         let Some(plan) = &mut self.undoing.plan else { return };
         let Some(undoable) = plan.iter_mut().find(|undoable| Some(undoable.step) == of) else { return };
         if call.undoes.is_none() {
-            return undoable.settled(settled, doubt);
+            return undoable.settled(settled, call.doubt);
         }
         undoable.undo_settled(settled);
     }
@@ -228,15 +197,14 @@ impl Driver {
             if let Intent::Call(call) = intent
                 && let Some(undo) = call.undo
             {
-                self.undoing.said.insert((Arc::clone(&call.place.branch), call.place.position), undo);
+                self.undoing.said.insert(position(&call.place), undo);
             }
         }
         let mut plan = self.undoing.plan.take().unwrap_or_default();
         let made = self.make_undos(&mut plan);
-        let missing = plan.iter().any(|undoable| {
-            undoable.needs_code()
-                && !self.undoing.said.contains_key(&(Arc::clone(&undoable.place.branch), undoable.place.position))
-        });
+        let missing = plan
+            .iter()
+            .any(|undoable| undoable.needs_code() && !self.undoing.said.contains_key(&position(&undoable.place)));
         self.undoing.plan = Some(plan);
         match finished {
             // It said what was needed before.
@@ -263,7 +231,7 @@ impl Driver {
             if undoables.iter().filter(is_at).any(lacks)
                 && let Some(undo) = call.undo.take()
             {
-                self.undoing.said.insert((Arc::clone(&call.place.branch), call.place.position), undo);
+                self.undoing.said.insert(position(&call.place), undo);
             }
         }
         self.make_undos(undoables)
@@ -272,9 +240,9 @@ impl Driver {
     /// Makes the undos of steps whose response the journal has without one: an operator gave it, or code panicked over it.
     pub(super) fn make_undos(&mut self, undoables: &mut [Undoable]) -> Result<(), Panicked> {
         for undoable in undoables.iter_mut().filter(|undoable| undoable.by_response && undoable.undo.is_none()) {
-            let place = (Arc::clone(&undoable.place.branch), undoable.place.position);
             if let Some(response) = &undoable.response
-                && let Some(UndoSource::ByResponse(make)) = self.undoing.said.remove(&place).map(|undo| undo.source)
+                && let Some(UndoSource::ByResponse(make)) =
+                    self.undoing.said.remove(&position(&undoable.place)).map(|undo| undo.source)
             {
                 undoable.undo = self.made(make, response.clone())?;
                 undoable.response = None;
