@@ -1,6 +1,7 @@
 //! A run as it starts, and as it ended.
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::authoring::workflow::Definition;
@@ -8,7 +9,7 @@ use crate::failure::Failure;
 use crate::journal::{Buffer, Kind};
 use crate::journal_v1 as stored;
 use crate::state::State;
-use crate::store::{NewRun, Origin, RunRow, Status};
+use crate::store::{NewRun, Origin, RunRow, Status, StoreError};
 use crate::time::Timestamp;
 
 /// A run that is durable.
@@ -20,6 +21,9 @@ pub struct Started {
     /// Whether this start made the run; false if the same request started it before.
     pub new: bool,
 }
+
+/// Who asked for a start, and learns whether it is durable.
+pub(crate) type Starter = oneshot::Sender<Result<Started, StoreError>>;
 
 /// A run that has ended.
 #[derive(Clone, Debug)]

@@ -1,17 +1,12 @@
 //! What a run has learned and the store does not have, and the one append that is under way.
 
-use tokio::sync::oneshot;
-
 use super::commit::Commit;
 use super::operator_commands::UnacknowledgedCommand;
 use crate::journal::{Buffer, Kind};
 use crate::limits::Limits;
-use crate::run::Started;
-use crate::store::{NewRun, StoreError};
+use crate::run::Starter;
+use crate::store::NewRun;
 use crate::time::Timestamp;
-
-/// Who asked for a start, and is told whether it is durable.
-pub(crate) type Starter = oneshot::Sender<Result<Started, StoreError>>;
 
 #[derive(Default)]
 pub(super) struct Writes {
