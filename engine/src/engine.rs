@@ -41,6 +41,7 @@ mod schedules;
 mod signals;
 mod steering;
 mod stranded;
+mod unowned;
 
 pub use drain::Drained;
 pub use look::Seen;

@@ -34,6 +34,7 @@ pub mod retry;
 pub mod rpc;
 pub mod rules;
 mod run;
+mod run_command;
 mod run_table;
 pub mod safeguards;
 pub mod schedule;

@@ -8,21 +8,8 @@ use std::task::Poll;
 use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
 
-use crate::decision::Decision;
+use crate::run_command::{Refused, RunCommand};
 use crate::store::{AuditedChange, RunRow};
-
-/// Something that an operator asks of one run.
-#[derive(Clone, Debug)]
-pub(crate) enum RunCommand {
-    Resolve(Decision),
-    /// Makes the next attempt of one step, or of every one, without waiting for its time.
-    SkipBackOff(Option<String>),
-    /// Ends the run immediately: nothing settles, nothing is undone.
-    Terminate,
-}
-
-/// Why the run does not do it.
-pub(crate) type Refused = String;
 
 /// A command on its way to a run in memory.
 #[derive(Debug)]

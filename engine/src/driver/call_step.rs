@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::decision::Verdict;
 use crate::doubt::Doubt;
 use crate::failure::{Code, Failure};
 use crate::journal_v1 as stored;
@@ -208,6 +209,18 @@ impl CallStep {
     pub(super) fn failed(&mut self, outcome: stored::Outcome) {
         if self.level.has_effects() {
             self.doubt.fail(outcome);
+        }
+    }
+
+    /// An operator said what becomes of the call.
+    pub(super) fn decided(&mut self, verdict: &Verdict) {
+        match verdict {
+            Verdict::AskAgain => {
+                self.doubt.allow();
+                // An operator's word has all attempts before it, like a retry.
+                self.forgiven = self.attempts;
+            }
+            Verdict::Happened(_) | Verdict::Failed(_) => self.doubt.clear(),
         }
     }
 

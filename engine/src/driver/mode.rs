@@ -101,6 +101,11 @@ impl Mode {
         matches!(self.stop(), Some(Stop::Unreadable { .. }))
     }
 
+    /// Whether only an operator has the run continue.
+    pub(super) fn needs_operator(&self) -> bool {
+        matches!(self.stop(), Some(Stop::Blocked { .. } | Stop::Unreadable { .. }))
+    }
+
     /// Whether a pause would stop the run in another way than it is stopped.
     pub(super) fn may_pause(&self) -> bool {
         let otherwise = !matches!(self.stop(), Some(Stop::Paused | Stop::Unreadable { .. } | Stop::Reload { .. }));

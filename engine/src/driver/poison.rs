@@ -10,9 +10,10 @@ use crate::journal::Kind;
 use crate::journal_v1::CrashRecorded;
 use crate::journal_v1::crash_recorded::CrashKind;
 use crate::panics::Panicked;
+use crate::run_command::PANICKED;
 use crate::scope::Fault;
 use crate::state::State;
-use crate::store::{RunRow, Status};
+use crate::store::RunRow;
 use crate::time::Timestamp;
 
 /// A run is stopped once its code did harm so often,
@@ -60,13 +61,6 @@ fn said(crash: &CrashRecorded) -> Panicked {
 
 fn counts(at: Timestamp, now: Timestamp) -> bool {
     now.since(at) < WITHIN
-}
-
-const PANICKED: &str = "PANICKED";
-
-/// Whether a run waits because its code panicked.
-pub(crate) fn backs_off_after_panic(status: &Status) -> bool {
-    status.reason.split(':').next() == Some(PANICKED)
 }
 
 impl Driver {

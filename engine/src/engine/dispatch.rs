@@ -6,10 +6,10 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{Engine, EngineError};
-use crate::journal_v1 as stored;
-use crate::mailbox::{self, PendingCommand, RunCommand};
+use crate::mailbox::{self, PendingCommand};
+use crate::run_command::RunCommand;
 use crate::state::State;
-use crate::store::{AuditedChange, Command, CommandKind, Requester, RunRow, StoreError, UnownedAppend};
+use crate::store::{AuditedChange, Command, CommandKind, Requester, RunRow, StoreError};
 
 /// A run that comes into memory, or leaves it, is asked again so often,
 const TRIES: u32 = 50;
@@ -94,11 +94,7 @@ impl Engine {
                 Err(_gone) => Err(EngineError::Conflict(run)),
             };
         };
-        let append = match command {
-            // Works for a journal that cannot be read, too.
-            RunCommand::Terminate => self.termination(&row, self.facts(&row).await.ok())?,
-            command => self.amendment(&row, self.facts(&row).await?, command, &change.asked)?,
-        };
+        let append = self.unowned_append(&row, command, &change.asked).await?;
         let related_runs = append.related_runs.clone();
         let row = self.command(run, change.clone(), CommandKind::Append(Box::new(append))).await?;
         self.shared.due.notify_one();
@@ -107,21 +103,6 @@ impl Engine {
             related_runs.report.iter().for_each(|report| self.shared.tell(report.parent, mailbox::MESSAGE));
         }
         Ok(row)
-    }
-
-    /// What a command does to a run that no replica holds.
-    fn amendment(
-        &self,
-        row: &RunRow,
-        facts: Vec<stored::Fact>,
-        command: &RunCommand,
-        asked: &Requester,
-    ) -> Result<UnownedAppend, EngineError> {
-        match command {
-            RunCommand::Resolve(decision) => self.resolution(row, facts, decision, asked),
-            RunCommand::SkipBackOff(step) => self.no_pause(row, facts, step.as_deref()),
-            RunCommand::Terminate => self.termination(row, Some(facts)),
-        }
     }
 
     pub(super) async fn command(

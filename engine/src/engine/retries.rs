@@ -1,19 +1,17 @@
 //! How a run that failed or is blocked is taken up again: from the step that failed, or from an earlier one.
 
-use std::time::Duration;
-
 use uuid::Uuid;
 
-use super::decisions::going_on;
 use super::{Engine, EngineError};
 use crate::history::{History, number};
 use crate::identity;
-use crate::journal::{Buffer, Kind};
+use crate::journal::Kind;
 use crate::journal_v1 as stored;
 use crate::reset;
 use crate::rpc::Level;
+use crate::run_command::{RunCommand, not_retried};
 use crate::state::State;
-use crate::store::{CommandKind, Requester, RunRow, Status, UnownedAppend};
+use crate::store::{Requester, RunRow};
 use crate::view::{self, Detail, FailedAt, StepView};
 
 /// A step that a retry makes again.
@@ -98,42 +96,21 @@ impl Engine {
     }
 
     async fn retry_at(&self, run: Uuid, step: Option<&str>, asked: Requester) -> Result<RunRow, EngineError> {
-        self.check_asked(&asked)?;
-        let reason = asked.reason.clone();
         let change = asked.to("RetryRun", step.map_or_else(String::new, |step| format!("from {step}")));
-        let _turn = self.loops.requests.turn(&change).await;
-        if let Some(row) = self.done_before(&change).await? {
-            return Ok(row);
-        }
-        let row = self.row(run).await?;
-        let facts = self.facts(&row).await?;
-        let Reset { fact: reset, children } = reset(&row, facts, step, reason)?;
-        self.check_children(&row, &children).await?;
-        let now = self.shared.clock.now();
-        let span = self.shared.workflows.get(&row.workflow).map_or(Duration::from_secs(24 * 3_600), |w| w.deadline);
-        let mut buffer = Buffer::default();
-        buffer.push(now, Kind::Reset(reset));
-        let (entry, facts) = buffer.take();
-        let (epoch, sequence, control) = (row.epoch, row.sequence, row.control);
-        // A run whose undo failed continues to end; every other one has all its time before it.
-        let (status, deadline) = match row.status.ending_as {
-            Some(_) => (going_on(&row.status, now), row.deadline),
-            None => (Status { error: None, ..going_on(&row.status, now) }, now.after(span)),
-        };
-        let append = UnownedAppend {
-            epoch,
-            sequence,
-            control,
-            entry,
-            facts,
-            status,
-            keeps_pause: false,
-            deadline,
-            related_runs: None,
-        };
-        let row = self.command(run, change, CommandKind::Append(Box::new(append))).await?;
-        self.shared.due.notify_one();
-        Ok(row)
+        self.dispatch(run, RunCommand::Retry(step.map(str::to_owned)), change).await
+    }
+
+    /// The fact that a retry of this run is.
+    pub(super) async fn decide_retry(
+        &self,
+        row: &RunRow,
+        facts: Vec<stored::Fact>,
+        step: Option<&str>,
+        reason: String,
+    ) -> Result<Kind, EngineError> {
+        let Reset { fact, children } = reset(row, facts, step, reason)?;
+        self.check_children(row, &children).await?;
+        Ok(Kind::Reset(fact))
     }
 }
 
@@ -146,7 +123,6 @@ fn reset(row: &RunRow, facts: Vec<stored::Fact>, step: Option<&str>, reason: Str
     let stored = stored::Reset { reason, keeps_ending, ..stored::Reset::default() };
     let (failed_at, in_doubt) = view::failed_at(facts.clone()).map_err(broken)?;
     let stored = match (row.status.state, step) {
-        (State::Blocked, _) if row.owned => return refuse("it is not given back yet; try again".to_owned()),
         (State::Blocked, None) => stored,
         (State::Blocked, Some(_)) if keeps_ending => {
             return refuse("it is undoing its steps; it continues with that, so retry it without a step".to_owned());
@@ -167,7 +143,7 @@ fn reset(row: &RunRow, facts: Vec<stored::Fact>, step: Option<&str>, reason: Str
         (State::Succeeded | State::Cancelled | State::Terminated, _) => {
             return refuse("it ended, and only a FAILED run is retried then; start a new run".to_owned());
         }
-        _ => return refuse("it is continuing; only FAILED and BLOCKED runs are retried".to_owned()),
+        _ => return refuse(not_retried(false)),
     };
     let plan = reset::plan(number(facts.clone()), &stored, &in_doubt).map_err(broken)?;
     if let (Some(path), Some(first)) = (step, plan.in_doubt.first()) {
