@@ -37,51 +37,55 @@ use State::{
     Waiting,
 };
 
-/// Every legal move. A run that is released or taken over keeps its state; that is no move.
-pub const MOVES: &[(State, &[State])] = &[
-    (
-        Pending,
-        &[
-            Running,
-            Waiting,
-            BackingOff,
-            Paused,
-            Blocked,
-            NeedsDecision,
-            Ending,
-            Succeeded,
-            Failed,
-            Cancelled,
-            Terminated,
-        ],
+/// A legal move, and what causes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The state after the move.
+    pub to: State,
+    /// The states before it.
+    pub from: &'static [State],
+    /// What causes it.
+    pub because: &'static str,
+}
+
+const fn to(to: State, because: &'static str, from: &'static [State]) -> Move {
+    Move { to, from, because }
+}
+
+/// States in which a run has not begun to end.
+const BEFORE_THE_END: &[State] = &[Pending, Running, Waiting, BackingOff, Paused, Blocked, NeedsDecision];
+/// All states but ends.
+const OPEN: &[State] = &[Pending, Running, Waiting, BackingOff, Paused, Blocked, NeedsDecision, Ending];
+
+/// Every legal move. A run that is released or taken over keeps its state; that is no move. Nor is a state that no append
+/// shows: a run that is claimed, continues and waits again with one append moves directly.
+pub const MOVES: &[Move] = &[
+    to(Running, "a replica claims it, and its code continues", &[Pending, Waiting, BackingOff]),
+    to(Running, "what stopped it is over, or the code of a newer version continues", &[Paused, Blocked, NeedsDecision]),
+    to(Waiting, "it sleeps, or waits for a signal or a child", &[Pending, Running, BackingOff]),
+    to(Waiting, "what stopped it is over, and it waits as before", &[Paused, NeedsDecision]),
+    to(BackingOff, "an attempt failed, a service is down, or its code panicked", &[Pending, Running, Waiting]),
+    to(BackingOff, "what stopped it is over, and it waits for its next attempt as before", &[Paused, NeedsDecision]),
+    to(Paused, "an operator pauses it, and what was in flight has settled", &[Pending, Running, Waiting, BackingOff]),
+    to(
+        Blocked,
+        "code and journal do not fit, the journal cannot be read, POISON, or an undo fails",
+        &[Pending, Running, Waiting, BackingOff, Paused, NeedsDecision, Ending],
     ),
-    (Running, &[Waiting, BackingOff, Paused, Blocked, NeedsDecision, Ending, Succeeded, Failed, Cancelled, Terminated]),
-    (Waiting, &[Running, BackingOff, Paused, Blocked, NeedsDecision, Ending, Succeeded, Failed, Cancelled, Terminated]),
-    (BackingOff, &[Running, Waiting, Paused, Blocked, NeedsDecision, Ending, Succeeded, Failed, Cancelled, Terminated]),
-    // A pause ends when the run is cancelled, or its deadline passes.
-    (
-        Paused,
-        &[
-            Pending,
-            Running,
-            Waiting,
-            BackingOff,
-            Blocked,
-            NeedsDecision,
-            Ending,
-            Succeeded,
-            Failed,
-            Cancelled,
-            Terminated,
-        ],
-    ),
-    (Blocked, &[Pending, Running, NeedsDecision, Ending, Succeeded, Failed, Cancelled, Terminated]),
-    (
+    to(
         NeedsDecision,
-        &[Pending, Running, Waiting, BackingOff, Blocked, Ending, Succeeded, Failed, Cancelled, Terminated],
+        "an effect of unknown level is in doubt",
+        &[Pending, Running, Waiting, BackingOff, Paused, Blocked, Ending],
     ),
-    (Ending, &[NeedsDecision, Blocked, Succeeded, Failed, Cancelled, Terminated]),
-    (Failed, &[Pending]),
+    to(Pending, "an operator resumes it", &[Paused]),
+    to(Pending, "an operator decides", &[NeedsDecision]),
+    to(Pending, "an operator retries it", &[Blocked, Failed]),
+    to(Ending, "its code returned or failed, an operator cancels it, or its deadline passes", BEFORE_THE_END),
+    to(Ending, "it was ending, and an operator decides, or retries its undo", &[NeedsDecision, Blocked]),
+    to(Succeeded, "its code returned, and all steps and children have settled", OPEN),
+    to(Failed, "its code failed or its deadline passed, and all is settled and undone", OPEN),
+    to(Cancelled, "an operator cancelled it, and all is settled and undone", OPEN),
+    to(Terminated, "an operator terminates it", OPEN),
 ];
 
 impl State {
@@ -108,7 +112,7 @@ impl State {
 
     /// Whether the table allows this move. Staying is always allowed.
     pub fn may_become(self, next: Self) -> bool {
-        self == next || MOVES.iter().any(|(from, to)| *from == self && to.contains(&next))
+        self == next || MOVES.iter().any(|row| row.to == next && row.from.contains(&self))
     }
 
     /// The state stored as this number.
@@ -138,5 +142,49 @@ impl State {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moves_from(from: State) -> Vec<State> {
+        State::ALL.into_iter().filter(|to| from != *to && from.may_become(*to)).collect()
+    }
+
+    #[test]
+    fn each_open_state_can_end_and_no_end_is_left_but_by_a_retry() {
+        for from in State::ALL {
+            let expected: &[State] = match from {
+                Failed => &[Pending],
+                end if end.is_end() => &[],
+                _ => {
+                    for end in [Succeeded, Failed, Cancelled, Terminated] {
+                        assert!(from.may_become(end), "{from} to {end}");
+                    }
+                    continue;
+                }
+            };
+            assert_eq!(moves_from(from), expected, "{from}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_ends_stops_only_for_an_operator() {
+        assert_eq!(moves_from(Ending), [Blocked, NeedsDecision, Succeeded, Failed, Cancelled, Terminated]);
+    }
+
+    #[test]
+    fn a_pause_takes_no_run_that_an_operator_is_asked_about() {
+        assert!(!Blocked.may_become(Paused) && !NeedsDecision.may_become(Paused) && !Ending.may_become(Paused));
+    }
+
+    #[test]
+    fn no_row_of_the_table_repeats_another_or_itself() {
+        for (at, row) in MOVES.iter().enumerate() {
+            assert!(!row.from.contains(&row.to), "{row:?}");
+            assert!(!MOVES[..at].contains(row), "{row:?}");
+        }
     }
 }
