@@ -1,6 +1,6 @@
 //! What the engine asks of a store: every operation atomic, fenced by epoch, and grouped with what else waits.
 //!
-//! Implementations: [`sqlite`] for one replica. The trait is made for a second one over many replicas.
+//! Implementations: [`sqlite`] for one replica, and a crate of its own for many replicas over PostgreSQL.
 
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ mod related_runs;
 mod schedules;
 pub mod sqlite;
 mod stored_schedule;
+pub mod support;
 
 pub use changes::{
     AuditEntry, AuditedChange, BulkRequest, Command, CommandKind, ListAudit, Pause, Paused, Purge, Purged, RequestKey,
@@ -47,9 +48,10 @@ pub type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
 
 /// Durable runs, their journals, request ids and schedules.
 ///
-/// Writes are queued in the order in which the methods are *called* (not polled) and grouped by the store: one
-/// commit carries everything that waits. Each answer comes after its commit; one bad operation never fails its
-/// neighbours. A run that was read or claimed after a commit shows that commit.
+/// Writes of one run are done in the order in which the methods are *called* (not polled), a claim comes after everything
+/// that was called before it, and what is called after a claim that says what is held comes after that. The store groups
+/// writes: one commit carries many. Each answer comes after its commit; one bad operation never fails its neighbours. A run
+/// that was read or claimed after a commit shows that commit.
 pub trait Store: Send + Sync + 'static {
     /// Creates a run with the first facts of its journal.
     fn create(&self, run: NewRun) -> Answer<Created>;

@@ -1,4 +1,36 @@
 //! The store of many replicas, in PostgreSQL.
+//!
+//! Every replica is active and none leads. A replica holds runs by a lease that it renews; when the lease is over, the others
+//! take its runs. All of it is plain SQL: no session state, no advisory locks, no triggers, no notifications that anything
+//! depends on, so that a pooler in transaction mode and engines that only speak the protocol fit as well.
 
+mod audit;
+mod batch;
+mod behind;
+mod buckets;
+mod claims;
+mod commands;
+mod housekeeping;
+mod inbox;
+mod lease;
+mod migrations;
+mod options;
+mod order;
+mod parameter;
+mod pool;
+mod purges;
+mod reads;
+mod requests;
+mod rows;
+mod runs;
+mod schedules;
+mod session;
+mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod work;
+mod workflow_numbers;
+mod workflows;
+
+pub use options::PostgresOptions;
+pub use store::Postgres;

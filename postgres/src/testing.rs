@@ -9,10 +9,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::Mutex;
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls};
+use uuid::Uuid;
 
 mod binaries;
 mod server;
+pub mod statements;
 
 use binaries::Binaries;
 use server::Server;
@@ -42,16 +44,34 @@ pub async fn database(release: Release) -> Config {
     let name = format!("orchestrator_test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     // One after the other: each copies the same template, which nothing else may use meanwhile.
     let _turn = STARTING.lock().await;
-    let (client, connection) =
-        server.connect(NoTls).await.unwrap_or_else(|error| panic!("the server for tests does not answer: {error}"));
-    let connection = tokio::spawn(connection);
-    let created = client.batch_execute(&format!("CREATE DATABASE {name}")).await;
-    drop(client);
-    connection.abort();
-    created.unwrap_or_else(|error| panic!("database {name} is not created: {error}"));
+    run(&server, &format!("CREATE DATABASE {name}")).await;
     let mut config = server;
     config.dbname(&name);
     config
+}
+
+/// Lets the time of a lease pass: its owner is heard of no more.
+///
+/// # Panics
+/// If the database does not answer.
+pub async fn expire(database: &Config, lease: Uuid) {
+    run(database, &format!("UPDATE leases SET expires_at = 0 WHERE id = '{lease}'")).await;
+}
+
+/// A connection beside the store's own.
+///
+/// # Panics
+/// If the database does not answer.
+pub async fn connect(database: &Config) -> Client {
+    let (client, connection) =
+        database.connect(NoTls).await.unwrap_or_else(|error| panic!("the database for tests does not answer: {error}"));
+    tokio::spawn(connection);
+    client
+}
+
+async fn run(database: &Config, script: &str) {
+    let done = connect(database).await.batch_execute(script).await;
+    done.unwrap_or_else(|error| panic!("{script}: {error}"));
 }
 
 /// How the connection to the server itself is made.

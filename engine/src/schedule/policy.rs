@@ -78,7 +78,7 @@ impl Default for CatchUp {
 
 /// What is to be done with a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     Start,
     Skip,
     Buffer,
@@ -88,7 +88,7 @@ pub(crate) enum Verdict {
 }
 
 /// Decides by the number of runs that have not ended and of ticks that wait.
-pub(crate) const fn decide(overlap: Overlap, open: usize, buffered: u32) -> Verdict {
+pub const fn decide(overlap: Overlap, open: usize, buffered: u32) -> Verdict {
     match overlap {
         Overlap::AllowAll => Verdict::Start,
         Overlap::AllowN(most) => {

@@ -21,7 +21,7 @@ impl Requester {
     }
 
     /// The change that is asked for.
-    pub(crate) fn to(self, action: &'static str, detail: impl Into<String>) -> AuditedChange {
+    pub fn to(self, action: &'static str, detail: impl Into<String>) -> AuditedChange {
         AuditedChange { action, detail: detail.into(), asked: self, schedule: None }
     }
 }

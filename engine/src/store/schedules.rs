@@ -161,7 +161,7 @@ impl TickOutcome {
         matches!(self, Self::Skipped | Self::Missed | Self::BufferFull | Self::Failed)
     }
 
-    pub(crate) const fn from_number(number: u8) -> Option<Self> {
+    pub const fn from_number(number: u8) -> Option<Self> {
         Some(match number {
             1 => Self::Started,
             2 => Self::Skipped,

@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 
 /// Why a stored definition cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum StoredError {
+pub enum StoredError {
     #[error("the stored definition does not decode: {0}")]
     Undecodable(#[from] prost::DecodeError),
     #[error("the stored definition has a {0} that is not known to this release")]

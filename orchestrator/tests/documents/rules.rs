@@ -47,8 +47,9 @@ const RULES: &[Rule] = &[
         names: &["h2::", "rustls::", "tokio_rustls::"],
         only: &["transport/src/channel"],
     },
-    Rule { what: "SQL", within: "server/src", names: &["rusqlite"], only: &[] },
-    Rule { what: "SQL", within: "orchestrator/src", names: &["rusqlite"], only: &[] },
+    Rule { what: "SQL", within: "server/src", names: &["rusqlite", "tokio_postgres"], only: &[] },
+    Rule { what: "SQL", within: "orchestrator/src", names: &["rusqlite", "tokio_postgres"], only: &[] },
+    Rule { what: "configuration and gRPC", within: "postgres/src", names: &["use config::", "tonic"], only: &[] },
     Rule { what: "gRPC", within: "engine/src", names: &["tonic", "h2::"], only: &[] },
     Rule {
         what: "workflows, runs and stores",

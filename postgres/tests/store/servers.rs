@@ -1,14 +1,10 @@
 //! The servers that the tests run on.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
-
-use postgres_store::testing::{Release, database};
-use tokio_postgres::{Client, NoTls};
+use postgres_store::testing::{Release, connect, database};
+use tokio_postgres::Client;
 
 async fn connected(release: Release) -> Client {
-    let (client, connection) = database(release).await.connect(NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
+    connect(&database(release).await).await
 }
 
 async fn says(client: &Client, setting: &str) -> String {

@@ -1,0 +1,288 @@
+//! The lease of this replica: what it holds for as long as the database has heard of it (semantics.md O1).
+//!
+//! A lease is one life. It is held until some time before its end, counted on this machine's own clock from when the last
+//! heartbeat that was answered was *sent*. Once it is over, it never comes back: the replica takes another one, with another id.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use engine::claim::Claim;
+use engine::time::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::options::PostgresOptions;
+use crate::pool::Connection;
+use crate::session::{Fault, Session, now, params};
+use crate::workflow_numbers::Workflows;
+use crate::{buckets, claims};
+
+/// A heartbeat that failed is tried again so soon.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
+
+/// Leases that ended so long ago, and hold nothing, are forgotten.
+const FORGOTTEN: Duration = Duration::from_hours(24);
+
+/// The time since this machine was started, that in which it was suspended included.
+fn boot_clock() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// One life of this replica.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) id: Uuid,
+    /// Until when it is held, in microseconds of the boot clock; zero once it is lost.
+    until: AtomicU64,
+}
+
+impl Lease {
+    fn new(until: Duration) -> Self {
+        Self { id: Uuid::new_v4(), until: AtomicU64::new(micros(until)) }
+    }
+
+    /// A heartbeat was answered. One that is lost stays so.
+    fn extend(&self, until: Duration) {
+        let later = |held: u64| (held != 0).then(|| held.max(micros(until)));
+        // Where it is lost nothing is changed.
+        let _lost = self.until.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
+    }
+
+    pub(crate) fn lose(&self) {
+        self.until.store(0, Ordering::Release);
+    }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Claim for Lease {
+    fn is_held(&self) -> bool {
+        micros(boot_clock()) < self.until.load(Ordering::Acquire)
+    }
+}
+
+/// The lease of the present, and what is held with it.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    current: RwLock<Arc<Lease>>,
+    buckets: RwLock<Arc<[i16]>>,
+    losses: watch::Sender<u64>,
+}
+
+impl Leases {
+    pub(crate) fn current(&self) -> Arc<Lease> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn buckets(&self) -> Arc<[i16]> {
+        Arc::clone(&self.buckets.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn losses(&self) -> watch::Receiver<u64> {
+        self.losses.subscribe()
+    }
+
+    fn hold(&self, buckets: Vec<i16>) {
+        *self.buckets.write().unwrap_or_else(PoisonError::into_inner) = buckets.into();
+    }
+
+    /// What is held is held no more.
+    pub(crate) fn lose(&self) {
+        self.current().lose();
+        self.losses.send_modify(|count| *count += 1);
+    }
+
+    fn replace(&self, lease: Arc<Lease>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = lease;
+        // What was claimed since the loss was claimed by the lease before.
+        self.losses.send_modify(|count| *count += 1);
+    }
+}
+
+/// Keeps the lease alive, on a connection of its own, so that no other statement stands before a heartbeat.
+pub(crate) struct Heartbeat {
+    options: PostgresOptions,
+    connection: Option<Connection>,
+    pub(crate) leases: Arc<Leases>,
+}
+
+impl Heartbeat {
+    /// Takes the first lease.
+    pub(crate) async fn begin(options: PostgresOptions, connection: Connection) -> Result<Self, Fault> {
+        let sent = boot_clock();
+        let lease = Arc::new(Lease::new(sent + held_for(&options)));
+        register(&session(&connection, &lease), &options).await?;
+        let leases = Leases {
+            current: RwLock::new(Arc::clone(&lease)),
+            buckets: RwLock::new(Arc::default()),
+            losses: watch::Sender::new(0),
+        };
+        // What replicas held that are gone can be claimed from the start.
+        claims::bury(&session(&connection, &lease)).await?;
+        leases.hold(buckets::balance(&session(&connection, &lease)).await?);
+        Ok(Self { options, connection: Some(connection), leases: Arc::new(leases) })
+    }
+
+    /// Beats until it is told to stop.
+    pub(crate) async fn keep(mut self, stop: CancellationToken) {
+        let between = self.options.lease / 3;
+        let mut pause = between;
+        while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            let beat = tokio::time::timeout(between, self.beat());
+            let Some(beaten) = stop.run_until_cancelled(beat).await else { return };
+            let failed = match beaten {
+                Ok(Ok(())) => None,
+                Ok(Err(fault)) => Some(fault.to_string()),
+                Err(_) => Some(format!("no answer after {between:?}")),
+            };
+            let held = self.leases.current().is_held();
+            pause = if failed.is_none() { between } else { AFTER_FAILURE };
+            if let Some(error) = failed {
+                self.connection = None;
+                tracing::warn!(error, held, "heartbeat failed, it is tried again");
+                if !held {
+                    self.lapse();
+                }
+            }
+        }
+    }
+
+    /// The lease ends before a heartbeat was answered: everything is dropped, once.
+    fn lapse(&self) {
+        let lease = self.leases.current();
+        if lease.until.load(Ordering::Acquire) != 0 {
+            tracing::error!("the lease of this replica is over: the database was not reached in time");
+            self.leases.lose();
+        }
+    }
+
+    async fn beat(&mut self) -> Result<(), Fault> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(&self.options).await?,
+        };
+        let lease = self.leases.current();
+        let sent = boot_clock();
+        let lost = lease.until.load(Ordering::Acquire) == 0;
+        if !lost && lease.is_held() && extend(&session(&connection, &lease), &self.options).await? {
+            lease.extend(sent + held_for(&self.options));
+        } else {
+            self.begin_again(&connection, &lease).await?;
+        }
+        let lease = self.leases.current();
+        let session = session(&connection, &lease);
+        claims::bury(&session).await?;
+        self.leases.hold(buckets::balance(&session).await?);
+        forget(&session).await?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// The lease is over: another life begins. The old one is said to be over, so that its runs can be claimed.
+    async fn begin_again(&self, connection: &Connection, old: &Lease) -> Result<(), Fault> {
+        if old.until.load(Ordering::Acquire) != 0 {
+            tracing::error!("the lease of this replica is over: others may hold its runs");
+            self.leases.lose();
+        }
+        end(&session(connection, old)).await?;
+        let sent = boot_clock();
+        let next = Arc::new(Lease::new(sent + held_for(&self.options)));
+        register(&session(connection, &next), &self.options).await?;
+        self.leases.replace(next);
+        Ok(())
+    }
+}
+
+/// For how long a lease is held after a heartbeat.
+fn held_for(options: &PostgresOptions) -> Duration {
+    options.lease.saturating_sub(options.margin)
+}
+
+static NO_WORKFLOWS: std::sync::LazyLock<Workflows> = std::sync::LazyLock::new(Workflows::default);
+
+fn session<'c>(connection: &'c Connection, lease: &Lease) -> Session<'c> {
+    Session::new(connection.client(), Timestamp::default(), lease.id, Arc::default(), &NO_WORKFLOWS)
+}
+
+fn length(options: &PostgresOptions) -> i64 {
+    i64::try_from(options.lease.as_micros()).unwrap_or(i64::MAX)
+}
+
+async fn register(session: &Session<'_>, options: &PostgresOptions) -> Result<(), Fault> {
+    session
+        .execute(
+            concat!("INSERT INTO leases (id, began_at, expires_at) VALUES ($1, ", now!(), ", ", now!(), " + $2)"),
+            params![session.owner, length(options)],
+        )
+        .await
+        .map(drop)
+}
+
+/// Says whether the lease lives on.
+async fn extend(session: &Session<'_>, options: &PostgresOptions) -> Result<bool, Fault> {
+    let extended = session
+        .execute(
+            concat!(
+                "UPDATE leases SET expires_at = ",
+                now!(),
+                " + $2 WHERE id = $1 AND dead_at IS NULL AND expires_at > ",
+                now!()
+            ),
+            params![session.owner, length(options)],
+        )
+        .await?;
+    Ok(extended > 0)
+}
+
+/// Ends the lease of this replica and lets its buckets go: others need not wait until it expires.
+pub(crate) async fn end(session: &Session<'_>) -> Result<(), Fault> {
+    session
+        .execute(
+            concat!("UPDATE leases SET dead_at = ", now!(), " WHERE id = $1 AND dead_at IS NULL"),
+            params![session.owner],
+        )
+        .await?;
+    session.execute("UPDATE buckets SET owner = NULL WHERE owner = $1", params![session.owner]).await.map(drop)
+}
+
+async fn forget(session: &Session<'_>) -> Result<(), Fault> {
+    session
+        .execute(
+            concat!(
+                "DELETE FROM leases WHERE dead_at < ",
+                now!(),
+                " - $1 AND NOT EXISTS (SELECT 1 FROM live WHERE live.owner = leases.id)"
+            ),
+            params![i64::try_from(FORGOTTEN.as_micros()).unwrap_or(i64::MAX)],
+        )
+        .await
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_that_was_lost_is_not_held_again() {
+        let lease = Lease::new(boot_clock() + Duration::from_secs(60));
+        assert!(lease.is_held());
+        lease.lose();
+        lease.extend(boot_clock() + Duration::from_secs(60));
+        assert!(!lease.is_held());
+    }
+
+    #[test]
+    fn a_lease_ends_by_itself_and_an_older_heartbeat_does_not_shorten_it() {
+        assert!(!Lease::new(boot_clock()).is_held());
+        let lease = Lease::new(boot_clock() + Duration::from_secs(60));
+        lease.extend(Duration::from_micros(1));
+        assert!(lease.is_held());
+    }
+}

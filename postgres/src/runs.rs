@@ -1,0 +1,139 @@
+//! Creating runs and appending to them: the path that every step of every run takes.
+
+use engine::state::State;
+use engine::store::{Append, Appended, Created, NewRun, Status, StoreError};
+use engine::time::Timestamp;
+use uuid::Uuid;
+
+use crate::session::{Fault, Session, params};
+use crate::{audit, inbox, requests, rows};
+
+mod appending;
+mod creating;
+mod related_runs;
+
+pub(crate) use appending::append_all;
+pub(crate) use creating::create_all;
+pub(crate) use related_runs::carry;
+
+/// Creates a run, in a transaction of its own.
+pub(crate) async fn create(session: &Session<'_>, run: &NewRun) -> Result<Created, Fault> {
+    if let Some(change) = &run.change
+        && let Some(existing) = requests::answer(session, change).await?
+    {
+        return Ok(Created::Existing(Box::new(existing)));
+    }
+    if !insert(session, run).await? {
+        let state = rows::get(session, run.id).await?.status.state;
+        return Err(StoreError::Precondition { run: run.id, state }.into());
+    }
+    if let Some(change) = &run.change {
+        audit::keep(session, change, run.id, &run.workflow).await?;
+    }
+    Ok(Created::New)
+}
+
+/// Writes a run and its first facts, unless its id is taken.
+pub(crate) async fn insert(session: &Session<'_>, run: &NewRun) -> Result<bool, Fault> {
+    let without = NewRun { change: None, ..run.clone() };
+    if create_all(session, &[&without]).await?.is_empty() {
+        return if exists(session, run.id).await? { Ok(false) } else { Err(no_lease()) };
+    }
+    if run.status.state.is_end() {
+        session.execute(END, params![run.id, session.now.as_micros()]).await?;
+    }
+    Ok(true)
+}
+
+/// Moves a run that has come to its end out of the table of those that continue.
+const END: &str = "WITH gone AS (DELETE FROM live WHERE id = $1 RETURNING *)
+ INSERT INTO ended (id, workflow, bucket, state, owner, rung_at, due_at, epoch, sequence, control, messages, steps,
+                    created_at, updated_at, deadline, ended_at, wake_at, ending_as, reason, error_code, error_message,
+                    cancel_requested, schedule, nominal, tick_origin, tick_of, parent, awaits, paused_at, pause_reason,
+                    pause_stops_clock, pinned)
+ SELECT id, workflow, bucket, state, NULL, rung_at, NULL, epoch, sequence, control, messages, steps,
+        created_at, updated_at, deadline, $2, NULL, ending_as, reason, error_code, error_message,
+        cancel_requested, schedule, nominal, tick_origin, tick_of, parent, awaits, paused_at, pause_reason,
+        pause_stops_clock, pinned FROM gone";
+
+/// The same for the whole row as it is; the caller has written what it says of the end.
+pub(crate) async fn end(session: &Session<'_>, run: Uuid) -> Result<(), Fault> {
+    session.execute(END, params![run, session.now.as_micros()]).await.map(drop)
+}
+
+/// The other way: an ended run that is taken up again.
+pub(crate) async fn reopen(session: &Session<'_>, run: Uuid) -> Result<(), Fault> {
+    session
+        .execute(
+            "WITH back AS (DELETE FROM ended WHERE id = $1 RETURNING *)
+             INSERT INTO live (id, workflow, bucket, state, owner, rung_at, due_at, epoch, sequence, control, messages,
+                               steps, created_at, updated_at, deadline, ended_at, wake_at, ending_as, reason,
+                               error_code, error_message, cancel_requested, schedule, nominal, tick_origin, tick_of,
+                               parent, awaits, paused_at, pause_reason, pause_stops_clock, pinned)
+             SELECT id, workflow, bucket, state, NULL, rung_at, NULL, epoch, sequence, control, messages,
+                    steps, created_at, updated_at, deadline, NULL, wake_at, ending_as, reason,
+                    error_code, error_message, cancel_requested, schedule, nominal, tick_origin, tick_of,
+                    parent, awaits, paused_at, pause_reason, pause_stops_clock, pinned FROM back",
+            params![run],
+        )
+        .await
+        .map(drop)
+}
+
+fn no_lease() -> Fault {
+    StoreError::Unavailable("the lease of this replica is over".to_owned()).into()
+}
+
+pub(crate) async fn exists(session: &Session<'_>, run: Uuid) -> Result<bool, Fault> {
+    let found = session
+        .row("SELECT 1 FROM live WHERE id = $1 UNION ALL SELECT 1 FROM ended WHERE id = $1", params![run])
+        .await?;
+    Ok(found.is_some())
+}
+
+/// Appends to a run, in a transaction of its own, with what the append does beside.
+pub(crate) async fn append(session: &Session<'_>, append: &Append) -> Result<Appended, Fault> {
+    if append_all(session, &[append]).await?.is_empty() {
+        return why_not(session, append).await;
+    }
+    inbox::take(session, append).await?;
+    carry(session, append.related_runs.as_deref()).await?;
+    if !append.changes.is_empty() {
+        let workflow = rows::get(session, append.run).await?.workflow;
+        for change in &append.changes {
+            audit::keep_again(session, change, append.run, &workflow).await?;
+        }
+    }
+    Ok(Appended::Done)
+}
+
+/// Whether an append does nothing beside, so that it can share a statement with others.
+pub(crate) fn is_plain(append: &Append) -> bool {
+    append.takes.is_empty() && append.related_runs.is_none() && append.changes.is_empty()
+}
+
+/// Says why an append did not find its run the way its owner knows it.
+pub(crate) async fn why_not(session: &Session<'_>, append: &Append) -> Result<Appended, Fault> {
+    let row = rows::get(session, append.run).await?;
+    let commanded = append.control.is_some_and(|seen| seen != row.control)
+        || append.messages.is_some_and(|seen| seen != row.messages);
+    let found =
+        session.row("SELECT 1 FROM live WHERE id = $1 AND owner = $2", params![append.run, session.owner]).await?;
+    if found.is_some() && row.epoch == append.epoch && row.sequence == append.sequence && commanded {
+        return Ok(Appended::Superseded(Box::new(row)));
+    }
+    Err(StoreError::Fenced(append.run).into())
+}
+
+/// When a run that no replica holds may be claimed: a pending one `since` then, others when they wake.
+pub(crate) fn due(status: &Status, since: Timestamp) -> Option<Timestamp> {
+    match status.state {
+        State::Pending => Some(since),
+        state if state.is_end() => None,
+        _ => status.wake_at,
+    }
+}
+
+pub(crate) fn error(status: &Status) -> (Option<i32>, Option<&str>) {
+    status.error.as_ref().map(|(code, message)| (*code, message.as_str())).unzip()
+}

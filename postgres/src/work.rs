@@ -1,0 +1,149 @@
+//! How operations are done: on a connection of the pool, within a time, and again where they met another transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::Object;
+use engine::store::StoreError;
+use engine::time::Timestamp;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio_postgres::SimpleQueryMessage;
+
+use crate::lease::Leases;
+use crate::options::PostgresOptions;
+use crate::pool::Connections;
+use crate::session::{Fault, Session, now};
+use crate::workflow_numbers::{Named, Workflows};
+use crate::workflows;
+
+/// A transaction that meets others is made so often,
+const TRIES: u32 = 10;
+/// after a pause that grows by this.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// The code of an operation within a transaction. It checks first, and may be done again.
+pub(crate) type Operation<I, O> = for<'a> fn(&'a Session<'a>, &'a I) -> BoxFuture<'a, Result<O, Fault>>;
+
+/// What operations need.
+pub(crate) struct Work {
+    pub(crate) options: PostgresOptions,
+    pub(crate) connections: Connections,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) workflows: Workflows,
+}
+
+/// A connection in use. One that is not given back whole is closed: something may be under way on it.
+struct InUse(Option<Object>);
+
+impl InUse {
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+impl Work {
+    fn session<'c>(&'c self, client: &'c Object, now: Timestamp) -> Session<'c> {
+        Session::new(client, now, self.leases.current().id, self.leases.buckets(), &self.workflows)
+    }
+
+    /// Does it within the time that it may take; its statements are transactions of their own.
+    pub(crate) async fn statement<I, O>(&self, input: &I, operation: Operation<I, O>) -> Result<O, Fault> {
+        let done = async {
+            let connection = InUse(Some(self.connections.get().await?));
+            let Some(client) = connection.0.as_ref() else { return Err(Fault::Again) };
+            let output = operation(&self.session(client, Timestamp::default()), input).await;
+            // After an error the server is ready for the next statement, if it is there.
+            if !client.is_closed() {
+                connection.give_back();
+            }
+            output
+        };
+        tokio::time::timeout(self.options.timeout, done).await.unwrap_or_else(|_| Err(self.too_late()))
+    }
+
+    /// The same for reads and for what is one statement: made again where it met another transaction.
+    pub(crate) async fn repeated<I, O>(&self, input: &I, operation: Operation<I, O>) -> Result<O, Fault> {
+        let mut tries = 1;
+        loop {
+            match self.statement(input, operation).await {
+                Err(fault) if fault.may_be_repeated() && tries < TRIES => pause(tries).await,
+                done => return done,
+            }
+            tries += 1;
+        }
+    }
+
+    /// Does it in one transaction, made again where it met another one.
+    ///
+    /// If the answer of the commit is lost, whether it was done is unknown (semantics.md F1).
+    pub(crate) async fn transaction<I, O>(&self, input: &I, operation: Operation<I, O>) -> Result<O, StoreError> {
+        let mut tries = 1;
+        loop {
+            let once = tokio::time::timeout(self.options.timeout, self.once(input, operation));
+            match once.await.unwrap_or_else(|_| Err(self.too_late())) {
+                Err(fault) if fault.may_be_repeated() && tries < TRIES => pause(tries).await,
+                done => return done.map_err(Fault::into_answer),
+            }
+            tries += 1;
+        }
+    }
+
+    async fn once<I, O>(&self, input: &I, operation: Operation<I, O>) -> Result<O, Fault> {
+        let connection = InUse(Some(self.connections.get().await?));
+        let Some(client) = connection.0.as_ref() else { return Err(Fault::Again) };
+        let begun = client.simple_query(concat!("BEGIN; SELECT ", now!())).await?;
+        let session = self.session(client, began_at(&begun)?);
+        match operation(&session, input).await {
+            Ok(output) => {
+                client.batch_execute("COMMIT").await?;
+                connection.give_back();
+                Ok(output)
+            }
+            Err(fault) => {
+                if !client.is_closed() {
+                    client.batch_execute("ROLLBACK").await?;
+                    connection.give_back();
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// Gives numbers to workflows that have none, before a transaction needs them.
+    pub(crate) async fn resolve(&self, named: &Vec<Named>) -> Result<(), StoreError> {
+        if named.iter().all(|(name, version)| self.workflows.known(name, *version).is_some()) {
+            return Ok(());
+        }
+        let resolved = self.statement(named, |session, named| workflows::resolve(session, named).boxed());
+        resolved.await.map_err(Fault::into_answer)
+    }
+
+    fn too_late(&self) -> Fault {
+        Fault::Refused(StoreError::Unavailable(format!("no answer after {:?}", self.options.timeout)))
+    }
+}
+
+async fn pause(tries: u32) {
+    // Two that met do not meet again at the same moment.
+    let odd = u32::from(uuid::Uuid::new_v4().into_bytes()[0]) % 4;
+    tokio::time::sleep(PAUSE * (tries + odd)).await;
+}
+
+/// When the transaction began, by the database's clock.
+fn began_at(messages: &[SimpleQueryMessage]) -> Result<Timestamp, Fault> {
+    let said = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+        _ => None,
+    });
+    let unknown = || StoreError::Unavailable("the database does not say its time".to_owned());
+    Ok(Timestamp::from_micros(said.ok_or_else(unknown)?))
+}

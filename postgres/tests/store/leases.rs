@@ -1,0 +1,258 @@
+//! Several replicas over one database: who holds what, and who takes over from whom.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::state::State;
+use engine::store::{
+    Append, Appended, ClaimRuns, Claimed, Command, CommandKind, Created, NewRun, Requester, Status, Store, StoreError,
+};
+use engine::time::{Clock, Timestamp};
+use postgres_store::testing::{Release, connect, database, expire};
+use postgres_store::{Postgres, PostgresOptions};
+use tokio_postgres::Config;
+use uuid::Uuid;
+
+const NONE: [Uuid; 0] = [];
+const WORKFLOW: &str = "leases.first";
+
+async fn replica(database: &Config) -> Postgres {
+    Postgres::open(PostgresOptions::new(database.clone())).await.unwrap()
+}
+
+/// One whose lease is short, for tests that wait for its heartbeats.
+async fn restless(database: &Config) -> Postgres {
+    let mut options = PostgresOptions::new(database.clone());
+    (options.lease, options.margin) = (Duration::from_millis(1_500), Duration::from_millis(300));
+    Postgres::open(options).await.unwrap()
+}
+
+fn now() -> Timestamp {
+    Clock::system().now()
+}
+
+fn status(state: State) -> Status {
+    Status { state, reason: String::new(), ending_as: None, wake_at: None, awaits: Vec::new(), steps: 0, error: None }
+}
+
+fn new_run(claimed: bool) -> NewRun {
+    let created_at = now();
+    NewRun {
+        id: Uuid::now_v7(),
+        workflow: WORKFLOW.to_owned(),
+        workflow_version: 1,
+        created_at,
+        deadline: created_at.after(Duration::from_secs(3_600)),
+        origin: None,
+        previous_success: None,
+        parent: None,
+        change: None,
+        claimed,
+        entry: Bytes::from_static(b"created"),
+        facts: 1,
+        status: status(if claimed { State::Running } else { State::Pending }),
+    }
+}
+
+async fn created(store: &Postgres, run: NewRun) -> Uuid {
+    let id = run.id;
+    assert_eq!(store.create(run).await, Ok(Created::New));
+    id
+}
+
+fn fact(run: Uuid, epoch: u64, sequence: u64) -> Append {
+    Append {
+        run,
+        epoch,
+        sequence,
+        control: None,
+        entry: Bytes::from_static(b"fact"),
+        facts: 1,
+        status: status(State::Running),
+        messages: None,
+        takes: Vec::new(),
+        related_runs: None,
+        release: false,
+        changes: Vec::new(),
+    }
+}
+
+async fn claim_at(store: &Postgres, version: u32, now: Timestamp) -> Claimed {
+    let workflows = vec![(WORKFLOW.to_owned(), version)];
+    store.claim(ClaimRuns { workflows, now, limit: 1_000, held: None }).await.unwrap()
+}
+
+async fn claim(store: &Postgres) -> Vec<Uuid> {
+    claim_at(store, 1, now()).await.runs.into_iter().map(|run| run.id).collect()
+}
+
+/// Waits for what heartbeats bring about.
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let since = std::time::Instant::now();
+    while !holds().await {
+        assert!(since.elapsed() < Duration::from_secs(60), "it does not come about");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_living_replica_keeps_its_runs_and_a_dead_one_loses_them_when_its_lease_is_over() {
+    let database = database(Release::Newest).await;
+    let (first, second) = (replica(&database).await, replica(&database).await);
+    let run = created(&first, new_run(true)).await;
+    assert_eq!(claim(&second).await, NONE, "it is held");
+    assert!(second.run(run).await.unwrap().unwrap().owned);
+    first.die();
+    assert_eq!(claim(&second).await, NONE, "nothing is known of its death yet");
+    expire(&database, first.lease()).await;
+    assert_eq!(claim(&second).await, [run]);
+    let row = second.run(run).await.unwrap().unwrap();
+    assert_eq!((row.epoch, row.owned), (2, true));
+    assert_eq!(second.append(fact(run, 2, 1)).await, Ok(Appended::Done));
+}
+
+#[tokio::test]
+async fn a_replica_that_was_taken_for_dead_writes_nothing_with_its_old_lease() {
+    let database = database(Release::Newest).await;
+    let (frozen, other) = (replica(&database).await, replica(&database).await);
+    let run = created(&frozen, new_run(true)).await;
+    expire(&database, frozen.lease()).await;
+    // A lease that has expired and that no one has found yet still holds: nothing is in doubt about who writes.
+    assert_eq!(frozen.append(fact(run, 1, 1)).await, Ok(Appended::Done));
+    assert_eq!(claim(&other).await, [run]);
+    assert_eq!(frozen.append(fact(run, 1, 2)).await, Err(StoreError::Fenced(run)));
+    assert_eq!(frozen.append(fact(run, 2, 2)).await, Err(StoreError::Fenced(run)), "it guesses the epoch");
+    assert!(matches!(frozen.create(new_run(true)).await, Err(StoreError::Unavailable(_))), "it may hold nothing");
+    let waiting = created(&frozen, new_run(false)).await;
+    assert_eq!(claim(&frozen).await, NONE, "it may claim nothing");
+    assert!(!other.run(waiting).await.unwrap().unwrap().owned);
+}
+
+#[tokio::test]
+async fn a_replica_whose_lease_is_over_begins_another_life_and_says_that_all_is_lost() {
+    let database = database(Release::Newest).await;
+    let store = restless(&database).await;
+    let run = created(&store, new_run(true)).await;
+    let (old, lease, losses) = (store.ownership(), store.lease(), store.losses());
+    assert!(old.is_held());
+    expire(&database, lease).await;
+    until(async || store.lease() != lease).await;
+    assert!(losses.has_changed().unwrap() && !old.is_held());
+    assert!(store.ownership().is_held());
+    assert_eq!(store.append(fact(run, 1, 1)).await, Err(StoreError::Fenced(run)));
+    assert_eq!(claim(&store).await, [run]);
+    assert_eq!(store.append(fact(run, 2, 1)).await, Ok(Appended::Done));
+}
+
+#[tokio::test]
+async fn heartbeats_keep_a_lease_for_longer_than_it_is_long() {
+    let database = database(Release::Newest).await;
+    let store = restless(&database).await;
+    let (claim, lease) = (store.ownership(), store.lease());
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(claim.is_held() && store.lease() == lease);
+}
+
+#[tokio::test]
+async fn what_a_replica_held_is_free_as_soon_as_it_has_closed_the_store() {
+    let database = database(Release::Newest).await;
+    let (first, second) = (replica(&database).await, replica(&database).await);
+    let run = created(&first, new_run(true)).await;
+    assert_eq!(first.close().await, Ok(()));
+    assert_eq!(claim(&second).await, [run]);
+}
+
+#[tokio::test]
+async fn replicas_share_the_buckets_evenly_and_take_those_of_one_that_left() {
+    let database = database(Release::Newest).await;
+    let first = restless(&database).await;
+    assert_eq!(first.buckets().len(), 64);
+    let (second, third) = (restless(&database).await, restless(&database).await);
+    let all = [&first, &second, &third];
+    let shared = async || {
+        let held: Vec<Vec<i16>> = all.iter().map(|store| store.buckets()).collect();
+        let together: BTreeSet<i16> = held.iter().flatten().copied().collect();
+        together.len() == 64 && held.iter().all(|held| (20..=22).contains(&held.len()))
+    };
+    until(shared).await;
+    third.close().await.unwrap();
+    until(async || first.buckets().len() == 32 && second.buckets().len() == 32).await;
+}
+
+#[tokio::test]
+async fn replicas_that_claim_at_the_same_time_get_each_run_once() {
+    let database = database(Release::Newest).await;
+    let first = Arc::new(restless(&database).await);
+    let mut expected = BTreeSet::new();
+    for _ in 0..100 {
+        expected.insert(created(&first, new_run(false)).await);
+    }
+    let mut replicas = vec![Arc::clone(&first)];
+    for _ in 0..3 {
+        replicas.push(Arc::new(restless(&database).await));
+    }
+    // All look at all of them: so much later the runs are anyone's.
+    let later = now().after(Duration::from_secs(3_600));
+    let claims = replicas.iter().map(|store| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move { claim_at(&store, 1, later).await.runs })
+    });
+    let mut claimed = Vec::new();
+    for runs in futures_util::future::join_all(claims).await {
+        claimed.extend(runs.unwrap().into_iter().map(|run| (run.id, run.epoch)));
+    }
+    assert!(claimed.iter().all(|(_, epoch)| *epoch == 1));
+    claimed.sort_unstable();
+    assert_eq!(claimed.iter().map(|(run, _)| *run).collect::<Vec<_>>(), Vec::from_iter(expected));
+}
+
+#[tokio::test]
+async fn a_run_whose_code_only_another_replica_has_is_claimed_by_that_one() {
+    let database = database(Release::Newest).await;
+    let (old, new) = (replica(&database).await, replica(&database).await);
+    let run = created(&old, NewRun { workflow_version: 2, ..new_run(false) }).await;
+    assert_eq!(claim(&old).await, NONE, "it has no code for it, and all buckets");
+    let claimed = claim_at(&new, 2, now().after(Duration::from_secs(60))).await;
+    assert!(claimed.runs.iter().map(|run| run.id).eq([run]));
+}
+
+#[tokio::test]
+async fn a_command_finds_a_run_wherever_it_is_held() {
+    let database = database(Release::Newest).await;
+    let (first, second) = (replica(&database).await, replica(&database).await);
+    let run = created(&first, new_run(true)).await;
+    let change = Requester::new("someone", "enough").to("CancelRun", "");
+    let cancelled = second.command(Command { run, now: now(), change, kind: CommandKind::Cancel }).await.unwrap();
+    assert!(cancelled.owned, "its owner ends it");
+    let start = Append { control: Some(0), ..fact(run, 1, 1) };
+    let refused = first.append(start).await.unwrap();
+    assert_eq!(refused, Appended::Superseded(Box::new(cancelled)));
+}
+
+#[tokio::test]
+async fn a_database_that_goes_away_and_comes_back_is_used_again() {
+    let database = database(Release::Newest).await;
+    let store = replica(&database).await;
+    let run = created(&store, new_run(true)).await;
+    // As a restart of the server does: every connection is gone, those that are in use too.
+    let others = connect(&database).await;
+    for sequence in 1..20 {
+        others
+            .execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                &[],
+            )
+            .await
+            .unwrap();
+        // A write whose connection goes may have been done; the row says so.
+        until(async || matches!(store.run(run).await, Ok(Some(_)))).await;
+        let row = store.run(run).await.unwrap().unwrap();
+        if row.sequence == sequence {
+            until(async || store.append(fact(run, 1, sequence)).await.is_ok()).await;
+        }
+    }
+    assert_eq!(store.run(run).await.unwrap().unwrap().sequence, 20);
+}

@@ -1,0 +1,9 @@
+//! Tests of the store on servers of their own.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says where")]
+
+mod conformance;
+mod leases;
+mod servers;
+mod statements;
+mod suite;
