@@ -33,6 +33,7 @@ mod decisions;
 mod dispatch;
 mod drain;
 mod look;
+mod others;
 mod requests;
 mod resident;
 mod retention;

@@ -21,6 +21,7 @@ mod lane;
 mod reader;
 mod related_runs;
 mod schedules;
+mod shared;
 pub mod sqlite;
 mod stored_schedule;
 pub mod support;
@@ -39,6 +40,7 @@ pub use schedules::{
     ScheduleAnswer, ScheduleCommand, ScheduleCommandKind, ScheduleFacts, ScheduleRefusal, ScheduleRow, Settled, Source,
     Tick, TickDone, TickOrigin, TickOutcome, TickRow, TickStart, Ticked,
 };
+pub use shared::{ChangedRun, Recall, RunProgress, SharedStore};
 
 /// A page of a journal is over with the entry that brings it to so many bytes.
 pub const JOURNAL_PAGE_BYTES: usize = 4 << 20;
@@ -143,6 +145,11 @@ pub trait Store: Send + Sync + 'static {
     /// Counts the times that all claims of this owner were lost at the same time (the store had to be reopened).
     /// On every change the engine drops all runs from memory and claims them again.
     fn losses(&self) -> watch::Receiver<u64>;
+
+    /// What else several replicas need; none if this store has one replica only.
+    fn shared(&self) -> Option<Arc<dyn SharedStore>> {
+        None
+    }
 
     /// Makes everything queued durable and closes. Later operations answer [`StoreError::Closed`].
     fn close(&self) -> Answer<()>;

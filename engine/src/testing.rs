@@ -9,6 +9,7 @@ mod cut;
 mod effects;
 mod faults;
 mod journal;
+mod others;
 mod probe;
 mod probed_store;
 mod reached;

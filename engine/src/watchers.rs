@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, oneshot, watch};
 use uuid::Uuid;
 
 use crate::run::Ended;
@@ -14,6 +15,8 @@ use crate::run::Ended;
 #[derive(Default)]
 pub(crate) struct Watchers {
     watched: AtomicUsize,
+    /// A run began to be watched.
+    added: Notify,
     runs: Mutex<HashMap<Uuid, RunWatchers>>,
 }
 
@@ -74,7 +77,21 @@ impl Watchers {
         let sender = watchers.changed.get_or_insert_with(|| watch::Sender::new(Progress::default()));
         let watch = Watch { run, progress: Some(sender.subscribe()), watchers: Arc::clone(self) };
         self.watched.store(runs.len(), Ordering::Release);
+        self.added.notify_waiters();
         watch
+    }
+
+    /// The runs that are watched.
+    pub(crate) fn runs(&self) -> Vec<Uuid> {
+        if self.watched.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        self.lock().keys().copied().collect()
+    }
+
+    /// Ends when a run begins to be watched that was not watched when this was called.
+    pub(crate) fn added(&self) -> Notified<'_> {
+        self.added.notified()
     }
 
     pub(crate) fn wait_for_end(&self, run: Uuid) -> oneshot::Receiver<Arc<Ended>> {
@@ -84,6 +101,7 @@ impl Watchers {
         watchers.ended.retain(|waiting| !waiting.is_closed());
         watchers.ended.push(sender);
         self.watched.store(runs.len(), Ordering::Release);
+        self.added.notify_waiters();
         receiver
     }
 

@@ -41,7 +41,10 @@ impl Driver {
             Mode::Ending { stop: Some(stop), .. } if !matches!(stop, Stop::Reload { .. }) => stop.says(),
             Mode::Ending { .. } if undecided() => (State::NeedsDecision, self.undecided()),
             Mode::Ending { .. } => (State::Ending, self.ending_reason()),
-            Mode::NoCode | Mode::Running(_) if idle && self.draining() => (self.row.status.state, String::new()),
+            // A run that is given back keeps its state, unless an operator has to act.
+            Mode::NoCode | Mode::Running(_) if idle && self.draining() && !undecided() => {
+                (self.row.status.state, String::new())
+            }
             Mode::NoCode | Mode::Running(_) if idle => match state_of(self.steps.values()) {
                 State::NeedsDecision => (State::NeedsDecision, self.undecided()),
                 State::BackingOff => (State::BackingOff, self.backing_off()),

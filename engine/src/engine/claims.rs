@@ -31,6 +31,7 @@ impl Engine {
         let mut looked_at = None;
         let engine = self.clone();
         tokio::spawn(async move { engine.tell_stranded().await });
+        let _others = self.work_with_others();
         loop {
             self.loops.bump();
             // First, or a claim could find runs again that are still in memory under the claim that was lost.

@@ -1,19 +1,24 @@
-//! How a command reaches a run: its driver carries it out if it is in memory, the store if no replica holds it.
+//! How a command reaches a run: its driver carries it out if it is in memory here, the store if no replica holds it. One that
+//! another replica holds is asked for first.
 
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::others::Recalled;
 use super::{Engine, EngineError};
 use crate::mailbox::{self, PendingCommand};
 use crate::run_command::RunCommand;
 use crate::state::State;
 use crate::store::{AuditedChange, Command, CommandKind, Requester, RunRow, StoreError};
 
-/// A run that comes into memory, or leaves it, is asked again so often,
-const TRIES: u32 = 50;
-/// after such a pause.
+/// A run that comes into memory, or leaves it, is asked again for this long,
+const WITHIN: Duration = Duration::from_secs(1);
+/// one that another replica holds for this long, since a call of it may have to settle,
+const WITHIN_OF_OTHERS: Duration = Duration::from_secs(30);
+/// with this pause in between.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Says why the store refused the command.
@@ -56,7 +61,8 @@ impl Engine {
     ) -> Result<RunRow, EngineError> {
         self.check_asked(&change.asked)?;
         let _turn = self.loops.requests.turn(&change).await;
-        for _ in 0..TRIES {
+        let (begun, mut recalled) = (Instant::now(), Recalled::default());
+        loop {
             if let Some(row) = self.done_before(&change).await? {
                 return Ok(row);
             }
@@ -65,9 +71,14 @@ impl Engine {
                 Err(error @ EngineError::Precondition { .. }) => {
                     return self.done_before(&change).await?.ok_or(error);
                 }
-                Err(EngineError::Conflict(_)) => tokio::time::sleep(PAUSE).await,
+                Err(EngineError::Conflict(_)) => {}
                 answer => return answer,
             }
+            let elsewhere = self.recall(run, &command, &mut recalled).await?;
+            if begun.elapsed() > if elsewhere { WITHIN_OF_OTHERS } else { WITHIN } {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
         Err(EngineError::Conflict(run))
     }

@@ -2,17 +2,19 @@
 //! a probe before and after.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::Probe;
 use super::faults::Faults;
+use super::others::{OfOthers, Replica};
 use crate::store::sqlite::Sqlite;
 use crate::store::{
     Answer, Append, Appended, AuditEntry, AuditedChange, BackfillRow, BulkRequest, ClaimRuns, Claimed, Command,
     Created, Declare, Declared, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received,
-    NewRun, Purge, Purged, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, Store, StoreError, Tick,
-    TickRow, Ticked, Unclaimable,
+    NewRun, Purge, Purged, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, SharedStore, Store,
+    StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
 use crate::time::Timestamp;
 
@@ -20,6 +22,8 @@ pub(super) struct ProbedStore {
     pub(super) store: Arc<Sqlite>,
     pub(super) probe: Probe,
     pub(super) faults: Faults,
+    /// If this is one of several replicas.
+    pub(super) replica: Option<Replica>,
 }
 
 impl ProbedStore {
@@ -46,6 +50,20 @@ impl ProbedStore {
         })
     }
 
+    fn written(&self, append: Append, last: bool, release: bool, faults: Faults) -> Answer<Appended> {
+        let write = move |store: &Sqlite| -> Answer<Appended> {
+            let answer = store.append(append);
+            Box::pin(async move {
+                let appended = answer.await;
+                if release {
+                    faults.way().await;
+                }
+                appended
+            })
+        };
+        self.write("append", "before append", "appended", write, last)
+    }
+
     fn read<T: Send + 'static>(&self, operation: &'static str, read: impl FnOnce(&Sqlite) -> Answer<T>) -> Answer<T> {
         self.faults.on(&self.probe, operation, || read(&self.store))
     }
@@ -60,20 +78,28 @@ impl Store for ProbedStore {
     fn append(&self, mut append: Append) -> Answer<Appended> {
         let last = self.probe.cuts(|cut| cut.append(&mut append));
         let (release, faults) = (append.release, self.faults.clone());
-        let write = move |store: &Sqlite| -> Answer<Appended> {
-            let answer = store.append(append);
-            Box::pin(async move {
-                let appended = answer.await;
-                if release {
-                    faults.way().await;
-                }
-                appended
-            })
-        };
-        self.write("append", "before append", "appended", write, last)
+        if let (Some(replica), Some(related_runs)) = (self.replica.clone(), &append.related_runs) {
+            let mut told = related_runs.cancels.clone();
+            told.extend(related_runs.report.as_ref().map(|report| report.parent));
+            let append = self.written(append, last, release, faults);
+            return Box::pin(async move {
+                let appended = append.await?;
+                replica.changes(&told);
+                Ok(appended)
+            });
+        }
+        self.written(append, last, release, faults)
     }
 
-    fn claim(&self, claim: ClaimRuns) -> Answer<Claimed> {
+    fn claim(&self, mut claim: ClaimRuns) -> Answer<Claimed> {
+        if let Some(replica) = &self.replica {
+            if replica.keeps_claims_away() {
+                let next_due = Some(claim.now.after(Duration::from_millis(500)));
+                return Box::pin(std::future::ready(Ok(Claimed { runs: Vec::new(), next_due })));
+            }
+            // The store knows all replicas as one owner.
+            claim.held = None;
+        }
         // Claims come by the clock as well; points are numbered by what the run does.
         if self.probe.is_dead() {
             return Box::pin(std::future::pending());
@@ -90,7 +116,16 @@ impl Store for ProbedStore {
     }
 
     fn command(&self, command: Command) -> Answer<RunRow> {
-        self.write("command", "before command", "commanded", |store| store.command(command), false)
+        let (run, replica) = (command.run, self.replica.clone());
+        let answer = self.write("command", "before command", "commanded", |store| store.command(command), false);
+        Box::pin(async move {
+            let row = answer.await?;
+            if let Some(replica) = replica {
+                replica.has_commanded(run);
+                replica.changes(&[run]);
+            }
+            Ok(row)
+        })
     }
 
     fn declare_schedules(&self, declare: Declare) -> Answer<Declared> {
@@ -183,6 +218,11 @@ impl Store for ProbedStore {
 
     fn losses(&self) -> tokio::sync::watch::Receiver<u64> {
         self.store.losses()
+    }
+
+    fn shared(&self) -> Option<Arc<dyn SharedStore>> {
+        let replica = self.replica.clone()?;
+        Some(Arc::new(OfOthers { store: Arc::clone(&self.store), replica }))
     }
 
     fn close(&self) -> Answer<()> {

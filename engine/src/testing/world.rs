@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::clocks::Clocks;
 use super::cut::Cut;
 use super::faults::Faults;
+use super::others::{Replica, Replicas};
 use super::probed_store::ProbedStore;
 use super::recording::journal_of;
 use super::{Journal, Probe, Services};
@@ -90,10 +91,51 @@ impl World {
         )
     }
 
+    /// Several replicas over one store, in one process and one virtual time. None of them crashes.
+    ///
+    /// # Panics
+    /// As [`World::new`].
+    pub fn replicas(
+        count: usize,
+        services: &Services,
+        register: impl Fn(&mut Registry) -> Result<(), NameTaken> + Send + Sync + 'static,
+        limits: &Limits,
+    ) -> Vec<Self> {
+        let (clocks, replicas) = (Clocks::new(), Arc::new(Replicas::default()));
+        let store = Sqlite::in_memory(clocks.of_a_process());
+        let store = Arc::new(store.unwrap_or_else(|error| fail(&format!("no store in memory: {error}"))));
+        let register: Arc<Register> = Arc::new(register);
+        let world = |number| {
+            let outside = Outside {
+                services: services.clone(),
+                register: Arc::clone(&register),
+                limits: limits.clone(),
+                retention: Retention::default(),
+                clocks: clocks.clone(),
+                random: RandomSource::seeded(number),
+                faults: Faults::default(),
+            };
+            let clock = clocks.of_a_process();
+            Self::build_replica(outside, Arc::clone(&store), clock, Probe::counting(), Some(replicas.join()))
+        };
+        (0..count as u64).map(world).collect()
+    }
+
     fn build(outside: Outside, store: Arc<Sqlite>, clock: Clock, probe: Probe) -> Self {
+        Self::build_replica(outside, store, clock, probe, None)
+    }
+
+    fn build_replica(
+        outside: Outside,
+        store: Arc<Sqlite>,
+        clock: Clock,
+        probe: Probe,
+        replica: Option<Replica>,
+    ) -> Self {
         let mut workflows = Registry::new();
         (outside.register)(&mut workflows).unwrap_or_else(|error| fail(&error.to_string()));
-        let probed = ProbedStore { store: Arc::clone(&store), probe: probe.clone(), faults: outside.faults.clone() };
+        let (own_store, faults) = (Arc::clone(&store), outside.faults.clone());
+        let probed = ProbedStore { store: own_store, probe: probe.clone(), faults, replica };
         let parts = Parts {
             store: Arc::new(probed),
             transport: outside.services.seen_by(probe.clone()),

@@ -25,6 +25,7 @@ mod operators;
 mod outages;
 mod poison;
 mod races;
+mod replicas;
 mod requests;
 mod resets;
 mod retention;

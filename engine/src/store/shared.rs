@@ -1,0 +1,51 @@
+//! What the engine asks of a store to which several replicas write.
+
+use uuid::Uuid;
+
+use super::{Answer, RunRow};
+
+/// The part of a [`Store`](super::Store) that is needed as soon as other replicas change runs that this one holds, and hold
+/// runs that are asked for here.
+pub trait SharedStore: Send + Sync + 'static {
+    /// Waits until somebody else has changed runs that this replica holds, and gives them as they are then. A change
+    /// that is made while nothing waits is given to the next call. After a loss of the claims, what was changed before is
+    /// not given: those runs are read again when they are claimed.
+    fn changed_by_others(&self) -> Answer<Vec<ChangedRun>>;
+
+    /// Asks the replica that holds a run to give it back. Until it is written to by a
+    /// [command](super::Store::command), and for a few seconds at most, no claim takes it. Does nothing to a run that no
+    /// replica holds, beside keeping claims away from it.
+    fn recall(&self, run: Uuid, recall: Recall) -> Answer<()>;
+
+    /// How far these runs are, those of them that exist, in no particular order.
+    fn progress(&self, runs: Vec<Uuid>) -> Answer<Vec<RunProgress>>;
+}
+
+/// A run of this replica that somebody else changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedRun {
+    /// The run as it is now.
+    pub row: RunRow,
+    /// Whether it is asked for, and how.
+    pub recall: Option<Recall>,
+}
+
+/// How a replica gives a run back that another one asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recall {
+    /// As soon as what is in flight has settled.
+    Settled,
+    /// Immediately. What is in flight is in doubt.
+    Now,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunProgress {
+    /// The run.
+    pub run: Uuid,
+    /// Number of facts in its journal.
+    pub sequence: u64,
+    /// Whether it has ended.
+    pub ended: bool,
+}

@@ -1,0 +1,121 @@
+//! Several replicas over one store in memory: each hears what the others change, and asks for what they hold.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::store::sqlite::Sqlite;
+use crate::store::{Answer, ChangedRun, Recall, RunProgress, SharedStore, Store};
+
+/// No claim takes a run for this long after it was asked for.
+const RECALLED: Duration = Duration::from_secs(5);
+
+/// What the replicas of one world share beside their store.
+#[derive(Debug, Default)]
+pub(super) struct Replicas {
+    inner: Mutex<Inner>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// For each replica: the runs that others changed, and it has not heard of.
+    changed: Vec<HashSet<Uuid>>,
+    recalled: HashMap<Uuid, (Recall, Instant)>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub(super) struct Replica {
+    pub(super) of: Arc<Replicas>,
+    pub(super) number: usize,
+}
+
+impl Replicas {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn join(self: &Arc<Self>) -> Replica {
+        let mut inner = self.lock();
+        inner.changed.push(HashSet::new());
+        Replica { of: Arc::clone(self), number: inner.changed.len() - 1 }
+    }
+}
+
+impl Replica {
+    /// This replica changed these runs.
+    pub(super) fn changes(&self, runs: &[Uuid]) {
+        let mut inner = self.of.lock();
+        for (_, changed) in inner.changed.iter_mut().enumerate().filter(|(number, _)| *number != self.number) {
+            changed.extend(runs);
+        }
+        drop(inner);
+        self.of.changed.notify_waiters();
+    }
+
+    /// This replica wrote a command to a run that no replica held.
+    pub(super) fn has_commanded(&self, run: Uuid) {
+        self.of.lock().recalled.remove(&run);
+    }
+
+    /// Whether claims stay away from runs for a while.
+    pub(super) fn keeps_claims_away(&self) -> bool {
+        let mut inner = self.of.lock();
+        inner.recalled.retain(|_, (_, until)| *until > Instant::now());
+        !inner.recalled.is_empty()
+    }
+}
+
+/// The store as one of several replicas reaches it.
+pub(super) struct OfOthers {
+    pub(super) store: Arc<Sqlite>,
+    pub(super) replica: Replica,
+}
+
+impl SharedStore for OfOthers {
+    fn changed_by_others(&self) -> Answer<Vec<ChangedRun>> {
+        let (store, Replica { of, number }) = (Arc::clone(&self.store), self.replica.clone());
+        Box::pin(async move {
+            loop {
+                let changed = of.changed.notified();
+                let runs = std::mem::take(&mut of.lock().changed[number]);
+                if runs.is_empty() {
+                    changed.await;
+                    continue;
+                }
+                let mut found = Vec::new();
+                for run in runs {
+                    if let Some(row) = store.run(run).await?.filter(|row| row.owned) {
+                        let recall = of.lock().recalled.get(&run).map(|(recall, _)| *recall);
+                        found.push(ChangedRun { row, recall });
+                    }
+                }
+                return Ok(found);
+            }
+        })
+    }
+
+    fn recall(&self, run: Uuid, recall: Recall) -> Answer<()> {
+        self.replica.of.lock().recalled.insert(run, (recall, Instant::now() + RECALLED));
+        self.replica.changes(&[run]);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn progress(&self, runs: Vec<Uuid>) -> Answer<Vec<RunProgress>> {
+        let store = Arc::clone(&self.store);
+        Box::pin(async move {
+            let mut progress = Vec::new();
+            for run in runs {
+                if let Some(row) = store.run(run).await? {
+                    progress.push(RunProgress { run, sequence: row.sequence, ended: row.status.state.is_end() });
+                }
+            }
+            Ok(progress)
+        })
+    }
+}
