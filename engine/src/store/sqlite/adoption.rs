@@ -9,7 +9,6 @@ use std::time::UNIX_EPOCH;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::database::Database;
 use super::migrations;
 use crate::state::State;
 use crate::store::{NewRun, StoreError};
@@ -101,16 +100,16 @@ pub(super) fn adoption(connection: &Connection) -> rusqlite::Result<Option<Adopt
 
 /// A run that is made now may have been made by the original too: as the child of one that it had, or by a tick of the time
 /// that the copy does not know.
-pub(super) fn inherit(db: &Database, run: &NewRun) -> rusqlite::Result<()> {
-    let Some(adoption) = db.adoption else { return Ok(()) };
+pub(super) fn inherit(connection: &Connection, adoption: Option<Adoption>, run: &NewRun) -> rusqlite::Result<()> {
+    let Some(adoption) = adoption else { return Ok(()) };
     if run.origin.as_ref().is_some_and(|origin| origin.nominal <= adoption.at) {
-        db.connection.execute(
+        connection.execute(
             "UPDATE runs SET copied_at = ?2 WHERE id = ?1",
             params![run.id.as_bytes(), adoption.copied_at.as_micros()],
         )?;
     }
     if let Some(parent) = run.parent {
-        db.connection.execute(
+        connection.execute(
             "UPDATE runs SET copied_at = (SELECT copied_at FROM runs WHERE id = ?2) WHERE id = ?1",
             params![run.id.as_bytes(), parent.run.as_bytes()],
         )?;

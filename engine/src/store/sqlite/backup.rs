@@ -6,7 +6,8 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::adoption;
-use super::place::{private, unusable, visit};
+use super::paths::{private, unusable};
+use super::place::visit;
 use crate::store::StoreError;
 
 /// Copies the store into a new file, as it was at one moment, and returns the size of the copy. The store may be open in

@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::database::Database;
 use super::job::Fault;
-use super::{audit, inbox, purges, related_runs, requests, rows, runs, schedules};
+use super::{audit, cancels, inbox, purges, related_runs, requests, rows, schedules, writes};
 use crate::state::State;
 use crate::store::{Command, CommandKind, Pause, RunRow, StoreError, UnownedAppend};
 
@@ -24,7 +24,7 @@ pub(super) fn command(db: &mut Database, command: &Command) -> Result<RunRow, Fa
     }
     match &command.kind {
         CommandKind::Signal(signal) => inbox::signal(db, command, &row, signal)?,
-        CommandKind::Cancel => cancel(db, command, &row)?,
+        CommandKind::Cancel => cancels::cancel(db, &row, &command.change, command.now)?,
         CommandKind::Pause(how) => pause(db, command, &row, *how)?,
         CommandKind::Resume => resume(db, command, &row)?,
         CommandKind::Pin(pinned) => pin(db, &row, *pinned)?,
@@ -36,32 +36,6 @@ pub(super) fn command(db: &mut Database, command: &Command) -> Result<RunRow, Fa
     }
     audit::keep(db, &command.change, command.run)?;
     rows::get(&db.connection, command.run)
-}
-
-fn cancel(db: &Database, command: &Command, row: &RunRow) -> Result<(), Fault> {
-    let state = row.status.state;
-    if state.is_end() {
-        let asked = state == State::Cancelled || row.cancel_requested.is_some();
-        return if asked { Ok(()) } else { Err(StoreError::Precondition { run: row.id, state }.into()) };
-    }
-    // Who asked first keeps the word. A run held by an earlier owner is held by no one.
-    db.connection
-        .prepare_cached(
-            "UPDATE runs SET cancel_requested = coalesce(cancel_requested, ?2), control = control + 1,
-                             updated_at = ?3,
-                             wake_at = CASE WHEN owner = ?4 THEN wake_at ELSE ?5 END,
-                             due_at = CASE WHEN owner = ?4 THEN NULL ELSE ?5 END,
-                             owner = CASE WHEN owner = ?4 THEN owner END, paused_at = NULL
-             WHERE id = ?1",
-        )?
-        .execute(params![
-            row.id.as_bytes(),
-            command.change.asked.reason,
-            db.now.as_micros(),
-            db.owner.generation,
-            command.now.as_micros(),
-        ])?;
-    Ok(())
 }
 
 /// A run that is held stops by itself, and says so once nothing of it is under way.
@@ -157,7 +131,7 @@ fn append(db: &Database, command: &Command, row: &RunRow, append: &UnownedAppend
     }
     let end = status.state.is_end();
     let sequence = rows::number(append.sequence.saturating_add(append.facts));
-    let (error_code, error_message) = runs::error(status);
+    let (error_code, error_message) = writes::error(status);
     // A run that is taken up again after its end is no longer asked to end. One that was only stopped still is: the cancel
     // was acknowledged, and may be on its way.
     let taken_up = from.is_end();
@@ -176,7 +150,7 @@ fn append(db: &Database, command: &Command, row: &RunRow, append: &UnownedAppend
             status.reason,
             status.ending_as.map(|state| state as u8),
             rows::micros(status.wake_at),
-            rows::micros(runs::due(status, command.now)),
+            rows::micros(writes::due(status, command.now)),
             status.steps,
             error_code,
             error_message,
@@ -188,7 +162,7 @@ fn append(db: &Database, command: &Command, row: &RunRow, append: &UnownedAppend
             append.keeps_pause,
         ])?;
     if append.facts > 0 {
-        runs::journal(db, row.id, sequence, rows::number(append.epoch), &append.entry)?;
+        writes::journal(db, row.id, sequence, rows::number(append.epoch), &append.entry)?;
     }
     Ok(())
 }

@@ -8,8 +8,9 @@ use uuid::Uuid;
 use super::adoption::{self, Adoption};
 use super::job::Job;
 use super::log;
+use super::old_requests;
+use super::paths;
 use super::place::{self, Place};
-use super::requests;
 use super::set_back;
 use super::workflows::Workflows;
 use crate::store::StoreError;
@@ -85,7 +86,7 @@ impl Database {
         let writer = place.writer(first && !settings.adopt)?;
         let opened =
             Self::own(writer, settings, expected, Some(place.mark()), leaves_log).map_err(|error| match error {
-                StoreError::Unusable(why) => place::unusable(place.path(), &why),
+                StoreError::Unusable(why) => paths::unusable(place.path(), &why),
                 other => other,
             })?;
         place.presence().opened();
@@ -213,8 +214,8 @@ impl Database {
             seen?.execute([self.now.as_micros()]).map_err(statement_failed)?;
             self.seen_at = self.now;
         }
-        if self.now.since(self.requests_looked_at) >= requests::LOOK_EVERY {
-            let more = requests::drop_old(self).map_err(statement_failed)?;
+        if self.now.since(self.requests_looked_at) >= old_requests::LOOK_EVERY {
+            let more = old_requests::drop_old(&self.connection, self.now).map_err(statement_failed)?;
             if !more {
                 self.requests_looked_at = self.now;
             }

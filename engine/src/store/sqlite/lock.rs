@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
 
-use super::place::{beside, private, unusable};
+use super::paths::{beside, private, unusable};
 use super::shared::lock;
 use crate::store::StoreError;
 

@@ -1,4 +1,4 @@
-//! The write-ahead log that an earlier owner left: made durable for certain, and moved into the database without haste.
+//! The write-ahead log that an earlier owner left, made durable for certain.
 //!
 //! After a failed fsync the system may keep pages readable that are not on the disk, and a later fsync does not notice. An
 //! owner that sees one fail writes nothing behind it, but may be killed before it has put things right. So only the last
@@ -7,10 +7,6 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::Arc;
-use std::thread::JoinHandle;
-
-use super::place::Place;
 
 /// Above this length readers are held off until the log is back in the database (semantics.md D2), and an opening does not
 /// wait until it is.
@@ -108,31 +104,6 @@ impl Log<'_> {
             }
         }
         Ok(None)
-    }
-}
-
-/// A long log on its way into the database, beside the thread that writes.
-pub(super) struct Backfill(JoinHandle<()>);
-
-impl Backfill {
-    pub(super) fn start(place: Arc<Place>) -> io::Result<Self> {
-        let thread = std::thread::Builder::new().name("store-backfill".to_owned());
-        let thread = thread.spawn(move || {
-            if let Err(error) = place.backfill() {
-                tracing::warn!(%error, "the log of an earlier owner cannot be moved into the database yet");
-            }
-        })?;
-        Ok(Self(thread))
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.0.is_finished()
-    }
-
-    pub(super) fn wait(self) {
-        if self.0.join().is_err() {
-            tracing::error!("the thread that moves the log into the database panicked");
-        }
     }
 }
 

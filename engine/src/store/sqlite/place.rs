@@ -1,6 +1,6 @@
 //! Where a store lies: its path, and what must be true before SQLite opens it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::adoption;
 use super::lock::Lock;
+use super::paths::{beside, resolve, unusable};
 use super::presence::Presence;
 use super::{log, migrations};
 use crate::store::StoreError;
@@ -172,39 +173,6 @@ pub(super) fn settle(connection: &Connection) -> rusqlite::Result<()> {
     // Without the planner's stability guarantee a statement may be planned again each time its parameters are bound.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")
-}
-
-pub(super) fn unusable(path: &Path, why: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Unusable(format!("{}: {why}", path.display()))
-}
-
-/// The real path, so that one database has one lock whatever link leads to it.
-fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
-    if let Ok(real) = path.canonicalize() {
-        return Ok(real);
-    }
-    let name = path.file_name().ok_or_else(|| unusable(path, &"a store is a file, and this names none"))?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let folder = folder.canonicalize().map_err(|error| unusable(path, &format!("its folder: {error}")))?;
-    Ok(folder.join(name))
-}
-
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-/// Files that only this user reads: journals carry personal data.
-pub(super) fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
 }
 
 /// Looks at the header without SQLite, which could change a foreign file by opening it.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::lock::{FileId, id_of};
-use super::place::beside;
+use super::paths::beside;
 use super::shared::lock;
 
 /// The files of an open store, as they were when it was opened.

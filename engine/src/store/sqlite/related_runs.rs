@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::database::Database;
 use super::job::Fault;
-use super::{inbox, rows, runs};
+use super::{inbox, rows, writes};
 use crate::state::State;
 use crate::store::{Message, RelatedRuns};
 
@@ -15,7 +15,7 @@ const REASON: &str = "its parent run ended";
 pub(super) fn carry(db: &mut Database, related_runs: Option<&RelatedRuns>) -> Result<(), Fault> {
     let Some(related_runs) = related_runs else { return Ok(()) };
     for child in &related_runs.children {
-        runs::insert(db, child)?;
+        writes::insert(db, child)?;
     }
     for child in &related_runs.cancels {
         cancel(db, *child)?;

@@ -1,24 +1,14 @@
 //! Request ids: what makes a repeated request of the API the same request (semantics.md D4).
 
-use std::time::Duration;
-
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::database::Database;
 use super::job::Fault;
+use super::old_requests::KEPT;
 use super::rows;
 use crate::store::{AuditedChange, BulkRequest, RunRow, Status, StoreError};
 use crate::time::Timestamp;
-
-/// How long a request id is remembered: the promised 24 hours, and one more for clocks that are set back.
-const KEPT: Duration = Duration::from_hours(25);
-
-/// How often old ones are looked for.
-pub(super) const LOOK_EVERY: Duration = Duration::from_mins(1);
-
-/// At most so many of each are dropped in one transaction, so that other operations do not wait for it.
-const DROPPED_TOGETHER: u32 = 256;
 
 /// Stands for the run of a request that changes many, as long as it is not completed.
 const MANY: Uuid = Uuid::nil();
@@ -160,24 +150,4 @@ fn removed(connection: &Connection, run: Uuid) -> rusqlite::Result<Option<RunRow
             })
         })
         .optional()
-}
-
-/// Drops some that are old enough, oldest first; returns whether there may be more.
-pub(super) fn drop_old(db: &Database) -> rusqlite::Result<bool> {
-    let before = db.now.before(KEPT).as_micros();
-    let mut more = false;
-    for sql in [
-        "DELETE FROM requests
-         WHERE rowid IN (SELECT rowid FROM requests ORDER BY rowid LIMIT ?2) AND created_at < ?1",
-        "DELETE FROM removed_runs
-         WHERE rowid IN (SELECT rowid FROM removed_runs ORDER BY rowid LIMIT ?2) AND removed_at < ?1",
-        "DELETE FROM removed_schedules
-         WHERE rowid IN (SELECT rowid FROM removed_schedules ORDER BY rowid LIMIT ?2) AND removed_at < ?1",
-        "DELETE FROM backfills
-         WHERE id IN (SELECT id FROM backfills WHERE schedule = 0 ORDER BY created_at LIMIT ?2) AND ended_at < ?1",
-    ] {
-        let dropped = db.connection.prepare_cached(sql)?.execute((before, DROPPED_TOGETHER))?;
-        more |= dropped == DROPPED_TOGETHER as usize;
-    }
-    Ok(more)
 }

@@ -1,15 +1,11 @@
 //! Creating runs and appending to them: the path that every step of every run takes.
 
-use bytes::Bytes;
-use rusqlite::{Connection, params};
-use uuid::Uuid;
+use rusqlite::params;
 
 use super::database::Database;
 use super::job::Fault;
-use super::{adoption, audit, inbox, related_runs, requests, rows};
-use crate::state::State;
-use crate::store::{Append, Appended, Created, NewRun, Status, StoreError};
-use crate::time::Timestamp;
+use super::{audit, inbox, related_runs, requests, rows, writes};
+use crate::store::{Append, Appended, Created, NewRun, StoreError};
 
 pub(super) fn create(db: &mut Database, run: &NewRun) -> Result<Created, Fault> {
     if let Some(change) = &run.change
@@ -17,7 +13,7 @@ pub(super) fn create(db: &mut Database, run: &NewRun) -> Result<Created, Fault> 
     {
         return Ok(Created::Existing(Box::new(existing)));
     }
-    if !insert(db, run)? {
+    if !writes::insert(db, run)? {
         let state = rows::get(&db.connection, run.id)?.status.state;
         return Err(StoreError::Precondition { run: run.id, state }.into());
     }
@@ -25,63 +21,6 @@ pub(super) fn create(db: &mut Database, run: &NewRun) -> Result<Created, Fault> 
         audit::keep(db, change, run.id)?;
     }
     Ok(Created::New)
-}
-
-pub(super) fn exists(connection: &Connection, run: Uuid) -> rusqlite::Result<bool> {
-    connection.prepare_cached("SELECT 1 FROM runs WHERE id = ?1")?.exists([run.as_bytes()])
-}
-
-/// Writes a run and its first facts, unless its id is taken.
-pub(super) fn insert(db: &mut Database, run: &NewRun) -> Result<bool, Fault> {
-    let workflow = db.workflows.number(&db.connection, &run.workflow, run.workflow_version)?;
-    let status = &run.status;
-    let (error_code, error_message) = error(status);
-    let end = status.state.is_end();
-    let held = run.claimed && !end;
-    let due_at = if held { None } else { due(status, run.created_at) };
-    let by = run.origin.as_ref().and_then(|origin| origin.by).map(rows::tick_origin_columns);
-    let written = db
-        .connection
-        .prepare_cached(
-            "INSERT INTO runs (id, workflow, state, owner, due_at, epoch, sequence, control, steps, created_at,
-                               updated_at, deadline, ended_at, wake_at, ending_as, reason, error_code,
-                               error_message, schedule, nominal, parent, awaits, tick_origin,
-                               tick_of)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
-                     ?21, ?22, ?23)
-             ON CONFLICT (id) DO NOTHING",
-        )?
-        .execute(params![
-            run.id.as_bytes(),
-            workflow,
-            status.state as u8,
-            held.then_some(db.owner.generation),
-            rows::micros(due_at),
-            i64::from(run.claimed),
-            rows::number(run.facts),
-            status.steps,
-            run.created_at.as_micros(),
-            db.now.as_micros(),
-            run.deadline.as_micros(),
-            end.then_some(db.now.as_micros()),
-            rows::micros(if end { None } else { status.wake_at }),
-            status.ending_as.map(|state| state as u8),
-            status.reason,
-            error_code,
-            error_message,
-            run.origin.as_ref().map(|origin| origin.schedule.as_str()),
-            run.origin.as_ref().map(|origin| origin.nominal.as_micros()),
-            run.parent.map(|parent| parent.run.into_bytes()),
-            rows::lines(&status.awaits),
-            by.map(|(kind, _)| kind),
-            by.and_then(|(_, of)| of),
-        ])?;
-    if written == 0 {
-        return Ok(false);
-    }
-    adoption::inherit(db, run)?;
-    journal(db, run.id, rows::number(run.facts), i64::from(run.claimed), &run.entry)?;
-    Ok(true)
 }
 
 pub(super) fn append(db: &mut Database, append: &Append) -> Result<Appended, Fault> {
@@ -95,7 +34,7 @@ pub(super) fn append(db: &mut Database, append: &Append) -> Result<Appended, Fau
         return why_not(db, append);
     }
     if append.facts > 0 || !append.entry.is_empty() {
-        journal(db, append.run, sequence, epoch, &append.entry)?;
+        writes::journal(db, append.run, sequence, epoch, &append.entry)?;
     }
     inbox::take(db, append)?;
     related_runs::carry(db, append.related_runs.as_deref())?;
@@ -108,7 +47,7 @@ pub(super) fn append(db: &mut Database, append: &Append) -> Result<Appended, Fau
 /// Moves a run that stays in its state and with its owner.
 fn keep(db: &Database, append: &Append, sequence: i64) -> rusqlite::Result<bool> {
     let status = &append.status;
-    let (error_code, error_message) = error(status);
+    let (error_code, error_message) = writes::error(status);
     let changed = db
         .connection
         .prepare_cached(
@@ -139,10 +78,10 @@ fn keep(db: &Database, append: &Append, sequence: i64) -> rusqlite::Result<bool>
 /// Moves a run into another state, or out of its owner's hands.
 fn move_on(db: &Database, append: &Append, sequence: i64) -> rusqlite::Result<bool> {
     let status = &append.status;
-    let (error_code, error_message) = error(status);
+    let (error_code, error_message) = writes::error(status);
     let end = status.state.is_end();
     let held = !append.release && !end;
-    let due_at = if held { None } else { due(status, db.now) };
+    let due_at = if held { None } else { writes::due(status, db.now) };
     let changed = db
         .connection
         .prepare_cached(
@@ -185,25 +124,4 @@ fn why_not(db: &Database, append: &Append) -> Result<Appended, Fault> {
         return Ok(Appended::Superseded(Box::new(row)));
     }
     Err(StoreError::Fenced(append.run).into())
-}
-
-/// Adds an entry whose last fact has this number.
-pub(super) fn journal(db: &Database, run: Uuid, sequence: i64, epoch: i64, entry: &Bytes) -> rusqlite::Result<()> {
-    db.connection
-        .prepare_cached("INSERT INTO journal (run, sequence, epoch, entry) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![run.as_bytes(), sequence, epoch, entry.as_ref()])
-        .map(drop)
-}
-
-/// When a run that no replica holds may be claimed: a pending one `since` then, others when they wake.
-pub(super) fn due(status: &Status, since: Timestamp) -> Option<Timestamp> {
-    match status.state {
-        State::Pending => Some(since),
-        state if state.is_end() => None,
-        _ => status.wake_at,
-    }
-}
-
-pub(super) fn error(status: &Status) -> (Option<i32>, Option<&str>) {
-    status.error.as_ref().map(|(code, message)| (*code, message.as_str())).unzip()
 }

@@ -8,8 +8,10 @@ use tokio::sync::oneshot;
 
 use super::database::{Database, Failed, Owner, Settings};
 use super::job::Job;
-use super::log::{self, Backfill};
-use super::place::{self, Place};
+use super::log;
+use super::log_backfill::LogBackfill;
+use super::paths;
+use super::place::Place;
 use super::readers::Readers;
 use super::shared::Shared;
 use crate::store::StoreError;
@@ -52,7 +54,7 @@ pub(super) struct Writer {
     pub(super) readers: Readers,
     pub(super) settings: Settings,
     /// Where an earlier owner left a long log: its way into the database.
-    pub(super) backfill: Option<Backfill>,
+    pub(super) backfill: Option<LogBackfill>,
 }
 
 impl Writer {
@@ -123,7 +125,7 @@ impl Writer {
 
     /// Waits until the log of an earlier owner is in the database; says whether there was one.
     fn end_backfill(&mut self) -> bool {
-        self.backfill.take().map(Backfill::wait).is_some()
+        self.backfill.take().map(LogBackfill::wait).is_some()
     }
 
     /// Lets operations come, at most for so long, until so many wait.
@@ -296,7 +298,7 @@ impl Pauses {
 }
 
 fn damaged(place: &Place, what: &str) -> StoreError {
-    place::unusable(place.path(), &format!("it is damaged ({what}); restore a backup"))
+    paths::unusable(place.path(), &format!("it is damaged ({what}); restore a backup"))
 }
 
 fn fail(batch: &mut Batch, error: &StoreError) {

@@ -5,12 +5,12 @@ use uuid::Uuid;
 
 use super::super::database::Database;
 use super::super::job::Fault;
-use super::super::{audit, commands, requests, rows};
+use super::super::{audit, cancels, requests, rows};
 use super::{Stored, answers, backfills, by_name, settling};
 use crate::store::stored_schedule;
 use crate::store::{
-    AuditedChange, Command, CommandKind, Declare, Declared, PausedSchedule, Requester, Schedule, ScheduleCommand,
-    ScheduleCommandKind, ScheduleRefusal, ScheduleRow, Source, StoreError,
+    AuditedChange, Declare, Declared, PausedSchedule, Requester, Schedule, ScheduleCommand, ScheduleCommandKind,
+    ScheduleRefusal, ScheduleRow, Source, StoreError,
 };
 use crate::time::Timestamp;
 
@@ -255,7 +255,7 @@ fn cancel_behind(db: &mut Database, command: &ScheduleCommand, stored: &Stored) 
     for run in settling::behind(&db.connection, stored.id)? {
         let schedule = Some(stored.row.schedule.name.clone());
         let change = AuditedChange { schedule, ..asked.clone().to("CancelRun", "DeleteSchedule") };
-        commands::command(db, &Command { run, now: db.now, change, kind: CommandKind::Cancel })?;
+        cancels::by_schedule(db, run, &change)?;
     }
     Ok(())
 }

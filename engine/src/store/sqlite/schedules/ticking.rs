@@ -5,13 +5,13 @@ use uuid::Uuid;
 
 use super::super::database::Database;
 use super::super::job::Fault;
-use super::super::{audit, commands, requests, rows, runs};
+use super::super::{audit, cancels, requests, rows, writes};
 use super::ledger::{self, Entry};
 use super::{Stored, backfills, by_uid, settling};
 use crate::schedule::policy::{Verdict, decide};
 use crate::store::{
-    AuditedChange, Command, CommandKind, NewRun, PassedTicks, Requester, Rewind, RunRow, ScheduleAnswer, Tick,
-    TickDone, TickOrigin, TickOutcome, TickStart, Ticked,
+    AuditedChange, NewRun, PassedTicks, Requester, Rewind, RunRow, ScheduleAnswer, Tick, TickDone, TickOrigin,
+    TickOutcome, TickStart, Ticked,
 };
 use crate::time::Timestamp;
 
@@ -145,7 +145,7 @@ fn begin(db: &mut Database, stored: &mut Stored, tick: &Tick, start: &TickStart)
         TickOrigin::Backfill(id) => Some(id),
         _ => None,
     };
-    if own && (stored.row.ahead.contains(&start.nominal) || runs::exists(&db.connection, start.run.id)?) {
+    if own && (stored.row.ahead.contains(&start.nominal) || writes::exists(&db.connection, start.run.id)?) {
         // It started its run before the clock was set back. Its row may be gone by now: ids derive from uid and nominal
         // time, so its run tells as well.
         advance(db, stored, tick, start.nominal, 1, false)?;
@@ -236,9 +236,9 @@ fn create(
     let run = start.run.id;
     // One that is there already can only come from this tick: ids derive from uid, nominal time and origin.
     let new = if behind {
-        runs::insert(db, &NewRun { claimed: false, ..start.run.clone() })?
+        writes::insert(db, &NewRun { claimed: false, ..start.run.clone() })?
     } else {
-        runs::insert(db, &start.run)?
+        writes::insert(db, &start.run)?
     };
     let backfill = match tick.origin {
         TickOrigin::Backfill(id) => Some(id.into_bytes()),
@@ -283,7 +283,7 @@ fn cancel_others(db: &mut Database, stored: &Stored) -> Result<Vec<Uuid>, Fault>
     for run in &open {
         let schedule = Some(stored.row.schedule.name.clone());
         let change = AuditedChange { schedule, ..asked.clone().to("CancelRun", "CANCEL_OTHER") };
-        commands::command(db, &Command { run: *run, now: db.now, change, kind: CommandKind::Cancel })?;
+        cancels::by_schedule(db, *run, &change)?;
     }
     Ok(open)
 }
