@@ -16,6 +16,7 @@
 mod answer;
 mod back_off;
 mod balance;
+mod balancing;
 mod collected;
 mod connection;
 mod dial;
@@ -29,27 +30,34 @@ mod headers;
 mod health_watch;
 mod identity;
 mod keep_alive;
+mod lost;
 mod membership;
+mod peer;
 mod permits;
+mod picker;
 mod pool;
 mod reserve;
+mod reserved;
 mod resolver;
 mod seam;
 mod single;
 mod state;
 mod status;
+mod stream;
 mod target;
+mod whole_exchange;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use balance::{Balancing, BalancingPolicy};
+pub use balancing::{Balancing, BalancingPolicy};
 pub use direct::{ConnectError, Direct, connect, connect_as};
 pub use fault::Verdict;
 pub(crate) use fault::{End, Origin};
 pub use identity::{Identity, IdentityConfig, IdentityMistake, Secret, TlsConfig, TokenSource};
-pub use reserve::{Channel, Reserved};
+pub use reserve::Channel;
+pub use reserved::Reserved;
 pub use resolver::{Resolution, Resolve, SystemResolver};
 pub use seam::Seam;
 pub use state::{ChannelState, Connectivity, EndpointState};

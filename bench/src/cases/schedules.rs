@@ -7,6 +7,7 @@ use round::Round;
 
 mod due;
 mod round;
+mod subject;
 mod waiting;
 
 pub(crate) async fn measure(schedules: usize, how: &How, report: &mut Report) -> anyhow::Result<()> {

@@ -9,11 +9,9 @@ use uuid::Uuid;
 use super::{Journal, World};
 use crate::authoring::workflow::Registry;
 use crate::driver::dry_run;
-use crate::history::journal_within;
 use crate::journal::{JournalError, Kind, decode_entry};
 use crate::journal_v1 as stored;
 use crate::limits::Limits;
-use crate::store::{Store, StoreError};
 use crate::time::Clock;
 
 /// A run's journal as it is stored: one encoded `orchestrator.journal.v1.Entry`.
@@ -28,9 +26,7 @@ impl Recording {
     /// # Panics
     /// Where the run is unknown.
     pub async fn of(world: &World, run: Uuid) -> Self {
-        let facts = journal_of(&**world.engine().writable_store(), run).await;
-        let facts = facts.map_err(|error| error.to_string()).and_then(|facts| facts.map_err(|error| error.to_string()));
-        Self { facts: facts.unwrap_or_else(|error| super::world::fail(&error)) }
+        Self { facts: world.facts(run).await }
     }
 
     /// Reads what [`Recording::encode`] wrote, in this release or an earlier one.
@@ -78,12 +74,4 @@ impl Recording {
         }
         Ok(())
     }
-}
-
-/// All facts of a run; the inner error is about what they say, the outer about the store.
-pub(super) async fn journal_of(
-    store: &dyn Store,
-    run: Uuid,
-) -> Result<Result<Vec<stored::Fact>, JournalError>, StoreError> {
-    Ok(journal_within(store, run, usize::MAX).await?.map(|(facts, _)| facts))
 }

@@ -13,11 +13,12 @@ use super::cut::Cut;
 use super::faults::Faults;
 use super::others::{Replica, Replicas};
 use super::probed_store::ProbedStore;
-use super::recording::journal_of;
 use super::{Journal, Probe, Services};
 use crate::authoring::workflow::{NameTaken, Registry, Workflow};
 use crate::engine::{Ended, Engine, EngineError, Parts, Start};
 use crate::failure::Failure;
+use crate::history::journal_within;
+use crate::journal_v1 as stored;
 use crate::limits::Limits;
 use crate::random::RandomSource;
 use crate::retention::Retention;
@@ -338,8 +339,13 @@ impl World {
     /// # Panics
     /// Where the run is unknown or its journal cannot be read.
     pub async fn journal(&self, run: Uuid) -> Journal {
-        match journal_of(&*self.store, run).await {
-            Ok(Ok(facts)) => Journal::read(facts),
+        Journal::read(self.facts(run).await)
+    }
+
+    /// All facts of a run that are durable.
+    pub(super) async fn facts(&self, run: Uuid) -> Vec<stored::Fact> {
+        match journal_within(&*self.store, run, usize::MAX).await {
+            Ok(Ok((facts, _))) => facts,
             Ok(Err(error)) => fail(&error.to_string()),
             Err(error) => fail(&error.to_string()),
         }

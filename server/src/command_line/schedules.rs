@@ -12,6 +12,7 @@ mod preview;
 mod show;
 mod steer;
 mod ticks;
+mod times;
 mod words;
 
 #[derive(Debug, Subcommand)]

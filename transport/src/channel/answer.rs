@@ -1,12 +1,10 @@
 //! What comes back of a call as it comes in: one message, or the messages of a stream collected as one.
 
 use bytes::Bytes;
-use engine::failure::Code;
 
 use super::collected::Collected;
 use super::encoding::Encoding;
 use super::fault::Fault;
-use super::frame::PREFIX;
 use super::single::Single;
 
 /// How much of an answer is taken.
@@ -57,14 +55,4 @@ pub(crate) enum Message {
     Single(Bytes),
     /// A message whose first field repeats those that came.
     Collected(Bytes),
-}
-
-/// What a prefix states: whether its message is compressed, and how long it is.
-pub(crate) fn stated([flag, a, b, c, d]: [u8; PREFIX]) -> (bool, usize) {
-    (flag != 0, u32::from_be_bytes([a, b, c, d]) as usize)
-}
-
-/// The response ended before the message did.
-pub(crate) fn cut_off() -> Fault {
-    Fault::inferred(Code::Internal, "the response ended inside its message")
 }

@@ -3,10 +3,9 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use engine::failure::Code;
 
-use super::answer::{cut_off, stated};
 use super::encoding::Encoding;
-use super::fault::Fault;
-use super::frame::PREFIX;
+use super::fault::{Fault, cut_off};
+use super::frame::{PREFIX, stated};
 
 /// What stands before each response in the collected message: the number of its field, 1, and that a length follows.
 const RESPONSES: u8 = 0x0a;

@@ -6,7 +6,6 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use h2::client::SendRequest;
 use h2::{Ping, PingPong};
@@ -15,11 +14,12 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::ChannelConfig;
-use super::dial::{Peer, Stream, dial};
+use super::dial::dial;
 use super::endpoint::Endpoint;
 use super::frame::Frame;
-use super::identity::TlsError;
 use super::keep_alive::Watch;
+use super::lost::Lost;
+use super::stream::Stream;
 
 /// Bytes of one response that may arrive before it is read.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -30,33 +30,6 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 const MAX_HEADER_LIST: u32 = 4 * 1024 * 1024;
 /// What h2 charges at most for a small DATA frame that waits to be read.
 const FRAME_CHARGE: usize = 256;
-
-/// Why there is no connection, or no longer one.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Lost {
-    #[error("the name {host} cannot be resolved: {source}")]
-    Resolve { host: String, source: io::Error },
-    #[error("the name {host} was not resolved within {within:?}")]
-    Unresolved { host: String, within: Duration },
-    #[error("the name {host} has no address")]
-    NoAddress { host: String },
-    #[error("cannot connect to {peer}: {source}")]
-    Connect { peer: Peer, source: io::Error },
-    #[error("cannot connect to {peer}: {source}")]
-    Tls { peer: Peer, source: TlsError },
-    #[error("not connected within {0:?}")]
-    TimedOut(Duration),
-    #[error("the peer does not speak HTTP/2: {0}")]
-    Handshake(h2::Error),
-    #[error("the connection broke before the peer said anything: {0}")]
-    Refused(h2::Error),
-    #[error("the connection broke: {0}")]
-    Broken(h2::Error),
-    #[error("the peer closed the connection")]
-    Closed,
-    #[error("the peer did not answer a ping within {0:?}")]
-    Silent(Duration),
-}
 
 /// What is known of an open connection.
 #[derive(Clone, Debug)]
@@ -69,11 +42,36 @@ pub(crate) enum Standing {
     Ended(Arc<Lost>),
 }
 
+impl Endpoint {
+    /// Opens a connection, which a task of its own drives to its end.
+    pub(crate) async fn connect(self: &Arc<Self>, config: &ChannelConfig) -> Result<Line, Lost> {
+        let (requests, driver) = open(self, config).await?;
+        tracing::info!(service = self.service(), address = %self.peer(), "connected");
+        let requests = Arc::new(Mutex::new(requests));
+        let standing = driver.standing();
+        tokio::spawn(driver.run(Arc::downgrade(&requests)));
+        Ok(Line { requests, standing })
+    }
+}
+
+/// An open connection. It is closed when this is dropped and the last call over it has ended.
+pub(crate) struct Line {
+    requests: Arc<Mutex<SendRequest<Frame>>>,
+    standing: watch::Receiver<Standing>,
+}
+
+impl Line {
+    pub(crate) fn requests(&self) -> SendRequest<Frame> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
+    }
+}
+
 /// Opens a connection to the endpoint and waits until the peer has answered over it.
-pub(crate) async fn open(
-    endpoint: &Arc<Endpoint>,
-    config: &ChannelConfig,
-) -> Result<(SendRequest<Frame>, Driver), Lost> {
+async fn open(endpoint: &Arc<Endpoint>, config: &ChannelConfig) -> Result<(SendRequest<Frame>, Driver), Lost> {
     let within = config.connect_timeout;
     let opened = timeout(within, async {
         let stream = endpoint.identity().secure(endpoint.service(), dial(endpoint.peer()).await?).await;

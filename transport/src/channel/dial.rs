@@ -1,36 +1,13 @@
-//! How a byte stream to one address is opened, and the streams there are.
+//! How a byte stream to one address is opened.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
 
-use super::connection::Lost;
-
-/// Where a peer listens, with every name in it looked up.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Peer {
-    /// A port of a host.
-    Tcp(SocketAddr),
-    /// A socket in the file system.
-    Unix(Arc<Path>),
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
+use super::lost::Lost;
+use super::peer::Peer;
+use super::stream::Stream;
 
 /// Opens a stream to the peer. How long that may take is for the caller.
 ///
@@ -51,64 +28,10 @@ async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// An open stream.
-#[derive(Debug)]
-pub(crate) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-    /// Encrypted, over any other.
-    Tls(Box<TlsStream<Stream>>),
-}
-
-/// The same call on whatever the stream is.
-macro_rules! on {
-    ($stream:expr, $io:ident => $call:expr) => {
-        match &mut *$stream {
-            Stream::Tcp($io) => $call,
-            Stream::Unix($io) => $call,
-            Stream::Tls($io) => $call,
-        }
-    };
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on!(self, io => Pin::new(io).poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        on!(self, io => Pin::new(io).poll_write(cx, buf))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        on!(self, io => Pin::new(io).poll_write_vectored(cx, bufs))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(io) => io.is_write_vectored(),
-            Self::Unix(io) => io.is_write_vectored(),
-            Self::Tls(io) => io.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on!(self, io => Pin::new(io).poll_flush(cx))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on!(self, io => Pin::new(io).poll_shutdown(cx))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, UnixListener};
 

@@ -1,18 +1,13 @@
-//! One address of a service, and a connection to it.
+//! One address of a service, and the calls in flight to it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use h2::client::SendRequest;
 use http::uri::Authority;
-use tokio::sync::watch;
 
-use super::ChannelConfig;
-use super::connection::{self, Lost, Standing};
-use super::dial::Peer;
-use super::frame::Frame;
 use super::identity::Identity;
+use super::peer::Peer;
 use super::permits::{Permit, Permits};
 
 /// One address of a service.
@@ -61,37 +56,11 @@ impl Endpoint {
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
-
-    /// Opens a connection, which a task of its own drives to its end.
-    pub(crate) async fn connect(self: &Arc<Self>, config: &ChannelConfig) -> Result<Line, Lost> {
-        let (requests, driver) = connection::open(self, config).await?;
-        tracing::info!(service = %self.service, address = %self.peer, "connected");
-        let requests = Arc::new(Mutex::new(requests));
-        let standing = driver.standing();
-        tokio::spawn(driver.run(Arc::downgrade(&requests)));
-        Ok(Line { requests, standing })
-    }
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.service, self.peer)
-    }
-}
-
-/// An open connection. It is closed when this is dropped and the last call over it has ended.
-pub(crate) struct Line {
-    requests: Arc<Mutex<SendRequest<Frame>>>,
-    standing: watch::Receiver<Standing>,
-}
-
-impl Line {
-    pub(crate) fn requests(&self) -> SendRequest<Frame> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
-        self.standing.clone()
     }
 }
 

@@ -224,3 +224,8 @@ impl fmt::Display for Verdict {
 }
 
 impl std::error::Error for Verdict {}
+
+/// The response ended before the message did.
+pub(crate) fn cut_off() -> Fault {
+    Fault::inferred(Code::Internal, "the response ended inside its message")
+}

@@ -67,6 +67,11 @@ impl Buf for Frame {
     }
 }
 
+/// What a prefix states: whether its message is compressed, and how long it is.
+pub(crate) fn stated([flag, a, b, c, d]: [u8; PREFIX]) -> (bool, usize) {
+    (flag != 0, u32::from_be_bytes([a, b, c, d]) as usize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,7 +17,7 @@ use tower::Service;
 use super::back_off::BackOff;
 use super::endpoint::Endpoint;
 use super::frame::Frame;
-use super::{ChannelConfig, direct};
+use super::{ChannelConfig, whole_exchange};
 
 /// What is known of the health of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +105,6 @@ impl Service<Request<Body>> for Over {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (requests, endpoint) = (self.requests.clone(), Arc::clone(&self.endpoint));
-        Box::pin(async move { direct::send(requests, &endpoint, None, request).await })
+        Box::pin(async move { whole_exchange::send(requests, &endpoint, None, request).await })
     }
 }

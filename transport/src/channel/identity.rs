@@ -8,8 +8,8 @@ use engine::failure::Code;
 use http::header::HeaderValue;
 use http::uri::{Authority, Scheme};
 
-use super::dial::Stream;
 use super::fault::Fault;
+use super::stream::Stream;
 use super::target::Target;
 
 mod reloaded;

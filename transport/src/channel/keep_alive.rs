@@ -10,7 +10,7 @@ use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::KeepAlive;
-use super::connection::Lost;
+use super::lost::Lost;
 
 /// Bytes of the answer to a ping.
 const PONG: usize = 17;

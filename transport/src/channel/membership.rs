@@ -10,8 +10,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::back_off::BackOff;
-use super::balance::{BalancingPolicy, connect_first, keep_connected};
-use super::dial::Peer;
+use super::balance::{connect_first, keep_connected};
+use super::balancing::BalancingPolicy;
+use super::peer::Peer;
 use super::pool::Pool;
 use super::resolver::Name;
 use super::target::Place;
@@ -116,7 +117,7 @@ mod tests {
     use futures_util::future::BoxFuture;
 
     use super::*;
-    use crate::channel::balance::Balancing;
+    use crate::channel::balancing::Balancing;
     use crate::channel::pool::Phase;
     use crate::channel::resolver::{Resolution, Resolve};
     use crate::channel::{ChannelConfig, Connectivity};

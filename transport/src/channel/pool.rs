@@ -9,14 +9,15 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::balance::Balancing;
-use super::connection::Lost;
-use super::dial::Peer;
+use super::ChannelConfig;
+use super::balancing::Balancing;
 use super::endpoint::{Endpoint, Slot};
+use super::lost::Lost;
+use super::peer::Peer;
 use super::permits::{Permit, Permits};
+use super::reserved::Reserved;
 use super::state::ChannelState;
 use super::target::Target;
-use super::{ChannelConfig, Reserved};
 
 mod members;
 

@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use engine::failure::{Code, Failure};
 use engine::transport::Unsent;
-use h2::client::SendRequest;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::balance::Balancing;
-use super::endpoint::Slot;
-use super::frame::Frame;
+use super::balancing::Balancing;
 use super::identity::Identity;
 use super::pool::{Outlook, Pool};
+use super::reserved::Reserved;
 use super::state::ChannelState;
 use super::target::Target;
 use super::{ChannelConfig, membership};
@@ -29,12 +27,6 @@ struct Shared {
     pool: Arc<Pool>,
     /// Keeps the pool up to date, from the first call that has to wait.
     follow: OnceLock<AbortOnDropHandle<()>>,
-}
-
-/// The right to send one request: a permit and a connection.
-pub struct Reserved {
-    pub(crate) requests: SendRequest<Frame>,
-    pub(crate) slot: Slot,
 }
 
 impl Channel {
@@ -137,11 +129,5 @@ fn unavailable(pool: &Pool, retry_after: Option<Duration>, reason: &str) -> Unse
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Channel").field(&self.0.pool).finish()
-    }
-}
-
-impl fmt::Debug for Reserved {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reserved").field("endpoint", self.slot.endpoint()).finish_non_exhaustive()
     }
 }

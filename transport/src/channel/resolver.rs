@@ -10,8 +10,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
-use super::connection::Lost;
-use super::dial::Peer;
+use super::lost::Lost;
+use super::peer::Peer;
 
 /// Looks names up.
 pub trait Resolve: fmt::Debug + Send + Sync + 'static {

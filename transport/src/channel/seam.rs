@@ -24,7 +24,7 @@ use super::endpoint::Slot;
 use super::exchange::Outgoing;
 use super::fault::Fault;
 use super::frame::{Frame, PREFIX};
-use super::reserve::Reserved;
+use super::reserved::Reserved;
 use super::{Received, Stored, Terms, exchange, headers};
 
 /// The service that a generated client is built over for one call. It can be called once.

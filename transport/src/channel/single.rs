@@ -3,10 +3,9 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use engine::failure::Code;
 
-use super::answer::{cut_off, stated};
 use super::encoding::Encoding;
-use super::fault::Fault;
-use super::frame::PREFIX;
+use super::fault::{Fault, cut_off};
+use super::frame::{PREFIX, stated};
 
 pub(crate) struct Single {
     bytes: Whole,

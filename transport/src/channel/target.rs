@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use http::uri::{Authority, Scheme, Uri};
 
-use super::dial::Peer;
+use super::peer::Peer;
 
 /// The longest path of a socket, in bytes; the system keeps one for the end.
 const LONGEST_PATH: usize = 107;

@@ -7,7 +7,7 @@ use engine::Workflow as _;
 use engine::time::{Clock, Timestamp};
 use tokio::time::{Instant, sleep};
 
-use super::round::Place;
+use super::subject::Subject;
 use crate::echo::{now, span};
 use crate::load::until_over;
 use crate::process::Orchestrator;
@@ -49,10 +49,10 @@ pub(super) struct Due {
     pub(super) over: f64,
 }
 
-pub(super) async fn measure(place: &Place, load: Load) -> anyhow::Result<Due> {
+pub(super) async fn measure(subject: &Subject, load: Load) -> anyhow::Result<Due> {
     let first = Clock::system().now().after(LEAD + load.each * u32::try_from(load.count)? * 2);
-    place.add_due(&load, first).await?;
-    let orchestrator = place.start(&load.set).await?;
+    subject.add_due(load.name, load.count, load.apart, first).await?;
+    let orchestrator = subject.start(&load.set).await?;
     let until_first = span(now(), first.as_micros());
     ensure!(until_first > LEAD / 4, "the machine is too slow for {} schedules", load.count);
     sleep(until_first - LEAD / 8).await;
@@ -64,7 +64,7 @@ pub(super) async fn measure(place: &Place, load: Load) -> anyhow::Result<Due> {
     let over = span(first.as_micros(), now()).as_secs_f64() - over.elapsed().as_secs_f64();
     let peak = orchestrator.usage()?.peak_bytes;
     let late = lateness(&orchestrator, first)?;
-    let account = place.echo.account(first.as_micros()).await?;
+    let account = subject.echo.account(first.as_micros()).await?;
     ensure!(account.calls == load.count as u64, "{} of {} ticks made their call", account.calls, load.count);
     ensure!(account.doubled == 0 && account.repeated == 0, "effects were asked for again");
     orchestrator.stop().await?;

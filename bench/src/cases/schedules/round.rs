@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::Workflow as _;
-use tempfile::TempDir;
 
 use super::due::{self, Due, Load};
+use super::subject::Subject;
 use super::waiting::{self, Waiting};
 use crate::How;
-use crate::filled::schedules::{add, daily};
 use crate::limits::raw_commits;
 use crate::load::{Until, start_each};
-use crate::process::{Echo, Options, Orchestrator, STORE, temporary};
+use crate::process::{Echo, Options, temporary};
 use crate::proto::bench::v1::TickRequest;
 use crate::sample::count;
 use crate::workflows::Tick;
@@ -62,20 +61,20 @@ pub(super) async fn round(schedules: usize, how: &How) -> anyhow::Result<Round> 
     let echo = Echo::start(Duration::ZERO)?;
     let options = Options { folder: how.folder.clone(), ..Options::default() };
     let folder = Arc::new(temporary(options.folder.as_deref())?);
-    let place = Place { echo, folder, options };
+    let subject = Subject { echo, folder, options };
     let commit = raw_commits(how.folder.as_deref(), 1, how.window() / 2).await?.p50 / 1e3;
 
     let filling = Instant::now();
-    let waiting = waiting::measure(&place, schedules, how).await?;
+    let waiting = waiting::measure(&subject, schedules, how).await?;
     // A machine that took long for this takes long for the rest.
     let each = filling.elapsed() / u32::try_from(schedules.max(1))?;
 
     let single = Load { name: "single", count: SINGLE, apart: APART, each, set: Vec::new() };
-    let single = due::measure(&place, single).await?;
+    let single = due::measure(&subject, single).await?;
 
     let many = in_a_second(schedules);
     let apart = Duration::from_secs(1) / u32::try_from(many.max(1))?;
-    let second = due::measure(&place, Load { name: "second", count: many, apart, each, set: Vec::new() }).await?;
+    let second = due::measure(&subject, Load { name: "second", count: many, apart, each, set: Vec::new() }).await?;
 
     let many = at_an_instant(schedules);
     let rate = (many / BUSY).max(10);
@@ -85,48 +84,11 @@ pub(super) async fn round(schedules: usize, how: &How) -> anyhow::Result<Round> 
         format!("services.echo.rate.calls={rate}"),
         format!("services.echo.rate.burst={burst}"),
     ];
-    let hour = due::measure(&place, Load { name: "hour", count: many, apart: Duration::ZERO, each, set }).await?;
+    let hour = due::measure(&subject, Load { name: "hour", count: many, apart: Duration::ZERO, each, set }).await?;
 
-    let orchestrator = place.start(&[]).await?;
+    let orchestrator = subject.start(&[]).await?;
     let took = start_each(&orchestrator, Tick::NAME, AT_ONCE, 0..many, Until::Accepted, |_| TickRequest {}).await?;
     orchestrator.stop().await?;
     let starts = count(many) / took.as_secs_f64();
     Ok(Round { waiting, single, second, hour, rate_limit: count(rate + burst), starts, commit })
-}
-
-/// Where a round takes place.
-pub(super) struct Place {
-    pub(super) echo: Echo,
-    folder: Arc<TempDir>,
-    options: Options,
-}
-
-impl Place {
-    /// The orchestrator over the store of this round.
-    pub(super) async fn start(&self, set: &[String]) -> anyhow::Result<Orchestrator> {
-        let options = Options { set: set.to_vec(), ..self.options.clone() };
-        Orchestrator::start_over(&self.echo, &options, Arc::clone(&self.folder)).await
-    }
-
-    /// One over an empty store.
-    pub(super) async fn start_empty(&self) -> anyhow::Result<Orchestrator> {
-        Orchestrator::start(&self.echo, &self.options).await
-    }
-
-    pub(super) async fn add(
-        &self,
-        created: engine::Timestamp,
-        schedules: impl Iterator<Item = engine::store::Schedule>,
-    ) -> anyhow::Result<()> {
-        add(&self.folder.path().join(STORE), created, schedules).await
-    }
-
-    /// Adds schedules that are due so far apart from each other, from then on.
-    pub(super) async fn add_due(&self, load: &Load, first: engine::Timestamp) -> anyhow::Result<()> {
-        let schedules = (0..load.count).map(|number| {
-            let at = first.after(load.apart * u32::try_from(number).unwrap_or(u32::MAX));
-            daily(format!("bench.{}-{number}", load.name), at)
-        });
-        self.add(engine::time::Clock::system().now(), schedules).await
-    }
 }

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use engine::time::Clock;
 use tokio::time::{Instant, sleep};
 
-use super::round::Place;
+use super::subject::Subject;
 use crate::How;
 use crate::echo::span;
 use crate::filled::schedules::{daily, waiting};
@@ -31,20 +31,20 @@ pub(super) struct Waiting {
     pub(super) disk: f64,
 }
 
-pub(super) async fn measure(place: &Place, schedules: usize, how: &How) -> anyhow::Result<Waiting> {
-    let empty = place.start_empty().await?;
+pub(super) async fn measure(subject: &Subject, schedules: usize, how: &How) -> anyhow::Result<Waiting> {
+    let empty = subject.start_empty().await?;
     sleep(SETTLED).await;
     let (resident_empty, disk_empty) = (empty.usage()?.resident_bytes, empty.database_bytes()?);
     empty.stop().await?;
 
     let now = Clock::system().now();
     let overdue = daily("bench.overdue".to_owned(), now.before(DUE));
-    place.add(now.before(CREATED), (0..schedules).map(|number| waiting(number, now)).chain([overdue])).await?;
+    subject.add(now.before(CREATED), (0..schedules).map(|number| waiting(number, now)).chain([overdue])).await?;
 
-    let orchestrator = place.start(&[]).await?;
+    let orchestrator = subject.start(&[]).await?;
     let until = Instant::now() + PATIENCE;
     let first = loop {
-        let account = place.echo.account(orchestrator.started_micros).await?;
+        let account = subject.echo.account(orchestrator.started_micros).await?;
         if account.calls > 0 {
             break account.first_micros;
         }

@@ -1,7 +1,19 @@
 //! Several single steps at the same time.
 
 use super::Step;
+use crate::authoring::context::Context;
 use crate::failure::Failure;
+
+impl Context {
+    /// Makes steps at the same time, and waits until every one has settled before it reports the first error
+    /// in their order. Takes a tuple of up to eight steps, or a `Vec` of equal ones.
+    ///
+    /// # Errors
+    /// The failure of the first step, in order, that failed.
+    pub async fn all<T: JoinSteps>(&self, steps: T) -> Result<T::Values, Failure> {
+        settle(steps).await
+    }
+}
 
 /// Steps that continue at the same time: a tuple of up to eight, or a `Vec` of equal ones.
 ///

@@ -17,6 +17,30 @@ use crate::journal_v1::BranchStarted;
 use crate::scope::{Fault, Lookup, Scope};
 use crate::step_id::{BranchId, SlotId};
 
+impl Context {
+    /// Several steps in a row as one: they stand on a branch of their own, and so may continue beside others.
+    ///
+    /// ```
+    /// # use engine::{Context, Failure};
+    /// # use std::time::Duration;
+    /// async fn both(ctx: &Context) -> Result<(), Failure> {
+    ///     let twice = ctx.branch("twice", |ctx| async move {
+    ///         ctx.sleep("first", Duration::from_secs(1)).await?;
+    ///         ctx.sleep("second", Duration::from_secs(1)).await
+    ///     });
+    ///     ctx.all((twice, ctx.sleep("once", Duration::from_secs(2)))).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn branch<'b, F, Fut, T>(&self, name: &'static str, body: F) -> Branch<'b, T>
+    where
+        F: FnOnce(Self) -> Fut,
+        Fut: Future<Output = Result<T, Failure>> + Send + 'b,
+    {
+        Branch::build(Arc::clone(&self.scope), self.branch, name, body)
+    }
+}
+
 /// A branch that was built; await it to begin it.
 #[must_use = "a branch begins when it is awaited"]
 pub struct Branch<'b, T> {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use prost::Message;
 use uuid::Uuid;
 
-use super::optional::Optional;
 use super::{Step, sealed::Sealed};
+use crate::authoring::context::Context;
 use crate::failure::{Code, Failure};
 use crate::history::JournaledKind;
 use crate::identity;
@@ -21,6 +21,14 @@ use crate::rpc::Rpc;
 use crate::scope::{CallIntent, CallOptions, Fault, Intent, Lookup, Scope};
 use crate::step_id::{BranchId, SlotId, StepId};
 use crate::undo::{self, Policy, Undo, UndoSource};
+
+impl Context {
+    /// Calls a service: the typed gRPC call, journaled, keyed, with a deadline and tried again as its contract
+    /// allows.
+    pub fn call<R: Rpc>(&self, request: R) -> Call<R> {
+        Call::build(Arc::clone(&self.scope), self.branch, request)
+    }
+}
 
 /// A call that was built; await it to make it.
 #[must_use = "a call is made when it is awaited"]
@@ -108,29 +116,6 @@ impl<R: Rpc> Call<R> {
             options.durable = true;
         }
         self
-    }
-
-    /// Makes NOT_FOUND an answer instead of a failure: the step returns `None`. A call with effects whose answer was lost
-    /// may have deleted the thing itself; match [`Failure::is_repeated`] instead if that matters.
-    ///
-    /// ```
-    /// # use engine::{Context, Failure, Level, Method, Rpc};
-    /// # #[derive(Clone, PartialEq, prost::Message)] struct GetUser { #[prost(string, tag = "1")] user_id: String }
-    /// # #[derive(Clone, PartialEq, prost::Message)] struct User {}
-    /// # impl Rpc for GetUser {
-    /// #     type Request = Self;
-    /// #     type Response = User;
-    /// #     const METHOD: &'static Method = &Method {
-    /// #         service: "s.S", name: "GetUser", path: "/s.S/GetUser", level: Level::NoSideEffects, request_id: None,
-    /// #     };
-    /// #     fn into_request(self) -> Self { self }
-    /// # }
-    /// async fn is_known(ctx: &Context, user_id: String) -> Result<bool, Failure> {
-    ///     Ok(ctx.call(GetUser { user_id }).optional().await?.is_some())
-    /// }
-    /// ```
-    pub fn optional(self) -> Optional<R> {
-        Optional::of(self)
     }
 
     /// What takes the call back where the run fails or is cancelled: made from the call's key, and journaled before the

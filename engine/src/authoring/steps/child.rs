@@ -10,6 +10,7 @@ use std::time::Duration;
 use prost::{Message, Name};
 
 use super::{Step, sealed::Sealed};
+use crate::authoring::context::Context;
 use crate::authoring::workflow::Workflow;
 use crate::failure::{Code, Failure};
 use crate::history::JournaledKind;
@@ -17,6 +18,15 @@ use crate::identity;
 use crate::limits::Limit;
 use crate::scope::{ChildIntent, Fault, Intent, Lookup, Scope};
 use crate::step_id::{BranchId, SlotId, StepId};
+
+impl Context {
+    /// A run of its own, of another workflow or of the same: started when it is awaited, in this run's own append, and
+    /// over with the child's result. A child that fails is a failure of this step. Where this run fails or is
+    /// cancelled, its children are asked to end too; it does not end before they have.
+    pub fn child<W: Workflow>(&self, name: &'static str, input: W::Input) -> Child<W> {
+        Child::build(Arc::clone(&self.scope), self.branch, name, input)
+    }
+}
 
 /// A child run that was built; await it to start it and wait for its end, or [`start`](Child::start) it and await it
 /// later.

@@ -21,6 +21,20 @@ mod results;
 
 pub use results::{FanOutResults, ItemResult};
 
+impl Context {
+    /// Runs `body` once for every item, each on a keyed branch of its own, some at a time. Continues when one fails.
+    ///
+    /// A key comes next, with [`FanOut::key`] or [`FanOut::secret_key`]; without one it is not a future.
+    pub fn fan_out<I, F, Fut, T>(&self, name: &'static str, items: I, body: F) -> FanOut<I::Item, F, Unkeyed>
+    where
+        I: IntoIterator,
+        F: FnMut(Context, I::Item) -> Fut,
+        Fut: Future<Output = Result<T, Failure>> + Send,
+    {
+        FanOut::build(Arc::clone(&self.scope), self.branch, name, items.into_iter().collect(), body)
+    }
+}
+
 /// Marks a fan-out whose key is still to be said.
 #[derive(Debug)]
 pub struct Unkeyed(());

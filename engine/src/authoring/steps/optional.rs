@@ -15,9 +15,28 @@ use crate::step_id::SlotId;
 #[derive(Debug)]
 pub struct Optional<R: Rpc>(Call<R>);
 
-impl<R: Rpc> Optional<R> {
-    pub(super) fn of(call: Call<R>) -> Self {
-        Self(call)
+impl<R: Rpc> Call<R> {
+    /// Makes NOT_FOUND an answer instead of a failure: the step returns `None`. A call with effects whose answer was lost
+    /// may have deleted the thing itself; match [`Failure::is_repeated`] instead if that matters.
+    ///
+    /// ```
+    /// # use engine::{Context, Failure, Level, Method, Rpc};
+    /// # #[derive(Clone, PartialEq, prost::Message)] struct GetUser { #[prost(string, tag = "1")] user_id: String }
+    /// # #[derive(Clone, PartialEq, prost::Message)] struct User {}
+    /// # impl Rpc for GetUser {
+    /// #     type Request = Self;
+    /// #     type Response = User;
+    /// #     const METHOD: &'static Method = &Method {
+    /// #         service: "s.S", name: "GetUser", path: "/s.S/GetUser", level: Level::NoSideEffects, request_id: None,
+    /// #     };
+    /// #     fn into_request(self) -> Self { self }
+    /// # }
+    /// async fn is_known(ctx: &Context, user_id: String) -> Result<bool, Failure> {
+    ///     Ok(ctx.call(GetUser { user_id }).optional().await?.is_some())
+    /// }
+    /// ```
+    pub fn optional(self) -> Optional<R> {
+        Optional(self)
     }
 }
 

@@ -8,6 +8,14 @@ use crate::authoring::context::Context;
 use crate::failure::Failure;
 use crate::rpc::Paged;
 
+impl Context {
+    /// Reads a list page by page (AIP-158), each page a call of its own: `ctx.pages(request).up_to(1_000).await?`. The
+    /// request says where to begin and how large a page is. Generated for every method with the fields of AIP-158.
+    pub fn pages<R: Paged>(&self, request: R) -> Pages<'_, R> {
+        Pages::build(self, request)
+    }
+}
+
 /// A list that [`Context::pages`] reads; say with [`Pages::up_to`] how many items at most.
 #[must_use = "a list is read when it is awaited"]
 #[derive(Debug)]

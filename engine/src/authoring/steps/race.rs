@@ -6,10 +6,22 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use super::{Step, sealed::Sealed};
+use crate::authoring::context::Context;
 use crate::failure::{Code, Failure};
 use crate::scope::Scope;
 use crate::step_id::{BranchId, SlotId};
 use racing::Selection;
+
+impl Context {
+    /// Makes steps at the same time, and continues with the first that settles, well or badly. Takes a tuple of two to
+    /// four steps, or a `Vec` of equal ones.
+    ///
+    /// Waits that lost are withdrawn. Calls that lost are not made if they were not sent yet; an effect that was
+    /// continues, is journaled, and has settled before the run ends.
+    pub fn race<A: RaceSteps>(&self, arms: A) -> Race<A> {
+        Race::build(Arc::clone(&self.scope), self.branch, arms)
+    }
+}
 
 /// The first of two steps that settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

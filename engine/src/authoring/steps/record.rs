@@ -7,12 +7,30 @@ use std::task::{Context as TaskContext, Poll};
 
 use prost::Message;
 
+use crate::authoring::context::Context;
 use crate::history::JournaledKind;
 use crate::journal::Kind;
 use crate::journal_v1::Recorded;
 use crate::scope::{Fault, Lookup, Scope};
 use crate::step_id::{BranchId, StepId};
 use crate::time::Timestamp;
+
+impl Context {
+    /// The time, written down: a replay sees the same. Never goes backwards within a run.
+    pub fn now(&self) -> Timestamp {
+        now(&self.scope, self.branch)
+    }
+
+    /// A local value, written down once. The closure runs at least once; what it returned first to reach the
+    /// journal is what every replay sees.
+    pub fn record<T, F>(&self, name: &'static str, make: F) -> Record<T, F>
+    where
+        T: Message + Default,
+        F: FnOnce() -> T,
+    {
+        Record::build(Arc::clone(&self.scope), self.branch, name, make)
+    }
+}
 
 /// A value that is made and written down when it is awaited.
 #[must_use = "a value is recorded when it is awaited"]

@@ -10,10 +10,30 @@ use std::time::Duration;
 use prost::{Message, Name};
 
 use super::{Step, sealed::Sealed};
+use crate::authoring::context::Context;
 use crate::failure::{Code, Failure};
 use crate::history::JournaledKind;
 use crate::scope::{Fault, Intent, Lookup, Scope};
 use crate::step_id::{BranchId, SlotId};
+
+impl Context {
+    /// Waits for a message that somebody sends the run under this name, and that the workflow declares among its
+    /// [`SIGNALS`](crate::Workflow::SIGNALS). One that came early was kept; of several the oldest comes first.
+    ///
+    /// ```
+    /// # use engine::{Context, Failure};
+    /// # use std::time::Duration;
+    /// # #[derive(Clone, PartialEq, prost::Message)] struct Paid {}
+    /// # impl prost::Name for Paid { const NAME: &'static str = "Paid"; const PACKAGE: &'static str = "p"; }
+    /// async fn paid(ctx: &Context) -> Result<bool, Failure> {
+    ///     let paid: Option<Paid> = ctx.signal("payment").within(Duration::from_secs(24 * 3_600)).await?;
+    ///     Ok(paid.is_some())
+    /// }
+    /// ```
+    pub fn signal<M: Message + Name + Default>(&self, name: &'static str) -> Signal<M> {
+        Signal::build(Arc::clone(&self.scope), self.branch, name)
+    }
+}
 
 /// A wait for a signal that was built; await it to wait. It lasts until the signal comes, or until the run's deadline;
 /// [`Signal::within`] bounds it.

@@ -7,10 +7,18 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use super::{Step, sealed::Sealed};
+use crate::authoring::context::Context;
 use crate::failure::Failure;
 use crate::history::JournaledKind;
 use crate::scope::{Fault, Intent, Lookup, Scope};
 use crate::step_id::{BranchId, SlotId};
+
+impl Context {
+    /// Waits. The run continues after this long, whatever crashes in between; a long wait costs no memory.
+    pub fn sleep(&self, name: &'static str, span: Duration) -> Sleep {
+        Sleep::build(Arc::clone(&self.scope), self.branch, name, span)
+    }
+}
 
 /// A sleep that was built; await it to sleep.
 #[must_use = "a sleep begins when it is awaited"]

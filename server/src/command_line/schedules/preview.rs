@@ -7,7 +7,7 @@ use super::super::connection::{Output, Server};
 use super::super::exit::CommandError;
 use super::super::table::{table, time};
 use super::super::{Terminal, json};
-use super::define::Times;
+use super::times::Times;
 use super::words;
 use crate::proto::orchestrator::admin::v1::{ClockChange, PreviewScheduleRequest, PreviewTime};
 

@@ -3,8 +3,8 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use crate::channel::connection::Standing;
-use crate::channel::endpoint::{Endpoint, Line};
+use crate::channel::connection::{Line, Standing};
+use crate::channel::endpoint::Endpoint;
 use crate::channel::health_watch::{self, Health};
 use crate::channel::pool::{Phase, Pool};
 

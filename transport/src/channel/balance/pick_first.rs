@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::attend::attend;
 use crate::channel::back_off::BackOff;
-use crate::channel::endpoint::{Endpoint, Line};
+use crate::channel::connection::Line;
+use crate::channel::endpoint::Endpoint;
 use crate::channel::pool::{Phase, Pool};
 
 /// An address that does not answer within this time holds up the next one no longer (RFC 8305).

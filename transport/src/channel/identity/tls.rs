@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use super::IdentityMistake;
 use super::reloaded::{Contents, Refreshed, Reloaded, Source};
-use crate::channel::dial::Stream;
+use crate::channel::stream::Stream;
 
 /// The only protocol that we speak over TLS, as ALPN names it.
 const H2: &[u8] = b"h2";

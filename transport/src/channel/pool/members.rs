@@ -6,11 +6,12 @@ use std::time::Duration;
 use h2::client::SendRequest;
 use tokio::time::Instant;
 
-use crate::channel::balance::{BalancingPolicy, Picker, Ready};
+use crate::channel::balancing::BalancingPolicy;
 use crate::channel::connection::takes_requests;
-use crate::channel::dial::Peer;
 use crate::channel::endpoint::Endpoint;
 use crate::channel::frame::Frame;
+use crate::channel::peer::Peer;
+use crate::channel::picker::{Picker, Ready};
 use crate::channel::state::{Connectivity, EndpointState};
 
 pub(crate) struct Members {
