@@ -101,7 +101,7 @@ pub fn main(app: &App) -> ExitCode {
 /// Does what these arguments say; the first is the program's name.
 pub fn run(app: &App, arguments: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_>) -> Exit {
     if let Err(error) = app.install() {
-        return Exit::of(Err(CommandError::failed(error.to_string())), terminal);
+        return terminal.ended(Err(CommandError::failed(error.to_string())));
     }
     let version = if app.version.is_empty() { env!("CARGO_PKG_VERSION") } else { app.version };
     let matches = definition().version(version).try_get_matches_from(arguments);
@@ -111,7 +111,10 @@ pub fn run(app: &App, arguments: impl IntoIterator<Item = OsString>, terminal: &
             terminal.talk(error.render().to_string().trim_end());
             return Exit::Usage;
         }
-        Err(help) => return Exit::of(terminal.line(help.render().to_string().trim_end()), terminal),
+        Err(help) => {
+            let shown = terminal.line(help.render().to_string().trim_end());
+            return terminal.ended(shown);
+        }
     };
     let done = match command_line.verb {
         Verb::Serve(serve) => serve.run(app),
@@ -128,7 +131,7 @@ pub fn run(app: &App, arguments: impl IntoIterator<Item = OsString>, terminal: &
     };
     match done {
         Ok(exit) => exit,
-        Err(error) => Exit::of(Err(error), terminal),
+        Err(error) => terminal.ended(Err(error)),
     }
 }
 

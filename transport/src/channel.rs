@@ -5,11 +5,11 @@
 //!
 //! 1. A [`Target`] says where the service listens. Its name is resolved (`resolver`) again and again, and a task
 //!    (`membership`) keeps the endpoints of the channel (`pool`) those that it has.
-//! 2. Each `endpoint` is one address. The balancing policy (`balance`) says which ones are connected (`dial` opens a stream,
-//!    `identity` encrypts it, `connection` speaks HTTP/2 over it, `back_off` says when again) and, where it looks at all of them, `health_watch` asks
-//!    each how it is.
-//! 3. A reservation on the [`Channel`] (`reserve`) takes one of the `permits` of the service and the endpoint that the policy
-//!    picks.
+//! 2. Each `endpoint` is one address (a `peer`). The policy (`balancing`) says which ones are connected (`balance`): `dial`
+//!    opens a `stream`, `identity` encrypts it, `connection` speaks HTTP/2 over it until it is `lost`, and `back_off` says
+//!    when the next try is. If the policy looks at all endpoints, `health_watch` asks each how it is.
+//! 3. A reservation on the [`Channel`] (`reserve`) takes one of the `permits` of the service and the endpoint that the
+//!    `picker` chooses; both are `reserved` for one request.
 //! 4. The [`Seam`] sends one request over it: `headers`, `frame` and `exchange` make it, the `answer` is a `single` message or
 //!    a stream of them, `collected`, and what ended an exchange without one becomes an outcome (`fault`, `status`).
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::effects::{Effects, compare};
-use super::faults::Fault;
+use super::probe::Fault;
 use super::sweep::{Came, Difference, Sweep};
 use super::{Probe, World};
 use crate::authoring::workflow::Workflow;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::Probe;
+use super::probe::Fault;
 use crate::random::RandomSource;
 use crate::store::{Answer, StoreError};
 
@@ -38,15 +39,6 @@ impl Default for Inner {
             late: AtomicU64::new(0),
         }
     }
-}
-
-/// When an operation fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Nothing of it was done.
-    Before,
-    /// It was done, and the answer is lost.
-    After,
 }
 
 impl Faults {

@@ -10,7 +10,15 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::cut::Cut;
-use super::faults::Fault;
+
+/// When an operation of the store times out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing of it was done.
+    Before,
+    /// It was done, and the answer is lost.
+    After,
+}
 
 /// Counts the points that a replica passes, and kills it at one of them.
 #[derive(Clone, Debug, Default)]

@@ -1,5 +1,6 @@
 //! The services of a test as one replica reaches them: over connections that break, and with what a test scripts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,38 +8,28 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::services::Reply;
 use super::{Arrival, Probe, Services};
 use crate::failure::{Code, Failure};
 use crate::rpc::{Level, MARGIN};
 use crate::transport::{Attempt, Outcome, Reservation, Reserved, Reserving, Transport, Unsent};
 
-/// What comes instead of the plain answer.
-#[derive(Clone, Debug)]
-pub enum Reply {
-    /// Nothing was sent.
-    NotSent,
-    /// The service refuses.
-    Refuse(Code),
-    /// The service acts, and its answer is lost.
-    ActAndBreak(Code),
-    /// The connection breaks, and the service acts this much later all the same; within the time that an attempt may
-    /// be under way.
-    ActLater(Code, Duration),
-    /// The connection breaks before the service acts; the caller cannot know.
-    BreakFirst(Code),
-    /// The service acts and answers after this long.
-    Slow(Duration),
-    /// The service acts and answers, and then its connection breaks: of all else that it was asked at the time no one can
-    /// know.
-    AnswerAndBreak,
-    /// The service never answers and never acts.
-    Hang,
-}
-
 /// The services as one replica reaches them.
 pub(super) struct Reached {
     pub(super) services: Services,
     pub(super) probe: Probe,
+}
+
+impl Services {
+    /// This world seen from a replica: its calls pass a probe.
+    pub(crate) fn seen_by(&self, probe: Probe) -> Arc<dyn Transport> {
+        let probed: Arc<dyn Transport> = Arc::new(Reached { services: self.clone(), probe });
+        let layer = self.layer();
+        match layer {
+            Some(layer) => layer(probed),
+            None => probed,
+        }
+    }
 }
 
 struct Right {

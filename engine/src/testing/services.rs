@@ -10,8 +10,6 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Probe;
-use super::reached::{Reached, Reply};
 use crate::failure::{Code, Failure};
 use crate::rpc::{Level, Rpc};
 use crate::transport::{Outage, Transport};
@@ -33,7 +31,30 @@ pub struct Arrival {
     pub at: Instant,
 }
 
-type Layer = dyn Fn(Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync;
+/// What comes instead of the plain answer.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Nothing was sent.
+    NotSent,
+    /// The service refuses.
+    Refuse(Code),
+    /// The service acts, and its answer is lost.
+    ActAndBreak(Code),
+    /// The connection breaks, and the service acts this much later all the same; within the time that an attempt may
+    /// be under way.
+    ActLater(Code, Duration),
+    /// The connection breaks before the service acts; the caller cannot know.
+    BreakFirst(Code),
+    /// The service acts and answers after this long.
+    Slow(Duration),
+    /// The service acts and answers, and then its connection breaks: of all else that it was asked at the time no one can
+    /// know.
+    AnswerAndBreak,
+    /// The service never answers and never acts.
+    Hang,
+}
+
+pub(super) type Layer = dyn Fn(Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync;
 type Handler = dyn Fn(&Arrival) -> Result<Bytes, Failure> + Send + Sync;
 
 /// Fake services behind the transport port. Clones share everything.
@@ -230,14 +251,9 @@ impl Services {
         identities
     }
 
-    /// This world seen from a replica: its calls pass a probe.
-    pub(crate) fn seen_by(&self, probe: Probe) -> Arc<dyn Transport> {
-        let probed: Arc<dyn Transport> = Arc::new(Reached { services: self.clone(), probe });
-        let layer = self.lock().layer.clone();
-        match layer {
-            Some(layer) => layer(probed),
-            None => probed,
-        }
+    /// What a test puts between a replica and its calls.
+    pub(super) fn layer(&self) -> Option<Arc<Layer>> {
+        self.lock().layer.clone()
     }
 
     pub(super) fn next_reply(&self, method: &str) -> Option<Reply> {

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use tonic::{Code, Status};
 
-use super::Terminal;
 use crate::text::plain;
 
 /// The meaning of an exit code. The numbers are part of the command line's contract.
@@ -44,26 +43,11 @@ impl From<Exit> for ExitCode {
     }
 }
 
-impl Exit {
-    /// The exit after a command, whose error is told.
-    pub(super) fn of(done: Result<(), CommandError>, terminal: &mut Terminal<'_>) -> Self {
-        match done {
-            Ok(()) => Self::Ok,
-            Err(CommandError { exit, message }) => {
-                if !message.is_empty() {
-                    terminal.talk(&format!("error: {message}"));
-                }
-                exit
-            }
-        }
-    }
-}
-
 /// Why a command ends early.
 #[derive(Debug)]
 pub(super) struct CommandError {
-    exit: Exit,
-    message: String,
+    pub(super) exit: Exit,
+    pub(super) message: String,
 }
 
 impl CommandError {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::exit::CommandError;
+use super::exit::{CommandError, Exit};
 use crate::text::{plain, plain_lines};
 
 /// The two streams of a command.
@@ -29,5 +29,18 @@ impl Terminal<'_> {
     /// Writes talk, whose lines are ours; a failure to write it is ignored.
     pub(super) fn talk(&mut self, text: &str) {
         let _ = writeln!(self.talk, "{}", plain_lines(text));
+    }
+
+    /// Says why a command failed; returns how it ends.
+    pub(super) fn ended(&mut self, done: Result<(), CommandError>) -> Exit {
+        match done {
+            Ok(()) => Exit::Ok,
+            Err(CommandError { exit, message }) => {
+                if !message.is_empty() {
+                    self.talk(&format!("error: {message}"));
+                }
+                exit
+            }
+        }
     }
 }

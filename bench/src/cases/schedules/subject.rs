@@ -45,7 +45,7 @@ impl Subject {
     ) -> anyhow::Result<()> {
         let schedules = (0..count).map(|number| {
             let at = first.after(apart * u32::try_from(number).unwrap_or(u32::MAX));
-            daily(format!("bench.{}-{number}", name), at)
+            daily(format!("bench.{name}-{number}"), at)
         });
         self.add(engine::time::Clock::system().now(), schedules).await
     }
