@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep};
 use uuid::Uuid;
 
 use crate::authoring::workflow::Definition;
+use crate::claim::Claim;
 use crate::environment::Environment;
 use crate::failure::{Code as StatusCode, Failure};
 use crate::history::{PendingKind, PendingStep};
@@ -85,9 +86,17 @@ pub(crate) enum Exit {
     Lost,
 }
 
+/// What the driver of a run and the rest of the replica have in common.
+pub(crate) struct Residence {
+    pub(crate) mailbox: Arc<Mailbox>,
+    /// The claim that the run was created or claimed under, or an earlier one: one that comes later is for other runs.
+    pub(crate) claim: Arc<dyn Claim>,
+}
+
 pub(crate) struct Driver {
     shared: Arc<Environment>,
     mailbox: Arc<Mailbox>,
+    claim: Arc<dyn Claim>,
     workflow: Arc<Definition>,
     /// The row as of the last durable append.
     row: RunRow,
@@ -107,15 +116,17 @@ pub(crate) struct Driver {
 impl Driver {
     fn new(
         shared: Arc<Environment>,
-        mailbox: Arc<Mailbox>,
+        residence: Residence,
         workflow: Arc<Definition>,
         row: RunRow,
         input: Bytes,
         scope: Scope,
     ) -> Self {
+        let Residence { mailbox, claim } = residence;
         Self {
             shared,
             mailbox,
+            claim,
             workflow,
             row,
             input,
@@ -138,17 +149,17 @@ impl Driver {
     /// The driver of a run that begins or continues.
     pub(crate) async fn of(
         shared: Arc<Environment>,
-        mailbox: Arc<Mailbox>,
+        residence: Residence,
         workflow: Arc<Definition>,
         beginning: DriverStart,
     ) -> Result<Box<Self>, Exit> {
         // Boxed, because a future has room for everything that it ever moves, and each run in memory has this one.
         match beginning {
             DriverStart::New { run, started, input } => {
-                Ok(Box::new(Self::begin(shared, mailbox, workflow, run, started, input)))
+                Ok(Box::new(Self::begin(shared, residence, workflow, run, started, input)))
             }
             DriverStart::Claimed { row, journal } => {
-                Box::pin(Self::load(shared, mailbox, workflow, *row, journal)).await
+                Box::pin(Self::load(shared, residence, workflow, *row, journal)).await
             }
         }
     }

@@ -167,12 +167,10 @@ impl Engine {
     /// The same, with another way to deal with code that does what it must not.
     pub fn with_safeguards(parts: Parts, safeguards: Safeguards) -> Self {
         let Parts { store, transport, workflows, clock, random, limits, retention } = parts;
-        let claim = store.ownership();
         let suspects = safeguards.breadcrumbs.as_ref().map(|breadcrumbs| breadcrumbs.suspects()).unwrap_or_default();
         let shared = Environment {
             store,
             transport,
-            claim,
             workflows,
             clock,
             random,
@@ -244,7 +242,7 @@ impl Engine {
                 pending(&mut run, workflow, start.input);
                 let row = Box::new(row_of(&run));
                 let creating = shared.store.create(run);
-                // Writes keep the order of their calls, so the claim that follows finds the run.
+                // A claim comes after what was called before it, so the one that follows finds the run.
                 shared.due.notify_one();
                 Ok(match creating.await? {
                     Created::New => Started { id, row, new: true },

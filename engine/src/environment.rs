@@ -7,7 +7,6 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::authoring::workflow::Registry;
-use crate::claim::Claim;
 use crate::limits::Limits;
 use crate::outage_waiters::OutageWaiters;
 use crate::quarantine::Quarantine;
@@ -23,7 +22,6 @@ use crate::watchers::Watchers;
 pub(crate) struct Environment {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) claim: Arc<dyn Claim>,
     pub(crate) workflows: Registry,
     pub(crate) clock: Clock,
     pub(crate) random: RandomSource,

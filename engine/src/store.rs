@@ -3,6 +3,7 @@
 //! Implementations: [`sqlite`] for one replica, and a crate of its own for many replicas over PostgreSQL.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -138,9 +139,16 @@ pub trait Store: Send + Sync + 'static {
     /// These schedules, those of them that exist, in no particular order.
     fn schedules_by_uid(&self, uids: Vec<Uuid>) -> Answer<Vec<ScheduleRow>>;
 
-    /// The claim of this owner, to be asked right before every send. Not held while the store is down, and never
-    /// again once it is closed or another's; held once it is open again, for the runs that are claimed from then on.
+    /// The claim of this owner as it is now, to be asked right before every send of the runs that are created or claimed from
+    /// now on. Not held while the store is down, and never again once it is closed or another's. Where claims end by
+    /// themselves, one that was lost stays lost, and what comes after it is another one.
     fn ownership(&self) -> Arc<dyn Claim>;
+
+    /// How long after its answer was lost a write may still be done, at most. Zero if the next operation already shows whether
+    /// it was.
+    fn settles_within(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Counts the times that all claims of this owner were lost at the same time (the store had to be reopened).
     /// On every change the engine drops all runs from memory and claims them again.
@@ -199,7 +207,7 @@ pub struct SetBack {
     /// The last fact that was written by the clock that was ahead.
     pub before: u64,
     /// By how much it was ahead.
-    pub by: std::time::Duration,
+    pub by: Duration,
     /// What the next clock said when it began.
     pub to: Timestamp,
 }

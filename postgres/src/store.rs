@@ -1,6 +1,7 @@
 //! The store itself: each operation of the trait, in its order, on the connections.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::claim::Claim;
 use engine::store::support::is_for_caller;
@@ -305,6 +306,11 @@ impl Store for Postgres {
 
     fn ownership(&self) -> Arc<dyn Claim> {
         self.work.leases.current()
+    }
+
+    fn settles_within(&self) -> Duration {
+        // The server ends statements and transactions that take longer; the rest is for the answer's own way.
+        self.work.options.timeout + self.work.options.margin
     }
 
     fn losses(&self) -> watch::Receiver<u64> {

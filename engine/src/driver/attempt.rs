@@ -114,7 +114,7 @@ impl Driver {
             step: StepPlace { branch: Arc::clone(&step.place.branch), position: step.place.position },
             number: call.attempts,
             epoch: self.row.epoch,
-            claim: Arc::clone(&self.shared.claim),
+            claim: Arc::clone(&self.claim),
         };
         self.steps.begin_flight(InFlight::sending(slot, attempt.number, reservation.send(attempt)));
     }
@@ -156,7 +156,7 @@ impl Driver {
         let Some(call) = step.call() else { return };
         let attempt = call.attempts;
         // If the claim is lost, that was logged one time, for all runs.
-        if !expected && self.shared.claim.is_held() {
+        if !expected && self.claim.is_held() {
             tracing::warn!(
                 run = %self.row.id, step = %step.place, attempt, code = %failure.code(), undecided = at.is_none(),
                 method = %step.place.name, "attempt failed"

@@ -10,7 +10,7 @@ use super::mode::{Mode, Stop};
 use super::poison::{CrashCount, take_turn};
 use super::steps::{Position, position};
 use super::undoing::NoUndos;
-use super::{CANCEL, Driver, Exit, Mailbox, PAUSE};
+use super::{CANCEL, Driver, Exit, Mailbox, PAUSE, Residence};
 use crate::authoring::context::Context;
 use crate::authoring::workflow::Definition;
 use crate::environment::Environment;
@@ -26,7 +26,7 @@ impl Driver {
     /// A start that is not durable yet: its first append creates it.
     pub(super) fn begin(
         shared: Arc<Environment>,
-        mailbox: Arc<Mailbox>,
+        residence: Residence,
         workflow: Arc<Definition>,
         run: Box<NewRun>,
         started: Starter,
@@ -44,7 +44,7 @@ impl Driver {
             schedule: None,
         };
         let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), past);
-        let mut driver = Self::new(shared, mailbox, workflow, row, input, scope);
+        let mut driver = Self::new(shared, residence, workflow, row, input, scope);
         driver.record(created_fact(&run, &driver.workflow, driver.input.clone()));
         driver.writes.create(run, started);
         driver.mode = Mode::Running(driver.new_future());
@@ -54,13 +54,13 @@ impl Driver {
     /// A claimed run: reads its journal and brings its code to where it was.
     pub(super) async fn load(
         shared: Arc<Environment>,
-        mailbox: Arc<Mailbox>,
+        residence: Residence,
         workflow: Arc<Definition>,
         claimed: RunRow,
         journal: Option<Bytes>,
     ) -> Result<Box<Self>, Exit> {
         let sequence = claimed.sequence;
-        let row = Self::heard(&shared, &mailbox, claimed).await?;
+        let row = Self::heard(&shared, &residence.mailbox, claimed).await?;
         let read = match journal.filter(|_| row.sequence == sequence) {
             Some(entry) => Ok(known(sequence, entry)),
             None => journal_within(&*shared.store, row.id, shared.limits.journal_bytes).await,
@@ -85,7 +85,7 @@ impl Driver {
         });
         let mut history = match history {
             Ok(history) => history,
-            Err(error) => return Ok(Box::new(Self::unreadable(shared, mailbox, workflow, row, &error))),
+            Err(error) => return Ok(Box::new(Self::unreadable(shared, residence, workflow, row, &error))),
         };
         let input = history.created.input.take().unwrap_or_default().value;
         let past = std::mem::take(&mut history.past);
@@ -105,7 +105,7 @@ impl Driver {
             RunInfo { run: row.id, workflow: workflow.name, version, signals: workflow.signals, depth, schedule };
         let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), past);
         let (cancelled, paused) = (row.cancel_requested.is_some(), row.paused.is_some());
-        let mut driver = Self::new(shared, mailbox, workflow, row, input, scope);
+        let mut driver = Self::new(shared, residence, workflow, row, input, scope);
         driver.writes.journal_bytes = journal_bytes;
         driver.find_inbox(std::mem::take(&mut history.returned), unread);
         if cancelled {
@@ -143,7 +143,7 @@ impl Driver {
     /// A journal that cannot be read is left unchanged, and the run is blocked.
     fn unreadable(
         shared: Arc<Environment>,
-        mailbox: Arc<Mailbox>,
+        residence: Residence,
         workflow: Arc<Definition>,
         row: RunRow,
         error: &JournalError,
@@ -153,7 +153,7 @@ impl Driver {
         let (signals, schedule) = (workflow.signals, None);
         let about = RunInfo { run: row.id, workflow: workflow.name, version, signals, depth: 0, schedule };
         let scope = Scope::new(about, Arc::clone(&shared.limits), shared.clock.clone(), ReplayCursor::default());
-        let mut driver = Self::new(shared, mailbox, workflow, row, Bytes::new(), scope);
+        let mut driver = Self::new(shared, residence, workflow, row, Bytes::new(), scope);
         // Nothing ends a run whose open steps are not known; not even its deadline.
         driver.row.deadline = crate::time::Timestamp::from_micros(i64::MAX);
         driver.stop(Stop::Unreadable { reason: format!("JOURNAL_UNREADABLE: {error}") });

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use crate::authoring::workflow::Definition;
+use crate::claim::Claim;
 use crate::driver::DriverStart;
 use crate::mailbox;
 use crate::run_table::OnItsWay;
@@ -28,7 +29,7 @@ impl Engine {
     pub async fn claim_runs(&self, stop: CancellationToken) -> Result<(), StoreError> {
         let mut losses = self.shared.store.losses();
         let mut failing = false;
-        let mut looked_at = None;
+        let mut looks = Looks::default();
         let engine = self.clone();
         tokio::spawn(async move { engine.tell_stranded().await });
         let _others = self.work_with_others();
@@ -39,7 +40,7 @@ impl Engine {
                 losses.mark_unchanged();
                 self.drop_all();
             }
-            let pause = match self.claim_once(&mut looked_at).await {
+            let pause = match self.claim_once(&mut looks).await {
                 Ok(pause) => {
                     failing = false;
                     pause
@@ -66,25 +67,26 @@ impl Engine {
 
     /// One claim; says how long there is nothing to do.
     ///
-    /// Runs that a failure has left behind are looked for as well; `looked_at` says when that was done last, so that a
-    /// store which fails again and again is not asked all the time.
-    async fn claim_once(&self, looked_at: &mut Option<Instant>) -> Result<Duration, StoreError> {
+    /// Runs that a failure has left behind are looked for as well.
+    async fn claim_once(&self, looks: &mut Looks) -> Result<Duration, StoreError> {
         let longest = self.shared.limits.claim_interval;
         self.loops.claim_pacing.claim_started();
         let room = u32::try_from(self.room()).unwrap_or(u32::MAX).min(BATCH);
         if room == 0 || self.is_draining() {
             return Ok(longest);
         }
-        if self.loops.unsure.load(Ordering::Acquire) {
-            if let Some(at) = *looked_at {
-                tokio::time::sleep_until(at + AFTER_FAILURE).await;
-            }
-            *looked_at = Some(Instant::now());
+        let failed = self.loops.unsure.load(Ordering::Acquire);
+        if failed || looks.is_due() {
+            looks.begin(failed.then(|| self.shared.store.settles_within())).await;
+            self.loops.unsure.store(true, Ordering::Release);
         }
         let now = self.shared.clock.now();
         let workflows = self.known();
+        // Before the runs are claimed: a claim that comes later says nothing of them.
+        let claim = self.shared.store.ownership();
         let (claiming, on_its_way) = {
-            // Writes keep the order of their calls: a run that comes into memory later is created later.
+            // What is called after a claim that says what is held is done after it: a run that comes into memory later is
+            // created later.
             let runs = self.shared.runs.lock();
             let unsure = self.loops.unsure.swap(false, Ordering::AcqRel);
             let held = unsure.then(|| runs.keys().copied().collect());
@@ -102,19 +104,19 @@ impl Engine {
         for row in claimed.runs {
             let Some(workflow) = self.shared.workflows.get(&row.workflow) else { continue };
             let id = row.id;
-            match self.admit_claimed(id) {
+            match self.admit_claimed(id, Arc::clone(&claim)) {
                 Some(place) => self.spawn(place, Arc::clone(workflow), DriverStart::claimed(row)),
-                None => self.replace(row, Arc::clone(workflow), on_its_way.clone()),
+                None => self.replace(row, Arc::clone(workflow), Arc::clone(&claim), on_its_way.clone()),
             }
         }
         drop(on_its_way);
         let now = self.shared.clock.now();
         self.loops.claim_pacing.claimed(claimed.next_due.is_none_or(|due| due > now));
-        Ok(claimed.next_due.map_or(longest, |due| due.since(now)).min(longest))
+        Ok(claimed.next_due.map_or(longest, |due| due.since(now)).min(longest).min(looks.next_in()))
     }
 
     /// A run that was claimed again is still in memory under an outdated claim: that one goes first.
-    fn replace(&self, row: RunRow, workflow: Arc<Definition>, on_its_way: OnItsWay) {
+    fn replace(&self, row: RunRow, workflow: Arc<Definition>, claim: Arc<dyn Claim>, on_its_way: OnItsWay) {
         let (engine, id) = (self.clone(), row.id);
         tokio::spawn(async move {
             loop {
@@ -127,7 +129,7 @@ impl Engine {
                 }
                 left.await;
             }
-            if let Some(place) = engine.admit_claimed(id) {
+            if let Some(place) = engine.admit_claimed(id, claim) {
                 engine.spawn(place, workflow, DriverStart::claimed(row));
             }
             drop(on_its_way);
@@ -141,6 +143,35 @@ impl Engine {
         for mailbox in mailboxes {
             mailbox.send(mailbox::LOST);
         }
+    }
+}
+
+/// When runs were and will be looked for that a failure has left behind.
+#[derive(Default)]
+struct Looks {
+    last: Option<Instant>,
+    /// A write whose answer was lost may be done only after a look: then there is another one.
+    next: Option<Instant>,
+}
+
+impl Looks {
+    fn is_due(&self) -> bool {
+        self.next.is_some_and(|next| next <= Instant::now())
+    }
+
+    fn next_in(&self) -> Duration {
+        self.next.map_or(Duration::MAX, |next| next.duration_since(Instant::now()))
+    }
+
+    /// Begins a look, not too soon after the last one: a store that fails again and again is not asked all the time. If
+    /// something failed since then, another look follows once that has settled.
+    async fn begin(&mut self, settles_within: Option<Duration>) {
+        if let Some(last) = self.last {
+            tokio::time::sleep_until(last + AFTER_FAILURE).await;
+        }
+        let now = Instant::now();
+        self.last = Some(now);
+        self.next = settles_within.filter(|span| !span.is_zero()).map(|span| now + span);
     }
 }
 

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::Engine;
 use crate::authoring::workflow::Definition;
-use crate::driver::{Driver, DriverStart, Exit};
+use crate::claim::Claim;
+use crate::driver::{Driver, DriverStart, Exit, Residence};
 use crate::mailbox::{DRAIN, Mailbox};
 use crate::time::Timestamp;
 
@@ -67,29 +68,32 @@ impl Engine {
 
     /// A place in memory for a run; none where there is no room, or the run has one.
     pub(super) fn admit(&self, run: Uuid) -> Option<Place> {
-        self.enter(run, self.shared.limits.runs_in_flight as usize)
+        self.enter(run, self.shared.limits.runs_in_flight as usize, None)
     }
 
-    /// The same for a run that is claimed: there was room when it was asked for, and no one else would drive it.
-    pub(super) fn admit_claimed(&self, run: Uuid) -> Option<Place> {
-        self.enter(run, usize::MAX)
+    /// The same for a run that is claimed: there was room when it was asked for, and no one else would drive it. The claim is
+    /// one that was this replica's before it asked.
+    pub(super) fn admit_claimed(&self, run: Uuid, claim: Arc<dyn Claim>) -> Option<Place> {
+        self.enter(run, usize::MAX, Some(claim))
     }
 
-    fn enter(&self, run: Uuid, most: usize) -> Option<Place> {
+    fn enter(&self, run: Uuid, most: usize, claim: Option<Arc<dyn Claim>>) -> Option<Place> {
         let mailbox = self.shared.runs.add(run, most)?;
+        // After that: if the claim is lost from here on, the run is found among those that are dropped.
+        let claim = claim.unwrap_or_else(|| self.shared.store.ownership());
         // A drain may have begun while the run was being started or claimed. One that begins later finds the run.
         if self.is_draining() {
             mailbox.send(DRAIN);
         }
         self.shared.outage_waiters.remove(run);
-        Some(Place { engine: self.clone(), run, mailbox, no_news: false, sure: false })
+        Some(Place { engine: self.clone(), run, mailbox, claim, no_news: false, sure: false })
     }
 
     pub(super) fn spawn(&self, mut place: Place, workflow: Arc<Definition>, beginning: DriverStart) {
-        let mailbox = Arc::clone(&place.mailbox);
+        let residence = Residence { mailbox: Arc::clone(&place.mailbox), claim: Arc::clone(&place.claim) };
         tokio::spawn(async move {
             let (engine, run) = (place.engine.clone(), place.run);
-            let exit = match Driver::of(Arc::clone(&engine.shared), mailbox, workflow, beginning).await {
+            let exit = match Driver::of(Arc::clone(&engine.shared), residence, workflow, beginning).await {
                 Ok(driver) => driver.drive().await,
                 Err(exit) => exit,
             };
@@ -115,6 +119,7 @@ pub(super) struct Place {
     engine: Engine,
     run: Uuid,
     mailbox: Arc<Mailbox>,
+    claim: Arc<dyn Claim>,
     no_news: bool,
     /// Whether the store knows that the run is not in memory any more; not after a failure, or a panic of ours.
     sure: bool,

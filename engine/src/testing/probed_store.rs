@@ -212,6 +212,10 @@ impl Store for ProbedStore {
         self.read("schedules_by_uid", |store| store.schedules_by_uid(uids))
     }
 
+    fn settles_within(&self) -> Duration {
+        self.store.settles_within()
+    }
+
     fn ownership(&self) -> Arc<dyn crate::claim::Claim> {
         self.store.ownership()
     }
