@@ -111,7 +111,10 @@ async fn orphans(session: &Session<'_>, workflows: &[i32], limit: i64) -> Result
                 "SELECT live.id, ",
                 parked!(),
                 " FROM leases JOIN live ON live.owner = leases.id
-                  WHERE leases.dead_at IS NOT NULL AND live.workflow = ANY($1) ORDER BY live.id LIMIT $2"
+                  WHERE leases.dead_at IS NOT NULL AND live.workflow = ANY($1)
+                    AND (live.recalled_until IS NULL OR live.recalled_until <= ",
+                now!(),
+                ") ORDER BY live.id LIMIT $2"
             ),
             params![workflows.to_vec(), limit],
         )
@@ -175,7 +178,7 @@ async fn take(session: &Session<'_>, ids: &[Uuid], now: Timestamp) -> Result<Vec
     let taken = session
         .rows(
             concat!(
-                "UPDATE live SET owner = $1, epoch = epoch + 1, due_at = NULL, updated_at = ",
+                "UPDATE live SET owner = $1, epoch = epoch + 1, due_at = NULL, recall = NULL, recalled_until = NULL, updated_at = ",
                 now!(),
                 " WHERE id = ANY($2)
                     AND ((owner IS NULL AND due_at <= $3)

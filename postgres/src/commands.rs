@@ -179,7 +179,8 @@ async fn append(session: &Session<'_>, command: &Command, row: &RunRow, append: 
                              error_code = $8, error_message = $9, deadline = $10, sequence = $11,
                              cancel_requested = CASE WHEN $12 THEN NULL ELSE cancel_requested END,
                              paused_at = CASE WHEN $14 THEN paused_at END,
-                             owner = NULL, control = control + 1, updated_at = $13, rung_at = $13
+                             owner = NULL, control = control + 1, updated_at = $13, rung_at = $13,
+                             recall = NULL, recalled_until = NULL
              WHERE id = $1",
             params![
                 row.id,

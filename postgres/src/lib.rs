@@ -16,6 +16,7 @@ mod lease;
 mod migrations;
 mod options;
 mod order;
+mod others;
 mod parameter;
 mod pool;
 mod purges;

@@ -8,9 +8,13 @@ use uuid::Uuid;
 
 use crate::session::{Fault, Session, params};
 
-/// `SELECT` of whole rows of a table, in the order that [`row`] reads them; the last argument continues behind the tables.
+/// `SELECT` of whole rows of a table, in the order that [`row`] reads them, with more columns behind them if there are three
+/// arguments; the last argument continues behind the tables.
 macro_rules! select {
     ($table:literal, $rest:literal) => {
+        crate::rows::select!($table, "", $rest)
+    };
+    ($table:literal, $more:literal, $rest:literal) => {
         concat!(
             "SELECT runs.id, workflows.name, workflows.version, runs.state, runs.reason, runs.ending_as, runs.wake_at,
                     runs.steps, runs.error_code, runs.error_message, runs.created_at, runs.updated_at, runs.ended_at,
@@ -18,8 +22,9 @@ macro_rules! select {
                     runs.cancel_requested, runs.messages, runs.awaits, runs.parent,
                     EXISTS (SELECT 1 FROM leases WHERE leases.id = runs.owner AND leases.dead_at IS NULL),
                     runs.paused_at, runs.pause_reason, runs.pause_stops_clock, runs.pinned, runs.tick_origin,
-                    runs.tick_of
-             FROM ",
+                    runs.tick_of",
+            $more,
+            " FROM ",
             $table,
             " AS runs JOIN workflows ON workflows.id = runs.workflow ",
             $rest
@@ -27,6 +32,9 @@ macro_rules! select {
     };
 }
 pub(crate) use select;
+
+/// How many columns [`select`] has.
+pub(crate) const COLUMNS: usize = 30;
 
 /// The row of a run, if there is one.
 pub(crate) async fn find(session: &Session<'_>, id: Uuid) -> Result<Option<RunRow>, Fault> {

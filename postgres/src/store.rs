@@ -8,8 +8,8 @@ use engine::store::support::is_for_caller;
 use engine::store::{
     Answer, Append, Appended, AuditEntry, AuditedChange, BackfillRow, BulkRequest, ClaimRuns, Claimed, Command,
     CommandKind, Created, Declare, Declared, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message,
-    NewRun, Purge, Purged, RelatedRuns, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, Store,
-    StoreError, Tick, TickRow, Ticked, Unclaimable,
+    NewRun, Purge, Purged, RelatedRuns, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, SharedStore,
+    Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
 use engine::time::Timestamp;
 use futures_util::FutureExt;
@@ -22,6 +22,7 @@ use crate::batch::{self, Queued};
 use crate::lease::{self, Heartbeat};
 use crate::options::PostgresOptions;
 use crate::order::{After, Order, Turn};
+use crate::others::Others;
 use crate::pool::{Connection, Connections};
 use crate::session::Fault;
 use crate::work::{Operation, Work};
@@ -36,6 +37,7 @@ pub struct Postgres {
     work: Arc<Work>,
     order: Arc<Order>,
     queue: mpsc::UnboundedSender<Queued>,
+    others: Arc<Others>,
     /// Reads for callers: they leave connections to the engine.
     for_callers: Arc<Semaphore>,
     runtime: Handle,
@@ -61,6 +63,7 @@ impl Postgres {
             workflows: Workflows::default(),
             options,
         });
+        let order: Arc<Order> = Arc::default();
         let stop = CancellationToken::new();
         let (queue, queued) = mpsc::unbounded_channel();
         // Half of the connections; transactions and reads have the others.
@@ -70,8 +73,9 @@ impl Postgres {
         tokio::spawn(housekeeping::keep(Arc::clone(&work), stop.clone()));
         Ok(Self {
             for_callers: Arc::new(Semaphore::new(at_once)),
+            others: Arc::new(Others::new(Arc::clone(&work), Arc::clone(&order))),
             work,
-            order: Arc::default(),
+            order,
             queue,
             runtime: Handle::current(),
             stop,
@@ -309,8 +313,11 @@ impl Store for Postgres {
     }
 
     fn settles_within(&self) -> Duration {
-        // The server ends statements and transactions that take longer; the rest is for the answer's own way.
-        self.work.options.timeout + self.work.options.margin
+        self.work.settles_within()
+    }
+
+    fn shared(&self) -> Option<Arc<dyn SharedStore>> {
+        Some(Arc::clone(&self.others) as Arc<dyn SharedStore>)
     }
 
     fn losses(&self) -> watch::Receiver<u64> {

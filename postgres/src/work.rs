@@ -118,6 +118,12 @@ impl Work {
         }
     }
 
+    /// How long after its answer was lost a write may still be done: the server ends statements and transactions that take
+    /// longer than the timeout, and the rest is for what is on its way.
+    pub(crate) fn settles_within(&self) -> Duration {
+        self.options.timeout + self.options.margin
+    }
+
     /// Gives numbers to workflows that have none, before a transaction needs them.
     pub(crate) async fn resolve(&self, named: &Vec<Named>) -> Result<(), StoreError> {
         if named.iter().all(|(name, version)| self.workflows.known(name, *version).is_some()) {

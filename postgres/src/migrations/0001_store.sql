@@ -59,7 +59,10 @@ CREATE TABLE live (
     paused_at         bigint,
     pause_reason      text,
     pause_stops_clock boolean,
-    pinned            boolean  NOT NULL
+    pinned            boolean  NOT NULL,
+    -- Whether another replica asks for the run (1 once it has settled, 2 immediately), and how long no claim takes it.
+    recall            smallint,
+    recalled_until    bigint
 ) WITH (fillfactor = 70);
 CREATE INDEX live_by_state ON live (workflow, state, id);
 CREATE INDEX live_due ON live (bucket, due_at, workflow) WHERE due_at IS NOT NULL;

@@ -42,9 +42,11 @@ async fn move_all(session: &Session<'_>, appends: &[&Append]) -> Result<Vec<Uuid
                          ending_as = wish.ending_as, reason = wish.reason, error_code = wish.error_code,
                          error_message = wish.error_message, awaits = wish.awaits,
                          owner = CASE WHEN wish.released THEN NULL ELSE live.owner END,
-                         due_at = CASE WHEN NOT wish.released THEN NULL WHEN wish.state = 1 THEN ",
+                         due_at = CASE WHEN NOT wish.released OR (wish.state <> 1 AND wish.wake_at IS NULL) THEN NULL
+                                  ELSE greatest(coalesce(live.recalled_until, 0),
+                                                CASE WHEN wish.state = 1 THEN ",
                 now!(),
-                "             ELSE wish.wake_at END
+                " ELSE wish.wake_at END) END
                      FROM wish
                      WHERE live.id = wish.id AND live.epoch = wish.epoch AND live.sequence = wish.sequence
                        AND live.owner = $1 AND (wish.control IS NULL OR live.control = wish.control)

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::state::State;
 use engine::store::{
-    Append, Appended, ClaimRuns, Claimed, Command, CommandKind, Created, NewRun, Requester, Status, Store, StoreError,
+    Append, Appended, ClaimRuns, Claimed, Command, CommandKind, Created, NewRun, Recall, Requester, RunProgress,
+    Status, Store, StoreError, UnownedAppend,
 };
 use engine::time::{Clock, Timestamp};
 use postgres_store::testing::{Release, connect, database, expire};
@@ -229,6 +230,77 @@ async fn a_command_finds_a_run_wherever_it_is_held() {
     let start = Append { control: Some(0), ..fact(run, 1, 1) };
     let refused = first.append(start).await.unwrap();
     assert_eq!(refused, Appended::Superseded(Box::new(cancelled)));
+}
+
+async fn changes(store: &Postgres) -> Vec<(Uuid, u64, Option<Recall>)> {
+    let changed = store.shared().unwrap().changed_by_others().await.unwrap();
+    changed.into_iter().map(|changed| (changed.row.id, changed.row.control, changed.recall)).collect()
+}
+
+#[tokio::test]
+async fn the_owner_of_a_run_hears_what_other_replicas_ask_of_it_and_only_that_once() {
+    let database = database(Release::Newest).await;
+    let (first, second) = (replica(&database).await, replica(&database).await);
+    let (run, other) = (created(&first, new_run(true)).await, created(&first, new_run(true)).await);
+    created(&first, new_run(true)).await;
+    let change = || Requester::new("someone", "enough").to("CancelRun", "");
+    let cancel = |run| Command { run, now: now(), change: change(), kind: CommandKind::Cancel };
+    second.command(cancel(run)).await.unwrap();
+    assert_eq!(changes(&first).await, [(run, 1, None)]);
+    second.shared().unwrap().recall(other, Recall::Now).await.unwrap();
+    assert_eq!(changes(&first).await, [(other, 0, Some(Recall::Now))]);
+    second.command(cancel(run)).await.unwrap();
+    assert_eq!(changes(&first).await, [(run, 2, None)]);
+    let silent = tokio::time::timeout(Duration::from_secs(2), changes(&first)).await;
+    assert!(silent.is_err(), "{silent:?}");
+    let silent = tokio::time::timeout(Duration::from_secs(1), changes(&second)).await;
+    assert!(silent.is_err(), "they are not its runs: {silent:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_was_recalled_is_left_to_who_asked_until_it_is_written_to_or_some_seconds_are_over() {
+    let database = database(Release::Newest).await;
+    let (first, second) = (replica(&database).await, replica(&database).await);
+    let (run, given_up) = (created(&first, new_run(true)).await, created(&first, new_run(true)).await);
+    let asked_at = now();
+    for asked in [run, given_up] {
+        second.shared().unwrap().recall(asked, Recall::Settled).await.unwrap();
+        let back = Append { status: status(State::Pending), release: true, ..fact(asked, 1, 1) };
+        assert_eq!(first.append(back).await, Ok(Appended::Done));
+    }
+    assert_eq!(claim(&first).await, NONE);
+    let row = second.run(run).await.unwrap().unwrap();
+    let append = UnownedAppend {
+        epoch: 1,
+        sequence: 2,
+        control: 0,
+        entry: Bytes::from_static(b"decided"),
+        facts: 1,
+        status: Status { wake_at: Some(now()), ..status(State::Running) },
+        keeps_pause: false,
+        deadline: row.deadline,
+        related_runs: None,
+    };
+    let change = Requester::new("someone", "enough").to("ResolveStep", "");
+    let kind = CommandKind::Append(Box::new(append));
+    second.command(Command { run, now: now(), change, kind }).await.unwrap();
+    assert_eq!(claim(&first).await, [run]);
+    let later = claim_at(&first, 1, asked_at.after(Duration::from_secs(60))).await;
+    assert!(later.runs.iter().map(|run| run.id).eq([given_up]));
+}
+
+#[tokio::test]
+async fn a_run_is_followed_wherever_it_is_held() {
+    let database = database(Release::Newest).await;
+    let (first, second) = (replica(&database).await, replica(&database).await);
+    let (run, ended) = (created(&first, new_run(true)).await, created(&first, new_run(true)).await);
+    let end = Append { status: status(State::Succeeded), ..fact(ended, 1, 1) };
+    assert_eq!(first.append(end).await, Ok(Appended::Done));
+    let mut progress = second.shared().unwrap().progress(vec![run, ended, Uuid::now_v7()]).await.unwrap();
+    progress.sort_unstable_by_key(|progress| progress.ended);
+    let expected =
+        [RunProgress { run, sequence: 1, ended: false }, RunProgress { run: ended, sequence: 2, ended: true }];
+    assert_eq!(progress, expected);
 }
 
 #[tokio::test]
