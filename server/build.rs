@@ -1,5 +1,5 @@
 //! Generates the contracts of this crate.
 
 fn main() {
-    orchestrator_build::Contracts::of("proto").runtime("::transport").generate();
+    orchestrator_build::Contracts::of("proto").runtime("::transport").with_roles("crate::access").generate();
 }

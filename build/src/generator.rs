@@ -21,6 +21,7 @@ use crate::modules::{LINTS, Modules};
 
 use crate::places::Places;
 use crate::policy::Policy;
+use crate::roles;
 use crate::rpcs::Rpcs;
 use crate::sources::{self, Sources};
 
@@ -28,10 +29,11 @@ use crate::sources::{self, Sources};
 /// - `mod.rs`, one module a package, nested like the packages, and `CONTRACTS`, the methods of each service;
 /// - `descriptors.bin`, the descriptor set, with imports, comments, and the messages that streams are collected in.
 ///
-/// `runtime` is the path of the crate that the code stands on.
+/// `runtime` is the path of the crate that the code stands on. With `roles`, `mod.rs` has a table of the roles too, whose types
+/// are in the module with that path.
 ///
 /// Returns the rules of the contracts that are not checked.
-pub(crate) fn generate(root: &Path, runtime: &str, out: &Path) -> Result<Vec<Unchecked>, Error> {
+pub(crate) fn generate(root: &Path, runtime: &str, roles: Option<&str>, out: &Path) -> Result<Vec<Unchecked>, Error> {
     let names = sources::find(root)?;
     let mut compiler = Compiler::with_file_resolver(Sources::of(root));
     compiler.include_imports(true).include_source_info(true).open_files(names).map_err(told)?;
@@ -79,6 +81,9 @@ pub(crate) fn generate(root: &Path, runtime: &str, out: &Path) -> Result<Vec<Unc
     debug::append(&pool, |file| needed.contains(file), &runtime, &mut code)?;
     writeln!(code, "}};")?;
     append_contracts(&runtime, &tables.borrow(), &mut code)?;
+    if let Some(path) = roles {
+        code.push_str(&roles::table(&pool, |file| !sources.is_embedded(file.name()), path)?);
+    }
     fs::write(out.join("mod.rs"), code)?;
     Ok(unchecked)
 }

@@ -20,6 +20,7 @@ mod names;
 mod paged;
 mod places;
 mod policy;
+mod roles;
 mod rpcs;
 mod sources;
 
@@ -39,12 +40,13 @@ pub struct Contracts {
     root: PathBuf,
     runtime: String,
     leaves_rules: bool,
+    roles: Option<String>,
 }
 
 impl Contracts {
     /// Everything under the folder.
     pub fn of(root: impl AsRef<Path>) -> Self {
-        Self { root: root.as_ref().to_owned(), runtime: String::from("::server"), leaves_rules: false }
+        Self { root: root.as_ref().to_owned(), runtime: String::from("::server"), leaves_rules: false, roles: None }
     }
 
     /// The path of the crate that the generated code stands on: `::server`, or `::transport` for a crate that is no
@@ -52,6 +54,14 @@ impl Contracts {
     #[must_use]
     pub fn runtime(mut self, path: &str) -> Self {
         path.clone_into(&mut self.runtime);
+        self
+    }
+
+    /// Writes a table of the role that each method takes, as `ROLES`. The path is that of the module with the types of the
+    /// table, `Rule` and `Role`. A method without a role ends the build.
+    #[must_use]
+    pub fn with_roles(mut self, path: &str) -> Self {
+        self.roles = Some(path.to_owned());
         self
     }
 
@@ -82,7 +92,7 @@ impl Contracts {
     /// # Errors
     /// A contract cannot be read or turned into Rust.
     pub fn generate_to(&self, manifest: &Path, out: &Path) -> Result<(), Error> {
-        let unchecked = generator::generate(&manifest.join(&self.root), &self.runtime, out)?;
+        let unchecked = generator::generate(&manifest.join(&self.root), &self.runtime, self.roles.as_deref(), out)?;
         if self.leaves_rules {
             unchecked.iter().for_each(|rule| println!("cargo::warning={rule}; the rule is left to the service"));
             return Ok(());

@@ -121,3 +121,21 @@ fn a_folder_that_is_not_there_is_named() {
     let told = Contracts::of("proto").generate_to(folder.path(), &folder.path().join("out")).unwrap_err().to_string();
     assert_names(&told, &["proto"]);
 }
+
+#[test]
+fn a_method_without_a_role_is_named_with_its_line_where_roles_are_asked_for() {
+    let contract = |option: &str| {
+        format!(
+            "syntax = \"proto3\";\npackage a.v1;\nimport \"orchestrator/options/v1/options.proto\";\nmessage M {{}}\n\
+             service S {{\n  rpc Do(M) returns (M) {{\n    {option}\n  }}\n}}\n"
+        )
+    };
+    let with_roles = Contracts::of("proto").with_roles("crate::access");
+    for option in ["", "option (orchestrator.options.v1.role) = ROLE_UNSPECIFIED;", "option deprecated = true;"] {
+        let told = generate_as(&with_roles, &[("a/v1/a.proto", &contract(option))]).unwrap_err();
+        assert_names(&told, &["method a.v1.S.Do (a/v1/a.proto:6)", "has no role", "VIEWER"]);
+        generate(&[("a/v1/a.proto", &contract(option))]).unwrap();
+    }
+    let told = contract("option (orchestrator.options.v1.role) = OPERATOR;");
+    generate_as(&with_roles, &[("a/v1/a.proto", &told)]).unwrap();
+}

@@ -23,6 +23,7 @@ use crate::descriptors;
 
 mod audit_service;
 mod bulk_service;
+mod granted;
 mod messages;
 mod pages;
 mod replica_service;

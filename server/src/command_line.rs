@@ -15,6 +15,7 @@ mod connection;
 mod contracts;
 mod exit;
 mod json;
+mod login;
 mod pages;
 mod runs;
 mod schedules;

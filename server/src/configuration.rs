@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use transport::channel::Secret;
 
+pub(crate) mod access;
 mod checks;
 mod identity;
 mod inputs;
@@ -25,6 +26,7 @@ mod tests;
 mod unknown;
 pub mod word;
 
+pub use crate::access::{Grant, JwtConfig, StaticToken};
 pub use crate::own::Own;
 pub use identity::Tls;
 pub(crate) use inputs::broken_inputs;
@@ -86,6 +88,12 @@ pub struct Admin {
     pub max_watches: u32,
     /// Reads that are worked on at the same time; others wait for their turn.
     pub max_reads: u32,
+    /// Static tokens, as their hashes. They and the grants are read again when the file changes.
+    pub tokens: Vec<StaticToken>,
+    /// Whose signed tokens prove who calls.
+    pub jwt: JwtConfig,
+    /// Who may do what. None, and no way to prove anything: everybody may do everything.
+    pub grants: Vec<Grant>,
 }
 
 /// Where runs are kept.
@@ -216,6 +224,9 @@ impl Default for Admin {
             max_calls: 16_384,
             max_watches: 1_000,
             max_reads: 4,
+            tokens: Vec::new(),
+            jwt: JwtConfig::default(),
+            grants: Vec::new(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! An orchestrator without workflows: the one room where configuration, engine, transport and admin API meet.
 
+pub mod access;
 pub mod admin;
 mod app;
 pub mod background_services;

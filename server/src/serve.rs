@@ -14,9 +14,10 @@ use engine::workflow::Registry;
 use tracing::{info, warn};
 use transport::Services;
 
+use crate::access::Guard;
 use crate::app::App;
 use crate::background_services::{self, Supervisor};
-use crate::configuration::{Configuration, Loaded, Own, Schedules, broken_inputs, unknown_workflows};
+use crate::configuration::{Configuration, Loaded, Own, Schedules, access, broken_inputs, unknown_workflows};
 use crate::contract_rules::ContractRules;
 use crate::health::Reporter;
 use crate::{installed, logs, services};
@@ -25,6 +26,7 @@ mod accept;
 mod bodies;
 mod bounds;
 mod calls;
+mod grants;
 mod listeners;
 mod peer;
 mod servers;
@@ -52,6 +54,8 @@ pub enum ServeError {
     Workflows(#[from] engine::workflow::NameTaken),
     #[error(transparent)]
     Contracts(#[from] installed::ContractsError),
+    #[error("{0}")]
+    Access(String),
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
 }
@@ -60,7 +64,7 @@ pub enum ServeError {
 pub async fn serve(app: &App, loaded: Loaded, adopt: bool) -> Result<Drained, ServeError> {
     app.install()?;
     let workflows = (app.workflows)(&loaded.own)?;
-    let Loaded { configuration, warnings, own, .. } = loaded;
+    let Loaded { configuration, warnings, own, sources, .. } = loaded;
     logs::start(&configuration.log);
     for warning in warnings {
         warn!(warning, "configuration");
@@ -76,6 +80,7 @@ pub async fn serve(app: &App, loaded: Loaded, adopt: bool) -> Result<Drained, Se
     let safeguards = Safeguards { breadcrumbs: breadcrumbs.clone(), ..Safeguards::default() };
     let assembly = Assembly { configuration, own, listeners, store, safeguards, transport, services, workflows, clock };
     let running = Running::start(assembly)?;
+    let _following = grants::follow(sources, running.guard().clone());
     let signal = signals.first().await;
     info!(signal, "shutdown begins");
     signals.exit_on_second(move || breadcrumbs.iter().for_each(|breadcrumbs| breadcrumbs.close()));
@@ -103,6 +108,7 @@ pub struct Running {
     reporter: Arc<Reporter>,
     background: Supervisor,
     servers: Servers,
+    guard: Guard,
     grace: Duration,
 }
 
@@ -134,7 +140,8 @@ impl Running {
         let reporter = Arc::new(Reporter::default());
         let (health, admin) = (listeners.health_address, listeners.admin_address);
         let (health_settings, admin_settings) = (&configuration.health, &configuration.admin);
-        let shown = Shown { engine: engine.clone(), services: Arc::clone(&services), clock };
+        let guard = access::guard(&configuration.admin).map_err(ServeError::Access)?;
+        let shown = Shown { engine: engine.clone(), services: Arc::clone(&services), clock, guard: guard.clone() };
         let servers = Servers::start(listeners, health_settings, admin_settings, shown, &reporter)?;
         let parts = background_services::Parts {
             engine: engine.clone(),
@@ -142,13 +149,14 @@ impl Running {
             services,
             reporter: reporter.clone(),
             health_interval: configuration.health.interval,
+            guard: guard.clone(),
             own,
         };
         let of_team = installed::app().map_or::<fn(&_) -> Vec<_>, _>(|_| Vec::new(), |app| app.background_services);
         let background = Supervisor::start(background_services::all(parts, of_team));
         reporter.set_engine_running();
         info!(%health, %admin, "orchestrator serves");
-        Ok(Self { engine, reporter, background, servers, grace: configuration.drain.grace })
+        Ok(Self { engine, reporter, background, servers, guard, grace: configuration.drain.grace })
     }
 
     /// Where the admin API listens; tells the port where the configuration left it open.
@@ -159,6 +167,11 @@ impl Running {
     /// Where health listens.
     pub fn health_address(&self) -> SocketAddr {
         self.servers.health_address
+    }
+
+    /// Who may use the admin API.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// The engine, for those who start runs in process.

@@ -25,6 +25,7 @@ mod encoding;
 mod endpoint;
 mod exchange;
 mod fault;
+pub mod files;
 mod frame;
 mod headers;
 mod health_watch;

@@ -23,7 +23,8 @@ use tonic::{Request, Response, Status};
 use uuid::{Builder, Uuid};
 
 use super::requests::Violations;
-use super::{messages, status};
+use super::{granted, messages, status};
+use crate::access::{self, Access, Role};
 
 /// Runs that are listed together.
 const PAGE: u32 = 200;
@@ -56,11 +57,17 @@ struct Wish {
     rate: u32,
     most: usize,
     asked: Requester,
+    access: Access,
     /// What is remembered of the first request, if this one repeats it.
     repeats: Option<BulkRequest>,
 }
 
 impl Wish {
+    /// Refuses an action that the caller may do to no run.
+    fn may(&self) -> Result<(), Status> {
+        self.access.check_any_as(role(self.action)).map_err(|denied| status::denied(&denied))
+    }
+
     /// Whether the run is one of those that the first request selected, if this one repeats it.
     async fn selects(&self, engine: &Engine, row: &RunRow) -> Result<bool, EngineError> {
         let Some(first) = self.repeats else { return Ok(true) };
@@ -92,8 +99,15 @@ fn method(action: BulkAction) -> Option<&'static str> {
     })
 }
 
+/// What the action takes: as much as the method that does it to one run.
+fn role(action: BulkAction) -> Role {
+    let method = method(action).unwrap_or("ResolveStep");
+    access::role_of(&format!("/orchestrator.admin.v1.RunService/{method}")).unwrap_or(Role::Admin)
+}
+
 fn read(request: Request<SteerRunsRequest>, now: Timestamp) -> Result<Wish, Status> {
-    let (metadata, _, mut request) = request.into_parts();
+    let (metadata, extensions, mut request) = request.into_parts();
+    let access = granted::of(&extensions)?;
     let mut violations = Violations::default();
     let action = request.action();
     if action == BulkAction::Unspecified {
@@ -109,7 +123,7 @@ fn read(request: Request<SteerRunsRequest>, now: Timestamp) -> Result<Wish, Stat
     let rate = violations.bounded("max_rate", request.max_rate, DEFAULT_RATE, MAX_RATE);
     let most = violations.bounded("max_runs", request.max_runs, u32::MAX, u32::MAX);
     let request_id = std::mem::take(&mut request.request_id);
-    let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
+    let asked = violations.asked(&metadata, &access, &request.reason, &request_id, &request);
     let filter = ListRuns {
         workflow: Some(request.workflow).filter(|name| !name.is_empty()),
         states,
@@ -125,6 +139,7 @@ fn read(request: Request<SteerRunsRequest>, now: Timestamp) -> Result<Wish, Stat
         rate,
         most: most as usize,
         asked,
+        access,
         repeats: None,
     })
 }
@@ -142,6 +157,7 @@ impl BulkService for Bulk {
     async fn steer_runs(&self, request: Request<SteerRunsRequest>) -> Result<Response<Self::SteerRunsStream>, Status> {
         let now = self.clock.now();
         let mut wish = read(request, now)?;
+        wish.may()?;
         if wish.asked.request.is_some() && !wish.validate_only {
             let remembered = self.engine.bulk_request(ACTION, wish.asked.clone(), false).await;
             let before = remembered.map_err(status::from_engine)?;
@@ -157,7 +173,7 @@ impl BulkService for Bulk {
             let steered = closing.run_until_cancelled(steer(&engine, wish, &answers)).await;
             let error = match steered {
                 Some(Ok(())) => return,
-                Some(Err(error)) => status::from_engine(error),
+                Some(Err(error)) => error,
                 None => status::draining(),
             };
             // A caller that has gone needs no answer.
@@ -171,23 +187,29 @@ async fn steer(
     engine: &Engine,
     mut wish: Wish,
     answers: &mpsc::Sender<Result<SteerRunsResponse, Status>>,
-) -> Result<(), EngineError> {
+) -> Result<(), Status> {
     let mut ticks = interval(Duration::from_secs(1) / wish.rate);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut steered = 0;
     loop {
-        let page = engine.store().list(wish.filter.clone()).await.map_err(EngineError::Store)?;
+        let page = engine.store().list(wish.filter.clone()).await;
+        let page = page.map_err(|error| status::from_engine(EngineError::Store(error)))?;
         let Some(last) = page.last() else { break };
         wish.filter.before = Some(last.id);
         for row in page {
             if row.created_at < wish.created_after || steered == wish.most {
-                return completed(engine, &wish).await;
+                return completed(engine, &wish).await.map_err(status::from_engine);
+            }
+            // Looked at for each run: what is granted may be taken back meanwhile.
+            wish.may()?;
+            if wish.access.check_as(role(wish.action), &row.workflow).is_err() {
+                continue;
             }
             let stranded = engine.stranded(&row);
             if !stranded.as_ref().unwrap_or(&row.status.reason).starts_with(&wish.reason_prefix) {
                 continue;
             }
-            if !wish.selects(engine, &row).await? {
+            if !wish.selects(engine, &row).await.map_err(status::from_engine)? {
                 continue;
             }
             steered += 1;
@@ -202,7 +224,7 @@ async fn steer(
             }
         }
     }
-    completed(engine, &wish).await
+    completed(engine, &wish).await.map_err(status::from_engine)
 }
 
 /// All runs were changed: a request that repeats this one changes no others.

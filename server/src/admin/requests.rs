@@ -18,6 +18,7 @@ use tonic_types::FieldViolation;
 use uuid::Uuid;
 
 use super::{CALLER, status};
+use crate::access::Access;
 use crate::descriptors;
 use crate::text::echo;
 
@@ -152,28 +153,30 @@ impl Violations {
         duration
     }
 
-    /// Who asks, as the metadata says. There is no authentication yet, so nothing proves it.
-    pub(super) fn caller(&mut self, metadata: &MetadataMap) -> String {
-        let Some(said) = metadata.get(CALLER) else { return String::from(ANONYMOUS) };
-        match said.to_str() {
-            Ok(caller) if (1..=MAX_CALLER).contains(&caller.len()) => caller.to_owned(),
-            _ => {
+    /// Who asks: as it was proven, and where nothing has to be proven as the metadata says.
+    pub(super) fn caller(&mut self, metadata: &MetadataMap, access: &Access) -> String {
+        let said = match metadata.get(CALLER).map(|said| said.to_str()) {
+            None => ANONYMOUS,
+            Some(Ok(caller)) if (1..=MAX_CALLER).contains(&caller.len()) => caller,
+            Some(_) => {
                 self.note(CALLER, format!("expected 1 to {MAX_CALLER} visible ASCII characters"));
-                String::from(ANONYMOUS)
+                ANONYMOUS
             }
-        }
+        };
+        access.principal().unwrap_or(said).to_owned()
     }
 
     /// Who asks for a change and why; `stripped` is the request without its id.
     pub(super) fn asked(
         &mut self,
         metadata: &MetadataMap,
+        access: &Access,
         reason: &str,
         request_id: &str,
         stripped: &impl Message,
     ) -> Requester {
         self.reason(reason);
-        let caller = self.caller(metadata);
+        let caller = self.caller(metadata, access);
         Requester { caller, reason: reason.to_owned(), request: self.request_key(request_id, stripped) }
     }
 
@@ -215,7 +218,12 @@ pub(super) struct Start {
 }
 
 /// Reads a start of a workflow that takes messages of `input_type`.
-pub(super) fn start(metadata: &MetadataMap, mut request: StartRunRequest, input_type: &str) -> Result<Start, Status> {
+pub(super) fn start(
+    metadata: &MetadataMap,
+    access: &Access,
+    mut request: StartRunRequest,
+    input_type: &str,
+) -> Result<Start, Status> {
     let mut violations = Violations::default();
     let wait = violations.duration("wait", request.wait.take(), MAX_WAIT).unwrap_or_default();
     let deadline = violations.duration("deadline", request.deadline, MAX_DEADLINE);
@@ -223,7 +231,7 @@ pub(super) fn start(metadata: &MetadataMap, mut request: StartRunRequest, input_
         violations.note("deadline", "expected more than 0s");
     }
     let id = std::mem::take(&mut request.request_id);
-    let asked = violations.asked(metadata, "", &id, &request);
+    let asked = violations.asked(metadata, access, "", &id, &request);
     let input = match request.input_form {
         None => Bytes::new(),
         Some(InputForm::Input(any)) => packed("input", any, input_type, &mut violations),

@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::requests::Violations;
-use super::{messages, pages, requests, resolution, status, watch};
+use super::{granted, messages, pages, requests, resolution, status, watch};
 
 #[derive(Clone)]
 pub(super) struct Runs {
@@ -40,17 +40,19 @@ impl Runs {
     /// Starts the run. Says which one it is, and how long its end is waited for.
     async fn begin(&self, request: Request<StartRunRequest>) -> Result<(Started, Duration), Status> {
         // What is held for the bytes of the request is held until they are stored.
-        let (metadata, _held, request) = request.into_parts();
+        let (metadata, held, request) = request.into_parts();
+        let access = granted::of(&held)?;
         let mut violations = Violations::default();
         violations.workflow_name(&request.workflow);
         if request.workflow.is_empty() {
             violations.note("workflow", "expected the name of a workflow");
         }
         violations.or(())?;
+        granted::workflow(&access, &request.workflow)?;
         let definition = self.engine.workflows().get(&request.workflow);
         let definition = definition.ok_or_else(|| status::unknown_workflow(&request.workflow))?;
         let requests::Start { workflow, input, asked, deadline, wait } =
-            requests::start(&metadata, request, &definition.input_type)?;
+            requests::start(&metadata, &access, request, &definition.input_type)?;
 
         // A start completes also if the caller goes away in the meantime.
         let started = self.engine.start(Start { workflow, input, asked: Some(asked), deadline }).await;
@@ -95,13 +97,16 @@ impl Runs {
 
 /// Reads what every request to steer a run has: which run, who asks and why, and the rest of it.
 macro_rules! steering {
-    ($request:expr) => {{
-        let (metadata, _, mut request) = $request.into_parts();
+    ($runs:expr, $request:expr) => {{
+        let (metadata, extensions, mut request) = $request.into_parts();
+        let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         let run = violations.run_id(&request.run_id);
         let request_id = std::mem::take(&mut request.request_id);
-        let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
-        violations.or((run, asked, request))?
+        let asked = violations.asked(&metadata, &access, &request.reason, &request_id, &request);
+        violations.or(())?;
+        granted::run(&$runs.engine, &access, run).await?;
+        (run, asked, request)
     }};
 }
 
@@ -144,12 +149,14 @@ impl RunService for Runs {
     }
 
     async fn get_run(&self, request: Request<GetRunRequest>) -> Result<Response<Run>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
+        let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         let id = violations.run_id(&request.run_id);
         let max_steps = violations.max_steps(request.max_steps) as usize;
         let wants_all = violations.wants_all(request.view);
         violations.or(())?;
+        granted::run(&self.engine, &access, id).await?;
         let run = if !request.step.is_empty() {
             watch::with_step(&self.engine, id, &request.step).await?
         } else if wants_all {
@@ -161,7 +168,8 @@ impl RunService for Runs {
     }
 
     async fn list_runs(&self, request: Request<ListRunsRequest>) -> Result<Response<ListRunsResponse>, Status> {
-        let mut request = request.into_inner();
+        let (_, extensions, mut request) = request.into_parts();
+        let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         let limit = violations.page_size(request.page_size);
         violations.workflow_name(&request.workflow);
@@ -179,15 +187,16 @@ impl RunService for Runs {
         violations.or(())?;
 
         let workflow = Some(request.workflow).filter(|name| !name.is_empty());
-        let filter = ListRuns { workflow, states, before, limit: limit + 1 };
-        let rows = self.engine.store().list(filter).await;
-        let rows = rows.map_err(|error| status::from_engine(EngineError::Store(error)))?;
+        let filter = ListRuns { workflow, states, before: None, limit: limit + 1 };
+        let read = pages::Granted { access: &access, limit: limit as usize, workflow: |row: &RunRow| &row.workflow };
+        let list = |before| self.engine.store().list(ListRuns { before, ..filter.clone() });
+        let (rows, read_to) = read.page(before, list, |row| row.id).await?;
         let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         let mut runs: Vec<Run> = rows.into_iter().map(|row| messages::listed(row, &self.engine)).collect();
         let is_cut = pages::cut(&mut runs, limit as usize);
         let next_page_token = match runs.len().checked_sub(1).and_then(|last| ids.get(last)) {
             Some(last) if is_cut => pages::token(last.as_bytes(), &arguments),
-            _ => String::new(),
+            _ => read_to.map_or_else(String::new, |last| pages::token(last.as_bytes(), &arguments)),
         };
         Ok(Response::new(ListRunsResponse { runs, next_page_token }))
     }
@@ -195,27 +204,30 @@ impl RunService for Runs {
     type WatchRunStream = Pin<Box<dyn Stream<Item = Result<Run, Status>> + Send>>;
 
     async fn watch_run(&self, request: Request<WatchRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
+        let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         let id = violations.run_id(&request.run_id);
         let max_steps = violations.max_steps(request.max_steps) as usize;
         let wants_all = violations.wants_all(request.view);
         violations.or(())?;
+        granted::run(&self.engine, &access, id).await?;
         // An unknown run is an error of the call, not of its stream.
-        self.row(id).await?;
+        let workflow = self.row(id).await?.workflow;
         let look = watch::Look { run: id, max_steps: wants_all.then_some(max_steps) };
         let stream = watch::stream(self.engine.clone(), look, Arc::clone(&self.memory), self.closing.clone());
-        Ok(Response::new(Box::pin(stream)))
+        Ok(Response::new(granted::while_granted(access, workflow, stream)))
     }
 
     async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Result<Response<Run>, Status> {
-        let (run, asked, _) = steering!(request);
+        let (run, asked, _) = steering!(self, request);
         self.steer(|engine| async move { engine.cancel(run, asked).await }).await
     }
 
     async fn signal_run(&self, request: Request<SignalRunRequest>) -> Result<Response<Run>, Status> {
         // What is held for the bytes of the request is held until they are stored.
-        let (metadata, _held, mut request) = request.into_parts();
+        let (metadata, held, mut request) = request.into_parts();
+        let access = granted::of(&held)?;
         let mut violations = Violations::default();
         let id = violations.run_id(&request.run_id);
         violations.name("signal", &request.signal);
@@ -223,8 +235,9 @@ impl RunService for Runs {
             violations.note("signal", "expected the name of a signal");
         }
         let request_id = std::mem::take(&mut request.request_id);
-        let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
+        let asked = violations.asked(&metadata, &access, &request.reason, &request_id, &request);
         violations.or(())?;
+        granted::run(&self.engine, &access, id).await?;
         let SignalRunRequest { signal: name, message_form, .. } = request;
         let before = self.engine.answered("SignalRun", &asked).await.map_err(status::from_engine)?;
         if let Some(row) = before {
@@ -243,7 +256,7 @@ impl RunService for Runs {
     }
 
     async fn retry_run(&self, request: Request<RetryRunRequest>) -> Result<Response<Run>, Status> {
-        let (run, asked, request) = steering!(request);
+        let (run, asked, request) = steering!(self, request);
         path("from_step", &request.from_step)?;
         self.steer(|engine| async move {
             match request.from_step.as_str() {
@@ -258,63 +271,67 @@ impl RunService for Runs {
         &self,
         request: Request<PreviewRetryRequest>,
     ) -> Result<Response<PreviewRetryResponse>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
+        let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         let run = violations.run_id(&request.run_id);
         violations.step("from_step", &request.from_step);
         violations.or(())?;
+        granted::run(&self.engine, &access, run).await?;
         let step = Some(request.from_step.as_str()).filter(|step| !step.is_empty());
         let again = self.engine.preview_retry(run, step).await.map_err(status::from_engine)?;
         Ok(Response::new(PreviewRetryResponse { steps: again.into_iter().map(messages::retried).collect() }))
     }
 
     async fn pause_run(&self, request: Request<PauseRunRequest>) -> Result<Response<Run>, Status> {
-        let (run, asked, request) = steering!(request);
+        let (run, asked, request) = steering!(self, request);
         self.steer(|engine| async move { engine.pause(run, request.stop_clock, asked).await }).await
     }
 
     async fn resume_run(&self, request: Request<ResumeRunRequest>) -> Result<Response<Run>, Status> {
-        let (run, asked, _) = steering!(request);
+        let (run, asked, _) = steering!(self, request);
         self.steer(|engine| async move { engine.resume(run, asked).await }).await
     }
 
     async fn skip_back_off(&self, request: Request<SkipBackOffRequest>) -> Result<Response<Run>, Status> {
-        let (run, asked, request) = steering!(request);
+        let (run, asked, request) = steering!(self, request);
         path("step", &request.step)?;
         let step = Some(request.step).filter(|step| !step.is_empty());
         self.steer(|engine| async move { engine.skip_back_off(run, step, asked).await }).await
     }
 
     async fn terminate_run(&self, request: Request<TerminateRunRequest>) -> Result<Response<Run>, Status> {
-        let (run, asked, _) = steering!(request);
+        let (run, asked, _) = steering!(self, request);
         self.steer(|engine| async move { engine.terminate(run, asked).await }).await
     }
 
     async fn delete_run(&self, request: Request<DeleteRunRequest>) -> Result<Response<()>, Status> {
-        let (run, asked, _) = steering!(request);
+        let (run, asked, _) = steering!(self, request);
         let engine = self.engine.clone();
         to_the_end(async move { engine.delete(run, asked).await }).await.map(Response::new)
     }
 
     async fn pin_run(&self, request: Request<PinRunRequest>) -> Result<Response<Run>, Status> {
-        let (run, asked, _) = steering!(request);
+        let (run, asked, _) = steering!(self, request);
         self.steer(|engine| async move { engine.pin(run, true, asked).await }).await
     }
 
     async fn unpin_run(&self, request: Request<UnpinRunRequest>) -> Result<Response<Run>, Status> {
-        let (run, asked, _) = steering!(request);
+        let (run, asked, _) = steering!(self, request);
         self.steer(|engine| async move { engine.pin(run, false, asked).await }).await
     }
 
     async fn resolve_step(&self, request: Request<ResolveStepRequest>) -> Result<Response<Run>, Status> {
         // What is held for the bytes of the request is held until they are stored.
-        let (metadata, _held, mut request) = request.into_parts();
+        let (metadata, held, mut request) = request.into_parts();
+        let access = granted::of(&held)?;
         let mut violations = Violations::default();
         let id = violations.run_id(&request.run_id);
         violations.step("step", &request.step);
         let request_id = std::mem::take(&mut request.request_id);
-        let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
+        let asked = violations.asked(&metadata, &access, &request.reason, &request_id, &request);
         violations.or(())?;
+        granted::run(&self.engine, &access, id).await?;
         let run = self.engine.detail(id).await.map_err(status::from_engine)?;
         let decision = resolution::decision(request, &run, Violations::default())?;
         let engine = self.engine.clone();

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::messages::schedules as shown;
 use super::requests::Violations;
 use super::schedule_requests::Mask;
-use super::{pages, run_service, status};
+use super::{granted, pages, run_service, status};
 use crate::proto::orchestrator::admin::v1;
 use crate::proto::orchestrator::admin::v1::schedule_service_server::ScheduleService;
 
@@ -69,12 +69,14 @@ impl Schedules {
 
 /// Reads what every request to change a schedule has: which one, who asks and why, and the rest of it.
 macro_rules! changing {
-    ($request:expr) => {{
-        let (metadata, _, mut request) = $request.into_parts();
+    ($schedules:expr, $request:expr) => {{
+        let (metadata, extensions, mut request) = $request.into_parts();
+        let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         violations.schedule_name(&request.schedule);
         let request_id = std::mem::take(&mut request.request_id);
-        let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
+        let asked = violations.asked(&metadata, &access, &request.reason, &request_id, &request);
+        granted::schedule(&$schedules.engine, &access, &request.schedule).await?;
         (violations, asked, request)
     }};
 }
@@ -105,7 +107,8 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<v1::ListSchedulesRequest>,
     ) -> Result<Response<v1::ListSchedulesResponse>, Status> {
-        let mut request = request.into_inner();
+        let (_, extensions, mut request) = request.into_parts();
+        let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         let limit = violations.page_size(request.page_size);
         violations.workflow_name(&request.workflow);
@@ -120,25 +123,32 @@ impl ScheduleService for Schedules {
         violations.or(())?;
         let workflow = Some(request.workflow).filter(|name| !name.is_empty());
         let after = after.and_then(|name| String::from_utf8(name).ok());
-        let filter = ListSchedules { name: None, workflow, missed_since, after, limit: limit + 1 };
-        let rows = self.engine.store().schedules(filter).await;
-        let rows = rows.map_err(|error| status::from_engine(EngineError::Store(error)))?;
+        let filter = ListSchedules { name: None, workflow, missed_since, after: None, limit: limit + 1 };
+        let read = pages::Granted {
+            access: &access,
+            limit: limit as usize,
+            workflow: |row: &ScheduleRow| &row.schedule.workflow,
+        };
+        let list = |after| self.engine.store().schedules(ListSchedules { after, ..filter.clone() });
+        let (rows, read_to) = read.page(after, list, |row| row.schedule.name.clone()).await?;
         let now = self.clock.now();
         let show = |row| shown::schedule(row, self.engine.workflows(), now, LISTED_TIMES);
         let mut schedules: Vec<v1::Schedule> = rows.into_iter().map(show).collect();
         let is_cut = pages::cut(&mut schedules, limit as usize);
         let next_page_token = match schedules.last() {
             Some(last) if is_cut => pages::token(last.schedule.as_bytes(), &arguments),
-            _ => String::new(),
+            _ => read_to.map_or_else(String::new, |last| pages::token(last.as_bytes(), &arguments)),
         };
         Ok(Response::new(v1::ListSchedulesResponse { schedules, next_page_token }))
     }
 
     async fn get_schedule(&self, request: Request<v1::GetScheduleRequest>) -> Result<Response<v1::Schedule>, Status> {
-        let name = request.into_inner().schedule;
+        let (_, extensions, v1::GetScheduleRequest { schedule: name, .. }) = request.into_parts();
+        let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         violations.schedule_name(&name);
         violations.or(())?;
+        granted::schedule(&self.engine, &access, &name).await?;
         let row = self.engine.schedule(&name).await.map_err(status::from_engine)?;
         Ok(Response::new(self.show(row)))
     }
@@ -147,10 +157,12 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<v1::CreateScheduleRequest>,
     ) -> Result<Response<v1::Schedule>, Status> {
-        let (metadata, _, mut request) = request.into_parts();
+        let (metadata, extensions, mut request) = request.into_parts();
+        let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         let request_id = std::mem::take(&mut request.request_id);
-        let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
+        let asked = violations.asked(&metadata, &access, &request.reason, &request_id, &request);
+        granted::workflow(&access, request.schedule.as_ref().map_or("", |schedule| &schedule.workflow))?;
         if let Some(row) = self.answered("CreateSchedule", &asked).await? {
             return Ok(Response::new(row));
         }
@@ -165,15 +177,17 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<v1::UpdateScheduleRequest>,
     ) -> Result<Response<v1::Schedule>, Status> {
-        let (metadata, _, mut request) = request.into_parts();
+        let (metadata, extensions, mut request) = request.into_parts();
+        let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         let request_id = std::mem::take(&mut request.request_id);
-        let asked = violations.asked(&metadata, &request.reason, &request_id, &request);
+        let asked = violations.asked(&metadata, &access, &request.reason, &request_id, &request);
         let mask = Mask::read(request.update_mask, &mut violations);
         let given = request.schedule.unwrap_or_default();
         let said = generation(&mut violations, "schedule.etag", &given.etag);
         violations.schedule_name(&given.schedule);
         violations.or(())?;
+        granted::schedule(&self.engine, &access, &given.schedule).await?;
         if let Some(row) = self.answered("UpdateSchedule", &asked).await? {
             return Ok(Response::new(row));
         }
@@ -183,6 +197,8 @@ impl ScheduleService for Schedules {
         let input = stored.schedule.input.clone();
         let keeps_input = !mask.has("input");
         let whole = mask.apply(given, self.show(stored.clone()));
+        granted::workflow(&access, &stored.schedule.workflow)?;
+        granted::workflow(&access, &whole.workflow)?;
         let mut schedule = self.read(whole, Violations::default())?;
         if keeps_input {
             // What is shown leaves out what is marked as secret.
@@ -195,7 +211,7 @@ impl ScheduleService for Schedules {
     }
 
     async fn delete_schedule(&self, request: Request<v1::DeleteScheduleRequest>) -> Result<Response<()>, Status> {
-        let (mut violations, asked, request) = changing!(request);
+        let (mut violations, asked, request) = changing!(self, request);
         let generation = generation(&mut violations, "etag", &request.etag);
         violations.or(())?;
         let engine = self.engine.clone();
@@ -208,7 +224,7 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<v1::PauseScheduleRequest>,
     ) -> Result<Response<v1::Schedule>, Status> {
-        let (violations, asked, request) = changing!(request);
+        let (violations, asked, request) = changing!(self, request);
         violations.or(())?;
         self.steer(|engine| async move { engine.pause_schedule(request.schedule, asked).await }).await
     }
@@ -217,7 +233,7 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<v1::ResumeScheduleRequest>,
     ) -> Result<Response<v1::Schedule>, Status> {
-        let (violations, asked, request) = changing!(request);
+        let (violations, asked, request) = changing!(self, request);
         violations.or(())?;
         self.steer(|engine| async move { engine.resume_schedule(request.schedule, asked).await }).await
     }
@@ -226,7 +242,7 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<v1::TriggerScheduleRequest>,
     ) -> Result<Response<v1::TriggerScheduleResponse>, Status> {
-        let (mut violations, asked, request) = changing!(request);
+        let (mut violations, asked, request) = changing!(self, request);
         let overlap = violations.overlap("overlap_limit", request.overlap(), request.overlap_limit);
         violations.or(())?;
         let engine = self.engine.clone();
@@ -243,7 +259,7 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<v1::BackfillScheduleRequest>,
     ) -> Result<Response<v1::Backfill>, Status> {
-        let (mut violations, asked, request) = changing!(request);
+        let (mut violations, asked, request) = changing!(self, request);
         let mut required = |field, value| {
             let read = violations.time(field, value);
             if value.is_none() {
@@ -270,7 +286,7 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<v1::CancelBackfillRequest>,
     ) -> Result<Response<v1::Backfill>, Status> {
-        let (mut violations, asked, request) = changing!(request);
+        let (mut violations, asked, request) = changing!(self, request);
         let id = backfill_id(&mut violations, &request.backfill_id);
         violations.or(())?;
         let engine = self.engine.clone();
@@ -280,11 +296,13 @@ impl ScheduleService for Schedules {
     }
 
     async fn get_backfill(&self, request: Request<v1::GetBackfillRequest>) -> Result<Response<v1::Backfill>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
+        let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         violations.schedule_name(&request.schedule);
         let id = backfill_id(&mut violations, &request.backfill_id);
         violations.or(())?;
+        granted::schedule(&self.engine, &access, &request.schedule).await?;
         let row = self.engine.schedule(&request.schedule).await.map_err(status::from_engine)?;
         let found = self.backfills(row.uid).await?.into_iter().find(|backfill| backfill.id == id);
         let unknown = || status::from_engine(ScheduleRefusal::NoBackfill(id).into());
@@ -295,7 +313,8 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<v1::ListBackfillsRequest>,
     ) -> Result<Response<v1::ListBackfillsResponse>, Status> {
-        let mut request = request.into_inner();
+        let (_, extensions, mut request) = request.into_parts();
+        let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         violations.schedule_name(&request.schedule);
         let limit = violations.page_size(request.page_size) as usize;
@@ -310,6 +329,7 @@ impl ScheduleService for Schedules {
             }
         };
         violations.or(())?;
+        granted::schedule(&self.engine, &access, &request.schedule).await?;
         let row = self.engine.schedule(&request.schedule).await.map_err(status::from_engine)?;
         let all = self.backfills(row.uid).await?;
         let read = last.and_then(|last| all.iter().position(|backfill| backfill.id == last)).map_or(0, |at| at + 1);
@@ -326,7 +346,8 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<v1::PreviewScheduleRequest>,
     ) -> Result<Response<v1::PreviewScheduleResponse>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
+        let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         let from = violations.time("start_time", request.start_time);
         let until = violations.time("end_time", request.end_time);
@@ -336,6 +357,9 @@ impl ScheduleService for Schedules {
         }
         let spec = request.spec.map(|spec| violations.spec("spec", spec));
         violations.or(())?;
+        if spec.is_none() {
+            granted::schedule(&self.engine, &access, &request.schedule).await?;
+        }
         let spec = match spec {
             Some(spec) => spec,
             None => self.engine.schedule(&request.schedule).await.map_err(status::from_engine)?.schedule.spec,
@@ -353,7 +377,8 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<v1::ListTicksRequest>,
     ) -> Result<Response<v1::ListTicksResponse>, Status> {
-        let mut request = request.into_inner();
+        let (_, extensions, mut request) = request.into_parts();
+        let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         violations.schedule_name(&request.schedule);
         let limit = violations.page_size(request.page_size);
@@ -368,6 +393,7 @@ impl ScheduleService for Schedules {
             }
         };
         violations.or(())?;
+        granted::schedule(&self.engine, &access, &request.schedule).await?;
         let rows = self.engine.ticks(&request.schedule, before, limit + 1).await.map_err(status::from_engine)?;
         let mut ticks: Vec<v1::Tick> = rows.into_iter().map(shown::tick).collect();
         let is_cut = pages::cut(&mut ticks, limit as usize);

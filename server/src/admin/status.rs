@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use uuid::Uuid;
 
+use crate::access::Denied;
 use crate::text::{cut, echo, plain};
 
 /// The `domain` of every `google.rpc.ErrorInfo` we send.
@@ -84,6 +85,26 @@ pub(crate) fn busy(what: &str) -> Status {
 /// DEADLINE_EXCEEDED: the time that the caller gave is up.
 pub(crate) fn late() -> Status {
     status(Code::DeadlineExceeded, "the deadline of the call has passed", info("DEADLINE_EXCEEDED", []))
+}
+
+/// UNAUTHENTICATED or PERMISSION_DENIED (AIP-211), or that there is no such method.
+pub(crate) fn denied(denied: &Denied) -> Status {
+    let (code, details) = match denied {
+        Denied::NoCredentials { .. } => (Code::Unauthenticated, info("NO_CREDENTIALS", [])),
+        Denied::BadToken(_) => (Code::Unauthenticated, info("BAD_TOKEN", [])),
+        Denied::NoLongerProven => (Code::Unauthenticated, info("NO_LONGER_PROVEN", [])),
+        Denied::Role { principal, method, role } => {
+            let metadata =
+                [("principal", principal.clone()), ("method", method.clone()), ("role", role.name().to_owned())];
+            (Code::PermissionDenied, info("NOT_GRANTED", metadata))
+        }
+        Denied::Workflow { principal, method } => {
+            let metadata = [("principal", principal.clone()), ("method", method.clone())];
+            (Code::PermissionDenied, info("WORKFLOW_NOT_GRANTED", metadata))
+        }
+        Denied::UnknownMethod => (Code::Unimplemented, info("UNIMPLEMENTED", [])),
+    };
+    status(code, &denied.to_string(), details)
 }
 
 /// What the framework below our handlers says of a request that it could not read, as our own statuses say it: it has no

@@ -10,7 +10,7 @@ use engine::time::Clock;
 use tonic::{Request, Response, Status};
 
 use super::requests::Violations;
-use super::{messages, pages, status};
+use super::{granted, messages, pages, status};
 use crate::descriptors;
 
 /// Schedules that are shown with their workflows, at most.
@@ -38,7 +38,8 @@ impl WorkflowService for Workflows {
         &self,
         request: Request<ListWorkflowsRequest>,
     ) -> Result<Response<ListWorkflowsResponse>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
+        let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         let page_size = violations.page_size(request.page_size) as usize;
         let after = pages::cursor(&request.page_token, b"workflows").unwrap_or_else(|expected| {
@@ -52,6 +53,7 @@ impl WorkflowService for Workflows {
         let schedules = self.schedules().await?;
         let now = self.clock.wall();
         let definitions = self.engine.workflows().iter().filter(|known| known.name.as_bytes() > after.as_slice());
+        let definitions = definitions.filter(|known| access.sees(&known.name));
         let mut workflows: Vec<Workflow> =
             definitions.take(page_size + 1).map(|known| messages::workflow(known, &schedules, now)).collect();
         let is_cut = pages::cut(&mut workflows, page_size);
@@ -59,15 +61,17 @@ impl WorkflowService for Workflows {
             Some(last) if is_cut => pages::token(last.workflow.as_bytes(), b"workflows"),
             _ => String::new(),
         };
-        let stranded_runs = stranded.into_iter().map(messages::stranded_runs).collect();
+        let stranded = stranded.into_iter().filter(|stranded| access.sees(&stranded.workflow));
+        let stranded_runs = stranded.map(messages::stranded_runs).collect();
         Ok(Response::new(ListWorkflowsResponse { workflows, next_page_token, stranded_runs }))
     }
 
     async fn get_workflow(&self, request: Request<GetWorkflowRequest>) -> Result<Response<Workflow>, Status> {
-        let name = request.into_inner().workflow;
+        let (_, extensions, GetWorkflowRequest { workflow: name, .. }) = request.into_parts();
         let mut violations = Violations::default();
         violations.workflow_name(&name);
         violations.or(())?;
+        granted::workflow(&granted::of(&extensions)?, &name)?;
         let definition = self.engine.workflows().get(&name).ok_or_else(|| status::unknown_workflow(&name))?;
         let mut workflow = messages::workflow(definition, &self.schedules().await?, self.clock.wall());
         let signals: Vec<String> = definition.signals.iter().map(|signal| signal.type_name()).collect();

@@ -10,12 +10,13 @@ use crate::proto::orchestrator::admin::v1::schedule_service_client::ScheduleServ
 use crate::proto::orchestrator::admin::v1::service_service_client::ServiceServiceClient;
 use crate::proto::orchestrator::admin::v1::workflow_service_client::WorkflowServiceClient;
 use clap::{Args, ValueEnum};
-use transport::channel::{self, Direct};
+use transport::channel::{self, ConnectError, Direct};
 
 use tonic::service::interceptor::InterceptedService;
 
 use super::caller::Named;
 use super::exit::CommandError;
+use super::login::{self, Login};
 
 /// The largest answer that is taken; the server keeps its own well below.
 const MAX_ANSWER: usize = 64 << 20;
@@ -31,6 +32,8 @@ pub(super) struct Server {
     /// Your name for the audit trail. Default: `user@host`.
     #[arg(long, value_name = "NAME", env = "ORCHESTRATOR_CALLER")]
     caller: Option<String>,
+    #[command(flatten)]
+    login: Login,
     /// Tables for people, JSON for programs.
     #[arg(long, short, value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,
@@ -73,8 +76,13 @@ impl Server {
 
     /// Connects with the first call.
     fn connect(&self) -> Result<Connection, CommandError> {
-        let channel = channel::connect(&with_scheme(&self.server));
-        let channel = channel.map_err(|error| CommandError::usage(format!("--server: {error}")))?;
+        let address = with_scheme(&self.server);
+        let identity = self.login.identity(&address);
+        let channel = channel::connect_as(&address, &identity);
+        let channel = channel.map_err(|error| match error {
+            ConnectError::Target(error) => CommandError::usage(format!("--server: {error}")),
+            ConnectError::Identity(mistakes) => login::refused(&mistakes),
+        })?;
         Ok(InterceptedService::new(channel, Named::new(self.caller.as_deref())?))
     }
 }

@@ -77,7 +77,8 @@ impl From<Status> for CommandError {
             "" => "the server gave no reason",
             message => message,
         };
-        Self { exit, message: format!("{code}: {}", plain(message)) }
+        let remedy = if status.code() == Code::Unauthenticated { "; log in with --token-file" } else { "" };
+        Self { exit, message: format!("{code}: {}{remedy}", plain(message)) }
     }
 }
 

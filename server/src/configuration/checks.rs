@@ -9,6 +9,7 @@ use engine::rpc::{Level, Method};
 use transport::channel::{IdentityMistake, Target};
 use transport::policy::{PolicyMistake, ServicePolicy};
 
+use super::access;
 use super::service::{self as of_service, LevelMistake, Levels};
 use super::{Admin, Breaker, Configuration, Limits, Rate, Retention, Service, Time, WorkflowRetention};
 use crate::duration::format;
@@ -100,15 +101,16 @@ pub(super) fn check(configuration: &Configuration, note: &mut dyn FnMut(&str, St
 }
 
 fn check_admin(admin: &Admin, note: &mut dyn FnMut(&str, String)) {
+    access::check(admin, note);
     if !admin.listen.ip().is_loopback() && !admin.allow_insecure {
-        note(
-            "admin.listen",
-            format!(
-                "{} is not loopback and the listener neither encrypts nor authenticates; expected a loopback address, \
-                 or admin.allow_insecure = true",
-                admin.listen
-            ),
-        );
+        let (what, or) = if access::is_open(admin) {
+            ("neither encrypts nor authenticates", ", or admin.allow_insecure = true")
+        } else {
+            ("does not encrypt, so anyone on the way could read its tokens", "")
+        };
+        let message =
+            format!("{} is not loopback and the listener {what}; expected a loopback address{or}", admin.listen);
+        note("admin.listen", message);
     }
     count("admin.max_message_bytes", admin.max_message_bytes, 1_024..=64 * 1024 * 1024, note);
     count("admin.max_connections", admin.max_connections, 1..=100_000, note);

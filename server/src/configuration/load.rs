@@ -29,7 +29,7 @@ const DEEPEST_PATH: usize = 16;
 const LARGEST_FILE: u64 = 1 << 20;
 
 /// Where the layers above the defaults come from, lowest first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     /// A TOML file; it must exist.
     pub file: Option<PathBuf>,
@@ -37,6 +37,13 @@ pub struct Sources {
     pub environment: Vec<(OsString, OsString)>,
     /// `section.key=value`, as given by flags.
     pub overrides: Vec<String>,
+}
+
+impl fmt::Debug for Sources {
+    /// Without values: secrets may be among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 /// A configuration without mistakes.
@@ -47,6 +54,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// Settings of the team's own.
     pub own: Own,
+    /// Where it was read, to be read again.
+    pub(crate) sources: Sources,
     /// The layers on top of each other, each value with its origin.
     pub(super) merged: Value,
 }
@@ -78,7 +87,11 @@ pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
         mistakes.note(path, message, origin(&merged, path));
     });
     warnings.extend(misspelt(&sources.environment, &merged));
-    if mistakes.is_empty() { Ok(Loaded { configuration, warnings, own, merged }) } else { Err(mistakes) }
+    if mistakes.is_empty() {
+        Ok(Loaded { configuration, warnings, own, sources: sources.clone(), merged })
+    } else {
+        Err(mistakes)
+    }
 }
 
 fn merge(sources: &Sources, mistakes: &mut Mistakes) -> Result<Value, ConfigError> {
@@ -277,7 +290,7 @@ fn origin(merged: &Value, mut path: &str) -> Option<String> {
         if let Some(value) = find(merged, path.split('.')) {
             return value.origin().map(String::from);
         }
-        (path, _) = path.rsplit_once('.')?;
+        (path, _) = path.split_at(path.rfind(['.', '['])?);
     }
 }
 

@@ -47,6 +47,15 @@ fn leaf(key: &str, value: &Value) -> String {
     match &value.kind {
         ValueKind::String(text) if secret && !text.is_empty() => quoted(MASK),
         ValueKind::String(text) => quoted(text),
+        ValueKind::Array(items) => {
+            format!("[{}]", items.iter().map(|item| leaf("", item)).collect::<Vec<_>>().join(", "))
+        }
+        ValueKind::Table(entries) => {
+            let mut entries: Vec<_> = entries.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            let entries: Vec<_> = entries.iter().map(|(key, value)| format!("{key} = {}", leaf(key, value))).collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
         other => other.to_string(),
     }
 }
@@ -70,5 +79,16 @@ mod tests {
         }
         assert_eq!(leaf("allow_insecure_token", &Value::new(None, true)), "true");
         assert_eq!(leaf("token", &Value::new(None, "")), "\"\"");
+    }
+
+    #[test]
+    fn a_list_of_tables_is_written_as_toml_reads_it() {
+        let grant = [("who", Value::new(None, "token:ci")), ("workflows", Value::new(None, vec!["billing."]))];
+        let grant: config::Map<String, Value> = grant.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let grants = Value::new(None, vec![Value::new(None, grant)]);
+        let written = leaf("grants", &grants);
+        assert_eq!(written, "[{ who = \"token:ci\", workflows = [\"billing.\"] }]");
+        let read = config::Format::parse(&config::FileFormat::Toml, None, &format!("grants = {written}")).unwrap();
+        assert_eq!(leaf("grants", &read["grants"]), written);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use engine::store::{ForCaller, for_caller};
 use futures_util::FutureExt;
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming};
@@ -21,6 +22,7 @@ use tonic::{Code, Status};
 use super::bodies::{Answer, Held, Received};
 use super::bounds::{Bounds, LONGEST_REST, READ_OUT, REQUEST, REST, SMALL, TALK, WAIT_FOR_ROOM, WAITING_READS};
 use super::peer::{Call, Peer};
+use crate::access::Guard;
 use crate::admin::{Class, status};
 
 /// What the calls of one listener share.
@@ -28,6 +30,8 @@ pub(super) struct Door {
     pub(super) bounds: Bounds,
     routes: Routes,
     class: fn(&str) -> Class,
+    /// Checks every call; none where there is nothing to protect.
+    guard: Option<Guard>,
     calls: Arc<Semaphore>,
     watches: Arc<Semaphore>,
     reads: Arc<Semaphore>,
@@ -38,9 +42,16 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(bounds: Bounds, routes: Routes, class: fn(&str) -> Class, closing: CancellationToken) -> Self {
+    pub(super) fn new(
+        bounds: Bounds,
+        routes: Routes,
+        class: fn(&str) -> Class,
+        guard: Option<Guard>,
+        closing: CancellationToken,
+    ) -> Self {
         Self {
             closing,
+            guard,
             routes: routes.prepare(),
             class,
             calls: Arc::new(Semaphore::new(bounds.calls)),
@@ -168,6 +179,23 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
             });
         };
         let call = Call::begin(Arc::clone(&self.peer));
+        let mut request = request;
+        if let Some(guard) = &door.guard {
+            match guard.admit(request.uri().path(), request.headers()) {
+                // What proved it is of no use behind this, and cannot be told by mistake.
+                Ok(access) => {
+                    request.headers_mut().remove(AUTHORIZATION);
+                    request.extensions_mut().insert(access);
+                }
+                Err(denied) => {
+                    return Box::pin(async move {
+                        let _held = (call, place);
+                        read_out(request.into_body()).await;
+                        Ok(refusal(status::denied(&denied)))
+                    });
+                }
+            }
+        }
         let class = (door.class)(request.uri().path());
         let within = deadline(request.headers());
         let held = Held::new(Arc::clone(&door.requests));

@@ -19,6 +19,7 @@ use super::accept;
 use super::bounds::Bounds;
 use super::calls::Door;
 use super::listeners::Listeners;
+use crate::access::Guard;
 use crate::admin;
 use crate::admin::Class;
 use crate::configuration::{Admin, Health};
@@ -45,6 +46,8 @@ pub(super) struct Shown {
     pub(super) engine: Engine,
     pub(super) services: Arc<Services>,
     pub(super) clock: Clock,
+    /// Who may see and steer it.
+    pub(super) guard: Guard,
 }
 
 /// Both servers.
@@ -76,10 +79,14 @@ impl Servers {
         if admin.reflection {
             admin_routes = with_reflection(admin_routes, &admin::SERVICES)?;
         }
-        let door = |bounds, routes, class| Door::new(bounds, routes, class, closing.clone());
+        let door = |bounds, routes, class, guard| Door::new(bounds, routes, class, guard, closing.clone());
         let tasks = [
-            spawn(health_socket, door(health_bounds(health), health_routes, health_class), closing.clone()),
-            spawn(admin_socket, door(admin_bounds(admin), admin_routes, admin::class), closing.clone()),
+            spawn(health_socket, door(health_bounds(health), health_routes, health_class, None), closing.clone()),
+            spawn(
+                admin_socket,
+                door(admin_bounds(admin), admin_routes, admin::class, Some(shown.guard)),
+                closing.clone(),
+            ),
         ];
         Ok(Self { health_address, admin_address, closing, tasks })
     }

@@ -16,7 +16,7 @@ mod reloaded;
 mod tls;
 mod token;
 
-use reloaded::Refreshed;
+pub use reloaded::{Content, Contents, Refreshed, Reloaded, Source};
 use tls::Tls;
 pub use tls::TlsConfig;
 pub(crate) use tls::TlsError;

@@ -1,9 +1,12 @@
 //! The whole service on loopback over a store in memory and services that are closures, and the real binary.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod access;
 mod admin_input;
 mod command_line;
 mod decisions;
+mod grants;
+mod issuer;
 mod nothing_else;
 mod process;
 mod runs;

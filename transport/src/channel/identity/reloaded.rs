@@ -13,34 +13,37 @@ use super::IdentityMistake;
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A file, and the key that names it.
-pub(super) struct Source {
-    pub(super) key: &'static str,
-    pub(super) path: PathBuf,
+pub struct Source {
+    /// What it is called in the configuration.
+    pub key: &'static str,
+    /// Where it is.
+    pub path: PathBuf,
 }
 
 /// The contents of all sources, in their order.
-pub(super) struct Contents<'a> {
+pub struct Contents<'a> {
     sources: &'a [Source],
     bytes: &'a [Vec<u8>],
 }
 
 impl Contents<'_> {
     /// The file with this key, where there is one.
-    pub(super) fn get(&self, key: &'static str) -> Option<Content<'_>> {
+    pub fn get(&self, key: &'static str) -> Option<Content<'_>> {
         let mut all = self.sources.iter().zip(self.bytes);
         all.find(|(source, _)| source.key == key).map(|(source, bytes)| Content { source, bytes })
     }
 }
 
 /// What is in one file.
-pub(super) struct Content<'a> {
+pub struct Content<'a> {
     source: &'a Source,
-    pub(super) bytes: &'a [u8],
+    /// All of it.
+    pub bytes: &'a [u8],
 }
 
 impl Content<'_> {
     /// The content is of no use.
-    pub(super) fn mistake(&self, reason: impl std::fmt::Display) -> IdentityMistake {
+    pub fn mistake(&self, reason: impl std::fmt::Display) -> IdentityMistake {
         mistake(self.source, reason)
     }
 }
@@ -51,7 +54,7 @@ fn mistake(source: &Source, reason: impl std::fmt::Display) -> IdentityMistake {
 
 /// The result of a look at the files.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refreshed {
+pub enum Refreshed {
     /// Nothing new.
     Same,
     /// The value is a new one.
@@ -62,7 +65,8 @@ pub(super) enum Refreshed {
 
 type Parse<T> = Box<dyn Fn(&Contents<'_>) -> Result<T, IdentityMistake> + Send + Sync>;
 
-pub(super) struct Reloaded<T> {
+/// The value of some files, as it is in force.
+pub struct Reloaded<T> {
     sources: Vec<Source>,
     parse: Parse<T>,
     value: RwLock<Arc<T>>,
@@ -73,7 +77,10 @@ pub(super) struct Reloaded<T> {
 
 impl<T> Reloaded<T> {
     /// Reads the files for the first time.
-    pub(super) fn open(
+    ///
+    /// # Errors
+    /// They cannot be read, or are of no use.
+    pub fn open(
         sources: Vec<Source>,
         parse: impl Fn(&Contents<'_>) -> Result<T, IdentityMistake> + Send + Sync + 'static,
     ) -> Result<Self, IdentityMistake> {
@@ -83,20 +90,23 @@ impl<T> Reloaded<T> {
         Ok(Self { sources, parse: Box::new(parse), value, bytes: Mutex::new(bytes), error: Mutex::new(None) })
     }
 
-    pub(super) fn current(&self) -> Arc<T> {
+    /// What is in force.
+    pub fn current(&self) -> Arc<T> {
         Arc::clone(&self.value.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn error(&self) -> Option<String> {
+    /// Why the files are not in force as they are.
+    pub fn error(&self) -> Option<String> {
         self.lock_error().clone()
     }
 
-    pub(super) fn has_files(&self) -> bool {
+    /// Whether it is read from files at all.
+    pub fn has_files(&self) -> bool {
         !self.sources.is_empty()
     }
 
     /// Reads the files again. Blocks.
-    pub(super) fn refresh(&self) -> Refreshed {
+    pub fn refresh(&self) -> Refreshed {
         let mut held = match self.bytes.try_lock() {
             Ok(held) => held,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),

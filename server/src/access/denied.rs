@@ -1,0 +1,41 @@
+//! Why a call is refused before it is made.
+
+use super::Role;
+
+/// Says nothing of a credential, and nothing of what the caller may not see.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// Nothing says who calls.
+    #[error("the call does not say who makes it; expected {expected}")]
+    NoCredentials {
+        /// How callers prove who they are here.
+        expected: String,
+    },
+    /// What says it does not prove it.
+    #[error("the bearer token is not accepted: {0}")]
+    BadToken(&'static str),
+    /// What proved it does so no longer.
+    #[error("the proof of who makes the call is no longer in force")]
+    NoLongerProven,
+    /// The caller has no grant that is enough.
+    #[error("{principal} may not call {method}; expected a grant of the role {}", .role.name())]
+    Role {
+        /// Who calls.
+        principal: String,
+        /// The name of the method.
+        method: String,
+        /// What it takes.
+        role: Role,
+    },
+    /// The grants of the caller do not hold for what it names; whether that exists is not said.
+    #[error("{principal} may not call {method} for this; it is of a workflow that is not granted, or does not exist")]
+    Workflow {
+        /// Who calls.
+        principal: String,
+        /// The name of the method.
+        method: String,
+    },
+    /// No contract has the method.
+    #[error("there is no such method")]
+    UnknownMethod,
+}

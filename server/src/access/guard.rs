@@ -1,0 +1,133 @@
+//! The check of every call before it is made: who makes it, and whether that one may.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use tokio::sync::watch;
+use transport::channel::files::Refreshed;
+
+use super::holder::{Access, Holder, Proof};
+use super::{Denied, Grants, Jwt, Principal, Role, Rule, Scope, Tokens};
+use crate::proto::ROLES;
+
+/// What the names of both versions of reflection begin with. It shows contracts, and takes any grant.
+const REFLECTION: &str = "/grpc.reflection.";
+
+/// What is in force, and may change while calls are in flight.
+#[derive(Default)]
+pub(super) struct Rules {
+    pub(super) tokens: Tokens,
+    pub(super) grants: Grants,
+}
+
+/// Checks every call. Clones share what is in force.
+#[derive(Clone)]
+pub struct Guard(Option<Arc<Parts>>);
+
+struct Parts {
+    rules: watch::Sender<Arc<Rules>>,
+    jwt: Option<Jwt>,
+}
+
+impl Guard {
+    /// Lets everybody do everything.
+    pub fn open() -> Self {
+        Self(None)
+    }
+
+    /// Lets those who prove who they are do what is granted to them.
+    pub fn of(tokens: Tokens, grants: Grants, jwt: Option<Jwt>) -> Self {
+        let rules = watch::Sender::new(Arc::new(Rules { tokens, grants }));
+        Self(Some(Arc::new(Parts { rules, jwt })))
+    }
+
+    /// Whether nobody has to prove anything.
+    pub fn is_open(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Puts other tokens and grants in force, for calls in flight too. Returns whether they are others.
+    pub fn replace(&self, tokens: Tokens, grants: Grants) -> bool {
+        let Some(parts) = &self.0 else { return false };
+        parts.rules.send_if_modified(|rules| {
+            let differs = rules.tokens != tokens || rules.grants != grants;
+            if differs {
+                *rules = Arc::new(Rules { tokens, grants });
+            }
+            differs
+        })
+    }
+
+    /// Looks at the files with keys again. Blocks.
+    pub fn refresh(&self) -> Refreshed {
+        let jwt = self.0.as_ref().and_then(|parts| parts.jwt.as_ref());
+        jwt.map_or(Refreshed::Same, Jwt::refresh)
+    }
+
+    /// What the caller of this method may do.
+    ///
+    /// # Errors
+    /// The caller has not proven who it is, or has no grant for the method.
+    pub fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Access, Denied> {
+        let Some(parts) = &self.0 else { return Ok(Access::everything()) };
+        let (principal, proof) = parts.prove(headers)?;
+        let rule = rule(path).ok_or(Denied::UnknownMethod)?;
+        let scope = parts.rules.borrow().grants.scope(&principal, rule.role);
+        let method = path.rsplit('/').next().unwrap_or_default().to_owned();
+        match scope {
+            Scope::Everything => {}
+            Scope::Workflows(_) if rule.by_workflow => {}
+            Scope::Workflows(_) | Scope::Nothing => {
+                return Err(Denied::Role { principal: principal.name, method, role: rule.role });
+            }
+        }
+        Ok(Access::of(Holder { principal, proof, rules: parts.rules.subscribe(), role: rule.role, method }))
+    }
+}
+
+impl Parts {
+    fn prove(&self, headers: &HeaderMap) -> Result<(Principal, Proof), Denied> {
+        let mut said = headers.get_all(AUTHORIZATION).iter();
+        let Some(said_first) = said.next() else { return Err(self.no_credentials()) };
+        if said.next().is_some() {
+            return Err(Denied::BadToken("there is more than one"));
+        }
+        let text = said_first.to_str().map_err(|_| Denied::BadToken("it is no visible ASCII"))?;
+        let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(self.no_credentials());
+        }
+        let token = token.trim();
+        let hash = Tokens::hash(token);
+        if let Some(name) = self.rules.borrow().tokens.name(&hash) {
+            let principal = Principal { name: format!("token:{name}"), groups: Vec::new() };
+            return Ok((principal, Proof::Token(hash)));
+        }
+        let Some(jwt) = &self.jwt else { return Err(Denied::BadToken("it is not known")) };
+        if token.matches('.').count() != 2 {
+            return Err(Denied::BadToken("it is not known"));
+        }
+        jwt.verify(token).map(|(principal, until)| (principal, Proof::Until(until)))
+    }
+
+    fn no_credentials(&self) -> Denied {
+        let expected = if self.jwt.is_some() { "a bearer token, static or a JWT" } else { "a bearer token" };
+        Denied::NoCredentials { expected: expected.to_owned() }
+    }
+}
+
+/// The role that the method with this path takes; none where no contract has it.
+pub fn role_of(path: &str) -> Option<Role> {
+    rule(path).map(|rule| rule.role)
+}
+
+fn rule(path: &str) -> Option<Rule> {
+    static BY_PATH: LazyLock<HashMap<&str, Rule>> =
+        LazyLock::new(|| ROLES.iter().map(|rule| (rule.path, *rule)).collect());
+    if path.starts_with(REFLECTION) {
+        return Some(Rule { path: REFLECTION, role: Role::Viewer, by_workflow: true });
+    }
+    BY_PATH.get(path).copied()
+}
