@@ -73,8 +73,11 @@ fn every_reason_of_the_admin_api_is_explained_and_none_that_it_does_not_have() {
     let missing: Vec<_> = reasons.difference(&explained).collect();
     assert!(missing.is_empty(), "{PAGE} does not explain {missing:?}");
     let codes = ["INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "INTERNAL"];
-    let codes: BTreeSet<String> =
-        codes.into_iter().chain(["UNAVAILABLE", "ALREADY_EXISTS", "UNAUTHENTICATED", "PERMISSION_DENIED"]).map(str::to_owned).collect();
+    let codes: BTreeSet<String> = codes
+        .into_iter()
+        .chain(["UNAVAILABLE", "ALREADY_EXISTS", "UNAUTHENTICATED", "PERMISSION_DENIED"])
+        .map(str::to_owned)
+        .collect();
     let extra: Vec<_> = explained.difference(&reasons).filter(|reason| !codes.contains(*reason)).collect();
     assert!(extra.is_empty(), "{PAGE} explains {extra:?}, which the admin API does not have");
 }

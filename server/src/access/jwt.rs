@@ -160,13 +160,12 @@ impl Jwt {
         let source = Source { key: KEYS_FILE, path: keys_file.clone() };
         let keys =
             Reloaded::open(vec![source], keys).map_err(|FileMistake { message, .. }| note(KEYS_FILE, message)).ok()?;
-        let mut validation = Validation::default();
-        validation.algorithms = algorithms.iter().map(|algorithm| Signature::from(*algorithm)).collect();
+        let algorithms = algorithms.iter().map(|algorithm| Signature::from(*algorithm)).collect();
+        let mut validation =
+            Validation { algorithms, validate_nbf: true, leeway: LEEWAY.as_secs(), ..Validation::default() };
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.set_issuer(&[issuer]);
         validation.set_audience(&[audience]);
-        validation.validate_nbf = true;
-        validation.leeway = LEEWAY.as_secs();
         Some(Self { keys, validation, groups_claim: groups_claim.clone() })
     }
 

@@ -53,7 +53,7 @@ impl WorkflowService for Workflows {
         let schedules = self.schedules().await?;
         let now = self.clock.wall();
         let definitions = self.engine.workflows().iter().filter(|known| known.name.as_bytes() > after.as_slice());
-        let definitions = definitions.filter(|known| access.sees(&known.name));
+        let definitions = definitions.filter(|known| access.sees(known.name));
         let mut workflows: Vec<Workflow> =
             definitions.take(page_size + 1).map(|known| messages::workflow(known, &schedules, now)).collect();
         let is_cut = pages::cut(&mut workflows, page_size);

@@ -223,7 +223,6 @@ async fn schedules_of_other_workflows_can_be_neither_seen_nor_changed_nor_made()
             };
         }
         refused![
-            get_schedule(GetScheduleRequest),
             delete_schedule(DeleteScheduleRequest),
             pause_schedule(PauseScheduleRequest),
             resume_schedule(ResumeScheduleRequest),
@@ -233,6 +232,8 @@ async fn schedules_of_other_workflows_can_be_neither_seen_nor_changed_nor_made()
             preview_schedule(PreviewScheduleRequest),
             list_ticks(ListTicksRequest),
         ];
+        let get = GetScheduleRequest { schedule: schedule.clone() };
+        assert_eq!(code(schedules.get_schedule(get).await), Code::PermissionDenied);
         let backfill_id = Uuid::new_v4().to_string();
         let get = GetBackfillRequest { schedule: schedule.clone(), backfill_id: backfill_id.clone() };
         assert_eq!(code(schedules.get_backfill(get).await), Code::PermissionDenied);

@@ -9,8 +9,8 @@ use rcgen::KeyPair;
 use serde_json::{Value, json};
 use server::configuration::JwtConfig;
 
-pub(crate) const ISSUER: &str = "https://issuer.example";
-pub(crate) const AUDIENCE: &str = "orchestrator";
+const ISSUER: &str = "https://issuer.example";
+const AUDIENCE: &str = "orchestrator";
 
 pub(crate) struct Issuer {
     folder: tempfile::TempDir,
