@@ -11,11 +11,27 @@ use super::{Configuration, Loaded};
 /// The configuration as a file that would have the same effect, apart from masked secrets.
 pub fn show(loaded: &Loaded) -> String {
     let mut text = String::new();
-    if let Ok(effective) = Config::try_from::<Configuration>(&loaded.configuration) {
+    let effective = Config::try_from::<Configuration>(&loaded.configuration);
+    if let (Ok(mut effective), Ok(all)) = (effective, serde_json::to_value(&loaded.configuration)) {
+        add_empty_lists(&mut effective.cache, &all);
         table(&mut text, &effective.cache, &mut Vec::new(), &loaded.merged);
         table(&mut text, &loaded.own.0, &mut vec![String::from("own")], &loaded.merged);
     }
     text
+}
+
+/// Adds the lists that have nothing in them, which the library leaves out.
+fn add_empty_lists(value: &mut Value, all: &serde_json::Value) {
+    let (ValueKind::Table(entries), serde_json::Value::Object(all)) = (&mut value.kind, all) else { return };
+    for (key, all) in all {
+        match (entries.get_mut(key), all) {
+            (Some(value), all) => add_empty_lists(value, all),
+            (None, serde_json::Value::Array(items)) if items.is_empty() => {
+                entries.insert(key.clone(), Value::new(None, ValueKind::Array(Vec::new())));
+            }
+            (None, _) => {}
+        }
+    }
 }
 
 fn table(text: &mut String, value: &Value, path: &mut Vec<String>, merged: &Value) {
