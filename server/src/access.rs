@@ -12,6 +12,7 @@ mod denied;
 mod grants;
 mod guard;
 mod holder;
+mod in_force;
 mod jwt;
 mod tokens;
 

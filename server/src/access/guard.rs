@@ -9,18 +9,12 @@ use tokio::sync::watch;
 use transport::channel::files::Refreshed;
 
 use super::holder::{Access, Holder, Proof};
+use super::in_force::Rules;
 use super::{Denied, Grants, Jwt, Principal, Role, Rule, Scope, Tokens};
 use crate::proto::ROLES;
 
 /// What the names of both versions of reflection begin with. It shows contracts, and takes any grant.
 const REFLECTION: &str = "/grpc.reflection.";
-
-/// What is in force, and may change while calls are in flight.
-#[derive(Default)]
-pub(super) struct Rules {
-    pub(super) tokens: Tokens,
-    pub(super) grants: Grants,
-}
 
 /// Checks every call. Clones share what is in force.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use super::guard::Rules;
+use super::in_force::Rules;
 use super::{Denied, Principal, Role, Scope};
 
 /// How often a long call is looked at for a proof that ran out.
