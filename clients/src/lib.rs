@@ -2,4 +2,6 @@
 //!
 //! A package is a module: `guras.users.v1` is [`guras::users::v1`].
 
+#![warn(missing_docs)]
+
 ::transport::include_contracts!();

@@ -14,11 +14,15 @@ use crate::time::Timestamp;
 pub struct Decision {
     /// The step's path, for example `recipient[u1]/SendPush#1`.
     pub step: String,
+    /// The incarnation of the step that the operator saw.
     pub incarnation: u32,
+    /// The attempt that the operator saw in doubt; counted from 1.
     pub attempt: u32,
+    /// What the operator says.
     pub verdict: Verdict,
 }
 
+/// What an operator says of a call in doubt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Make the call again, once, under its key. Only after the attempt is surely over.

@@ -55,12 +55,19 @@ pub use stranded::StrandedRuns;
 
 /// What an engine is made of.
 pub struct Parts {
+    /// Where runs are kept.
     pub store: Arc<dyn Store>,
+    /// How calls leave.
     pub transport: Arc<dyn Transport>,
+    /// The code, and the rules of its contracts.
     pub workflows: Registry,
+    /// What time it is.
     pub clock: Clock,
+    /// Where ids and jitter come from.
     pub random: RandomSource,
+    /// Bounds of runs and of the replica.
     pub limits: Limits,
+    /// How long ended runs and audit entries are kept.
     pub retention: Retention,
 }
 
@@ -91,6 +98,7 @@ struct Loops {
 /// A wish to start a run.
 #[derive(Clone, Debug)]
 pub struct Start {
+    /// Name of the workflow.
     pub workflow: String,
     /// The encoded input message.
     pub input: Bytes,
@@ -102,6 +110,7 @@ pub struct Start {
 
 /// Why the engine did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what it is, with its fields")]
 pub enum EngineError {
     #[error("workflow {0} is not known here")]
     UnknownWorkflow(String),
@@ -271,10 +280,12 @@ impl Engine {
         self.shared.store.close().await
     }
 
+    /// The workflows that this replica has code of.
     pub fn workflows(&self) -> &Registry {
         &self.shared.workflows
     }
 
+    /// The bounds that hold for its runs.
     pub fn limits(&self) -> &Limits {
         &self.shared.limits
     }

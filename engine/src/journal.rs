@@ -79,6 +79,7 @@ impl Buffer {
 
 /// Why stored bytes are no journal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what it is, with its fields")]
 pub enum JournalError {
     #[error("entry at sequence {sequence} does not decode: {error}")]
     Undecodable { sequence: u64, error: prost::DecodeError },

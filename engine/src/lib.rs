@@ -4,7 +4,8 @@
 //! [`transport::Transport`]. The rules it keeps have codes (F1, E1, …), are stated in `docs/semantics.md`, and are
 //! cited where they are kept.
 
-#[warn(missing_docs)]
+#![warn(missing_docs)]
+
 mod authoring;
 pub mod breadcrumbs;
 pub mod claim;
@@ -13,12 +14,10 @@ mod doubt;
 mod driver;
 pub mod engine;
 mod environment;
-#[warn(missing_docs)]
 pub mod failure;
 mod history;
 mod identity;
 pub mod journal;
-#[warn(missing_docs)]
 pub mod limits;
 mod mailbox;
 mod outage_waiters;
@@ -28,9 +27,7 @@ mod quarantine;
 pub mod random;
 mod reset;
 pub mod retention;
-#[warn(missing_docs)]
 pub mod retry;
-#[warn(missing_docs)]
 pub mod rpc;
 pub mod rules;
 mod run;
@@ -39,14 +36,11 @@ mod run_table;
 pub mod safeguards;
 pub mod schedule;
 mod scope;
-#[warn(missing_docs)]
 pub mod signal;
-#[warn(missing_docs)]
 pub mod state;
 mod step_id;
 pub mod store;
 #[cfg(feature = "testing")]
-#[warn(missing_docs)]
 pub mod testing;
 pub mod time;
 pub mod transport;

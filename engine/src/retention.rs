@@ -16,15 +16,20 @@ pub struct Retention {
     pub runs: Kept,
     /// By the name of the workflow.
     pub workflows: HashMap<String, Kept>,
+    /// How long audit entries are kept; `None` for ever.
     pub audit: Option<Duration>,
 }
 
 /// How long runs are kept by the state in which they ended; none for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
+    /// Runs that ended as SUCCEEDED.
     pub succeeded: Option<Duration>,
+    /// Runs that ended as FAILED.
     pub failed: Option<Duration>,
+    /// Runs that ended as CANCELLED.
     pub cancelled: Option<Duration>,
+    /// Runs that ended as TERMINATED.
     pub terminated: Option<Duration>,
 }
 

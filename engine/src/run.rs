@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 /// A run that is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Started {
+    /// The id of the run.
     pub id: Uuid,
     /// The run as the start made it. If the same request started it before: as it is, or as it was when it was removed.
     pub row: Box<RunRow>,
@@ -28,9 +29,13 @@ pub(crate) type Starter = oneshot::Sender<Result<Started, StoreError>>;
 /// A run that has ended.
 #[derive(Clone, Debug)]
 pub struct Ended {
+    /// The row of the run.
     pub row: RunRow,
+    /// The encoded input message.
     pub input: Bytes,
+    /// The encoded output message, if the run SUCCEEDED.
     pub output: Option<Bytes>,
+    /// Why the run ended, if it did not succeed.
     pub failure: Option<Failure>,
 }
 

@@ -7,6 +7,7 @@ use crate::breadcrumbs::Breadcrumbs;
 /// What a replica does with such code.
 #[derive(Clone, Debug, Default)]
 pub struct Safeguards {
+    /// What happens to code that waits for something else than a step.
     pub foreign_waits: ForeignWaits,
     /// Where it is written down which runs are polled, so that the next process knows what this one died of. Without it
     /// no death counts against a run.

@@ -166,15 +166,23 @@ pub trait Store: Send + Sync + 'static {
 /// What is stored of a run beside its journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRow {
+    /// The id of the run.
     pub id: Uuid,
+    /// Name of its workflow.
     pub workflow: String,
+    /// The version of the workflow that created it.
     pub workflow_version: u32,
+    /// What its owner wrote last.
     pub status: Status,
+    /// When it was created.
     pub created_at: Timestamp,
+    /// When its row was changed last.
     pub updated_at: Timestamp,
+    /// When it ended; `None` if it has not.
     pub ended_at: Option<Timestamp>,
     /// When the run fails with DEADLINE_EXCEEDED.
     pub deadline: Timestamp,
+    /// The tick that started it; `None` if another request did.
     pub origin: Option<Origin>,
     /// Counts the owners the run has had.
     pub epoch: u64,
@@ -215,6 +223,7 @@ pub struct SetBack {
 /// The part of a run's row that its owner writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
+    /// The state.
     pub state: State,
     /// Why, where the state alone does not say it; a constant such as `UNDO_FAILED`, and a sentence after `: `.
     pub reason: String,
@@ -233,7 +242,9 @@ pub struct Status {
 /// The tick that started a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
+    /// Name of the schedule.
     pub schedule: String,
+    /// The time that the tick stands for.
     pub nominal: Timestamp,
     /// Whether it is one of the schedule's own times, a trigger, or of a backfill; none for a run of an earlier release whose
     /// row is gone from the ledger.
@@ -243,11 +254,17 @@ pub struct Origin {
 /// A run to create.
 #[derive(Clone, Debug)]
 pub struct NewRun {
+    /// The id of the run.
     pub id: Uuid,
+    /// Name of its workflow.
     pub workflow: String,
+    /// The version of the workflow that creates it.
     pub workflow_version: u32,
+    /// When it is created.
     pub created_at: Timestamp,
+    /// When it fails with DEADLINE_EXCEEDED.
     pub deadline: Timestamp,
+    /// The tick that starts it.
     pub origin: Option<Origin>,
     /// The request that starts it; none for a tick.
     pub change: Option<AuditedChange>,
@@ -259,7 +276,9 @@ pub struct NewRun {
     pub claimed: bool,
     /// First facts, encoded as one `orchestrator.journal.v1.Entry`, and their number.
     pub entry: Bytes,
+    /// How many facts the entry has.
     pub facts: u64,
+    /// The row as it is with these facts.
     pub status: Status,
 }
 
@@ -275,14 +294,19 @@ pub enum Created {
 /// Facts to append.
 #[derive(Clone, Debug)]
 pub struct Append {
+    /// The run.
     pub run: Uuid,
+    /// The epoch of the claim under which the owner appends.
     pub epoch: u64,
     /// Number of facts the owner knows the journal to have.
     pub sequence: u64,
     /// Where the facts start an effect: the control version the owner has seen.
     pub control: Option<u64>,
+    /// The facts, encoded as one `orchestrator.journal.v1.Entry`.
     pub entry: Bytes,
+    /// How many facts the entry has.
     pub facts: u64,
+    /// The row as it is with these facts.
     pub status: Status,
     /// Where the run is given back: the number of messages that the owner knows to have come. If there are more, it looks
     /// at them first.
@@ -311,7 +335,9 @@ pub enum Appended {
 pub struct ClaimRuns {
     /// Names of the workflows this replica can run, each with its newest version.
     pub workflows: Vec<(String, u32)>,
+    /// What the time is.
     pub now: Timestamp,
+    /// How many runs are claimed, at most.
     pub limit: u32,
     /// Where an answer of the store did not come: the runs that the owner has in memory. Others that are its own are
     /// given back first, since no one drives them.
@@ -321,6 +347,7 @@ pub struct ClaimRuns {
 /// Runs that are now this owner's.
 #[derive(Clone, Debug, Default)]
 pub struct Claimed {
+    /// The runs, each with its new epoch.
     pub runs: Vec<RunRow>,
     /// When the next run becomes due; none where none waits. In the past where the limit cut the claim short.
     pub next_due: Option<Timestamp>,
@@ -329,18 +356,24 @@ pub struct Claimed {
 /// Runs of one workflow and version that are not claimed by who does not know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unclaimable {
+    /// Name of the workflow.
     pub workflow: String,
+    /// The version that created the runs.
     pub version: u32,
+    /// How many runs they are.
     pub runs: u64,
 }
 
 /// A filter over runs. The page continues below `before`.
 #[derive(Clone, Debug, Default)]
 pub struct ListRuns {
+    /// Only runs of this workflow.
     pub workflow: Option<String>,
+    /// Only runs in one of these states; all if there is none.
     pub states: Vec<State>,
     /// Only runs with an id smaller than this (ids grow with creation time).
     pub before: Option<Uuid>,
+    /// How many runs are returned, at most.
     pub limit: u32,
 }
 
@@ -349,6 +382,7 @@ pub struct ListRuns {
 pub struct JournalEntry {
     /// Sequence number of the entry's last fact.
     pub sequence: u64,
+    /// The epoch of the owner that appended it.
     pub epoch: u64,
     /// An encoded `orchestrator.journal.v1.Entry`.
     pub entry: Bytes,
@@ -356,6 +390,7 @@ pub struct JournalEntry {
 
 /// Why an operation was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what it is, with its fields")]
 pub enum StoreError {
     /// Another owner, or an earlier append of this one, moved the run. Nothing was written.
     #[error("run {0} is no longer at the epoch and sequence this owner knows")]

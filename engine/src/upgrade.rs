@@ -34,10 +34,13 @@ pub struct UpgradeCheck<'w> {
 /// One run, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedRun {
+    /// The id of the run.
     pub run: Uuid,
+    /// Name of its workflow.
     pub workflow: String,
     /// The version that created it.
     pub version: u32,
+    /// The state that it is in.
     pub state: State,
     /// Why the code that is asked for cannot continue with it.
     pub obstacle: Option<Incompatibility>,

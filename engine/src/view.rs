@@ -23,11 +23,17 @@ use crate::undo;
 /// A run with everything that is durable of it.
 #[derive(Clone, Debug)]
 pub struct Detail {
+    /// The row of the run.
     pub row: RunRow,
+    /// Full name of the input message.
     pub input_type: String,
+    /// The encoded input message.
     pub input: Bytes,
+    /// The encoded output message, if the run succeeded.
     pub output: Option<Bytes>,
+    /// Why the run failed, if it did.
     pub failure: Option<Failure>,
+    /// Its steps, in the order of their starts.
     pub steps: Vec<StepView>,
     /// Messages that no wait has received yet, oldest first.
     pub inbox: Vec<Message>,
@@ -40,27 +46,39 @@ pub struct Detail {
 /// One journaled step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepView {
+    /// Path of the branch; empty for the root.
     pub branch: String,
+    /// Position on the branch, from 0.
     pub position: u32,
     /// Method path of a call, or the name the author gave.
     pub name: String,
+    /// What kind of step it is.
     pub kind: StepKind,
+    /// How far it has come.
     pub state: StepState,
+    /// The level of a call; `None` for other steps.
     pub level: Option<Level>,
+    /// Attempts so far; those that were not sent do not count.
     pub attempts: u32,
     /// Counts the times that the step was made again, from 1; 0 where it has no effects.
     pub incarnation: u32,
+    /// When it was started.
     pub started_at: Timestamp,
+    /// When it settled; `None` if it has not.
     pub ended_at: Option<Timestamp>,
+    /// When the next attempt is due; `None` if none is planned.
     pub next_attempt_at: Option<Timestamp>,
+    /// The idempotency key of a call with effects.
     pub key: Option<String>,
     /// Reads do not store their request.
     pub request: Option<Bytes>,
+    /// The encoded response of a call, or the value of another step.
     pub response: Option<Bytes>,
     /// Full name of the message that a wait for a signal or a child run brings.
     pub message_type: Option<String>,
     /// The run that is the child.
     pub child: Option<Uuid>,
+    /// Why the step failed, or its last attempt.
     pub failure: Option<Failure>,
     /// The last attempts that failed, oldest first; at most [`FAILED_ATTEMPTS`].
     pub failed: Vec<FailedAttempt>,
@@ -88,25 +106,41 @@ pub struct FailedAttempt {
     pub failure: Failure,
 }
 
+/// What a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepKind {
+    /// A call to a service.
     Call,
+    /// A wait for a time.
     Sleep,
+    /// A wait for a signal.
     Signal,
+    /// A run of its own.
     Child,
+    /// A local value.
     Record,
+    /// A keyed branch for each of many items.
     FanOut,
+    /// Several steps in a row as one.
     Branch,
+    /// The first of several steps.
     Race,
 }
 
+/// How far a step has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepState {
+    /// An attempt is under way.
     InFlight,
+    /// An attempt failed, and the next one is due later.
     BackingOff,
+    /// It settled with a result.
     Succeeded,
+    /// It settled with a failure.
     Failed,
+    /// It waits for a time, a message or a child run.
     Waiting,
+    /// Only an operator can say whether it happened.
     NeedsDecision,
     /// A wait that a race was decided without, or a step that its run ended without.
     Withdrawn,

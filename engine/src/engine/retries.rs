@@ -17,6 +17,7 @@ use crate::view::{self, Detail, FailedAt, StepView};
 /// A step that a retry makes again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepeatedStep {
+    /// Path of the step.
     pub path: String,
     /// Method path of a call, or the name the author gave.
     pub name: String,

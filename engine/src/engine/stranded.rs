@@ -7,9 +7,11 @@ use crate::store::{RunRow, Unclaimable};
 /// Runs of one workflow and version that wait for their code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StrandedRuns {
+    /// Name of the workflow.
     pub workflow: String,
     /// The version that created them.
     pub version: u32,
+    /// How many runs they are.
     pub runs: u64,
     /// A constant and a sentence, as in [`Status::reason`](crate::store::Status::reason).
     pub reason: String,

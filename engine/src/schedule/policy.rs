@@ -12,7 +12,9 @@ pub const MAX_CATCH_UP: u32 = 1_000;
 /// How the ticks of a schedule are dealt with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// What a tick does while earlier runs have not ended.
     pub overlap: Overlap,
+    /// Which ticks are made up for after an outage.
     pub catch_up: CatchUp,
     /// After so many runs that its ticks started the schedule is over.
     pub run_limit: Option<u64>,
@@ -43,6 +45,7 @@ pub enum Overlap {
 /// Which ticks are made up for that came while no replica was there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatchUp {
+    /// All, the last one, or none.
     pub mode: CatchUpMode,
     /// Only those that are not older than this,
     pub window: Duration,
@@ -50,10 +53,14 @@ pub struct CatchUp {
     pub limit: u32,
 }
 
+/// How many of the ticks that were missed are made up for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CatchUpMode {
+    /// Every one within the window and the limit.
     All,
+    /// Only the latest.
     Last,
+    /// None.
     None,
 }
 
@@ -79,9 +86,13 @@ impl Default for CatchUp {
 /// What is to be done with a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// Start its run.
     Start,
+    /// Start nothing.
     Skip,
+    /// Wait for the end of a run.
     Buffer,
+    /// Start nothing, because no more may wait.
     BufferFull,
     /// Ask the others to end, and start behind them.
     Replace,

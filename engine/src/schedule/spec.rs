@@ -26,6 +26,7 @@ pub const MAX_SPAN: Duration = Duration::from_secs(10 * 366 * 86_400);
 pub struct Spec {
     /// A time of any rule is one of the schedule.
     pub rules: Vec<Rule>,
+    /// Times that no rule may name.
     pub exclude: Exclusions,
     /// No time is before this,
     pub start: Option<Timestamp>,
@@ -42,12 +43,19 @@ pub struct Spec {
 pub enum Rule {
     /// Every so much elapsed time, counted from the phase after the Unix epoch. 24 hours are not a day where clocks
     /// change.
-    Every { interval: Duration, phase: Duration },
+    Every {
+        /// The time from one to the next.
+        interval: Duration,
+        /// Less than the interval.
+        phase: Duration,
+    },
     /// Local times of the schedule's zone.
     Cron {
+        /// Five to seven fields, or a nickname such as `@daily`.
         pattern: String,
         /// By the kind of pattern where it is not said.
         gap: Option<DstGap>,
+        /// The same for times that clocks show twice.
         overlap: Option<DstOverlap>,
     },
     /// Once.
@@ -77,8 +85,11 @@ pub enum DstGap {
 /// What becomes of local times that clocks show twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DstOverlap {
+    /// Only the first time counts.
     First,
+    /// Only the second time counts.
     Last,
+    /// Both count.
     Both,
 }
 
@@ -89,6 +100,7 @@ fn written(span: Duration) -> String {
 
 /// Why a spec cannot be kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what it is, with its fields")]
 pub enum SpecError {
     #[error("rules: none is given, so there is no time; an interval, a cron pattern or a time is needed")]
     NoRules,

@@ -38,6 +38,7 @@ enum Times {
 /// One nominal time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nominal {
+    /// The nominal time.
     pub at: Timestamp,
     /// Whether the exclusions name it; nothing is started then.
     pub excluded: bool,
@@ -93,6 +94,7 @@ impl Timetable {
         &self.spec
     }
 
+    /// The zone of cron patterns and dates.
     pub const fn zone(&self) -> &Zone {
         &self.zone
     }

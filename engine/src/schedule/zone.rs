@@ -36,9 +36,11 @@ pub struct Zone(TimeZone);
 /// A moment at which the clocks of a zone are put forward or back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClockChange {
+    /// When the clocks change.
     pub at: Timestamp,
     /// What they show a second before, and then.
     pub before: String,
+    /// What clocks show just after it.
     pub after: String,
 }
 
@@ -46,6 +48,7 @@ pub struct ClockChange {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name:?} is not a time zone of the IANA database {}{}", database_version(), offered(.nearest))]
 pub struct UnknownZone {
+    /// The name that is not known.
     pub name: String,
     /// Names that look like it, the nearest first.
     pub nearest: Vec<String>,

@@ -11,11 +11,14 @@ use crate::time::Timestamp;
 pub struct Requester {
     /// As the caller calls itself; nothing here proves it.
     pub caller: String,
+    /// What the caller says about why.
     pub reason: String,
+    /// What tells a repeated request from a new one; `None` if the caller does not say.
     pub request: Option<RequestKey>,
 }
 
 impl Requester {
+    /// A request without an id of its own.
     pub fn new(caller: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { caller: caller.into(), reason: reason.into(), request: None }
     }
@@ -30,6 +33,7 @@ impl Requester {
 /// actions have ids of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestKey {
+    /// The id that the caller chose.
     pub id: Uuid,
     /// SHA-256 of the request without its id; another request under the same id is refused.
     pub hash: [u8; 32],
@@ -51,6 +55,7 @@ pub struct AuditedChange {
     pub action: &'static str,
     /// What exactly, where the action alone does not say it.
     pub detail: String,
+    /// Who asks, and why.
     pub asked: Requester,
     /// The schedule for which a run is changed.
     pub schedule: Option<String>,
@@ -59,9 +64,13 @@ pub struct AuditedChange {
 /// A change of one run that the store makes by itself.
 #[derive(Clone, Debug)]
 pub struct Command {
+    /// The run.
     pub run: Uuid,
+    /// What the time is.
     pub now: Timestamp,
+    /// What is audited.
     pub change: AuditedChange,
+    /// What is done.
     pub kind: CommandKind,
 }
 
@@ -97,15 +106,20 @@ pub struct Pause {
 /// A run that an operator stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paused {
+    /// When the pause was asked for; its clock stands from then on, if it stops.
     pub at: Timestamp,
+    /// What the operator said about why.
     pub reason: String,
+    /// Whether the run's deadline moves by the time that the pause takes.
     pub stops_clock: bool,
 }
 
 /// Which ended runs are removed at the same time: those of one workflow and end, the oldest first.
 #[derive(Clone, Debug)]
 pub struct Purge {
+    /// Only runs of this workflow.
     pub workflow: String,
+    /// Only runs that ended in this state.
     pub state: super::State,
     /// Only runs that ended before this.
     pub ended_before: Timestamp,
@@ -120,6 +134,7 @@ pub struct Purge {
 /// What a purge did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
+    /// How many runs were removed.
     pub runs: u32,
     /// Where to continue; none where nothing more can be old enough.
     pub next: Option<Uuid>,
@@ -128,15 +143,21 @@ pub struct Purged {
 /// Facts that are added from outside, and where they leave the run.
 #[derive(Clone, Debug)]
 pub struct UnownedAppend {
+    /// The epoch that the caller has seen.
     pub epoch: u64,
+    /// The number of facts that the caller has seen.
     pub sequence: u64,
+    /// The control version that the caller has seen.
     pub control: u64,
+    /// The facts, encoded as one `orchestrator.journal.v1.Entry`.
     pub entry: Bytes,
+    /// How many facts the entry has.
     pub facts: u64,
     /// The move to it must be in the table of moves.
     pub status: Status,
     /// Whether a pause that was asked for still holds; a run that ends or is retried is paused no more.
     pub keeps_pause: bool,
+    /// When the run fails with DEADLINE_EXCEEDED from now on.
     pub deadline: Timestamp,
     /// What an end by force does to the run's children and its parent.
     pub related_runs: Option<Box<super::RelatedRuns>>,
@@ -147,26 +168,35 @@ pub struct UnownedAppend {
 pub struct AuditEntry {
     /// Grows with every entry of the store.
     pub number: u64,
+    /// When the change was made.
     pub at: Timestamp,
+    /// Who asked for it, as the caller calls itself.
     pub caller: String,
+    /// The method of the admin API.
     pub action: String,
+    /// What exactly, if the action alone does not say it.
     pub detail: String,
+    /// What the caller said about why.
     pub reason: String,
     /// Nil where it speaks of a schedule and started no run.
     pub run: Uuid,
+    /// Name of the workflow of the run or of the schedule.
     pub workflow: String,
     /// The schedule that it speaks of; none where it speaks of a run.
     pub schedule: Option<String>,
+    /// The id of the request, if it had one.
     pub request: Option<Uuid>,
 }
 
 /// A filter over audit entries. The page continues below `before`.
 #[derive(Clone, Debug, Default)]
 pub struct ListAudit {
+    /// Only entries that speak of this run.
     pub run: Option<Uuid>,
     /// Only entries that speak of the schedule with this name.
     pub schedule: Option<String>,
     /// Only entries with a smaller number.
     pub before: Option<u64>,
+    /// How many entries are returned, at most.
     pub limit: u32,
 }

@@ -11,7 +11,9 @@ pub struct Message {
     pub number: u64,
     /// Name of the signal, or [`Message::CHILD_ENDED`].
     pub name: String,
+    /// The encoded message.
     pub payload: Bytes,
+    /// When it was acknowledged.
     pub received_at: Timestamp,
 }
 
@@ -23,7 +25,9 @@ impl Message {
 /// A message to put into a run's inbox.
 #[derive(Clone, Debug)]
 pub struct Signal {
+    /// Name of the signal.
     pub name: String,
+    /// The encoded message.
     pub payload: Bytes,
     /// The most messages that may wait in the inbox, this one included.
     pub room: u32,

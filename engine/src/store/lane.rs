@@ -42,6 +42,7 @@ pub fn for_caller<T>(work: impl FnOnce() -> T) -> T {
 pub struct ForCaller<F>(F);
 
 impl<F> ForCaller<F> {
+    /// Marks an answer as one that a caller waits for.
     pub const fn new(future: F) -> Self {
         Self(future)
     }

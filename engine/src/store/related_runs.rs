@@ -8,6 +8,7 @@ use super::NewRun;
 /// The run that another one is a child of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parent {
+    /// The id of the parent.
     pub run: Uuid,
     /// How many runs are above the child.
     pub depth: u32,
@@ -27,6 +28,7 @@ pub struct RelatedRuns {
 /// The end of a run, for the inbox of its parent. One that has ended takes it no more.
 #[derive(Clone, Debug)]
 pub struct ChildEndNotice {
+    /// The id of the parent.
     pub parent: Uuid,
     /// An encoded `orchestrator.journal.v1.ChildEnded`.
     pub payload: Bytes,

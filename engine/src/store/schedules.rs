@@ -10,11 +10,15 @@ use crate::time::Timestamp;
 /// What a schedule is: when it starts runs of which workflow, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
+    /// The name, which no other schedule has.
     pub name: String,
+    /// Name of the workflow whose runs it starts.
     pub workflow: String,
     /// The encoded input message of each run.
     pub input: Bytes,
+    /// When it has its times.
     pub spec: Spec,
+    /// How its ticks are dealt with.
     pub policy: Policy,
 }
 
@@ -33,27 +37,34 @@ pub enum Source {
     Api = 1,
     /// In code, next to its workflow.
     Code = 2,
+    /// In the configuration of the replica.
     Configuration = 3,
 }
 
 /// A schedule as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduleRow {
+    /// What it is.
     pub schedule: Schedule,
+    /// Where it is defined.
     pub source: Source,
     /// Made when the schedule was created; ids of runs derive from it (semantics.md T2).
     pub uid: Uuid,
     /// Bumped by every change that people make.
     pub generation: u64,
+    /// When it was created.
     pub created_at: Timestamp,
+    /// When it was changed last, by people.
     pub updated_at: Timestamp,
     /// Nominal time up to which everything was dealt with.
     pub high_water: Timestamp,
     /// Later nominal times that started runs before the clock was set back to now.
     pub ahead: Vec<Timestamp>,
+    /// Who stopped it; `None` if it is not paused.
     pub paused: Option<PausedSchedule>,
     /// When its definition disappeared.
     pub retired_at: Option<Timestamp>,
+    /// What happened so far.
     pub facts: ScheduleFacts,
     /// Runs that have not ended, the first of them, in the order of their starts.
     pub open: Vec<Uuid>,
@@ -95,13 +106,17 @@ pub struct ScheduleFacts {
     pub last_missed: Option<Timestamp>,
     /// Ticks in a row that were skipped or had no room.
     pub consecutive_skips: u64,
+    /// Runs in a row that ended without success.
     pub consecutive_failures: u64,
     /// The last run that a tick started, its nominal time, and how late it was, in microseconds.
     pub last_run: Option<Uuid>,
+    /// The nominal time of the last run.
     pub last_nominal: Option<Timestamp>,
+    /// How late the last run was, in microseconds.
     pub lateness: Option<u64>,
     /// When a run last succeeded, and the nominal time of the last that did.
     pub last_success: Option<Timestamp>,
+    /// The nominal time of the last run that succeeded.
     pub last_success_nominal: Option<Timestamp>,
     /// Ticks that wait for the end of a run.
     pub buffered: u32,
@@ -112,8 +127,11 @@ pub struct ScheduleFacts {
 /// Who stopped a schedule, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PausedSchedule {
+    /// When it was paused.
     pub at: Timestamp,
+    /// Who paused it, as the caller calls itself.
     pub by: String,
+    /// What the caller said about why.
     pub note: String,
 }
 
@@ -122,12 +140,17 @@ pub struct PausedSchedule {
 pub struct TickRow {
     /// Counts the rows of the schedule.
     pub number: u64,
+    /// The first nominal time.
     pub first: Timestamp,
+    /// The last nominal time.
     pub last: Timestamp,
     /// How many nominal times they are, at least.
     pub count: u64,
+    /// What became of them.
     pub outcome: TickOutcome,
+    /// Why, if the outcome alone does not say it.
     pub reason: String,
+    /// Where they come from.
     pub origin: TickOrigin,
     /// The run that it started, or the one that it was skipped for.
     pub run: Option<Uuid>,
@@ -138,16 +161,19 @@ pub struct TickRow {
 /// What became of a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TickOutcome {
+    /// It started a run.
     Started = 1,
     /// An earlier run continues.
     Skipped = 2,
     /// No one was there, and the policy makes not up for it.
     Missed = 3,
+    /// The schedule was paused.
     Paused = 4,
     /// It waits for the end of a run.
     Buffered = 5,
     /// It would, and there is no room.
     BufferFull = 6,
+    /// The schedule excludes the time.
     Excluded = 7,
     /// The schedule has started as many runs as it may.
     Ended = 8,
@@ -161,6 +187,7 @@ impl TickOutcome {
         matches!(self, Self::Skipped | Self::Missed | Self::BufferFull | Self::Failed)
     }
 
+    /// The outcome with this stored number; `None` if there is none.
     pub const fn from_number(number: u8) -> Option<Self> {
         Some(match number {
             1 => Self::Started,
@@ -184,6 +211,7 @@ pub enum TickOrigin {
     Clock,
     /// An operator, each time another.
     Trigger(Uuid),
+    /// A backfill, by its id.
     Backfill(Uuid),
 }
 
@@ -200,13 +228,17 @@ impl TickOrigin {
 /// Something to write down about nominal times, in one transaction (semantics.md T1).
 #[derive(Clone, Debug)]
 pub struct Tick {
+    /// The uid of the schedule.
     pub schedule: Uuid,
     /// The generation that the caller has seen. Another one means that the schedule was changed meanwhile.
     pub generation: u64,
+    /// What the time is.
     pub now: Timestamp,
+    /// Where the times come from.
     pub origin: TickOrigin,
     /// Nominal times that start nothing, in order, before the one that does.
     pub passed: Vec<PassedTicks>,
+    /// The nominal time that should start a run.
     pub start: Option<TickStart>,
     /// A nominal time after those that has its row and its run since before the clock was set back.
     pub known: Option<Timestamp>,
@@ -246,27 +278,38 @@ pub struct Rewind {
     pub cut: Option<CutTicks>,
 }
 
+/// What is left of a row whose later times come again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CutTicks {
+    /// Number of the row.
     pub number: u64,
+    /// Its last nominal time from then on.
     pub last: Timestamp,
+    /// How many nominal times it stands for from then on.
     pub count: u64,
 }
 
 /// Nominal times that start nothing, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PassedTicks {
+    /// The first nominal time.
     pub first: Timestamp,
+    /// The last nominal time.
     pub last: Timestamp,
+    /// How many nominal times they are, at least.
     pub count: u64,
+    /// What became of them.
     pub outcome: TickOutcome,
+    /// Why, if the outcome alone does not say it.
     pub reason: String,
 }
 
 /// A nominal time that should start a run.
 #[derive(Clone, Debug)]
 pub struct TickStart {
+    /// The nominal time.
     pub nominal: Timestamp,
+    /// What it does while earlier runs have not ended.
     pub overlap: Overlap,
     /// The run as it would be created. One that has to wait for the end of others is held by no owner, whatever this says.
     pub run: NewRun,
@@ -279,6 +322,7 @@ pub struct TickStart {
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ticked {
+    /// It was written down.
     Done(Box<TickDone>),
     /// The schedule is not as it was seen; nothing was written.
     Stale(Box<ScheduleRow>),
@@ -286,11 +330,14 @@ pub enum Ticked {
     Past,
     /// The same request was answered before with this.
     Existing {
+        /// What became of the tick.
         outcome: Option<TickOutcome>,
+        /// The run that it started or was skipped for.
         run: Option<Uuid>,
     },
 }
 
+/// What is written down of a tick.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TickDone {
     /// The schedule after it.
@@ -311,7 +358,12 @@ pub enum ScheduleAnswer {
     /// The schedule as it is, or as it was when it was removed, without its input and its notes.
     Schedule(Box<ScheduleRow>),
     /// What a trigger came to, and the run that it started or was skipped for.
-    Triggered { outcome: Option<TickOutcome>, run: Option<Uuid> },
+    Triggered {
+        /// What became of the tick.
+        outcome: Option<TickOutcome>,
+        /// The run that it started or was skipped for.
+        run: Option<Uuid>,
+    },
     /// The backfill as it is.
     Backfill(Box<BackfillRow>),
 }
@@ -319,39 +371,54 @@ pub enum ScheduleAnswer {
 /// What the ends of a schedule's runs make possible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
+    /// The schedule after it.
     pub row: ScheduleRow,
     /// Ticks that have waited and may start now, in order.
     pub ready: Vec<TickRow>,
     /// Whether a run that waited for the end of others is due now.
     pub due: bool,
+    /// Backfills of the schedule that continue.
     pub backfills: Vec<BackfillRow>,
 }
 
 /// A change of one schedule that somebody asks for.
 #[derive(Clone, Debug)]
 pub struct ScheduleCommand {
+    /// Name of the schedule.
     pub name: String,
+    /// What the time is.
     pub now: Timestamp,
     /// The generation that it must have; any where none is said.
     pub generation: Option<u64>,
+    /// What is audited.
     pub change: AuditedChange,
+    /// What is done.
     pub kind: ScheduleCommandKind,
 }
 
+/// What a command does to a schedule.
 #[derive(Clone, Debug)]
 pub enum ScheduleCommandKind {
+    /// Creates it; refused if the name is taken.
     Create(Box<Schedule>),
+    /// Replaces what it is; its mark stays.
     Update(Box<Schedule>),
+    /// Removes it, and asks runs that wait behind others to end.
     Delete,
+    /// Stops its ticks.
     Pause,
+    /// Lets its ticks start runs again.
     Resume,
+    /// Adds a backfill.
     Backfill(Box<BackfillRow>),
+    /// Stops the backfill with this id; runs that it started continue.
     CancelBackfill(Uuid),
 }
 
 /// Starts the runs of a range of nominal times, beside the schedule's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackfillRow {
+    /// The id of the backfill.
     pub id: Uuid,
     /// Nominal times from this on,
     pub from: Timestamp,
@@ -366,50 +433,65 @@ pub struct BackfillRow {
     pub per_minute: u32,
     /// How many nominal times there were when it was asked for.
     pub total: u64,
+    /// When it was asked for.
     pub created_at: Timestamp,
     /// How far it has come: the last nominal time that was dealt with.
     pub cursor: Timestamp,
+    /// Runs that it started.
     pub started: u64,
     /// Excluded times.
     pub passed: u64,
+    /// When it ended; `None` if it continues.
     pub ended_at: Option<Timestamp>,
+    /// Whether an operator stopped it.
     pub cancelled: bool,
     /// Runs of it that have not ended.
     pub open: u32,
+    /// When it started its last run.
     pub last_start: Option<Timestamp>,
 }
 
 /// A filter over schedules, by name. The page continues after `after`.
 #[derive(Clone, Debug, Default)]
 pub struct ListSchedules {
+    /// Only the schedule with this name.
     pub name: Option<String>,
+    /// Only schedules of this workflow.
     pub workflow: Option<String>,
     /// Only those of which a tick at this time or later started nothing although it should.
     pub missed_since: Option<Timestamp>,
+    /// Only schedules whose name comes after this.
     pub after: Option<String>,
+    /// How many schedules are returned, at most.
     pub limit: u32,
 }
 
 /// A filter over the ledger of one schedule, newest first. The page continues below `before`.
 #[derive(Clone, Debug)]
 pub struct ListTicks {
+    /// The uid of the schedule.
     pub schedule: Uuid,
+    /// Only rows with a smaller number.
     pub before: Option<u64>,
+    /// How many rows are returned, at most.
     pub limit: u32,
 }
 
 /// What code and configuration say about schedules.
 #[derive(Clone, Debug)]
 pub struct Declare {
+    /// What the time is.
     pub now: Timestamp,
     /// Version of the zone database by which schedules are dealt with from now on.
     pub zone_database: &'static str,
+    /// All schedules that code and configuration define.
     pub schedules: Vec<(Source, Schedule)>,
 }
 
 /// Schedules as they are declared now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declared {
+    /// The schedules as stored.
     pub rows: Vec<ScheduleRow>,
     /// Those that were retired until now, and since when.
     pub returned: Vec<(Uuid, Timestamp)>,
@@ -419,6 +501,7 @@ pub struct Declared {
 
 /// Why a schedule does not take an order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what it is, with its fields")]
 pub enum ScheduleRefusal {
     #[error("schedule {0} not found")]
     NotFound(String),

@@ -12,6 +12,7 @@ use crate::time::Timestamp;
 
 /// Why a stored definition cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what it is, with its fields")]
 pub enum StoredError {
     #[error("the stored definition does not decode: {0}")]
     Undecodable(#[from] prost::DecodeError),

@@ -35,6 +35,7 @@ pub struct Backfill {
 /// What came of a trigger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Triggered {
+    /// What became of the tick; none if the answer of an earlier release did not keep it.
     pub outcome: Option<TickOutcome>,
     /// The run that was started, or that it was skipped for.
     pub run: Option<Uuid>,

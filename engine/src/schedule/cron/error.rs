@@ -5,12 +5,19 @@ use std::fmt;
 /// A field of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
+    /// 0 to 59; only patterns of six or more fields have it.
     Second,
+    /// 0 to 59.
     Minute,
+    /// 0 to 23.
     Hour,
+    /// 1 to 31, or counted from the end of the month.
     DayOfMonth,
+    /// 1 to 12, or by name.
     Month,
+    /// 0 to 7, both Sunday, or by name.
     DayOfWeek,
+    /// 1970 to 2199; only patterns of seven fields have it.
     Year,
 }
 
