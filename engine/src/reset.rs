@@ -11,14 +11,18 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::failure::Code;
-use crate::journal::{JournalError, Kind, Steps};
+use crate::journal::{JournalError, Kind};
 use crate::journal_v1 as stored;
 use crate::undo;
 
+mod branches;
+mod places;
+
+use branches::{is_above, is_beside, outermost};
+use places::{At, Places};
+
 type Numbered = (u64, stored::Fact);
 type Incarnations = BTreeMap<(Arc<str>, u32), u32>;
-/// Branch and position of a step.
-type At = (String, u32);
 
 /// Applies every reset to the facts before it; also says how often each step was reset, counted from 1.
 pub(crate) fn apply(facts: Vec<Numbered>) -> Result<(Vec<Numbered>, Incarnations), JournalError> {
@@ -318,87 +322,4 @@ fn unsettled(settled: stored::StepSettled) -> stored::AttemptFailed {
 
 fn bump(incarnations: &mut Incarnations, branch: &str, position: u32) {
     *incarnations.entry((branch.into(), position)).or_insert(1) += 1;
-}
-
-/// Whether a branch contains another.
-fn is_above(branch: &str, inner: &str) -> bool {
-    branch != inner && (branch.is_empty() || inner.strip_prefix(branch).is_some_and(|rest| rest.starts_with('/')))
-}
-
-/// The outermost branch around this one that is not around the other as well.
-fn outermost<'b>(branch: &'b str, other: &str) -> &'b str {
-    let ends = branch.match_indices('/').map(|(at, _)| at).chain([branch.len()]);
-    let mut around = ends.map(|end| &branch[..end]);
-    around.find(|outer| *outer != other && !is_above(outer, other)).unwrap_or(branch)
-}
-
-/// Whether two branches belong to one fan-out, or stand below two branches that do.
-fn is_beside(branch: &str, other: &str) -> bool {
-    let differing = branch.split('/').zip(other.split('/')).find(|(left, right)| left != right);
-    let name = |component: &str| component.split('[').next().unwrap_or_default().to_owned();
-    differing.is_some_and(|(left, right)| !left.is_empty() && name(left) == name(right))
-}
-
-fn first<K: Eq + std::hash::Hash>(begins: &mut HashMap<K, u64>, key: K, number: u64) {
-    begins.entry(key).and_modify(|first| *first = (*first).min(number)).or_insert(number);
-}
-
-/// The place that each fact speaks of, and where steps and branches begin.
-struct Places {
-    of: HashMap<u64, At>,
-    /// The first fact of each step.
-    begun: HashMap<At, u64>,
-    /// The same, or where code came to the step again after a reset kept it.
-    steps: HashMap<At, u64>,
-    branches: HashMap<String, u64>,
-}
-
-/// Where a step begins that a reset kept and that code has not come to since: after everything else.
-const LATER: u64 = u64::MAX;
-
-impl Places {
-    fn of(facts: &[Numbered]) -> Result<Self, JournalError> {
-        let (steps, branches) = (HashMap::new(), HashMap::new());
-        let mut places = Self { of: HashMap::new(), begun: HashMap::new(), steps, branches };
-        // Where steps begin that a reset kept in doubt: with the attempt with which code came to them again.
-        let mut kept: HashMap<At, u64> = HashMap::new();
-        let mut known = Steps::default();
-        for (number, fact) in facts {
-            let Some(kind) = &fact.kind else { continue };
-            if let Kind::Reset(stored::Reset { forgotten: Some(forgotten), .. }) = kind {
-                let starts = forgotten.kept.iter().filter_map(|start| places.of.get(start));
-                kept.extend(starts.map(|at| (at.clone(), LATER)));
-            }
-            let Some(step) = known.of(*number, kind)? else { continue };
-            if let Kind::BranchStarted(branched) = kind {
-                first(&mut places.branches, branched.path.clone(), *number);
-            }
-            let place = (step.branch.as_ref().to_owned(), step.position);
-            if let (Kind::AttemptStarted(_), Some(begins)) = (kind, kept.get_mut(&place)) {
-                *begins = (*begins).min(*number);
-            }
-            places.of.insert(*number, place);
-        }
-        for (number, place) in &places.of {
-            let begins = kept.get(place).copied().unwrap_or(*number);
-            first(&mut places.begun, place.clone(), *number);
-            first(&mut places.steps, place.clone(), begins);
-            for (end, _) in place.0.match_indices('/').chain([(place.0.len(), "")]) {
-                first(&mut places.branches, place.0[..end].to_owned(), begins);
-            }
-        }
-        Ok(places)
-    }
-
-    fn get(&self, number: u64) -> Option<(&String, u32)> {
-        self.of.get(&number).map(|(branch, position)| (branch, *position))
-    }
-
-    fn first_of_step(&self, branch: &str, position: u32) -> u64 {
-        self.steps.get(&(branch.to_owned(), position)).copied().unwrap_or(0)
-    }
-
-    fn first_of_branch(&self, branch: &str) -> u64 {
-        self.branches.get(branch).copied().unwrap_or(0)
-    }
 }

@@ -21,11 +21,13 @@ mod inbox;
 mod lane;
 mod reader;
 mod related_runs;
+mod schedule_commands;
 mod schedules;
 mod shared;
 pub mod sqlite;
 mod stored_schedule;
 pub mod support;
+mod ticks;
 
 pub use changes::{
     AuditEntry, AuditedChange, BulkRequest, Command, CommandKind, ListAudit, Pause, Paused, Purge, Purged, RequestKey,
@@ -36,12 +38,14 @@ pub(crate) use lane::Lane;
 pub use lane::{ForCaller, for_caller};
 pub use reader::StoreReader;
 pub use related_runs::{ChildEndNotice, Parent, RelatedRuns};
-pub use schedules::{
-    BackfillRow, CutTicks, Declare, Declared, ListSchedules, ListTicks, PassedTicks, PausedSchedule, Rewind, Schedule,
-    ScheduleAnswer, ScheduleCommand, ScheduleCommandKind, ScheduleFacts, ScheduleRefusal, ScheduleRow, Settled, Source,
-    Tick, TickDone, TickOrigin, TickOutcome, TickRow, TickStart, Ticked,
+pub use schedule_commands::{
+    BackfillRow, ScheduleAnswer, ScheduleCommand, ScheduleCommandKind, ScheduleRefusal, Settled,
 };
+pub use schedules::{Declare, Declared, ListSchedules, PausedSchedule, Schedule, ScheduleFacts, ScheduleRow, Source};
 pub use shared::{ChangedRun, Recall, RunProgress, SharedStore};
+pub use ticks::{
+    CutTicks, ListTicks, PassedTicks, Rewind, Tick, TickDone, TickOrigin, TickOutcome, TickRow, TickStart, Ticked,
+};
 
 /// A page of a journal is over with the entry that brings it to so many bytes.
 pub const JOURNAL_PAGE_BYTES: usize = 4 << 20;

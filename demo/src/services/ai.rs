@@ -6,6 +6,7 @@ use prost::Message;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use tonic::{Request, Response, Status};
 
 use crate::services::{answer, check_text};
@@ -38,9 +39,12 @@ impl Ai {
 
 pub(crate) fn identity(method: &str, message: &[u8]) -> Option<String> {
     match method {
-        "WriteText" => WriteTextRequest::decode(message)
-            .ok()
-            .map(|request| format!("text:{}/{}", request.user_id, request.purpose().as_str_name())),
+        "WriteText" => WriteTextRequest::decode(message).ok().map(|request| {
+            // Texts of one purpose differ by what they are asked for, for example the week.
+            let mut asked = DefaultHasher::new();
+            request.prompt.hash(&mut asked);
+            format!("text:{}/{}/{:x}", request.user_id, request.purpose().as_str_name(), asked.finish())
+        }),
         _ => None,
     }
 }

@@ -30,6 +30,7 @@ mod commands;
 mod families;
 mod messaging;
 mod reading;
+mod rewinding;
 mod scheduling;
 mod steering;
 mod ticking;
@@ -172,6 +173,7 @@ sentences! {
         schedules_are_listed_by_name_in_pages
         schedules_are_read_by_uid_as_far_as_they_exist
         a_backfill_starts_runs_beside_the_schedules_own
+        backfills_that_ended_long_ago_are_dropped_once_they_are_listed_no_more
     }
     ticking {
         a_tick_starts_its_run_once
@@ -185,10 +187,12 @@ sentences! {
         a_tick_of_another_generation_or_success_writes_nothing
         a_schedule_is_over_after_as_many_runs_as_it_may_start
         a_run_that_fails_pauses_a_schedule_that_says_so
+        the_ledger_keeps_its_newest_rows_and_those_that_wait
+    }
+    rewinding {
         a_clock_that_is_set_back_starts_no_run_twice_and_stops_nothing
         no_row_stands_for_a_time_that_has_one
         a_time_whose_row_was_dropped_starts_no_run_twice_after_the_clock_is_set_back
-        the_ledger_keeps_its_newest_rows_and_those_that_wait
     }
 }
 

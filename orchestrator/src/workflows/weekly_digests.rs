@@ -44,7 +44,9 @@ impl Workflow for WeeklyDigests {
 
     async fn run(&self, ctx: &Context, input: WeeklyRequest) -> Result<WeeklyResponse, Failure> {
         let now = ctx.now();
-        let end = input.week_end_time.map_or_else(|| now.before(into_day(now)), Timestamp::from);
+        // A late tick, or one of a backfill, tells of the week that it stands for.
+        let at = ctx.schedule().map_or(now, |tick| tick.nominal);
+        let end = input.week_end_time.map_or_else(|| at.before(into_day(at)), Timestamp::from);
         let limit = bounded(input.limit, 1_000, 10_000);
         let page_size = bounded(input.page_size, 200, 1_000).min(limit).into();
         let list = ListUsersRequest { page_size, ..Default::default() };
@@ -75,6 +77,7 @@ impl Workflow for WeeklyDigests {
 impl Workflow for WeeklyDigest {
     const NAME: &'static str = "digests.weekly-user";
     const DESCRIPTION: &'static str = "One user's part of digests.weekly.";
+    const VERSION: u32 = 2;
     const DEADLINE: Duration = Duration::from_hours(36);
     type Input = WeeklyUserRequest;
     type Output = WeeklyUserResponse;
@@ -103,7 +106,8 @@ impl Workflow for WeeklyDigest {
         let push = Push {
             user_id: input.user_id,
             name: format!("weekly digest {week}"),
-            slot: String::new(),
+            // Since version 2, services see which week it is of.
+            slot: if ctx.version_at_least(2) { format!("week {week}") } else { String::new() },
             title: "Your week".to_owned(),
             body: text.chars().take(MOST_TEXT).collect(),
             data: [("kind".to_owned(), "weekly-digest".to_owned())].into(),
@@ -148,7 +152,13 @@ async fn week(ctx: &Context, input: &WeeklyUserRequest) -> Result<Option<String>
         let emotions = ctx.call(BatchGetEmotionsRequest { emotion_ids }).await?.emotions;
         emotions.into_iter().map(|emotion| emotion.name).collect()
     };
-    Ok(Some(prompt(&felt, &names, &meditated)))
+    let mut prompt = prompt(&felt, &names, &meditated);
+    if ctx.version_at_least(2) {
+        let day =
+            |time: Option<prost_types::Timestamp>| Timestamp::from(time.unwrap_or_default()).to_second().to_string();
+        prompt.push_str(&format!("\nThe week: {} to {}.", day(start_time), day(end_time)));
+    }
+    Ok(Some(prompt))
 }
 
 fn prompt(felt: &CountEmotionsResponse, names: &[String], meditated: &GetStatisticsResponse) -> String {

@@ -13,12 +13,16 @@ use clients::guras::notifications::v1::{
 use clients::guras::orchestration::digests::v1::{WeeklyOutcome, WeeklyRequest, WeeklyResponse, WeeklyUserRequest};
 use clients::guras::users::v1::{ListUsersRequest, ListUsersResponse, User};
 use engine::decision::{Decision, Verdict};
-use engine::store::{ListRuns, Requester, Store as _};
+use engine::engine::Backfill;
+use engine::schedule::Spec;
+use engine::store::{ListRuns, RequestKey, Requester, Schedule, Store as _};
 use engine::testing::{Probe, Reply, Services, World, check, crash_everywhere, expect, replay_everywhere};
 use engine::view::StepState;
-use engine::{Code, Failure, Limits, State};
+use engine::{Code, Failure, Limits, State, Workflow as _};
 use orchestrator::workflows::{WeeklyDigest, WeeklyDigests};
 use prost::Message;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Two to a page. `cyd` wants nothing, `dan` has no device, `eve` did nothing.
 const USERS: [&str; 5] = ["ann", "bob", "cyd", "dan", "eve"];
@@ -104,6 +108,29 @@ async fn a_week_is_told_once_however_often_it_is_triggered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_backfill_tells_of_each_week_that_it_stands_for() {
+    let world = world_of(services(), Probe::counting());
+    let weekly = Schedule::new("weekly", WeeklyDigests::NAME, Spec::every(Duration::from_hours(7 * 24)));
+    let (engine, stop) = (world.engine().clone(), CancellationToken::new());
+    let stopped = stop.clone();
+    tokio::spawn(async move { engine.run_schedules(vec![weekly], stopped).await.unwrap() });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let now = world.clock().now();
+    let (from, until) = (now.before(Duration::from_hours(3 * 7 * 24)), now.before(Duration::from_hours(7 * 24)));
+    let backfill = Backfill { from, until, at_once: 2, per_minute: 0 };
+    let asked = Requester {
+        request: Some(RequestKey { id: Uuid::from_u128(1), hash: [1; 32] }),
+        ..Requester::new("test", "late")
+    };
+    world.engine().backfill_schedule("weekly".to_owned(), backfill, asked).await.unwrap();
+    tokio::time::sleep(Duration::from_hours(12)).await;
+    // Two users have a week to tell of.
+    assert_eq!(world.services().effects_of::<WriteTextRequest>(), 4);
+    assert_eq!(world.services().effects_of::<SendPushRequest>(), 4, "one for every user, week and device");
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_bad_user_never_stops_the_others() {
     let failing = services().on::<WriteTextRequest>(|request| match request.user_id.as_str() {
         "ann" => Err(Failure::new(Code::FailedPrecondition, "no allowance left")),
@@ -179,7 +206,7 @@ async fn the_journal_of_a_user_tells_how_they_came_by_their_digest() {
     check(
         &world.journal(run).await,
         &expect![[r#"
-        created digests.weekly-user
+        created digests.weekly-user version 2
         GetPreferences#0 done
         ListDeviceTokens#1 done
         CountEmotions#2 done

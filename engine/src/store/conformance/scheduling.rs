@@ -165,23 +165,7 @@ pub(super) async fn a_backfill_starts_runs_beside_the_schedules_own(stores: &dyn
     let row = create(&*store, "new").await;
     let Ok(Ticked::Done(own)) = store.tick(tick(&row, hour(5))).await else { panic!("done") };
     let id = Uuid::now_v7();
-    let backfill = BackfillRow {
-        spec: Some(Spec::cron("0 * * * *", "Europe/Berlin")),
-        id,
-        from: hour(1),
-        until: hour(4),
-        at_once: 2,
-        per_minute: 0,
-        total: 3,
-        created_at: hour(5),
-        cursor: hour(0),
-        started: 0,
-        passed: 0,
-        ended_at: None,
-        cancelled: false,
-        open: 0,
-        last_start: None,
-    };
+    let backfill = backfill(id);
     let kind = ScheduleCommandKind::Backfill(Box::new(backfill.clone()));
     store.schedule_command(command("new", "BackfillSchedule", kind)).await.unwrap();
     let of_backfill = |row: &ScheduleRow, nominal| {
@@ -204,4 +188,51 @@ pub(super) async fn a_backfill_starts_runs_beside_the_schedules_own(stores: &dyn
     assert_eq!(store.settle_schedule(row.uid).await.unwrap().backfills, []);
     let cancel = command("new", "CancelBackfill", ScheduleCommandKind::CancelBackfill(id));
     assert_eq!(store.schedule_command(cancel).await, Err(ScheduleRefusal::BackfillOver(id).into()));
+}
+
+/// One of three times.
+fn backfill(id: Uuid) -> BackfillRow {
+    BackfillRow {
+        id,
+        from: hour(1),
+        until: hour(4),
+        at_once: 2,
+        per_minute: 0,
+        total: 3,
+        created_at: hour(5),
+        cursor: hour(0),
+        started: 0,
+        passed: 0,
+        ended_at: None,
+        cancelled: false,
+        open: 0,
+        last_start: None,
+        spec: Some(Spec::cron("0 * * * *", "Europe/Berlin")),
+    }
+}
+
+pub(super) async fn backfills_that_ended_long_ago_are_dropped_once_they_are_listed_no_more(stores: &dyn Stores) {
+    let store = stores.empty().await;
+    let row = create(&*store, "new").await;
+    let add = async |number: u128, created_at: Timestamp| {
+        let id = Uuid::from_u128(number);
+        let backfill = BackfillRow { created_at, ..backfill(id) };
+        let add = ScheduleCommandKind::Backfill(Box::new(backfill));
+        store.schedule_command(command("new", "BackfillSchedule", add)).await.unwrap();
+        id
+    };
+    let end = async |id: Uuid, now: Timestamp| {
+        let cancel = command("new", "CancelBackfill", ScheduleCommandKind::CancelBackfill(id));
+        store.schedule_command(ScheduleCommand { now, ..cancel }).await.unwrap();
+    };
+    let continues = add(1, hour(1)).await;
+    for number in 2..=102 {
+        end(add(number, hour(2).after(MINUTE * number as u32)).await, hour(5)).await;
+    }
+    let known = async |number: u128| store.backfill(Uuid::from_u128(number)).await.unwrap().is_some();
+    assert!(known(2).await, "the last of them was added within the time for which requests are answered");
+    add(103, hour(48)).await;
+    assert!(!known(2).await && !known(3).await && known(4).await, "as many as are listed stay");
+    assert!(store.backfill(continues).await.unwrap().is_some(), "it has not ended");
+    assert_eq!(store.backfills(row.uid).await.unwrap().len(), 100);
 }

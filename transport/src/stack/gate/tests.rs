@@ -1,8 +1,11 @@
 //! Who is let through to a service, in which order and how fast.
 
+use std::time::Duration;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engine::failure::Code;
+use engine::transport::Unsent;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::time::{advance, sleep, timeout};

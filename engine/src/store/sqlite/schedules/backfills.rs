@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use super::super::job::Fault;
+use super::super::old_requests::KEPT;
 use super::super::rows;
 use super::unknown;
 use crate::schedule::Spec;
@@ -27,7 +28,15 @@ macro_rules! select_backfills {
     };
 }
 
+/// Adds one. Those that ended long before it, and are no longer listed, are dropped for it.
 pub(super) fn insert(connection: &Connection, schedule: i64, backfill: &BackfillRow) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "DELETE FROM backfills
+             WHERE schedule = ?1 AND ended_at < ?2
+               AND id NOT IN (SELECT id FROM backfills WHERE schedule = ?1 ORDER BY created_at DESC LIMIT ?3)",
+        )?
+        .execute(params![schedule, backfill.created_at.before(KEPT).as_micros(), LISTED - 1])?;
     connection
         .prepare_cached(
             "INSERT INTO backfills (id, schedule, from_time, until_time, at_once, per_minute, total, created_at, cursor,

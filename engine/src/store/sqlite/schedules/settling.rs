@@ -5,10 +5,10 @@ use uuid::Uuid;
 
 use super::super::database::Database;
 use super::super::job::Fault;
-use super::super::rows;
+use super::super::{audit, rows};
 use super::{Stored, backfills, by_uid, ledger};
 use crate::state::State;
-use crate::store::{PausedSchedule, RunRow, ScheduleRefusal, Settled, StoreError, TickRow};
+use crate::store::{PausedSchedule, Requester, RunRow, ScheduleRefusal, Settled, StoreError, TickRow};
 use crate::time::Timestamp;
 
 /// Ticks that have waited and are looked at, at most: the next settling finds others.
@@ -70,9 +70,11 @@ pub(super) fn ends(db: &mut Database, stored: &mut Stored) -> Result<bool, Fault
     }
     if let Some(run) = paused_by.filter(|_| stored.row.schedule.policy.pause_on_failure && stored.row.paused.is_none())
     {
-        let note = format!("run {run} failed");
-        stored.row.paused = Some(PausedSchedule { at: db.now, by: "pause on failure".to_owned(), note });
+        let asked = Requester::new("pause on failure", format!("run {run} failed"));
+        let (by, note) = (asked.caller.clone(), asked.reason.clone());
+        stored.row.paused = Some(PausedSchedule { at: db.now, by, note });
         stored.row.generation += 1;
+        audit::keep_of_schedule(db, &asked.to("PauseSchedule", ""), &stored.row, stored.row.uid, None)?;
     }
     if !ended.is_empty() {
         stored.row.open.retain(|run| ended.iter().all(|end| end.run != *run));
