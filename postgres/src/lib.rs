@@ -33,5 +33,5 @@ mod work;
 mod workflow_numbers;
 mod workflows;
 
-pub use options::PostgresOptions;
+pub use options::{InvalidUrl, PostgresOptions};
 pub use store::Postgres;

@@ -1,8 +1,23 @@
 //! How the store reaches its database, and how long things may take.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
+
+/// Why a URL does not say where the database is. It does not repeat the URL, which may have a secret in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUrl {
+    #[error("expected a URL such as postgres://user@host:5432/database")]
+    Unreadable,
+    #[error("it names no host")]
+    NoHost,
+    #[error("it has a password in it; put that into a file")]
+    Password,
+    #[error("it requires TLS (sslmode=require), which this store does not have yet")]
+    Tls,
+}
 
 /// What a replica needs to know of its database.
 #[derive(Clone, Debug)]
@@ -10,6 +25,8 @@ use tokio_postgres::Config;
 pub struct PostgresOptions {
     /// Where the database is, and who connects.
     pub config: Config,
+    /// A file with the password, read again for each connection; none if the server asks for none.
+    pub password_file: Option<PathBuf>,
     /// Connections for reads and writes; the lease has one of its own beside them.
     pub connections: usize,
     /// How long a replica that is not heard of keeps its runs.
@@ -21,14 +38,50 @@ pub struct PostgresOptions {
 }
 
 impl PostgresOptions {
+    /// Reads where the database is.
+    ///
+    /// # Errors
+    /// If it is no such URL, has a password in it, or asks for what the store does not have.
+    pub fn parse(url: &str) -> Result<Self, InvalidUrl> {
+        let config: Config = url.parse().map_err(|_| InvalidUrl::Unreadable)?;
+        if config.get_hosts().is_empty() {
+            return Err(InvalidUrl::NoHost);
+        }
+        if config.get_password().is_some() {
+            return Err(InvalidUrl::Password);
+        }
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(InvalidUrl::Tls);
+        }
+        Ok(Self::new(config))
+    }
+
     /// Of the database that this says, with the defaults.
     pub fn new(config: Config) -> Self {
         Self {
             config,
+            password_file: None,
             connections: 8,
             lease: Duration::from_secs(15),
             margin: Duration::from_secs(3),
             timeout: Duration::from_secs(10),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_where_the_database_is_and_no_secret() {
+        let refused = |url| PostgresOptions::parse(url).map(drop);
+        assert_eq!(refused("postgres://guras@db.internal:5432/guras"), Ok(()));
+        assert_eq!(refused("postgres://guras@%2Fvar%2Frun%2Fpostgresql/guras"), Ok(()));
+        assert_eq!(refused("host=db user=guras"), Ok(()));
+        assert_eq!(refused("postgres://guras:hunter2@db/guras"), Err(InvalidUrl::Password));
+        assert_eq!(refused("postgres://guras@db/guras?sslmode=require"), Err(InvalidUrl::Tls));
+        assert_eq!(refused("postgres:///guras"), Err(InvalidUrl::NoHost));
+        assert_eq!(refused("mysql://db"), Err(InvalidUrl::Unreadable));
     }
 }

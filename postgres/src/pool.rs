@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, NoTls, Row};
 
@@ -26,7 +28,32 @@ fn settings(options: &PostgresOptions) -> Config {
     if config.get_application_name().is_none() {
         config.application_name("orchestrator");
     }
+    if let Some(file) = &options.password_file {
+        match std::fs::read_to_string(file) {
+            Ok(password) => drop(config.password(password.trim_end_matches(['\r', '\n']))),
+            // The server says what is missing.
+            Err(error) => tracing::warn!(%error, file = %file.display(), "password of the database not read"),
+        }
+    }
     config
+}
+
+/// Opens a connection with the settings, and the password, that apply at that moment.
+async fn dial(options: &PostgresOptions) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+    let (client, connection) = settings(options).connect(NoTls).await?;
+    let driver = tokio::spawn(async move {
+        // Whoever uses the connection is told by its next statement.
+        drop(connection.await);
+    });
+    Ok((client, driver))
+}
+
+struct Dial(PostgresOptions);
+
+impl Connect for Dial {
+    fn connect(&self, _: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
+        dial(&self.0).boxed()
+    }
 }
 
 /// Connections that operations share.
@@ -36,7 +63,7 @@ pub(crate) struct Connections(Pool);
 impl Connections {
     pub(crate) fn new(options: &PostgresOptions) -> Result<Self, Fault> {
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(settings(options), NoTls, manager);
+        let manager = Manager::from_connect(options.config.clone(), Dial(options.clone()), manager);
         let pool = Pool::builder(manager)
             .max_size(options.connections)
             .runtime(Runtime::Tokio1)
@@ -71,11 +98,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(options: &PostgresOptions) -> Result<Self, Fault> {
-        let (client, connection) = settings(options).connect(NoTls).await?;
-        let driver = tokio::spawn(async move {
-            // Whoever uses the connection is told by its next statement.
-            drop(connection.await);
-        });
+        let (client, driver) = dial(options).await?;
         Ok(Self { client, driver })
     }
 

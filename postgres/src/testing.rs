@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::Mutex;
+use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, NoTls};
 use uuid::Uuid;
 
@@ -48,6 +49,22 @@ pub async fn database(release: Release) -> Config {
     let mut config = server;
     config.dbname(&name);
     config
+}
+
+/// The same as an orchestrator is told it: the URL, and the password beside it.
+///
+/// # Panics
+/// If the server is neither on a socket nor on a host.
+pub fn settings(database: &Config) -> (String, Option<String>) {
+    let host = match database.get_hosts().first() {
+        Some(Host::Unix(folder)) => folder.display().to_string(),
+        Some(Host::Tcp(host)) => host.clone(),
+        None => panic!("the database for tests has no host"),
+    };
+    let port = database.get_ports().first().copied().unwrap_or(5_432);
+    let (user, name) = (database.get_user().unwrap_or("postgres"), database.get_dbname().unwrap_or("postgres"));
+    let password = database.get_password().map(|password| String::from_utf8_lossy(password).into_owned());
+    (format!("host={host} port={port} user={user} dbname={name}"), password)
 }
 
 /// Lets the time of a lease pass: its owner is heard of no more.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -100,11 +100,58 @@ pub struct Admin {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
+    #[serde(deserialize_with = "word::deserialize")]
+    pub kind: StoreKind,
     /// The SQLite file. A lock file is made beside it.
     pub path: PathBuf,
     /// Waits this long after every commit, as on a slower disk. For benchmarks.
     #[serde(with = "duration")]
     pub commit_delay: Duration,
+    /// Where the PostgreSQL database is, without a password.
+    pub url: String,
+    /// A file with the password of the database, read again for each connection.
+    pub password_file: Option<PathBuf>,
+    /// Connections to the database, beside the one of the heartbeat.
+    pub connections: u32,
+    /// How long a replica that is not heard of keeps its runs.
+    #[serde(with = "duration")]
+    pub lease: Duration,
+    /// How long one operation on the database may take.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+}
+
+impl Store {
+    /// The file of the store, for a command that works on files.
+    ///
+    /// # Errors
+    /// If the store is a database.
+    pub fn file(&self) -> Result<&Path, NoFile> {
+        match self.kind {
+            StoreKind::Sqlite => Ok(&self.path),
+            StoreKind::Postgres => Err(NoFile),
+        }
+    }
+
+    /// By how much a replica stops acting for its runs before its lease ends.
+    pub fn margin(&self) -> Duration {
+        self.lease / 5
+    }
+}
+
+/// The store is no file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("store.kind is `postgres`, and this command works on the file of a SQLite store; use the tools of PostgreSQL")]
+pub struct NoFile;
+
+/// What the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// A file beside the process, for one replica.
+    Sqlite,
+    /// A database that many replicas share.
+    Postgres,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -233,7 +280,16 @@ impl Default for Admin {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { path: PathBuf::from("orchestrator.db"), commit_delay: Duration::ZERO }
+        Self {
+            kind: StoreKind::Sqlite,
+            path: PathBuf::from("orchestrator.db"),
+            commit_delay: Duration::ZERO,
+            url: String::new(),
+            password_file: None,
+            connections: 8,
+            lease: Duration::from_secs(15),
+            timeout: Duration::from_secs(10),
+        }
     }
 }
 

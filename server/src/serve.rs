@@ -72,7 +72,7 @@ pub async fn serve(app: &App, loaded: Loaded, adopt: bool) -> Result<Drained, Se
     let mut signals = signals::Signals::install().map_err(ServeError::Signals)?;
     let listeners = Listeners::bind(&configuration).await?;
     let clock = Clock::system();
-    let store = store::open(&configuration.store, adopt, clock.clone())?;
+    let store = store::open(&configuration.store, adopt, clock.clone()).await?;
     let breadcrumbs = store::breadcrumbs(&configuration.store);
     let services = Arc::new(services::transport(&configuration.services)?);
     let transport = Arc::clone(&services);

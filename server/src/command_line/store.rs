@@ -30,11 +30,12 @@ pub(super) struct BackUp {
 impl Store {
     pub(super) fn run(self, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
         let Self::Backup(BackUp { to, configuration }) = self;
-        let store = configuration.load()?.configuration.store.path;
+        let store = configuration.load()?.configuration.store;
+        let store = store.file().map_err(|error| CommandError::failed(error.to_string()))?;
         let hash = if to.as_os_str() == "-" {
-            stream(&store, terminal.out)?
+            stream(store, terminal.out)?
         } else {
-            back_up(&store, &to)?;
+            back_up(store, &to)?;
             hash(&mut File::open(&to)?, &mut std::io::sink())?
         };
         terminal.talk(&format!("backed up {}: {hash}", store.display()));

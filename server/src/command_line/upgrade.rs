@@ -89,9 +89,9 @@ impl Upgrade {
     pub(super) fn run(self, app: &App, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
         let Self::Check(Check { limit, output, configuration }) = self;
         let Loaded { configuration, own, .. } = configuration.load()?;
-        let store = configuration.store.path;
+        let store = configuration.store.file().map_err(|error| CommandError::failed(error.to_string()))?;
         let workflows = (app.workflows)(&own).map_err(|error| CommandError::failed(error.to_string()))?;
-        let check = upgrade::UpgradeCheck::check(&store, &workflows, (&configuration.limits).into()).map_err(failed)?;
+        let check = upgrade::UpgradeCheck::check(store, &workflows, (&configuration.limits).into()).map_err(failed)?;
         let report = report(check, limit, terminal)?;
         match output {
             Output::Json => {
@@ -100,7 +100,7 @@ impl Upgrade {
             }
             Output::Table => show(&report, terminal)?,
         }
-        Ok(conclude(&report, &store, terminal))
+        Ok(conclude(&report, store, terminal))
     }
 }
 

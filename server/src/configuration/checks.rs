@@ -6,12 +6,15 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use engine::rpc::{Level, Method};
+use postgres_store::PostgresOptions;
 use transport::channel::{IdentityMistake, Target};
 use transport::policy::{PolicyMistake, ServicePolicy};
 
 use super::access;
 use super::service::{self as of_service, LevelMistake, Levels};
-use super::{Admin, Breaker, Configuration, Limits, Rate, Retention, Service, Time, WorkflowRetention};
+use super::{
+    Admin, Breaker, Configuration, Limits, Rate, Retention, Service, Store, StoreKind, Time, WorkflowRetention,
+};
 use crate::duration::format;
 use crate::installed;
 
@@ -33,9 +36,7 @@ pub(super) fn check(configuration: &Configuration, note: &mut dyn FnMut(&str, St
     }
     check_admin(admin, note);
 
-    if store.path.as_os_str().is_empty() {
-        note("store.path", String::from("expected the path of a file"));
-    }
+    check_store(store, note, &mut warnings);
     if let Err(error) = log.filter.parse::<tracing_subscriber::filter::Targets>() {
         note(
             "log.filter",
@@ -43,10 +44,6 @@ pub(super) fn check(configuration: &Configuration, note: &mut dyn FnMut(&str, St
         );
     }
 
-    if !store.commit_delay.is_zero() {
-        warnings.push(String::from("store.commit_delay is set: every commit is slower than it need be"));
-    }
-    span("store.commit_delay", store.commit_delay, Duration::ZERO..=SECOND, note);
     span("drain.grace", drain.grace, Duration::ZERO..=HOUR, note);
     check_limits(limits, note);
     for (key, service) in configured {
@@ -267,6 +264,34 @@ fn same_listener(a: SocketAddr, b: SocketAddr) -> bool {
 fn word(path: &str, name: &str, note: &mut dyn FnMut(&str, String)) {
     if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
         note(path, format!("{name:?} is no name; expected only a to z, 0 to 9 and _"));
+    }
+}
+
+fn check_store(store: &Store, note: &mut dyn FnMut(&str, String), warnings: &mut Vec<String>) {
+    if store.path.as_os_str().is_empty() {
+        note("store.path", String::from("expected the path of a file"));
+    }
+    if !store.commit_delay.is_zero() {
+        warnings.push(String::from("store.commit_delay is set: every commit is slower than it need be"));
+    }
+    span("store.commit_delay", store.commit_delay, Duration::ZERO..=SECOND, note);
+    count("store.connections", store.connections, 2..=200, note);
+    span("store.lease", store.lease, 3 * SECOND..=300 * SECOND, note);
+    span("store.timeout", store.timeout, SECOND / 10..=60 * SECOND, note);
+    if store.kind == StoreKind::Sqlite {
+        if !store.url.is_empty() {
+            note("store.url", String::from("is used only if store.kind is `postgres`"));
+        }
+        return;
+    }
+    match PostgresOptions::parse(&store.url) {
+        Ok(_) => {}
+        Err(error) => note("store.url", error.to_string()),
+    }
+    // An operation that takes longer than the lease would end in another life of the replica.
+    let most = store.lease - store.margin();
+    if store.timeout >= most {
+        note("store.timeout", format!("must be less than {}, which is 4/5 of store.lease", format(most)));
     }
 }
 

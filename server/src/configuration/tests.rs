@@ -33,6 +33,29 @@ fn paths(result: Result<Loaded, Mistakes>) -> Vec<String> {
 }
 
 #[test]
+fn a_database_needs_a_url_without_a_password_and_a_lease_that_outlasts_its_operations() {
+    let loaded = from_file("[store]\nkind = \"postgres\"\nurl = \"postgres://guras@db/guras\"\n").unwrap();
+    let store = loaded.configuration.store;
+    assert_eq!((store.kind, store.lease, store.margin()), (StoreKind::Postgres, Duration::from_secs(15), 3 * SECOND));
+    assert!(store.file().is_err() && Store::default().file().is_ok());
+    for text in [
+        "kind = \"postgres\"",
+        "kind = \"postgres\"\nurl = \"postgres://guras:hunter2@db/guras\"",
+        "url = \"postgres://guras@db/guras\"",
+    ] {
+        let mistakes = from_file(&format!("[store]\n{text}\n")).map(drop).unwrap_err();
+        assert!(!mistakes.to_string().contains("hunter2"), "{mistakes}");
+        assert_eq!(paths(from_file(&format!("[store]\n{text}\n"))), ["store.url"], "{text}");
+    }
+    let database = "[store]\nkind = \"postgres\"\nurl = \"postgres://guras@db/guras\"\n";
+    assert_eq!(paths(from_file(&format!("{database}timeout = \"12s\"\n"))), ["store.timeout"]);
+    assert_eq!(paths(from_file(&format!("{database}lease = \"2s\"\n"))), ["store.lease", "store.timeout"]);
+    assert_eq!(paths(from_file(&format!("{database}kind_of = 1\n"))), ["store.kind_of"]);
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
 fn without_any_source_the_defaults_hold() {
     let loaded = load(&Sources::default()).unwrap();
     // Those of the program come first: here one schedule.

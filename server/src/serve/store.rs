@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::breadcrumbs::Breadcrumbs;
-use engine::store::Store;
 use engine::store::sqlite::{Sqlite, SqliteOptions};
+use engine::store::{Store, StoreError};
 use engine::time::Clock;
+use postgres_store::{Postgres, PostgresOptions};
 use tracing::warn;
 
 use super::ServeError;
-use crate::configuration;
+use crate::configuration::{self, StoreKind};
 
 /// The trail beside the store. Where there can be none, no death of the process counts against a run.
 pub(super) fn breadcrumbs(configured: &configuration::Store) -> Option<Arc<Breadcrumbs>> {
@@ -25,9 +26,33 @@ pub(super) fn breadcrumbs(configured: &configuration::Store) -> Option<Arc<Bread
     }
 }
 
-pub(super) fn open(configured: &configuration::Store, adopt: bool, clock: Clock) -> Result<Arc<dyn Store>, ServeError> {
-    let mut options = SqliteOptions::default();
-    options.commit_delay = Some(configured.commit_delay).filter(|delay| !delay.is_zero());
-    options.adopt = adopt;
-    Ok(Arc::new(Sqlite::open(&configured.path, options, clock)?))
+pub(super) async fn open(
+    configured: &configuration::Store,
+    adopt: bool,
+    clock: Clock,
+) -> Result<Arc<dyn Store>, ServeError> {
+    match configured.kind {
+        StoreKind::Sqlite => {
+            let mut options = SqliteOptions::default();
+            options.commit_delay = Some(configured.commit_delay).filter(|delay| !delay.is_zero());
+            options.adopt = adopt;
+            Ok(Arc::new(Sqlite::open(&configured.path, options, clock)?))
+        }
+        StoreKind::Postgres if adopt => {
+            let why = "--adopt is for a copy of a SQLite file; a PostgreSQL database cannot be adopted yet";
+            Err(StoreError::Unusable(why.to_owned()).into())
+        }
+        StoreKind::Postgres => Ok(Arc::new(Postgres::open(options(configured)?).await?)),
+    }
+}
+
+fn options(configured: &configuration::Store) -> Result<PostgresOptions, StoreError> {
+    // Checked when the configuration was loaded.
+    let mut options =
+        PostgresOptions::parse(&configured.url).map_err(|error| StoreError::Unusable(error.to_string()))?;
+    options.password_file.clone_from(&configured.password_file);
+    options.connections = configured.connections as usize;
+    (options.lease, options.margin) = (configured.lease, configured.margin());
+    options.timeout = configured.timeout;
+    Ok(options)
 }

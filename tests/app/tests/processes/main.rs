@@ -11,6 +11,7 @@ mod kills;
 mod load;
 mod owners;
 mod process;
+mod replicas;
 mod shutdown;
 mod stories;
 mod world;

@@ -35,11 +35,25 @@ pub(crate) struct Orchestrator {
 impl Orchestrator {
     /// Writes the configuration; nothing runs yet.
     pub(crate) fn over(world: &World) -> Self {
+        Self::with_store(world, "")
+    }
+
+    /// A replica whose store is a database of this server that others share; leases are short.
+    pub(crate) fn sharing(world: &World, url: &str, password: Option<&str>) -> Self {
+        let database = format!("kind = \"postgres\"\nurl = '{url}'\nlease = \"3s\"\ntimeout = \"2s\"\n");
+        let Some(password) = password else { return Self::with_store(world, &database) };
+        let mut secret = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut secret, password.as_bytes()).unwrap();
+        let secret = secret.into_temp_path().keep().unwrap();
+        Self::with_store(world, &format!("{database}password_file = '{}'\n", secret.display()))
+    }
+
+    fn with_store(world: &World, store: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("store")).unwrap();
         let (admin, health) = (free_address(), free_address());
         let text = format!(
-            "[admin]\nlisten = \"{admin}\"\n\n[health]\nlisten = \"{health}\"\n\n[store]\npath = '{}'\n\n\
+            "[admin]\nlisten = \"{admin}\"\n\n[health]\nlisten = \"{health}\"\n\n[store]\npath = '{}'\n{store}\n\
              [log]\nformat = \"json\"\n\n[services.users]\naddress = \"http://{}\"\n\n\
              [schedules.invite]\nworkflow = \"test.invite\"\nevery = \"1s\"\n",
             directory.path().join("store/orchestrator.db").display(),
