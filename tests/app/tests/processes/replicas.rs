@@ -20,8 +20,14 @@ const BLOWS: usize = 6;
 /// Longer than the leases of the replicas.
 const FROZEN: Duration = Duration::from_secs(5);
 
+/// Replicas over one new database; nothing runs yet.
+pub(crate) async fn replicas(world: &World, count: usize) -> Vec<Orchestrator> {
+    let (url, password) = settings(&database(Release::Newest).await);
+    (0..count).map(|_| Orchestrator::sharing(world, &url, password.as_deref())).collect()
+}
+
 /// Calls whichever replica answers.
-fn any(replicas: &[Orchestrator]) -> RunServiceClient<Channel> {
+pub(crate) fn any(replicas: &[Orchestrator]) -> RunServiceClient<Channel> {
     let addresses = replicas.iter().map(|replica| format!("http://{}", replica.admin()));
     RunServiceClient::new(Channel::balance_list(addresses.map(|address| Endpoint::from_shared(address).unwrap())))
 }
@@ -32,9 +38,7 @@ async fn replicas_that_are_killed_and_frozen_lose_nothing_and_double_nothing() {
     println!("seed {seed}; set ORCHESTRATOR_TEST_SEED={seed} to try it again");
     let mut dice = StdRng::seed_from_u64(seed);
     let world = World::unreliable().await;
-    let (url, password) = settings(&database(Release::Newest).await);
-    let mut replicas: Vec<Orchestrator> =
-        (0..REPLICAS).map(|_| Orchestrator::sharing(&world, &url, password.as_deref())).collect();
+    let mut replicas = replicas(&world, REPLICAS).await;
     for replica in &mut replicas {
         replica.start(&[]).await;
     }

@@ -23,6 +23,7 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::process::Orchestrator;
+use crate::replicas::{any, replicas};
 use crate::world::World;
 use crate::{SETTLED, WITHOUT_SCHEDULES};
 
@@ -45,27 +46,54 @@ async fn killed_and_frozen_in_the_middle_every_story_comes_to_its_end() {
     let world = World::unreliable_and_slow(Duration::from_millis(700)).await;
     let mut orchestrator = Orchestrator::over(&world);
     orchestrator.start(&WITHOUT_SCHEDULES).await;
-
     let runs = orchestrator.runs();
-    let round = start(&runs, "test.round", &format!("{{\"limit\": {CHARGED}}}")).await;
-    let pauses: Vec<_> = (0..GUESTS).map(|_| Duration::from_millis(dice.random_range(0..5_000))).collect();
-    let guests = pauses.into_iter().enumerate().map(|(number, pause)| guest(&runs, number, pause));
-    let (guests, ()) = tokio::join!(join_all(guests), trouble(&mut orchestrator, &mut dice));
-    let decisions = decide_until_all_have_ended(&runs).await;
-
-    for guest in &guests {
-        stayed_or_left_nothing(&world, &runs, guest).await;
-    }
-    let charged = every_charge_ended_before_the_round(&world, &runs, &round).await;
-    assert_eq!(world.ledger.users().len(), GUESTS + charged, "users that no run asked for");
-    println!("guests {GUESTS}, charges {CHARGED}, decisions {decisions}, doubled 0");
+    every_story_comes_to_its_end(&world, runs, std::slice::from_mut(&mut orchestrator), &mut dice).await;
     orchestrator.stop(Duration::from_secs(30)).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_and_frozen_beside_others_every_story_comes_to_its_end() {
+    let seed = std::env::var("ORCHESTRATOR_TEST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    println!("seed {seed}; set ORCHESTRATOR_TEST_SEED={seed} to try it again");
+    let mut dice = StdRng::seed_from_u64(seed);
+    let world = World::unreliable_and_slow(Duration::from_millis(700)).await;
+    let mut replicas = replicas(&world, 2).await;
+    for replica in &mut replicas {
+        replica.start(&WITHOUT_SCHEDULES).await;
+    }
+    every_story_comes_to_its_end(&world, any(&replicas), &mut replicas, &mut dice).await;
+    for replica in &mut replicas {
+        replica.stop(Duration::from_secs(30)).await;
+    }
+}
+
+/// Tells all stories at the same time, while one of the replicas after the other is hit.
+async fn every_story_comes_to_its_end(
+    world: &World,
+    runs: RunServiceClient<Channel>,
+    replicas: &mut [Orchestrator],
+    dice: &mut StdRng,
+) {
+    let round = start(&runs, "test.round", &format!("{{\"limit\": {CHARGED}}}")).await;
+    let pauses: Vec<_> = (0..GUESTS).map(|_| Duration::from_millis(dice.random_range(0..5_000))).collect();
+    let guests = pauses.into_iter().enumerate().map(|(number, pause)| guest(&runs, number, pause));
+    let (guests, ()) = tokio::join!(join_all(guests), trouble(replicas, dice));
+    let decisions = decide_until_all_have_ended(&runs).await;
+
+    for guest in &guests {
+        stayed_or_left_nothing(world, &runs, guest).await;
+    }
+    let charged = every_charge_ended_before_the_round(world, &runs, &round).await;
+    assert_eq!(world.ledger.users().len(), GUESTS + charged, "users that no run asked for");
+    println!("guests {GUESTS}, charges {CHARGED}, decisions {decisions}, doubled 0");
+}
+
 /// Ends and stops the process at moments that no one chose.
-async fn trouble(orchestrator: &mut Orchestrator, dice: &mut StdRng) {
+async fn trouble(replicas: &mut [Orchestrator], dice: &mut StdRng) {
     for kill in 1..=KILLS {
         tokio::time::sleep(Duration::from_millis(dice.random_range(300..1_500))).await;
+        let hit = dice.random_range(0..replicas.len());
+        let orchestrator = &mut replicas[hit];
         if kill == KILLS / 2 {
             orchestrator.signal(Signal::STOP);
             tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -75,7 +103,9 @@ async fn trouble(orchestrator: &mut Orchestrator, dice: &mut StdRng) {
         orchestrator.kill().await;
         orchestrator.spawn(&WITHOUT_SCHEDULES);
     }
-    orchestrator.ready().await;
+    for replica in replicas {
+        replica.ready().await;
+    }
 }
 
 /// One guest: the run, their address, and whether somebody cancelled the run.
