@@ -36,6 +36,7 @@ mod cancels;
 mod claims;
 mod commands;
 mod database;
+mod doctor;
 #[cfg(any(test, feature = "testing"))]
 mod faults;
 mod inbox;
@@ -66,6 +67,7 @@ mod writer;
 mod writes;
 
 pub use backup::backup;
+pub use doctor::{Examine, examine};
 #[cfg(any(test, feature = "testing"))]
 pub use faults::CommitFault;
 pub(crate) use look::{InFlight, Look};

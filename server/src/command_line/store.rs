@@ -11,11 +11,18 @@ use sha2::{Digest, Sha256};
 use super::configuration_flags::ConfigurationFlags;
 use super::exit::CommandError;
 use super::{Exit, Terminal};
+use doctor::Doctor;
+
+mod doctor;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Store {
     /// Copy the store as it is at one moment, also while an orchestrator uses it.
     Backup(BackUp),
+    /// Say what slows or endangers the store, and what to do. Changes nothing; an orchestrator may use the store.
+    ///
+    /// Exits with 6 if it finds a WARNING or a DANGER.
+    Doctor(Doctor),
 }
 
 #[derive(Debug, Args)]
@@ -29,7 +36,10 @@ pub(super) struct BackUp {
 
 impl Store {
     pub(super) fn run(self, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
-        let Self::Backup(BackUp { to, configuration }) = self;
+        let BackUp { to, configuration } = match self {
+            Self::Backup(backup) => backup,
+            Self::Doctor(doctor) => return doctor.run(terminal),
+        };
         let store = configuration.load()?.configuration.store;
         let store = store.file().map_err(|error| CommandError::failed(error.to_string()))?;
         let hash = if to.as_os_str() == "-" {

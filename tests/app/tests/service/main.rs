@@ -5,6 +5,7 @@ mod access;
 mod admin_input;
 mod command_line;
 mod decisions;
+mod doctor;
 mod grants;
 mod issuer;
 mod nothing_else;
