@@ -55,7 +55,7 @@ impl World {
     /// Starts all services; they are reachable when it returns.
     ///
     /// # Errors
-    /// Where a port is taken or the settings make no sense.
+    /// If a port is taken or the settings make no sense.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         if !(settings.time_scale.is_finite() && settings.time_scale > 0.0) {
             return Err(StartError::TimeScale(settings.time_scale));
@@ -103,7 +103,7 @@ impl World {
         let front = Front::new(routes, Arc::clone(&self.desk));
         let stopped = self.stopped();
         self.tasks.spawn(async move {
-            // Fails only where the listener does, which then shows as a service that is down.
+            // Fails only if the listener does, which then shows as a service that is down.
             let _ = Server::builder().serve_with_incoming_shutdown(front, incoming, stopped).await;
         });
         self.addresses.extend(names.iter().map(|name| (*name, address)));

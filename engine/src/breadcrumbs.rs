@@ -55,7 +55,7 @@ impl Breadcrumbs {
     /// Reads what the process before left in this file, and begins a new trail there. The caller has the file to itself.
     ///
     /// # Errors
-    /// Where the file cannot be read, written or mapped.
+    /// If the file cannot be read, written or mapped.
     pub fn begin(path: &Path) -> io::Result<Self> {
         let mut before = Vec::with_capacity(LENGTH);
         private().open(path)?.take(LENGTH as u64).read_to_end(&mut before)?;

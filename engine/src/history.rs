@@ -62,7 +62,7 @@ impl History {
     /// Reads a journal. Operators' resets are applied: what they forget is not seen.
     ///
     /// # Errors
-    /// Where the facts are no journal.
+    /// If the facts are no journal.
     pub(crate) fn read(facts: Vec<stored::Fact>) -> Result<Self, JournalError> {
         let all = ReturnedSignals::of(&facts);
         let mut earlier = Vec::new();

@@ -98,7 +98,7 @@ pub enum JournalError {
 /// Decodes one entry into its facts.
 ///
 /// # Errors
-/// Where the bytes are no entry.
+/// If the bytes are no entry.
 pub fn decode_entry(sequence: u64, entry: Bytes) -> Result<Vec<stored::Fact>, JournalError> {
     stored::Entry::decode(entry).map(|entry| entry.facts).map_err(|error| JournalError::Undecodable { sequence, error })
 }

@@ -96,7 +96,7 @@ impl Retry {
     /// A policy of one's own.
     ///
     /// # Errors
-    /// Where the numbers contradict each other.
+    /// If the numbers contradict each other.
     pub fn try_new(
         attempts: u32,
         first: Duration,

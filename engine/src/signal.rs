@@ -20,7 +20,7 @@ impl SignalType {
     /// The signal of this name, whose messages are `M`.
     ///
     /// # Panics
-    /// Where the name is not 1 to 100 lower-case letters, digits, `-`, `.` and `_`. Said in a constant, as it is meant
+    /// If the name is not 1 to 100 lower-case letters, digits, `-`, `.` and `_`. Said in a constant, as it is meant
     /// to be, such a name does not compile.
     pub const fn of<M: Message + Name + Default>(name: &'static str) -> Self {
         assert!(is_name(name.as_bytes()), "a signal's name is 1 to 100 of a-z, 0-9, '-', '.' and '_'");

@@ -77,7 +77,7 @@ impl<'w> UpgradeCheck<'w> {
     /// How many runs are in flight now.
     ///
     /// # Errors
-    /// Where the store cannot be read.
+    /// If the store cannot be read.
     pub fn runs(&mut self) -> Result<u64, StoreError> {
         self.look.count()
     }

@@ -97,7 +97,7 @@ impl Registry {
     /// run into another; what runs share (an interface to inject) is captured by `make`.
     ///
     /// # Errors
-    /// Where the name is taken.
+    /// If the name is taken.
     pub fn register<W: Workflow>(&mut self, make: impl Fn() -> W + Send + Sync + 'static) -> Result<(), NameTaken> {
         let make = Arc::new(make);
         const { assert!(W::VERSION > 0, "the first version of a workflow is 1") };

@@ -25,7 +25,7 @@ impl Engine {
     /// Claims and drives what is due, until told to stop. One of the engine's loops: a background service.
     ///
     /// # Errors
-    /// Where the store fails for good; a failure that may pass is logged and tried again.
+    /// If the store fails for good; a failure that may pass is logged and tried again.
     pub async fn claim_runs(&self, stop: CancellationToken) -> Result<(), StoreError> {
         let mut losses = self.shared.store.losses();
         let mut failing = false;

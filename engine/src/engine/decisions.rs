@@ -11,7 +11,7 @@ impl Engine {
     /// Decides what became of a call that may or may not have happened; then the run continues.
     ///
     /// # Errors
-    /// Where the run is unknown, the step is not in doubt or no longer as the decision says, it is too early to ask
+    /// If the run is unknown, the step is not in doubt or no longer as the decision says, it is too early to ask
     /// again, the response is too large, or the store fails.
     pub async fn resolve(&self, run: Uuid, decision: Decision, asked: Requester) -> Result<RunRow, EngineError> {
         let max = self.shared.limits.payload_bytes;

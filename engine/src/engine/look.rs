@@ -19,7 +19,7 @@ impl Engine {
     /// also where the future is first polled later.
     ///
     /// # Errors
-    /// Where the run is unknown or the store fails.
+    /// If the run is unknown or the store fails.
     pub fn ended(
         &self,
         run: Uuid,
@@ -74,7 +74,7 @@ impl Engine {
     /// Watches a run's durable progress.
     ///
     /// # Errors
-    /// Where the run is unknown or the store fails.
+    /// If the run is unknown or the store fails.
     pub async fn watch(&self, run: Uuid) -> Result<Watch, EngineError> {
         let watch = self.shared.watchers.watch(run);
         match self.shared.store.run(run).await? {
@@ -91,7 +91,7 @@ impl Engine {
     /// A run with its input, output and steps, as far as they are durable.
     ///
     /// # Errors
-    /// Where the run is unknown, its journal cannot be read, or the store fails.
+    /// If the run is unknown, its journal cannot be read, or the store fails.
     pub async fn detail(&self, run: Uuid) -> Result<Detail, EngineError> {
         let row = self.shared.store.run(run).await?.ok_or(EngineError::NotFound(run))?;
         let facts = self.facts(&row).await?;

@@ -40,7 +40,7 @@ impl Engine {
     /// loops: a background service.
     ///
     /// # Errors
-    /// Where the store fails for good; a failure that may pass is logged and tried again.
+    /// If the store fails for good; a failure that may pass is logged and tried again.
     pub async fn purge_runs(&self, stop: CancellationToken) -> Result<(), StoreError> {
         loop {
             let mut removed = Removed::default();

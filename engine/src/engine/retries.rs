@@ -42,7 +42,7 @@ impl Engine {
     /// Continues with a failed run from the step that failed, or with a blocked one from where it stands.
     ///
     /// # Errors
-    /// Where the run is unknown, in another state, failed by its own code, or the store fails.
+    /// If the run is unknown, in another state, failed by its own code, or the store fails.
     pub async fn retry(&self, run: Uuid, asked: Requester) -> Result<RunRow, EngineError> {
         self.retry_at(run, None, asked).await
     }

@@ -46,7 +46,7 @@ impl Engine {
     /// these, and of those that were created. One of these takes the place of one in code that has its name.
     ///
     /// # Errors
-    /// Where one that is declared cannot be kept, or the store fails for good.
+    /// If one that is declared cannot be kept, or the store fails for good.
     pub async fn run_schedules(&self, declared: Vec<Schedule>, stop: CancellationToken) -> Result<(), EngineError> {
         let mut rounds = Rounds::begin(self.shared.clock.clone());
         let mut queue = self.load(declared, &mut rounds).await?;

@@ -11,7 +11,7 @@ impl Engine {
     /// Asks a run to end as CANCELLED. After the answer it starts nothing new.
     ///
     /// # Errors
-    /// Where the run is unknown, has ended in another way, or the store fails.
+    /// If the run is unknown, has ended in another way, or the store fails.
     pub async fn cancel(&self, run: Uuid, asked: Requester) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
         let row = self.command(run, asked.to("CancelRun", ""), CommandKind::Cancel).await?;
@@ -23,7 +23,7 @@ impl Engine {
     /// moves by the time that the pause takes.
     ///
     /// # Errors
-    /// Where the run is unknown, in a state that is not paused (it ended, ends, is blocked or needs a decision), or the
+    /// If the run is unknown, in a state that is not paused (it ended, ends, is blocked or needs a decision), or the
     /// store fails.
     pub async fn pause(&self, run: Uuid, stops_clock: bool, asked: Requester) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
@@ -48,7 +48,7 @@ impl Engine {
     /// Lets a paused run continue.
     ///
     /// # Errors
-    /// Where the run is unknown or not paused, or the store fails.
+    /// If the run is unknown or not paused, or the store fails.
     pub async fn resume(&self, run: Uuid, asked: Requester) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
         let row = self.command(run, asked.to("ResumeRun", ""), CommandKind::Resume).await?;
@@ -59,7 +59,7 @@ impl Engine {
     /// Makes the next attempt of a step now, or of every step that waits for one.
     ///
     /// # Errors
-    /// Where the run is unknown, no such step waits, or the store fails.
+    /// If the run is unknown, no such step waits, or the store fails.
     pub async fn skip_back_off(
         &self,
         run: Uuid,
@@ -74,7 +74,7 @@ impl Engine {
     /// that, and what is not undone, is in its [`Detail`](crate::view::Detail).
     ///
     /// # Errors
-    /// Where the run is unknown or has ended, or the store fails.
+    /// If the run is unknown or has ended, or the store fails.
     pub async fn terminate(&self, run: Uuid, asked: Requester) -> Result<RunRow, EngineError> {
         self.dispatch(run, RunCommand::Terminate, asked.to("TerminateRun", "")).await
     }
@@ -82,7 +82,7 @@ impl Engine {
     /// Keeps a run from retention, or no more.
     ///
     /// # Errors
-    /// Where the run is unknown, or the store fails.
+    /// If the run is unknown, or the store fails.
     pub async fn pin(&self, run: Uuid, pinned: bool, asked: Requester) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
         let action = if pinned { "PinRun" } else { "UnpinRun" };
@@ -92,7 +92,7 @@ impl Engine {
     /// Removes a run that has ended, with its journal. Its audit entries stay.
     ///
     /// # Errors
-    /// Where the run is unknown or has not ended, or the store fails.
+    /// If the run is unknown or has not ended, or the store fails.
     pub async fn delete(&self, run: Uuid, asked: Requester) -> Result<(), EngineError> {
         self.check_asked(&asked)?;
         self.command(run, asked.to("DeleteRun", ""), CommandKind::Delete).await.map(drop)

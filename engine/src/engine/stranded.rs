@@ -31,7 +31,7 @@ impl Engine {
     /// The runs in flight that this replica has no code for, by workflow and version.
     ///
     /// # Errors
-    /// Where the store fails.
+    /// If the store fails.
     pub async fn stranded_runs(&self) -> Result<Vec<StrandedRuns>, EngineError> {
         let unclaimable = self.shared.store.unclaimable(self.known()).await?;
         let missing = unclaimable.into_iter().filter_map(|Unclaimable { workflow, version, runs }| {

@@ -41,7 +41,7 @@ impl Cron {
     /// Reads a pattern of five to seven fields, or a nickname.
     ///
     /// # Errors
-    /// Where it is not one, with the field, the column and what would be right.
+    /// If it is not one, with the field, the column and what would be right.
     pub fn parse(pattern: &str) -> Result<Self, CronError> {
         parse::cron(pattern)
     }

@@ -48,7 +48,7 @@ impl Timetable {
     /// Checks a spec, and says every policy that it leaves open.
     ///
     /// # Errors
-    /// Where it cannot be kept, with the field and what would be right.
+    /// If it cannot be kept, with the field and what would be right.
     pub fn new(mut spec: Spec) -> Result<Self, SpecError> {
         bounded("rules", spec.rules.len(), MAX_RULES)?;
         bounded("exclude.dates", spec.exclude.dates.len(), MAX_EXCLUDED_DATES)?;

@@ -76,7 +76,7 @@ impl Zone {
     /// The zone of this name.
     ///
     /// # Errors
-    /// Where there is none, with the names that are nearest.
+    /// If there is none, with the names that are nearest.
     pub fn named(name: &str) -> Result<Self, UnknownZone> {
         #[cfg(feature = "testing")]
         if let Some(zone) = TESTED.lock().unwrap_or_else(PoisonError::into_inner).get(name) {

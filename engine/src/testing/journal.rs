@@ -20,7 +20,7 @@ pub struct Journal {
 /// and `UPDATE_EXPECT=1` in the environment of the test writes what it found into the source.
 ///
 /// # Panics
-/// Where the texts differ.
+/// If the texts differ.
 pub fn check(found: &impl fmt::Display, expected: &Expect) {
     expected.assert_eq(&found.to_string());
 }

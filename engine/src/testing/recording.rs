@@ -24,7 +24,7 @@ impl Recording {
     /// The journal of a run as it is durable now.
     ///
     /// # Panics
-    /// Where the run is unknown.
+    /// If the run is unknown.
     pub async fn of(world: &World, run: Uuid) -> Self {
         Self { facts: world.facts(run).await }
     }
@@ -32,7 +32,7 @@ impl Recording {
     /// Reads what [`Recording::encode`] wrote, in this release or an earlier one.
     ///
     /// # Errors
-    /// Where these bytes are no journal.
+    /// If these bytes are no journal.
     pub fn decode(journal: Bytes) -> Result<Self, JournalError> {
         Ok(Self { facts: decode_entry(0, journal)? })
     }

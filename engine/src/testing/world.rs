@@ -62,7 +62,7 @@ impl World {
     /// A world with these services, whose replica can run what `register` adds.
     ///
     /// # Panics
-    /// Where the workflows cannot be registered or SQLite does not open a database in memory.
+    /// If the workflows cannot be registered or SQLite does not open a database in memory.
     pub fn new(
         services: Services,
         register: impl Fn(&mut Registry) -> Result<(), NameTaken> + Send + Sync + 'static,
@@ -180,7 +180,7 @@ impl World {
     /// The step is named by its path, as journals and views have it, such as `recipient[u1]/SendPush#1`.
     ///
     /// # Panics
-    /// Where the run ends or stops without such a step; the message has its journal.
+    /// If the run ends or stops without such a step; the message has its journal.
     #[must_use]
     pub async fn start_as_if_crashed_after<W: Workflow>(self, input: W::Input, step: &str) -> (Self, Uuid) {
         self.probe.kill_after(Cut::after(W::NAME, step));
@@ -268,7 +268,7 @@ impl World {
     /// The run's failure.
     ///
     /// # Panics
-    /// Where the run does not start or never ends.
+    /// If the run does not start or never ends.
     pub async fn run<W: Workflow>(&self, input: W::Input) -> Result<W::Output, Failure> {
         let run = self.start::<W>(input).await.unwrap_or_else(|error| fail(&error.to_string()));
         self.result_of::<W>(run).await
@@ -280,7 +280,7 @@ impl World {
     /// The run's failure.
     ///
     /// # Panics
-    /// Where the run never ends, or its output does not decode.
+    /// If the run never ends, or its output does not decode.
     pub async fn result_of<W: Workflow>(&self, run: Uuid) -> Result<W::Output, Failure> {
         let ended = self.end_of(run).await;
         match (&ended.output, &ended.failure) {
@@ -295,7 +295,7 @@ impl World {
     /// A run once it has ended.
     ///
     /// # Panics
-    /// Where the run never ends.
+    /// If the run never ends.
     pub async fn end_of(&self, run: Uuid) -> Arc<Ended> {
         match self.engine.ended(run, PATIENCE).await {
             Ok(Some(ended)) => ended,
@@ -307,7 +307,7 @@ impl World {
     /// A run once it is in this state, within a day.
     ///
     /// # Panics
-    /// Where it is not; the message has its journal.
+    /// If it is not; the message has its journal.
     pub async fn until(&self, run: Uuid, state: State) -> Detail {
         let (mut left, mut pause) = (DAY, Duration::from_millis(10));
         loop {
@@ -329,7 +329,7 @@ impl World {
     /// A run as it is durable now.
     ///
     /// # Panics
-    /// Where the run is unknown.
+    /// If the run is unknown.
     pub async fn detail(&self, run: Uuid) -> Detail {
         self.engine.detail(run).await.unwrap_or_else(|error| fail(&error.to_string()))
     }
@@ -337,7 +337,7 @@ impl World {
     /// The journal of a run, as far as it is durable.
     ///
     /// # Panics
-    /// Where the run is unknown or its journal cannot be read.
+    /// If the run is unknown or its journal cannot be read.
     pub async fn journal(&self, run: Uuid) -> Journal {
         Journal::read(self.facts(run).await)
     }

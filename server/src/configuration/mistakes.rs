@@ -10,7 +10,7 @@ const LONGEST: usize = 600;
 /// One thing to correct.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// Path of the key, for example `services.users.address`; empty where no key is to blame.
+    /// Path of the key, for example `services.users.address`; empty if no key is to blame.
     pub path: String,
     /// What is wrong and what was expected.
     pub message: String,

@@ -45,7 +45,7 @@ impl Engine {
     /// Creates a schedule.
     ///
     /// # Errors
-    /// Where it cannot be kept, its name is taken, or the store fails.
+    /// If it cannot be kept, its name is taken, or the store fails.
     pub async fn create_schedule(&self, schedule: Schedule, asked: Requester) -> Result<ScheduleRow, EngineError> {
         let change = asked.to("CreateSchedule", schedule.workflow.clone());
         if let Some(row) = self.schedule_of(&change).await? {
@@ -59,7 +59,7 @@ impl Engine {
     /// Gives a schedule another definition, if it is of this generation.
     ///
     /// # Errors
-    /// Where it cannot be kept, is unknown, was changed meanwhile, is declared elsewhere, or the store fails.
+    /// If it cannot be kept, is unknown, was changed meanwhile, is declared elsewhere, or the store fails.
     pub async fn update_schedule(
         &self,
         schedule: Schedule,
@@ -79,7 +79,7 @@ impl Engine {
     /// What would be stored: the schedule with every policy said.
     ///
     /// # Errors
-    /// Where it cannot be kept.
+    /// If it cannot be kept.
     pub fn check_schedule(&self, schedule: Schedule) -> Result<Schedule, EngineError> {
         self.check_rules(&schedule)?;
         self.checked(schedule)
@@ -88,7 +88,7 @@ impl Engine {
     /// Removes a schedule with its ledger. Its runs continue.
     ///
     /// # Errors
-    /// Where it is unknown, was changed meanwhile, is declared elsewhere, or the store fails.
+    /// If it is unknown, was changed meanwhile, is declared elsewhere, or the store fails.
     pub async fn delete_schedule(
         &self,
         name: String,
@@ -102,7 +102,7 @@ impl Engine {
     /// Stops a schedule: its ticks start nothing, and say so.
     ///
     /// # Errors
-    /// Where it is unknown, or the store fails.
+    /// If it is unknown, or the store fails.
     pub async fn pause_schedule(&self, name: String, asked: Requester) -> Result<ScheduleRow, EngineError> {
         self.schedule_command(name, None, asked.to("PauseSchedule", ""), ScheduleCommandKind::Pause).await
     }
@@ -110,7 +110,7 @@ impl Engine {
     /// Lets a schedule continue with its next tick.
     ///
     /// # Errors
-    /// Where it is unknown or not paused, or the store fails.
+    /// If it is unknown or not paused, or the store fails.
     pub async fn resume_schedule(&self, name: String, asked: Requester) -> Result<ScheduleRow, EngineError> {
         self.schedule_command(name, None, asked.to("ResumeSchedule", ""), ScheduleCommandKind::Resume).await
     }
@@ -119,7 +119,7 @@ impl Engine {
     /// schedule's own policy. Every trigger is one; only a request id makes two the same.
     ///
     /// # Errors
-    /// Where the schedule is unknown, its run cannot be made, or the store fails.
+    /// If the schedule is unknown, its run cannot be made, or the store fails.
     pub async fn trigger_schedule(
         &self,
         name: String,
@@ -166,7 +166,7 @@ impl Engine {
     /// stand in its way (semantics.md T3).
     ///
     /// # Errors
-    /// Where the schedule is unknown, the range has no times or too many, or the store fails.
+    /// If the schedule is unknown, the range has no times or too many, or the store fails.
     pub async fn backfill_schedule(
         &self,
         name: String,
@@ -241,7 +241,7 @@ impl Engine {
     /// Starts no more runs of a backfill; those that continue do.
     ///
     /// # Errors
-    /// Where it is unknown or over, or the store fails.
+    /// If it is unknown or over, or the store fails.
     pub async fn cancel_backfill(&self, name: String, id: Uuid, asked: Requester) -> Result<BackfillRow, EngineError> {
         let change = asked.to("CancelBackfill", id.to_string());
         self.schedule_command(name, None, change, ScheduleCommandKind::CancelBackfill(id)).await?;
@@ -252,7 +252,7 @@ impl Engine {
     /// A schedule as it is now, with what its runs have come to.
     ///
     /// # Errors
-    /// Where it is unknown, or the store fails.
+    /// If it is unknown, or the store fails.
     pub async fn schedule(&self, name: &str) -> Result<ScheduleRow, EngineError> {
         let filter = ListSchedules { name: Some(name.to_owned()), limit: 1, ..ListSchedules::default() };
         let found = self.shared.store.schedules(filter).await?.into_iter().next();
@@ -273,7 +273,7 @@ impl Engine {
     /// Rows of a schedule's ledger, newest first.
     ///
     /// # Errors
-    /// Where the schedule is unknown, or the store fails.
+    /// If the schedule is unknown, or the store fails.
     pub async fn ticks(&self, name: &str, before: Option<u64>, limit: u32) -> Result<Vec<TickRow>, EngineError> {
         let row = self.schedule(name).await?;
         Ok(self.shared.store.ticks(ListTicks { schedule: row.uid, before, limit }).await?)

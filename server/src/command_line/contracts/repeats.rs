@@ -22,7 +22,7 @@ a decision. Its contract can say more, where that is true:
   option (orchestrator.options.v1.idempotency_key) = {dedupe_horizon: {seconds: 86400}};
 For a contract that you cannot change, the configuration can:
   services.SERVICE.methods.METHOD = { level = \"keyed\", dedupe_horizon = \"24h\" }  # or idempotent, no_side_effects
-Its owners may find that `buf breaking` refuses an idempotency_level where there was none (RPC_SAME_IDEMPOTENCY_LEVEL). To
+Its owners may find that `buf breaking` refuses an idempotency_level if there was none (RPC_SAME_IDEMPOTENCY_LEVEL). To
 state more than before breaks no client: they except the file in buf.yaml for the one release that states it,
   breaking: { ignore_only: { RPC_SAME_IDEMPOTENCY_LEVEL: [acme/billing/v1/billing.proto] } }
 or take the option of ours, which buf does not compare.";

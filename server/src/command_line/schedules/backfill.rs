@@ -31,7 +31,7 @@ pub(in super::super) struct Start {
     /// Runs of it at the same time, at most. Other runs of the schedule do not count.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     at_once: i32,
-    /// Starts in a minute, at most; 0 where there is no bound.
+    /// Starts in a minute, at most; 0 if there is no bound.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..=60_000))]
     per_minute: i32,
     /// Say what it would do, and do nothing.

@@ -21,19 +21,19 @@ use crate::proto::orchestrator::admin::v1::{
 /// How its ticks are dealt with.
 #[derive(Debug, Args)]
 struct How {
-    /// What a tick does while runs of the schedule continue: SKIP where left out.
+    /// What a tick does while runs of the schedule continue: SKIP if left out.
     #[arg(long, value_enum, ignore_case = true)]
     overlap: Option<words::Overlap>,
     /// For ALLOW_N: runs at the same time. For BUFFER_ALL: ticks that wait.
     #[arg(long)]
     overlap_limit: Option<i32>,
-    /// Which ticks are made up for after an outage: LAST where left out.
+    /// Which ticks are made up for after an outage: LAST if left out.
     #[arg(long, value_enum, ignore_case = true)]
     catch_up: Option<words::Missed>,
-    /// Those that are older are not; 24h where left out.
+    /// Those that are older are not; 24h if left out.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     catch_up_window: Option<Duration>,
-    /// So many at most, for ALL; 100 where left out.
+    /// So many at most, for ALL; 100 if left out.
     #[arg(long)]
     catch_up_limit: Option<i32>,
     /// After so many runs the schedule is over.
@@ -42,7 +42,7 @@ struct How {
     /// A run that fails pauses the schedule.
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pause_on_failure: Option<bool>,
-    /// How long a run may take; the workflow's own where left out.
+    /// How long a run may take; the workflow's own if left out.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     deadline: Option<Duration>,
 }
@@ -51,7 +51,7 @@ struct How {
 struct Definition {
     /// Name of the schedule.
     name: String,
-    /// The input of each run as JSON; `@FILE` reads it from a file, `-` from stdin. The empty message where left out.
+    /// The input of each run as JSON; `@FILE` reads it from a file, `-` from stdin. The empty message if left out.
     #[arg(long, value_name = "JSON|@FILE|-")]
     input: Option<String>,
     #[command(flatten)]

@@ -13,11 +13,11 @@ use crate::proto::orchestrator::admin::v1::{ClockChange, PreviewScheduleRequest,
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Preview {
-    /// Name of a schedule; where left out, the flags say a spec.
+    /// Name of a schedule; if left out, the flags say a spec.
     name: Option<String>,
     #[command(flatten)]
     times: Times,
-    /// Times later than this; now where left out.
+    /// Times later than this; now if left out.
     #[arg(long, value_name = "TIME", value_parser = words::parse_time)]
     from: Option<Timestamp>,
     /// Times before this.

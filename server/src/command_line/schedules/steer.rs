@@ -34,13 +34,13 @@ pub(in super::super) enum Verb {
 pub(in super::super) struct Trigger {
     #[command(flatten)]
     steer: Steer,
-    /// What it does while runs of the schedule continue; the schedule's own policy where left out.
+    /// What it does while runs of the schedule continue; the schedule's own policy if left out.
     #[arg(long, value_enum, ignore_case = true)]
     overlap: Option<words::Overlap>,
     /// For ALLOW_N and BUFFER_ALL: how many.
     #[arg(long, default_value_t = 0)]
     overlap_limit: i32,
-    /// A UUID; the same id triggers once. Made up where left out.
+    /// A UUID; the same id triggers once. Made up if left out.
     #[arg(long, value_name = "UUID")]
     request_id: Option<Uuid>,
 }

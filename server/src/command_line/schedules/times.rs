@@ -25,7 +25,7 @@ pub(super) struct Times {
     /// One time; may be repeated.
     #[arg(long, value_name = "TIME", value_parser = words::parse_time)]
     at: Vec<Timestamp>,
-    /// IANA name of the zone of cron patterns and dates; UTC where left out.
+    /// IANA name of the zone of cron patterns and dates; UTC if left out.
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
     /// What happens to local times that clocks skip; if left out, the kind of pattern decides.
