@@ -22,9 +22,9 @@ use super::{
 use crate::claim::Claim;
 use crate::time::{Clock, Timestamp};
 use database::{Database, Settings};
+use files::StoreFiles;
 use job::{Operation, job};
 use log_backfill::LogBackfill;
-use place::Place;
 use readers::{Readers, Reads};
 use shared::Shared;
 use writer::{Message, Writer};
@@ -39,6 +39,7 @@ mod database;
 mod doctor;
 #[cfg(any(test, feature = "testing"))]
 mod faults;
+mod files;
 mod inbox;
 #[cfg(any(test, feature = "testing"))]
 mod inline;
@@ -50,7 +51,6 @@ mod look;
 mod migrations;
 mod old_requests;
 mod paths;
-mod place;
 mod presence;
 mod purges;
 mod readers;
@@ -120,15 +120,15 @@ impl Sqlite {
         };
         #[cfg(any(test, feature = "testing"))]
         let faults = settings.faults.clone();
-        let place = Arc::new(Place::take(path.as_ref())?);
-        let database = Database::open(&place, &settings, None)?;
+        let files = Arc::new(StoreFiles::take(path.as_ref())?);
+        let database = Database::open(&files, &settings, None)?;
         let no_thread = |error: std::io::Error| paths::unusable(path.as_ref(), &format!("no thread for it: {error}"));
         let shared = Arc::new(Shared::new());
-        let (readers, reads) = Readers::start(place.clone(), shared.clone()).map_err(no_thread)?;
+        let (readers, reads) = Readers::start(files.clone(), shared.clone()).map_err(no_thread)?;
         let (writes, queue) = mpsc::channel();
         let backfill =
-            if database.leaves_log() { Some(LogBackfill::start(place.clone()).map_err(no_thread)?) } else { None };
-        let writer = Writer { queue, place, shared: shared.clone(), readers, settings, backfill };
+            if database.leaves_log() { Some(LogBackfill::start(files.clone()).map_err(no_thread)?) } else { None };
+        let writer = Writer { queue, files, shared: shared.clone(), readers, settings, backfill };
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         let thread = Mutex::new(Some(thread.spawn(move || writer.run(database)).map_err(no_thread)?));
         Ok(Self(Backend::File(File {

@@ -309,5 +309,5 @@ fn paths_are_read_with_their_groups_written_out() {
     assert_eq!(read("let x = one::two(three::Four::five());"), ["one::two", "three::Four::five"]);
     let whole = deep_graph("engine");
     let sqlite = graph_inside(&whole, &vec!["store".to_owned(), "sqlite".to_owned()]);
-    assert!(sqlite["place"].contains_key("lock") && sqlite["runs"].contains_key("writes"), "{sqlite:#?}");
+    assert!(sqlite["files"].contains_key("lock") && sqlite["runs"].contains_key("writes"), "{sqlite:#?}");
 }

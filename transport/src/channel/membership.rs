@@ -15,17 +15,17 @@ use super::balancing::BalancingPolicy;
 use super::peer::Peer;
 use super::pool::Pool;
 use super::resolver::Name;
-use super::target::Place;
+use super::target::AddressSource;
 
 /// Continues until it is dropped; the connections are closed then, as soon as the calls over them have ended.
 pub(crate) async fn follow(pool: Arc<Pool>) {
     let mut members = Members::of(Arc::clone(&pool));
     match pool.target().place() {
-        Place::Peers(peers) => {
+        AddressSource::Peers(peers) => {
             members.replace(peers.clone());
             pending().await
         }
-        Place::Name { host, port } => {
+        AddressSource::Name { host, port } => {
             let resolution = &pool.config().resolution;
             let (mut name, mut back_off) = (Name::new(host, *port, resolution), BackOff::of(pool.config()));
             loop {

@@ -22,13 +22,13 @@ const LONGEST_PATH: usize = 107;
 pub struct Target {
     text: String,
     authority: Authority,
-    place: Place,
+    place: AddressSource,
     encrypted: bool,
 }
 
 /// What a target leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum AddressSource {
     /// A name that must be resolved.
     Name { host: String, port: u16 },
     /// Addresses, each once.
@@ -63,7 +63,7 @@ impl Target {
         self.encrypted
     }
 
-    pub(crate) fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &AddressSource {
         &self.place
     }
 }
@@ -97,7 +97,7 @@ impl fmt::Display for Target {
     }
 }
 
-type Read = Result<(Authority, Place), &'static str>;
+type Read = Result<(Authority, AddressSource), &'static str>;
 
 fn http(text: &str, scheme: &Scheme) -> Read {
     let uri: Uri = text.parse().map_err(|_| "it is no URI")?;
@@ -131,8 +131,8 @@ fn name(authority: Authority) -> Read {
     }
     let port = authority.port_u16().filter(|port| *port != 0).ok_or("it has no port")?;
     let place = match host.parse::<IpAddr>() {
-        Ok(ip) => Place::Peers(vec![Peer::Tcp(SocketAddr::new(ip, port))]),
-        Err(_) => Place::Name { host, port },
+        Ok(ip) => AddressSource::Peers(vec![Peer::Tcp(SocketAddr::new(ip, port))]),
+        Err(_) => AddressSource::Name { host, port },
     };
     Ok((authority, place))
 }
@@ -160,7 +160,7 @@ fn ip(list: &str, fits: fn(&SocketAddr) -> bool, otherwise: &'static str) -> Rea
         });
     }
     let authority = authority.and_then(|authority| authority.parse().ok()).ok_or(otherwise)?;
-    Ok((authority, Place::Peers(peers)))
+    Ok((authority, AddressSource::Peers(peers)))
 }
 
 fn unix(rest: &str) -> Read {
@@ -173,7 +173,7 @@ fn unix(rest: &str) -> Read {
         0 => Err("it has no path"),
         1..=LONGEST_PATH => {
             let peers = vec![Peer::Unix(Path::new(path).into())];
-            Ok((Authority::from_static("localhost"), Place::Peers(peers)))
+            Ok((Authority::from_static("localhost"), AddressSource::Peers(peers)))
         }
         _ => Err("the path of a socket has more than 107 bytes"),
     }
@@ -183,14 +183,14 @@ fn unix(rest: &str) -> Read {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> (String, Place) {
+    fn read(text: &str) -> (String, AddressSource) {
         let target: Target = text.parse().unwrap();
         assert_eq!(target.to_string(), text);
         (target.authority().to_string(), target.place().clone())
     }
 
-    fn tcp(addresses: &[&str]) -> Place {
-        Place::Peers(addresses.iter().map(|address| Peer::Tcp(address.parse().unwrap())).collect())
+    fn tcp(addresses: &[&str]) -> AddressSource {
+        AddressSource::Peers(addresses.iter().map(|address| Peer::Tcp(address.parse().unwrap())).collect())
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
         for text in ["http://users.guras.svc:50051", "dns:///users.guras.svc:50051", "dns:users.guras.svc:50051"] {
             let (authority, place) = read(text);
             assert_eq!(authority, "users.guras.svc:50051", "{text}");
-            assert_eq!(place, Place::Name { host: String::from("users.guras.svc"), port: 50051 }, "{text}");
+            assert_eq!(place, AddressSource::Name { host: String::from("users.guras.svc"), port: 50051 }, "{text}");
         }
         let target: Target = "http://users:1/".parse().unwrap();
         assert_eq!((target.to_string().as_str(), target.is_encrypted()), ("http://users:1", false));
@@ -227,7 +227,7 @@ mod tests {
     fn a_socket_has_a_path() {
         for (text, path) in [("unix:run/users", "run/users"), ("unix:/run/a", "/run/a"), ("unix:///run/a", "/run/a")] {
             let peers = vec![Peer::Unix(Path::new(path).into())];
-            assert_eq!(read(text), (String::from("localhost"), Place::Peers(peers)), "{text}");
+            assert_eq!(read(text), (String::from("localhost"), AddressSource::Peers(peers)), "{text}");
         }
     }
 

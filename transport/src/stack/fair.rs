@@ -24,7 +24,7 @@ struct Line<T> {
 
 /// Where a call stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Ticket {
     run: Uuid,
     number: u64,
 }
@@ -50,7 +50,7 @@ impl<T> FairQueue<T> {
         self.runs.len()
     }
 
-    pub(crate) fn push(&mut self, run: Uuid, call: T) -> Place {
+    pub(crate) fn push(&mut self, run: Uuid, call: T) -> Ticket {
         let number = self.number();
         let line = self.runs.entry(run).or_insert_with(|| {
             self.turns.insert(number, run);
@@ -58,7 +58,7 @@ impl<T> FairQueue<T> {
         });
         line.calls.insert(number, call);
         self.calls += 1;
-        Place { run, number }
+        Ticket { run, number }
     }
 
     /// The first call of the run whose turn it is; the run's next turn comes after those of all others.
@@ -93,13 +93,13 @@ impl<T> FairQueue<T> {
     }
 
     /// Takes a call out; none where it has gone already.
-    pub(crate) fn remove(&mut self, place: Place) -> Option<T> {
-        let line = self.runs.get_mut(&place.run)?;
-        let call = line.calls.remove(&place.number)?;
+    pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<T> {
+        let line = self.runs.get_mut(&ticket.run)?;
+        let call = line.calls.remove(&ticket.number)?;
         self.calls -= 1;
         if line.calls.is_empty() {
             self.turns.remove(&line.turn);
-            self.runs.remove(&place.run);
+            self.runs.remove(&ticket.run);
         }
         Some(call)
     }

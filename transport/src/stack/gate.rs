@@ -138,9 +138,9 @@ impl Gate {
     pub(crate) fn queue(self: &Arc<Self>, run: Uuid, repeats: bool) -> Queued {
         let (sender, admitted) = oneshot::channel();
         let mut state = self.lock();
-        let place = state.queue.push(run, Waits { admitted: sender, repeats });
+        let ticket = state.queue.push(run, Waits { admitted: sender, repeats });
         self.attend(state);
-        Queued { gate: Arc::clone(self), place, admitted, done: false }
+        Queued { gate: Arc::clone(self), ticket, admitted, done: false }
     }
 
     /// The outage, as soon as there is one.

@@ -6,8 +6,8 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::adoption;
+use super::files::visit;
 use super::paths::{private, unusable};
-use super::place::visit;
 use crate::store::StoreError;
 
 /// Copies the store into a new file, as it was at one moment, and returns the size of the copy. The store may be open in
@@ -116,8 +116,8 @@ mod tests {
         // Long enough for pages of its own.
         let entry = format!("{personal} ").repeat(2_000);
         let write = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
-            let place = super::super::place::Place::take(&path).unwrap();
-            place.writer(true).unwrap().execute(sql, values).unwrap();
+            let files = super::super::files::StoreFiles::take(&path).unwrap();
+            files.writer(true).unwrap().execute(sql, values).unwrap();
         };
         for number in 0..50_i64 {
             let insert = "INSERT INTO journal (run, sequence, epoch, entry) VALUES (?1, ?2, 1, ?3)";

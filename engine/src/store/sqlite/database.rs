@@ -6,11 +6,11 @@ use rusqlite::{Connection, ErrorCode};
 use uuid::Uuid;
 
 use super::adoption::{self, Adoption};
+use super::files::{self, StoreFiles};
 use super::job::Job;
 use super::log;
 use super::old_requests;
 use super::paths;
-use super::place::{self, Place};
 use super::set_back;
 use super::workflows::Workflows;
 use crate::store::StoreError;
@@ -73,23 +73,23 @@ impl Database {
     /// it was of this process.
     ///
     /// What a stranger left in a long log stays there, see [`Database::leaves_log`].
-    pub(super) fn open(place: &Place, settings: &Settings, expected: Option<&Owner>) -> Result<Self, StoreError> {
-        let leaves_log = expected.is_none() && place.wal_bytes() > log::LONG;
+    pub(super) fn open(files: &StoreFiles, settings: &Settings, expected: Option<&Owner>) -> Result<Self, StoreError> {
+        let leaves_log = expected.is_none() && files.wal_bytes() > log::LONG;
         if leaves_log {
-            place.renew_log()?;
+            files.renew_log()?;
         }
-        if let Some(trouble) = place.presence().trouble() {
+        if let Some(trouble) = files.presence().trouble() {
             return Err(StoreError::Unusable(trouble));
         }
         // Only the first opening adopts.
         let first = expected.is_none();
-        let writer = place.writer(first && !settings.adopt)?;
+        let writer = files.writer(first && !settings.adopt)?;
         let opened =
-            Self::own(writer, settings, expected, Some(place.mark()), leaves_log).map_err(|error| match error {
-                StoreError::Unusable(why) => paths::unusable(place.path(), &why),
+            Self::own(writer, settings, expected, Some(files.mark()), leaves_log).map_err(|error| match error {
+                StoreError::Unusable(why) => paths::unusable(files.path(), &why),
                 other => other,
             })?;
-        place.presence().opened();
+        files.presence().opened();
         Ok(opened)
     }
 
@@ -97,7 +97,7 @@ impl Database {
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn in_memory(settings: &Settings) -> Result<Self, StoreError> {
         let mut connection = Connection::open_in_memory().map_err(unusable)?;
-        place::settle(&connection).map_err(unusable)?;
+        files::settle(&connection).map_err(unusable)?;
         super::migrations::apply(&mut connection)?;
         Self::own(connection, settings, None, None, false)
     }
@@ -119,10 +119,10 @@ impl Database {
         // Nothing is built on a log that an earlier owner left and that was not renewed: after a failed fsync it may be
         // readable and yet not on the disk. Where this process knows of no failure, what another program reads may stay.
         if !leaves_log {
-            if !place::empty_log(&connection).map_err(unusable)? && expected.is_some() {
+            if !files::empty_log(&connection).map_err(unusable)? && expected.is_some() {
                 return Err(StoreError::Unusable("another program reads it, its log cannot be emptied".to_owned()));
             }
-            place::checkpoint_by_itself(&connection).map_err(unusable)?;
+            files::checkpoint_by_itself(&connection).map_err(unusable)?;
         }
         let settings = settings.clone();
         let now = settings.clock.now();
@@ -142,7 +142,7 @@ impl Database {
 
     /// From now on commits keep the log short.
     pub(super) fn checkpoint_by_itself(&self) -> Result<(), Failed> {
-        place::checkpoint_by_itself(&self.connection).map_err(connection_failed)
+        files::checkpoint_by_itself(&self.connection).map_err(connection_failed)
     }
 
     /// The next owner is a process with another clock, and other wishes.
@@ -169,7 +169,7 @@ impl Database {
 
     /// Cuts the log, if no other program reads it; no read of ours may continue meanwhile.
     pub(super) fn empty_log(&self) -> Result<bool, Failed> {
-        place::empty_log(&self.connection).map_err(connection_failed)
+        files::empty_log(&self.connection).map_err(connection_failed)
     }
 
     /// Runs the jobs in one transaction, in order. On failure none of them is done, as far as one can know.

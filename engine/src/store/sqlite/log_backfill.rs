@@ -4,16 +4,16 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::place::Place;
+use super::files::StoreFiles;
 
 /// The thread that moves it.
 pub(super) struct LogBackfill(JoinHandle<()>);
 
 impl LogBackfill {
-    pub(super) fn start(place: Arc<Place>) -> io::Result<Self> {
+    pub(super) fn start(files: Arc<StoreFiles>) -> io::Result<Self> {
         let thread = std::thread::Builder::new().name("store-backfill".to_owned());
         let thread = thread.spawn(move || {
-            if let Err(error) = place.backfill() {
+            if let Err(error) = files.backfill() {
                 tracing::warn!(%error, "the log of an earlier owner cannot be moved into the database yet");
             }
         })?;

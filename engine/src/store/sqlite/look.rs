@@ -7,8 +7,8 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
+use super::files::visit;
 use super::paths::unusable;
-use super::place::visit;
 use super::rows;
 use crate::state::State;
 use crate::store::StoreError;

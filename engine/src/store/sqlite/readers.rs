@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 
 use super::database::is_damage;
+use super::files::StoreFiles;
 use super::job::{Job, job};
-use super::place::Place;
 use super::shared::{Shared, lock};
 use crate::store::{Answer, Lane, StoreError};
 
@@ -60,17 +60,17 @@ pub(super) struct Readers {
 
 /// Held open by each read, and shut by the writer.
 struct Gate {
-    place: Arc<Place>,
+    files: Arc<StoreFiles>,
     shared: Arc<Shared>,
     open: RwLock<()>,
     connections: [Mutex<Option<Connection>>; THREADS.len()],
 }
 
 impl Readers {
-    pub(super) fn start(place: Arc<Place>, shared: Arc<Shared>) -> std::io::Result<(Self, Reads)> {
+    pub(super) fn start(files: Arc<StoreFiles>, shared: Arc<Shared>) -> std::io::Result<(Self, Reads)> {
         let [(engine, of_engine), (callers, of_callers)] = std::array::from_fn(|_| mpsc::channel());
         let [of_engine, of_callers] = [of_engine, of_callers].map(|queue| Arc::new(Mutex::new(queue)));
-        let gate = Arc::new(Gate { place, shared, open: RwLock::new(()), connections: Default::default() });
+        let gate = Arc::new(Gate { files, shared, open: RwLock::new(()), connections: Default::default() });
         let mut threads = Vec::with_capacity(THREADS.len());
         for (number, lane) in THREADS.into_iter().enumerate() {
             let queue = match lane {
@@ -132,7 +132,7 @@ impl Gate {
     fn read(&self, number: usize, mut read: Box<dyn Job<Connection>>) {
         let _open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         let mut connection = lock(&self.connections[number]);
-        let done = match connection.take().map_or_else(|| self.place.reader(), Ok) {
+        let done = match connection.take().map_or_else(|| self.files.reader(), Ok) {
             Ok(mut opened) => {
                 let done = read.run(&mut opened);
                 // A connection that failed is not used again.
@@ -179,9 +179,9 @@ mod tests {
 
     fn readers() -> (tempfile::TempDir, Readers, Reads) {
         let folder = tempfile::tempdir().unwrap();
-        let place = Arc::new(Place::take(&folder.path().join("store.db")).unwrap());
-        drop(place.writer(true).unwrap());
-        let (readers, reads) = Readers::start(place, Arc::new(Shared::new())).unwrap();
+        let files = Arc::new(StoreFiles::take(&folder.path().join("store.db")).unwrap());
+        drop(files.writer(true).unwrap());
+        let (readers, reads) = Readers::start(files, Arc::new(Shared::new())).unwrap();
         (folder, readers, reads)
     }
 

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::database::{Database, Failed, Owner, Settings};
+use super::files::StoreFiles;
 use super::job::Job;
 use super::log;
 use super::log_backfill::LogBackfill;
 use super::paths;
-use super::place::Place;
 use super::readers::Readers;
 use super::shared::Shared;
 use crate::store::StoreError;
@@ -49,7 +49,7 @@ struct Closing(Option<Closed>);
 
 pub(super) struct Writer {
     pub(super) queue: Receiver<Message>,
-    pub(super) place: Arc<Place>,
+    pub(super) files: Arc<StoreFiles>,
     pub(super) shared: Arc<Shared>,
     pub(super) readers: Readers,
     pub(super) settings: Settings,
@@ -98,13 +98,13 @@ impl Writer {
                     Failed::Statement(error) | Failed::Connection(error) | Failed::Owner(error) => error.clone(),
                     Failed::Damage(what) => {
                         self.shared.damaged(what);
-                        damaged(&self.place, what)
+                        damaged(&self.files, what)
                     }
                 };
                 tracing::error!(%error, "store lost; all claims are void");
                 fail(&mut batch, &error);
                 let owner = database.owner;
-                self.place.presence().closing();
+                self.files.presence().closing();
                 drop(database);
                 self.end_backfill();
                 self.readers.apart_while(|| ());
@@ -172,7 +172,7 @@ impl Writer {
 
     /// What is written to files that no one finds again is not durable.
     fn whole(&self) -> Result<(), Failed> {
-        let trouble = self.place.presence().trouble();
+        let trouble = self.files.presence().trouble();
         trouble.map_or(Ok(()), |trouble| Err(Failed::Owner(StoreError::Unusable(trouble))))
     }
 
@@ -219,12 +219,12 @@ impl Writer {
 
     /// Brings the log back into the database where it has grown beyond the limit. Gives the next limit.
     fn bound_log(&self, database: &Database, limit: u64) -> Result<u64, Failed> {
-        let length = self.place.wal_bytes();
+        let length = self.files.wal_bytes();
         if length <= limit {
             return Ok(limit);
         }
         if self.readers.shut_while(|| database.empty_log())? {
-            self.place.presence().cut();
+            self.files.presence().cut();
             return Ok(log::LONG);
         }
         tracing::warn!(length, "another program reads the database, its log cannot be cut");
@@ -240,7 +240,7 @@ impl Writer {
             self.refuse(owner.map(|_| Instant::now() + pauses.next()), error)?;
             let Some(owner) = owner else { continue };
             // No reader of ours is to hold on to the log that has failed.
-            match self.readers.apart_while(|| Database::open(&self.place, &self.settings, Some(owner))) {
+            match self.readers.apart_while(|| Database::open(&self.files, &self.settings, Some(owner))) {
                 Ok(database) => {
                     tracing::info!(generation = database.owner.generation, "store opened again");
                     self.shared.regain();
@@ -297,8 +297,8 @@ impl Pauses {
     }
 }
 
-fn damaged(place: &Place, what: &str) -> StoreError {
-    paths::unusable(place.path(), &format!("it is damaged ({what}); restore a backup"))
+fn damaged(files: &StoreFiles, what: &str) -> StoreError {
+    paths::unusable(files.path(), &format!("it is damaged ({what}); restore a backup"))
 }
 
 fn fail(batch: &mut Batch, error: &StoreError) {

@@ -12,12 +12,12 @@ use tokio::sync::oneshot;
 
 use super::Gate;
 use crate::stack::breaker::{Admitted, Sign};
-use crate::stack::fair::Place;
+use crate::stack::fair::Ticket;
 
 /// A wait for a place. Dropped, it leaves the queue.
 pub(crate) struct Queued {
     pub(super) gate: Arc<Gate>,
-    pub(super) place: Place,
+    pub(super) ticket: Ticket,
     pub(super) admitted: oneshot::Receiver<Admitted>,
     pub(super) done: bool,
 }
@@ -42,7 +42,7 @@ impl Drop for Queued {
         if self.done {
             return;
         }
-        let taken_out = self.gate.lock().queue.remove(self.place);
+        let taken_out = self.gate.lock().queue.remove(self.ticket);
         if taken_out.is_none()
             && let Ok(admitted) = self.admitted.try_recv()
         {

@@ -1,4 +1,4 @@
-//! Where a store lies: its path, and what must be true before SQLite opens it.
+//! The files of a store, and what must be true before SQLite opens them.
 
 use std::fs::File;
 use std::io::Read;
@@ -35,7 +35,7 @@ const HEADER: usize = 72;
 
 /// A database file that this process has to itself.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct StoreFiles {
     path: PathBuf,
     presence: Presence,
     /// What tells the file from its copies.
@@ -44,8 +44,8 @@ pub(super) struct Place {
     _lock: Lock,
 }
 
-impl Place {
-    /// Takes the place, or says why it cannot be a store. Writes nothing to a file that is not ours.
+impl StoreFiles {
+    /// Takes the files, or says why it cannot be a store. Writes nothing to a file that is not ours.
     pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
         let path = resolve(path)?;
         refuse_network(&path)?;
@@ -94,7 +94,7 @@ impl Place {
     /// otherwise. Where it `refuses_copies`, nothing is written to one.
     pub(super) fn writer(&self, refuses_copies: bool) -> Result<Connection, StoreError> {
         let failed = |error: rusqlite::Error| unusable(&self.path, &error);
-        // Taking the place made the file. Where it is gone now, a new one would be another store.
+        // Taking the files made the database. Where it is gone now, a new one would be another store.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
         // Until the file is known to be ours, closing it must not move its log into it.
