@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::files::visit;
 use super::migrations::{self, VERSION};
 use super::paths::{beside, resolve, unusable};
-use super::place::visit;
 use super::{log, rows};
 use crate::retention::Retention;
 use crate::state::State;
