@@ -1,5 +1,6 @@
 //! Finds the programs of PostgreSQL servers: those that `./test` installs, and those of the system.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -49,6 +50,25 @@ impl Binaries {
 
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// The same programs in a new folder: their package, and the libraries that lie beside it.
+    pub(super) fn copied_to(&self, folder: &Path) -> io::Result<Self> {
+        let no_package = || io::Error::other(format!("{} is not in a package", self.folder.display()));
+        let package = self.folder.parent().and_then(Path::parent).ok_or_else(no_package)?;
+        let mut libraries = package.as_os_str().to_owned();
+        libraries.push(".libs");
+        let libraries = PathBuf::from(libraries);
+        std::fs::create_dir_all(folder)?;
+        for part in [package, &libraries].into_iter().filter(|part| part.exists()) {
+            let copied = Command::new("cp").arg("-R").arg(part).arg(folder).output()?;
+            if !copied.status.success() {
+                let why = String::from_utf8_lossy(&copied.stderr).into_owned();
+                return Err(io::Error::other(format!("{} is not copied: {why}", part.display())));
+            }
+        }
+        let inside = self.folder.strip_prefix(package.parent().unwrap_or(package)).unwrap_or(&self.folder);
+        Ok(Self { version: self.version, folder: folder.join(inside) })
     }
 
     pub(super) fn describe(&self) -> String {

@@ -51,6 +51,16 @@ impl Server {
             command.current_dir(&folder).env_remove("PGDATA").env("LC_ALL", "C");
             command
         };
+        // What was installed below a folder that only root enters cannot be run by anyone else.
+        let reachable =
+            command(&binaries.program("initdb")).arg("--version").output().is_ok_and(|run| run.status.success());
+        let copy = if reachable { None } else { Some(binaries.copied_to(&folder.join("programs"))?) };
+        if root && copy.is_some() {
+            // Whoever removes the folder at the end has to own what is in it.
+            let owner = format!("{UNPRIVILEGED}:{UNPRIVILEGED}");
+            Command::new("chown").args(["-R", &owner]).arg(folder.join("programs")).output()?;
+        }
+        let binaries = copy.as_ref().unwrap_or(binaries);
         let initialized = command(&binaries.program("initdb"))
             .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync", "-D"])
             .arg(folder.join("data"))
