@@ -8,8 +8,8 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::definition;
-use crate::rows;
 use crate::session::{Fault, Session, params};
+use crate::{requests, rows};
 
 /// Backfills of one schedule that continue at the same time, at most.
 pub(super) const AT_ONCE: usize = 10;
@@ -28,7 +28,16 @@ macro_rules! select_backfills {
     };
 }
 
+/// Adds one. Those that ended long before it, and are no longer listed, are dropped for it.
 pub(super) async fn insert(session: &Session<'_>, schedule: Uuid, backfill: &BackfillRow) -> Result<(), Fault> {
+    session
+        .execute(
+            "DELETE FROM backfills
+             WHERE schedule = $1 AND ended_at < $2
+               AND id NOT IN (SELECT id FROM backfills WHERE schedule = $1 ORDER BY created_at DESC LIMIT $3)",
+            params![schedule, backfill.created_at.before(requests::KEPT).as_micros(), LISTED - 1],
+        )
+        .await?;
     session
         .execute(
             "INSERT INTO backfills (id, schedule, from_time, until_time, at_once, per_minute, total, created_at, cursor,

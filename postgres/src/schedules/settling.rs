@@ -1,13 +1,13 @@
 //! The ends of a schedule's runs: what they say of it, and what may start after them.
 
 use engine::state::State;
-use engine::store::{PausedSchedule, ScheduleRefusal, Settled, StoreError};
+use engine::store::{PausedSchedule, Requester, ScheduleRefusal, Settled, StoreError};
 use engine::time::Timestamp;
 use uuid::Uuid;
 
 use super::{Stored, backfills, by_uid, ledger};
-use crate::rows;
 use crate::session::{Fault, Session, params};
+use crate::{audit, rows};
 
 /// Ticks that have waited and are looked at, at most: the next settling finds others.
 const READY: u32 = 1;
@@ -67,8 +67,11 @@ pub(super) async fn ends(session: &Session<'_>, stored: &mut Stored) -> Result<b
     }
     if let Some(run) = paused_by.filter(|_| stored.row.schedule.policy.pause_on_failure && stored.row.paused.is_none())
     {
-        let note = format!("run {run} failed");
-        stored.row.paused = Some(PausedSchedule { at: session.now, by: "pause on failure".to_owned(), note });
+        let asked = Requester::new("pause on failure", format!("run {run} failed"));
+        let (by, note) = (asked.caller.clone(), asked.reason.clone());
+        stored.row.paused = Some(PausedSchedule { at: session.now, by, note });
+        let change = asked.to("PauseSchedule", "");
+        audit::keep_of_schedule(session, &change, &stored.row, stored.row.uid, None).await?;
         stored.row.generation += 1;
     }
     if !ended.is_empty() {
