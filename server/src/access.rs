@@ -18,7 +18,7 @@ mod tokens;
 
 pub use denied::Denied;
 pub use grants::{Grant, Grants, Scope};
-pub use guard::{Guard, role_of};
+pub use guard::{Guard, Shown, role_of};
 pub use holder::Access;
 pub use jwt::{Algorithm, Jwt, JwtConfig};
 pub use tokens::{StaticToken, Tokens};
@@ -71,8 +71,8 @@ pub struct Rule {
 pub struct Principal {
     /// Begins with how it was proven: `token:`, `jwt:`, `cert:` or `unix:`. So no way can take the names of another.
     pub name: String,
-    /// The groups that a JWT names.
-    pub groups: Vec<String>,
+    /// To whom else grants may be, with their kinds too: the groups that a JWT names, the further names of a certificate.
+    pub also: Vec<String>,
 }
 
 /// The longest name of a principal, and of a group; the audit trail keeps it.

@@ -11,6 +11,7 @@ use engine::store::Schedule;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use transport::Services;
+use transport::channel::ServedTls;
 
 use crate::access::Guard;
 use crate::health::Reporter;
@@ -52,6 +53,8 @@ pub struct Parts {
     pub health_interval: std::time::Duration,
     /// Who may use the admin API.
     pub guard: Guard,
+    /// The certificates of the listeners that encrypt.
+    pub certificates: Vec<(&'static str, Arc<ServedTls>)>,
     /// Settings of the team's own.
     pub own: Own,
 }
@@ -59,13 +62,13 @@ pub struct Parts {
 /// Every background service of the orchestrator: those that each has, and those of the team.
 pub fn all(parts: Parts, of_team: fn(&Parts) -> Vec<Box<dyn BackgroundService>>) -> Vec<Box<dyn BackgroundService>> {
     let own = of_team(&parts);
-    let Parts { engine, schedules, services, reporter, health_interval, guard, own: _ } = parts;
+    let Parts { engine, schedules, services, reporter, health_interval, guard, certificates, own: _ } = parts;
     let mut all: Vec<Box<dyn BackgroundService>> = vec![
         Box::new(claim_runs::ClaimRuns::new(engine.clone())),
         Box::new(run_schedules::RunSchedules::new(engine.clone(), schedules)),
         Box::new(purge_runs::PurgeRuns::new(engine.clone())),
         Box::new(refresh_identities::refresh_identities(Arc::clone(&services))),
-        Box::new(refresh_access::refresh_access(guard)),
+        Box::new(refresh_access::refresh_access(guard, certificates)),
         Box::new(report_services::report_services(services, reporter.clone(), health_interval)),
         Box::new(report_health::report_health(engine, reporter, health_interval)),
     ];

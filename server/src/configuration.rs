@@ -12,6 +12,7 @@ pub(crate) mod access;
 mod checks;
 mod identity;
 mod inputs;
+mod listener_tls;
 mod load;
 mod methods;
 mod mistakes;
@@ -30,6 +31,7 @@ pub use crate::access::{Grant, JwtConfig, StaticToken};
 pub use crate::own::Own;
 pub use identity::Tls;
 pub(crate) use inputs::broken_inputs;
+pub use listener_tls::{AdminTls, ListenerTls};
 pub use load::{Loaded, Sources, load};
 pub use methods::{Method, MethodLevel};
 pub use mistakes::{Mistake, Mistakes};
@@ -65,6 +67,8 @@ pub struct Health {
     /// Whether the listener also tells which services it has.
     pub reflection: bool,
     pub max_connections: u32,
+    /// How the listener is encrypted.
+    pub tls: ListenerTls,
     /// How often readiness and liveness are looked at.
     #[serde(with = "duration")]
     pub interval: Duration,
@@ -88,6 +92,10 @@ pub struct Admin {
     pub max_watches: u32,
     /// Reads that are worked on at the same time; others wait for their turn.
     pub max_reads: u32,
+    /// How the listener is encrypted.
+    pub tls: AdminTls,
+    /// Path of a socket where the admin API is served too; the kernel says who is at its other end. Empty: nowhere else.
+    pub socket: PathBuf,
     /// Static tokens, as their hashes. They and the grants are read again when the file changes.
     pub tokens: Vec<StaticToken>,
     /// Whose signed tokens prove who calls.
@@ -255,7 +263,13 @@ const fn loopback(port: u16) -> SocketAddr {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { listen: loopback(50051), reflection: false, max_connections: 64, interval: Duration::from_secs(1) }
+        Self {
+            listen: loopback(50051),
+            reflection: false,
+            max_connections: 64,
+            tls: ListenerTls::default(),
+            interval: Duration::from_secs(1),
+        }
     }
 }
 
@@ -271,6 +285,8 @@ impl Default for Admin {
             max_calls: 16_384,
             max_watches: 1_000,
             max_reads: 4,
+            tls: AdminTls::default(),
+            socket: PathBuf::new(),
             tokens: Vec::new(),
             jwt: JwtConfig::default(),
             grants: Vec::new(),

@@ -13,16 +13,18 @@ use engine::transport::Transport;
 use engine::workflow::Registry;
 use tracing::{info, warn};
 use transport::Services;
+use transport::channel::ServedTls;
 
 use crate::access::Guard;
 use crate::app::App;
 use crate::background_services::{self, Supervisor};
-use crate::configuration::{Configuration, Loaded, Own, Schedules, access, broken_inputs, unknown_workflows};
+use crate::configuration::{AdminTls, Configuration, Loaded, Own, Schedules, access, broken_inputs, unknown_workflows};
 use crate::contract_rules::ContractRules;
 use crate::health::Reporter;
 use crate::{installed, logs, services};
 
 mod accept;
+mod arrivals;
 mod bodies;
 mod bounds;
 mod calls;
@@ -44,6 +46,8 @@ pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum ServeError {
     #[error("cannot listen on {address} ({key}): {source}")]
     Listen { key: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error("cannot listen on {} (admin.socket): {source}", .path.display())]
+    Socket { path: std::path::PathBuf, source: std::io::Error },
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),
     #[error(transparent)]
@@ -109,6 +113,7 @@ pub struct Running {
     background: Supervisor,
     servers: Servers,
     guard: Guard,
+    certificates: Vec<(&'static str, Arc<ServedTls>)>,
     grace: Duration,
 }
 
@@ -142,7 +147,14 @@ impl Running {
         let (health_settings, admin_settings) = (&configuration.health, &configuration.admin);
         let guard = access::guard(&configuration.admin).map_err(ServeError::Access)?;
         let shown = Shown { engine: engine.clone(), services: Arc::clone(&services), clock, guard: guard.clone() };
-        let servers = Servers::start(listeners, health_settings, admin_settings, shown, &reporter)?;
+        let tls =
+            |key: &str, tls: AdminTls| tls.open().map_err(|mistake| ServeError::Access(format!("{key}.tls.{mistake}")));
+        let health_tls = tls("health", AdminTls::from(&health_settings.tls))?;
+        let admin_tls = tls("admin", admin_settings.tls.clone())?;
+        let certificates = [("health", health_tls.clone()), ("admin", admin_tls.clone())];
+        let certificates: Vec<_> = certificates.into_iter().filter_map(|(of, tls)| Some((of, tls?))).collect();
+        let tls = [health_tls, admin_tls];
+        let servers = Servers::start(listeners, health_settings, admin_settings, tls, shown, &reporter)?;
         let parts = background_services::Parts {
             engine: engine.clone(),
             schedules,
@@ -150,13 +162,14 @@ impl Running {
             reporter: reporter.clone(),
             health_interval: configuration.health.interval,
             guard: guard.clone(),
+            certificates: certificates.clone(),
             own,
         };
         let of_team = installed::app().map_or::<fn(&_) -> Vec<_>, _>(|_| Vec::new(), |app| app.background_services);
         let background = Supervisor::start(background_services::all(parts, of_team));
         reporter.set_engine_running();
         info!(%health, %admin, "orchestrator serves");
-        Ok(Self { engine, reporter, background, servers, guard, grace: configuration.drain.grace })
+        Ok(Self { engine, reporter, background, servers, guard, certificates, grace: configuration.drain.grace })
     }
 
     /// Where the admin API listens; tells the port where the configuration left it open.
@@ -167,6 +180,11 @@ impl Running {
     /// Where health listens.
     pub fn health_address(&self) -> SocketAddr {
         self.servers.health_address
+    }
+
+    /// The certificates of the listeners that encrypt.
+    pub fn certificates(&self) -> &[(&'static str, Arc<ServedTls>)] {
+        &self.certificates
     }
 
     /// Who may use the admin API.

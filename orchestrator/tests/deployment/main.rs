@@ -4,6 +4,7 @@
 
 mod another_team;
 mod backup;
+mod components;
 mod files;
 mod image;
 mod manifests;

@@ -14,6 +14,11 @@ pub enum Denied {
     /// What says it does not prove it.
     #[error("the bearer token is not accepted: {0}")]
     BadToken(&'static str),
+    /// The certificate says nothing of who shows it.
+    #[error(
+        "the certificate of the caller has no name; expected a DNS name or a URI among its subject alternative names"
+    )]
+    NamelessCertificate,
     /// What proved it does so no longer.
     #[error("the proof of who makes the call is no longer in force")]
     NoLongerProven,

@@ -6,15 +6,19 @@ use std::sync::{Arc, LazyLock};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use tokio::sync::watch;
+use transport::channel::ClientCertificate;
 use transport::channel::files::Refreshed;
 
 use super::holder::{Access, Holder, Proof};
 use super::in_force::Rules;
-use super::{Denied, Grants, Jwt, Principal, Role, Rule, Scope, Tokens};
+use super::{Denied, Grants, Jwt, Principal, Role, Rule, Scope, Tokens, is_name};
 use crate::proto::ROLES;
 
 /// What the names of both versions of reflection begin with. It shows contracts, and takes any grant.
 const REFLECTION: &str = "/grpc.reflection.";
+
+/// Names of a certificate that are looked at.
+const MOST_NAMES: usize = 20;
 
 /// Checks every call. Clones share what is in force.
 #[derive(Clone)]
@@ -23,6 +27,18 @@ pub struct Guard(Option<Arc<Parts>>);
 struct Parts {
     rules: watch::Sender<Arc<Rules>>,
     jwt: Option<Jwt>,
+    expected: String,
+}
+
+/// What the connection of a call says of its caller.
+#[derive(Clone, Default)]
+pub enum Shown {
+    #[default]
+    Nothing,
+    /// A certificate that was verified.
+    Certificate(Arc<ClientCertificate>),
+    /// The user at the other end of a socket, as the kernel says it.
+    User(u32),
 }
 
 impl Guard {
@@ -32,9 +48,11 @@ impl Guard {
     }
 
     /// Lets those who prove who they are do what is granted to them.
-    pub fn of(tokens: Tokens, grants: Grants, jwt: Option<Jwt>) -> Self {
+    ///
+    /// `expected` says to those who prove nothing how they could.
+    pub fn of(tokens: Tokens, grants: Grants, jwt: Option<Jwt>, expected: &str) -> Self {
         let rules = watch::Sender::new(Arc::new(Rules { tokens, grants }));
-        Self(Some(Arc::new(Parts { rules, jwt })))
+        Self(Some(Arc::new(Parts { rules, jwt, expected: expected.to_owned() })))
     }
 
     /// Whether nobody has to prove anything.
@@ -64,9 +82,9 @@ impl Guard {
     ///
     /// # Errors
     /// The caller has not proven who it is, or has no grant for the method.
-    pub fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Access, Denied> {
+    pub fn admit(&self, path: &str, headers: &HeaderMap, shown: &Shown) -> Result<Access, Denied> {
         let Some(parts) = &self.0 else { return Ok(Access::everything()) };
-        let (principal, proof) = parts.prove(headers)?;
+        let (principal, proof) = parts.prove(headers, shown)?;
         let rule = rule(path).ok_or(Denied::UnknownMethod)?;
         let scope = parts.rules.borrow().grants.scope(&principal, rule.role);
         let method = path.rsplit('/').next().unwrap_or_default().to_owned();
@@ -82,9 +100,10 @@ impl Guard {
 }
 
 impl Parts {
-    fn prove(&self, headers: &HeaderMap) -> Result<(Principal, Proof), Denied> {
+    /// A token counts before what the connection shows: whoever sends one means it.
+    fn prove(&self, headers: &HeaderMap, shown: &Shown) -> Result<(Principal, Proof), Denied> {
         let mut said = headers.get_all(AUTHORIZATION).iter();
-        let Some(said_first) = said.next() else { return Err(self.no_credentials()) };
+        let Some(said_first) = said.next() else { return self.shown(shown) };
         if said.next().is_some() {
             return Err(Denied::BadToken("there is more than one"));
         }
@@ -96,7 +115,7 @@ impl Parts {
         let token = token.trim();
         let hash = Tokens::hash(token);
         if let Some(name) = self.rules.borrow().tokens.name(&hash) {
-            let principal = Principal { name: format!("token:{name}"), groups: Vec::new() };
+            let principal = Principal { name: format!("token:{name}"), also: Vec::new() };
             return Ok((principal, Proof::Token(hash)));
         }
         let Some(jwt) = &self.jwt else { return Err(Denied::BadToken("it is not known")) };
@@ -106,9 +125,23 @@ impl Parts {
         jwt.verify(token).map(|(principal, until)| (principal, Proof::Until(until)))
     }
 
+    fn shown(&self, shown: &Shown) -> Result<(Principal, Proof), Denied> {
+        match shown {
+            Shown::Nothing => Err(self.no_credentials()),
+            Shown::User(user) => Ok((Principal { name: format!("unix:{user}"), also: Vec::new() }, Proof::Socket)),
+            Shown::Certificate(certificate) if !certificate.is_in_force() => Err(Denied::NoLongerProven),
+            Shown::Certificate(certificate) => {
+                let names = certificate.names().iter().filter(|name| is_name(name)).take(MOST_NAMES);
+                let mut names = names.map(|name| format!("cert:{name}"));
+                let name = names.next().ok_or(Denied::NamelessCertificate)?;
+                let principal = Principal { name, also: names.collect() };
+                Ok((principal, Proof::Certificate(Arc::clone(certificate))))
+            }
+        }
+    }
+
     fn no_credentials(&self) -> Denied {
-        let expected = if self.jwt.is_some() { "a bearer token, static or a JWT" } else { "a bearer token" };
-        Denied::NoCredentials { expected: expected.to_owned() }
+        Denied::NoCredentials { expected: self.expected.clone() }
     }
 }
 

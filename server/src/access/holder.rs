@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
+use transport::channel::ClientCertificate;
 
 use super::in_force::Rules;
 use super::{Denied, Principal, Role, Scope};
 
 /// How often a long call is looked at for a proof that ran out.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_secs(10);
 
 /// What the caller of one call may do. It follows what is granted: a grant that is taken back is taken back from calls in
 /// flight too.
@@ -26,12 +27,15 @@ pub(super) struct Holder {
 }
 
 /// What proved who calls.
-#[derive(Clone, Copy, Debug)]
 pub(super) enum Proof {
     /// A static token, by its hash; it may be taken out of the configuration.
     Token([u8; 32]),
     /// What is in force until then.
     Until(SystemTime),
+    /// A certificate, which may run out, and whose roots may be withdrawn.
+    Certificate(Arc<ClientCertificate>),
+    /// The kernel says who is at the other end of a socket.
+    Socket,
 }
 
 impl Access {
@@ -107,7 +111,7 @@ impl Access {
         while self.sees(workflow) {
             let left = match holder.proof {
                 Proof::Until(until) => until.duration_since(SystemTime::now()).unwrap_or_default().min(LOOK),
-                Proof::Token(_) => LOOK,
+                Proof::Token(_) | Proof::Certificate(_) | Proof::Socket => LOOK,
             };
             tokio::select! {
                 changed = rules.changed() => if changed.is_err() { return std::future::pending().await },
@@ -130,9 +134,11 @@ impl Access {
 
 impl Holder {
     fn is_proven(&self) -> bool {
-        match self.proof {
-            Proof::Token(hash) => self.rules.borrow().tokens.name(&hash).is_some(),
-            Proof::Until(until) => SystemTime::now() < until,
+        match &self.proof {
+            Proof::Token(hash) => self.rules.borrow().tokens.name(hash).is_some(),
+            Proof::Until(until) => SystemTime::now() < *until,
+            Proof::Certificate(certificate) => certificate.is_in_force(),
+            Proof::Socket => true,
         }
     }
 }

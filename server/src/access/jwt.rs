@@ -219,8 +219,9 @@ impl Jwt {
         let expires = expires.unwrap_or(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from(u32::MAX)));
         let groups = claims.get(&self.groups_claim).and_then(serde_json::Value::as_array);
         let groups = groups.into_iter().flatten().filter_map(serde_json::Value::as_str);
-        let groups = groups.filter(|group| is_name(group)).take(MOST_GROUPS).map(str::to_owned).collect();
-        Ok((Principal { name: format!("jwt:{subject}"), groups }, expires + LEEWAY))
+        let groups =
+            groups.filter(|group| is_name(group)).take(MOST_GROUPS).map(|group| format!("group:{group}")).collect();
+        Ok((Principal { name: format!("jwt:{subject}"), also: groups }, expires + LEEWAY))
     }
 }
 

@@ -92,6 +92,7 @@ pub(crate) fn denied(denied: &Denied) -> Status {
     let (code, details) = match denied {
         Denied::NoCredentials { .. } => (Code::Unauthenticated, info("NO_CREDENTIALS", [])),
         Denied::BadToken(_) => (Code::Unauthenticated, info("BAD_TOKEN", [])),
+        Denied::NamelessCertificate => (Code::Unauthenticated, info("NAMELESS_CERTIFICATE", [])),
         Denied::NoLongerProven => (Code::Unauthenticated, info("NO_LONGER_PROVEN", [])),
         Denied::Role { principal, method, role } => {
             let metadata =

@@ -77,7 +77,11 @@ impl From<Status> for CommandError {
             "" => "the server gave no reason",
             message => message,
         };
-        let remedy = if status.code() == Code::Unauthenticated { "; log in with --token-file" } else { "" };
+        let remedy = if status.code() == Code::Unauthenticated {
+            "; log in with --token-file, or --certificate-file and --key-file"
+        } else {
+            ""
+        };
         Self { exit, message: format!("{code}: {}{remedy}", plain(message)) }
     }
 }

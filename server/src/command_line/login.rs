@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use transport::channel::{IdentityConfig, IdentityMistake, Secret, TokenSource};
+use transport::channel::{IdentityConfig, IdentityMistake, Secret, TlsConfig, TokenSource};
 
 use super::exit::CommandError;
 
@@ -16,6 +16,15 @@ pub(super) struct Login {
     /// File with the bearer token that goes with every call. The token itself can be in `ORCHESTRATOR_TOKEN`.
     #[arg(long, value_name = "FILE", env = "ORCHESTRATOR_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    /// File with the roots that the certificate of the orchestrator must lead to (PEM). Default: those of the system.
+    #[arg(long, value_name = "FILE", env = "ORCHESTRATOR_CA_FILE")]
+    ca_file: Option<PathBuf>,
+    /// File with your certificate (PEM).
+    #[arg(long, value_name = "FILE", env = "ORCHESTRATOR_CERTIFICATE_FILE", requires = "key_file")]
+    certificate_file: Option<PathBuf>,
+    /// File with the private key of your certificate (PEM).
+    #[arg(long, value_name = "FILE", env = "ORCHESTRATOR_KEY_FILE", requires = "certificate_file")]
+    key_file: Option<PathBuf>,
 }
 
 impl Login {
@@ -29,7 +38,11 @@ impl Login {
                 .filter(|token| !token.trim().is_empty())
                 .map(|token| TokenSource::Inline(Secret::new(token.trim()))),
         };
-        IdentityConfig { tls: None, token, allow_insecure_token: is_local(address) }
+        let Self { ca_file, certificate_file, key_file, .. } = self.clone();
+        // Where the address says that there is no TLS, what these are for has no use.
+        let encrypts = address.starts_with("https://");
+        let tls = encrypts.then_some(TlsConfig { ca_file, certificate_file, key_file, server_name: None });
+        IdentityConfig { tls, token, allow_insecure_token: is_local(address) }
     }
 }
 
@@ -38,6 +51,9 @@ pub(super) fn refused(mistakes: &[IdentityMistake]) -> CommandError {
     let told = mistakes.iter().map(|IdentityMistake { key, message }| match *key {
         "token" => format!("{TOKEN}: {message}"),
         "token_file" => format!("--token-file: {message}"),
+        "tls.ca_file" => format!("--ca-file: {message}"),
+        "tls.certificate_file" => format!("--certificate-file: {message}"),
+        "tls.key_file" => format!("--key-file: {message}"),
         key => format!("--server: {key}: {message}"),
     });
     let told: Vec<String> = told.map(|told| told.replace(", or allow_insecure_token = true", "")).collect();

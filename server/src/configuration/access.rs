@@ -1,6 +1,7 @@
 //! Who may use the admin API, as an operator says it.
 
 use super::Admin;
+use super::listener_tls::is_empty;
 use crate::access::{Grants, Guard, Jwt, JwtConfig, Tokens};
 
 /// Whether nobody has to prove anything.
@@ -9,7 +10,8 @@ pub(crate) fn is_open(admin: &Admin) -> bool {
 }
 
 fn proves_nothing(admin: &Admin) -> bool {
-    admin.tokens.is_empty() && admin.jwt == JwtConfig::default()
+    let has_certificates = !is_empty(&admin.tls.client_ca_file);
+    admin.tokens.is_empty() && admin.jwt == JwtConfig::default() && !has_certificates && is_empty(&admin.socket)
 }
 
 /// What a running process takes over when the configuration changes.
@@ -33,7 +35,17 @@ pub(crate) fn guard(admin: &Admin) -> Result<Guard, String> {
         return Err(mistake);
     }
     let (tokens, grants) = rules(admin);
-    Ok(Guard::of(tokens, grants, jwt))
+    Ok(Guard::of(tokens, grants, jwt, &expected(admin)))
+}
+
+/// How callers prove who they are here.
+fn expected(admin: &Admin) -> String {
+    let ways = [
+        (!admin.tokens.is_empty() || admin.jwt != JwtConfig::default(), "a bearer token"),
+        (!is_empty(&admin.tls.client_ca_file), "a client certificate"),
+        (!is_empty(&admin.socket), "a call over the socket"),
+    ];
+    ways.into_iter().filter(|(is_there, _)| *is_there).map(|(_, way)| way).collect::<Vec<_>>().join(" or ")
 }
 
 fn jwt(admin: &Admin, note: &mut dyn FnMut(&'static str, String)) -> Option<Jwt> {
@@ -46,13 +58,18 @@ pub(super) fn check(admin: &Admin, note: &mut dyn FnMut(&str, String)) {
     Grants::read(&admin.grants, &mut |key, message| note(&format!("admin.grants{key}"), message));
     jwt(admin, &mut |key, message| note(&format!("admin.jwt.{key}"), message));
     if proves_nothing(admin) && !admin.grants.is_empty() {
-        note("admin.grants", String::from("nothing proves who calls; expected admin.tokens or admin.jwt too"));
+        note(
+            "admin.grants",
+            String::from(
+                "nothing proves who calls; expected admin.tokens, admin.jwt, admin.tls.client_ca_file or admin.socket too",
+            ),
+        );
     }
     if !proves_nothing(admin) && admin.grants.is_empty() {
         note("admin.grants", String::from("nobody may do anything; expected at least one grant"));
     }
-    if !is_open(admin) && admin.allow_insecure {
-        let message = "contradicts admin.tokens, admin.jwt and admin.grants; expected either these or this";
+    if (!is_open(admin) || admin.tls.is_on()) && admin.allow_insecure {
+        let message = "contradicts admin.tls, admin.socket, admin.tokens, admin.jwt and admin.grants; expected either these or this";
         note("admin.allow_insecure", String::from(message));
     }
 }

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use engine::rpc::{Level, Method};
 use postgres_store::PostgresOptions;
+use transport::channel::files::FileMistake;
 use transport::channel::{IdentityMistake, Target};
 use transport::policy::{PolicyMistake, ServicePolicy};
 
 use super::access;
 use super::service::{self as of_service, LevelMistake, Levels};
 use super::{
-    Admin, Breaker, Configuration, Limits, Rate, Retention, Service, Store, StoreKind, Time, WorkflowRetention,
+    Admin, AdminTls, Breaker, Configuration, Limits, Rate, Retention, Service, Store, StoreKind, Time,
+    WorkflowRetention,
 };
 use crate::duration::format;
 use crate::installed;
@@ -35,6 +37,9 @@ pub(super) fn check(configuration: &Configuration, note: &mut dyn FnMut(&str, St
         note("admin.listen", format!("{} is the health listener's address already", admin.listen));
     }
     check_admin(admin, note);
+    if let Err(FileMistake { key, message }) = AdminTls::from(&health.tls).open() {
+        note(&format!("health.tls.{key}"), message);
+    }
 
     check_store(store, note, &mut warnings);
     if let Err(error) = log.filter.parse::<tracing_subscriber::filter::Targets>() {
@@ -99,15 +104,22 @@ pub(super) fn check(configuration: &Configuration, note: &mut dyn FnMut(&str, St
 
 fn check_admin(admin: &Admin, note: &mut dyn FnMut(&str, String)) {
     access::check(admin, note);
-    if !admin.listen.ip().is_loopback() && !admin.allow_insecure {
-        let (what, or) = if access::is_open(admin) {
-            ("neither encrypts nor authenticates", ", or admin.allow_insecure = true")
-        } else {
-            ("does not encrypt, so anyone on the way could read its tokens", "")
-        };
+    let listener = match (admin.tls.is_on(), !access::is_open(admin)) {
+        (true, true) => None,
+        (false, false) => Some(("neither encrypts nor authenticates", ", or admin.allow_insecure = true")),
+        (false, true) => Some(("does not encrypt, so anyone on the way could read its tokens", ", or admin.tls")),
+        (true, false) => Some(("does not authenticate", ", or a way to prove who calls")),
+    };
+    if let Some((what, or)) = listener
+        && !admin.listen.ip().is_loopback()
+        && !admin.allow_insecure
+    {
         let message =
             format!("{} is not loopback and the listener {what}; expected a loopback address{or}", admin.listen);
         note("admin.listen", message);
+    }
+    if let Err(FileMistake { key, message }) = admin.tls.open() {
+        note(&format!("admin.tls.{key}"), message);
     }
     count("admin.max_message_bytes", admin.max_message_bytes, 1_024..=64 * 1024 * 1024, note);
     count("admin.max_connections", admin.max_connections, 1..=100_000, note);

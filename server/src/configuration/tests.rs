@@ -151,6 +151,65 @@ fn the_admin_listener_leaves_loopback_only_where_that_is_allowed() {
     assert!(from_flags(&["health.listen=0.0.0.0:50051"]).is_ok());
 }
 
+const HASH: &str = "f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7";
+
+/// A token that is granted something, and this.
+fn granted(more: &str) -> String {
+    let token = format!("[[admin.tokens]]\nname = \"ci\"\nsha256 = \"{HASH}\"\n");
+    let grant = "[[admin.grants]]\nwho = \"token:ci\"\nrole = \"viewer\"\nworkflows = [\"billing.\"]\n";
+    format!("{token}{grant}[admin]\n{more}\n")
+}
+
+#[test]
+fn a_way_to_prove_who_calls_and_grants_come_together_and_never_with_an_insecure_listener() {
+    let loaded = from_file(&granted("")).unwrap();
+    assert_eq!(loaded.configuration.admin.grants[0].workflows, ["billing."]);
+    let shown = show(&loaded);
+    assert!(
+        shown.contains("grants = [{ role = \"viewer\", who = \"token:ci\", workflows = [\"billing.\"] }]"),
+        "{shown}"
+    );
+    from_file(&shown).unwrap();
+
+    assert_eq!(paths(from_file(&granted("allow_insecure = true"))), ["admin.allow_insecure"]);
+    let beyond = "listen = \"0.0.0.0:50052\"";
+    assert_eq!(paths(from_file(&granted(beyond))), ["admin.listen"]);
+    let both = format!("{beyond}\nallow_insecure = true");
+    assert_eq!(paths(from_file(&granted(&both))), ["admin.allow_insecure"]);
+    let token = format!("[[admin.tokens]]\nname = \"ci\"\nsha256 = \"{HASH}\"\n");
+    assert_eq!(paths(from_file(&token)), ["admin.grants"]);
+    for way in ["socket = \"/run/a\"", "jwt.issuer = \"a\"", "tls.client_ca_file = \"/nowhere\""] {
+        let noted = paths(from_file(&format!("[admin]\n{way}\n")));
+        assert!(noted.contains(&String::from("admin.grants")), "{way}: {noted:?}");
+    }
+    assert_eq!(paths(from_file("[[admin.grants]]\nwho = \"token:ci\"\nrole = \"viewer\"\n")), ["admin.grants"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_grant_or_a_token_is_told_with_its_place_and_without_what_may_be_secret() {
+    for (text, path, told) in [
+        ("[[admin.grants]]\nwho = \"ci\"\nrole = \"viewer\"\n", "admin.grants[0].who", "expected token:"),
+        (
+            "[[admin.grants]]\nwho = \"token:ci\"\nrole = \"king\"\n",
+            "admin.grants",
+            "expected viewer, operator or admin",
+        ),
+        ("[[admin.grants]]\nwho = \"token:ci\"\nroles = \"viewer\"\n", "admin.grants", "unknown field"),
+        ("[[admin.tokens]]\nname = \"ci\"\nsha256 = \"hunter2\"\n", "admin.tokens[0].sha256", "64 hexadecimal digits"),
+        ("[[admin.tokens]]\nname = \"ci\"\ntoken = \"hunter2\"\n", "admin.tokens", "unknown field"),
+        ("[admin.jwt]\nalgorithms = [\"HS256\"]\n", "admin.jwt", "HS256"),
+        ("[admin.jwt]\nalgorithms = [\"none\"]\n", "admin.jwt", "none"),
+        ("[admin.tls]\nkey_file = \"/nowhere\"\n", "admin.tls.certificate_file", "expected the path"),
+        ("[health.tls]\ncertificate_file = \"/nowhere\"\n", "health.tls.key_file", "expected the path"),
+    ] {
+        let mistakes = from_file(text).map(|loaded| loaded.configuration).unwrap_err();
+        let mistake = mistakes.iter().find(|mistake| mistake.path.starts_with(path));
+        let mistake = mistake.unwrap_or_else(|| panic!("{text}: {mistakes}"));
+        assert!(mistake.to_string().contains(told), "{mistake}");
+        assert!(!mistakes.to_string().contains("hunter2"), "{mistakes}");
+    }
+}
+
 #[test]
 fn two_listeners_cannot_share_a_port() {
     assert_eq!(paths(from_flags(&["health.listen=0.0.0.0:50052"])), ["admin.listen"]);

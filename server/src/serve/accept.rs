@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::bounds::{Bounds, HEADERS, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, MAKES_ROOM, SEND_BUFFER, WINDOW, WINDOW_OF_CALL};
+use super::arrivals::{Arrivals, Bytes, Greeting};
+use super::bounds::{
+    Bounds, HEADERS, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, MAKES_ROOM, PREFACE, SEND_BUFFER, WINDOW, WINDOW_OF_CALL,
+};
 use super::calls::{Calls, Door};
 use super::peer::{Peer, Verdict, Wire};
+use crate::access::Shown;
 
 /// Pause after a connection could not be accepted, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -23,15 +26,16 @@ const LOOK: Duration = Duration::from_millis(250);
 const LOOK_CLOSER: Duration = Duration::from_millis(20);
 
 /// Serves until `closing` is cancelled, and then until the last connection has ended.
-pub(super) async fn serve(socket: TcpListener, door: Arc<Door>, closing: CancellationToken) {
+pub(super) async fn serve<A: Arrivals>(arrivals: A, door: Arc<Door>, closing: CancellationToken) {
+    let greet = Arc::new(arrivals.greet());
     let mut listener = Listening { open: Open::default(), tasks: JoinSet::new(), door, closing: closing.clone() };
-    while let Some(accepted) = closing.run_until_cancelled(socket.accept()).await {
-        match accepted.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream)) {
+    while let Some(accepted) = closing.run_until_cancelled(arrivals.next()).await {
+        match accepted {
             Ok(stream) => {
                 if !listener.make_room().await {
                     break;
                 }
-                listener.admit(stream);
+                listener.admit(greet(stream));
             }
             Err(error) => {
                 warn!(%error, "connection not accepted");
@@ -40,7 +44,7 @@ pub(super) async fn serve(socket: TcpListener, door: Arc<Door>, closing: Cancell
             }
         }
     }
-    drop(socket);
+    drop(arrivals);
     while listener.tasks.join_next().await.is_some() {}
 }
 
@@ -68,10 +72,21 @@ impl Listening {
         }
     }
 
-    fn admit(&mut self, stream: TcpStream) {
+    fn admit(&mut self, greeting: Greeting) {
         let peer = Arc::new(Peer::default());
         self.open.add(&peer);
-        self.tasks.spawn(connection(stream, peer, Arc::clone(&self.door), self.closing.clone()));
+        let (door, closing) = (Arc::clone(&self.door), self.closing.clone());
+        self.tasks.spawn(async move {
+            let greeted = tokio::select! {
+                greeted = timeout(PREFACE, greeting) => greeted,
+                () = closing.cancelled() => return,
+                () = peer.evicted.cancelled() => return,
+            };
+            // Why a handshake failed is the peer's concern.
+            if let Ok(Ok((stream, shown))) = greeted {
+                connection(stream, shown, peer, door, closing).await;
+            }
+        });
     }
 }
 
@@ -106,9 +121,15 @@ impl Open {
     }
 }
 
-async fn connection(stream: TcpStream, peer: Arc<Peer>, door: Arc<Door>, closing: CancellationToken) {
+async fn connection(
+    stream: Box<dyn Bytes>,
+    shown: Shown,
+    peer: Arc<Peer>,
+    door: Arc<Door>,
+    closing: CancellationToken,
+) {
     let Bounds { streams, cuts_calls, .. } = door.bounds;
-    let calls = Calls::new(door, Arc::clone(&peer));
+    let calls = Calls::new(door, Arc::clone(&peer), shown);
     let served = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(streams)

@@ -22,7 +22,7 @@ use tonic::{Code, Status};
 use super::bodies::{Answer, Held, Received};
 use super::bounds::{Bounds, LONGEST_REST, READ_OUT, REQUEST, REST, SMALL, TALK, WAIT_FOR_ROOM, WAITING_READS};
 use super::peer::{Call, Peer};
-use crate::access::Guard;
+use crate::access::{Guard, Shown};
 use crate::admin::{Class, status};
 
 /// What the calls of one listener share.
@@ -157,11 +157,13 @@ struct Admitted {
 pub(super) struct Calls {
     door: Arc<Door>,
     peer: Arc<Peer>,
+    /// What the connection says of its caller.
+    shown: Shown,
 }
 
 impl Calls {
-    pub(super) fn new(door: Arc<Door>, peer: Arc<Peer>) -> Self {
-        Self { door, peer }
+    pub(super) fn new(door: Arc<Door>, peer: Arc<Peer>, shown: Shown) -> Self {
+        Self { door, peer, shown }
     }
 }
 
@@ -181,7 +183,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
         let call = Call::begin(Arc::clone(&self.peer));
         let mut request = request;
         if let Some(guard) = &door.guard {
-            match guard.admit(request.uri().path(), request.headers()) {
+            match guard.admit(request.uri().path(), request.headers(), &self.shown) {
                 // What proved it is of no use behind this, and cannot be told by mistake.
                 Ok(access) => {
                     request.headers_mut().remove(AUTHORIZATION);

@@ -9,7 +9,6 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -186,13 +185,13 @@ impl Drop for Untaken {
 
 /// The bytes of a connection. While its peer takes none of ours, none of its own are read: what it asks for could not be
 /// answered anyway.
-pub(super) struct Wire {
-    stream: TcpStream,
+pub(super) struct Wire<S> {
+    stream: S,
     peer: Arc<Peer>,
 }
 
-impl Wire {
-    pub(super) fn new(stream: TcpStream, peer: Arc<Peer>) -> Self {
+impl<S> Wire<S> {
+    pub(super) fn new(stream: S, peer: Arc<Peer>) -> Self {
         Self { stream, peer }
     }
 
@@ -213,7 +212,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.peer.blocked.load(Ordering::Relaxed) {
             *self.peer.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
@@ -230,7 +229,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.noted(written)

@@ -7,15 +7,16 @@ use std::time::Duration;
 use engine::engine::Engine;
 use engine::time::Clock;
 use prost_reflect::DescriptorPool;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_reflection::server::Builder;
 use transport::Services;
+use transport::channel::ServedTls;
 
 use super::accept;
+use super::arrivals::Tcp;
 use super::bounds::Bounds;
 use super::calls::Door;
 use super::listeners::Listeners;
@@ -56,7 +57,7 @@ pub(super) struct Servers {
     pub(super) admin_address: SocketAddr,
     /// Ends streams and waits, so that connections can close.
     closing: CancellationToken,
-    tasks: [JoinHandle<()>; 2],
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Servers {
@@ -64,11 +65,13 @@ impl Servers {
         listeners: Listeners,
         health: &Health,
         admin: &Admin,
+        [health_tls, admin_tls]: [Option<Arc<ServedTls>>; 2],
         shown: Shown,
         reporter: &Arc<Reporter>,
     ) -> Result<Self, tonic_reflection::server::Error> {
         let closing = CancellationToken::new();
-        let Listeners { health: health_socket, health_address, admin: admin_socket, admin_address } = listeners;
+        let Listeners { health: health_listener, health_address, admin: admin_listener, admin_address, socket } =
+            listeners;
 
         let mut health_routes = Routes::new(reporter.service(closing.clone()));
         if health.reflection {
@@ -80,14 +83,15 @@ impl Servers {
             admin_routes = with_reflection(admin_routes, &admin::SERVICES)?;
         }
         let door = |bounds, routes, class, guard| Door::new(bounds, routes, class, guard, closing.clone());
-        let tasks = [
-            spawn(health_socket, door(health_bounds(health), health_routes, health_class, None), closing.clone()),
-            spawn(
-                admin_socket,
-                door(admin_bounds(admin), admin_routes, admin::class, Some(shown.guard)),
-                closing.clone(),
-            ),
+        let health_door = Arc::new(door(health_bounds(health), health_routes, health_class, None));
+        let admin_door = Arc::new(door(admin_bounds(admin), admin_routes, admin::class, Some(shown.guard)));
+        let mut tasks = vec![
+            tokio::spawn(accept::serve(Tcp::new(health_listener, health_tls), health_door, closing.clone())),
+            tokio::spawn(accept::serve(Tcp::new(admin_listener, admin_tls), Arc::clone(&admin_door), closing.clone())),
         ];
+        if let Some(socket) = socket {
+            tasks.push(tokio::spawn(accept::serve(socket, admin_door, closing.clone())));
+        }
         Ok(Self { health_address, admin_address, closing, tasks })
     }
 
@@ -125,10 +129,6 @@ fn with_reflection(routes: Routes, services: &[&str]) -> Result<Routes, tonic_re
 /// A Watch and a talk with reflection answer with a stream.
 fn health_class(path: &str) -> Class {
     if path.ends_with("/Watch") || path.starts_with(REFLECTION) { Class::Watch } else { Class::Other }
-}
-
-fn spawn(socket: TcpListener, door: Door, closing: CancellationToken) -> JoinHandle<()> {
-    tokio::spawn(accept::serve(socket, Arc::new(door), closing))
 }
 
 /// Probes are small, and come again.

@@ -19,7 +19,7 @@ mod token;
 pub use reloaded::{Content, Contents, Refreshed, Reloaded, Source};
 use tls::Tls;
 pub use tls::TlsConfig;
-pub(crate) use tls::TlsError;
+pub(crate) use tls::{TlsError, certificates};
 use token::Token;
 pub use token::{Secret, TokenSource};
 

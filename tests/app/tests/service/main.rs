@@ -17,4 +17,5 @@ mod signals;
 mod steering;
 mod support;
 mod texts;
+mod tls;
 mod upgrade;

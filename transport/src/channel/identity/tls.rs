@@ -145,7 +145,7 @@ fn client_config(contents: &Contents<'_>) -> Result<ClientConfig, IdentityMistak
     Ok(config)
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let all = all.map_err(|error| told(&error, "certificate"))?;
     if all.is_empty() { Err(String::from("holds no certificate in PEM")) } else { Ok(all) }
