@@ -14,6 +14,7 @@ mod guard;
 mod holder;
 mod in_force;
 mod jwt;
+mod limits;
 mod tokens;
 
 pub use denied::Denied;
@@ -21,6 +22,7 @@ pub use grants::{Grant, Grants, Scope};
 pub use guard::{Guard, Shown, role_of};
 pub use holder::Access;
 pub use jwt::{Algorithm, Jwt, JwtConfig};
+pub use limits::{Inside, Limits};
 pub use tokens::{StaticToken, Tokens};
 
 /// What a caller may do. Each role includes those before it.

@@ -92,6 +92,9 @@ pub struct Admin {
     pub max_watches: u32,
     /// Reads that are worked on at the same time; others wait for their turn.
     pub max_reads: u32,
+    /// Calls in flight of one principal, and calls in a second; none: as many as there are.
+    pub max_calls_per_principal: u32,
+    pub max_rate_per_principal: u32,
     /// How the listener is encrypted.
     pub tls: AdminTls,
     /// Path of a socket where the admin API is served too; the kernel says who is at its other end. Empty: nowhere else.
@@ -285,6 +288,8 @@ impl Default for Admin {
             max_calls: 16_384,
             max_watches: 1_000,
             max_reads: 4,
+            max_calls_per_principal: 4_096,
+            max_rate_per_principal: 0,
             tls: AdminTls::default(),
             socket: PathBuf::new(),
             tokens: Vec::new(),

@@ -1,5 +1,7 @@
 //! Why a call is refused before it is made.
 
+use std::time::Duration;
+
 use super::Role;
 
 /// Says nothing of a credential, and nothing of what the caller may not see.
@@ -39,6 +41,16 @@ pub enum Denied {
         principal: String,
         /// The name of the method.
         method: String,
+    },
+    /// The caller takes as much as one caller may.
+    #[error("{principal} makes {what}; ask again in {retry:?}")]
+    TooMuch {
+        /// Who calls.
+        principal: String,
+        /// What is too much.
+        what: String,
+        /// When to come back.
+        retry: Duration,
     },
     /// No contract has the method.
     #[error("there is no such method")]

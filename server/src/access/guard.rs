@@ -11,6 +11,7 @@ use transport::channel::files::Refreshed;
 
 use super::holder::{Access, Holder, Proof};
 use super::in_force::Rules;
+use super::limits::{Inside, Limits, Meters};
 use super::{Denied, Grants, Jwt, Principal, Role, Rule, Scope, Tokens, is_name};
 use crate::proto::ROLES;
 
@@ -28,6 +29,7 @@ struct Parts {
     rules: watch::Sender<Arc<Rules>>,
     jwt: Option<Jwt>,
     expected: String,
+    meters: Arc<Meters>,
 }
 
 /// What the connection of a call says of its caller.
@@ -50,9 +52,9 @@ impl Guard {
     /// Lets those who prove who they are do what is granted to them.
     ///
     /// `expected` says to those who prove nothing how they could.
-    pub fn of(tokens: Tokens, grants: Grants, jwt: Option<Jwt>, expected: &str) -> Self {
+    pub fn of(tokens: Tokens, grants: Grants, jwt: Option<Jwt>, expected: &str, limits: Limits) -> Self {
         let rules = watch::Sender::new(Arc::new(Rules { tokens, grants }));
-        Self(Some(Arc::new(Parts { rules, jwt, expected: expected.to_owned() })))
+        Self(Some(Arc::new(Parts { rules, jwt, expected: expected.to_owned(), meters: Meters::new(limits) })))
     }
 
     /// Whether nobody has to prove anything.
@@ -78,13 +80,14 @@ impl Guard {
         jwt.map_or(Refreshed::Same, Jwt::refresh)
     }
 
-    /// What the caller of this method may do.
+    /// What the caller of this method may do, and what counts the call until it is dropped.
     ///
     /// # Errors
-    /// The caller has not proven who it is, or has no grant for the method.
-    pub fn admit(&self, path: &str, headers: &HeaderMap, shown: &Shown) -> Result<Access, Denied> {
-        let Some(parts) = &self.0 else { return Ok(Access::everything()) };
+    /// The caller has not proven who it is, takes too much, or has no grant for the method.
+    pub fn admit(&self, path: &str, headers: &HeaderMap, shown: &Shown) -> Result<(Access, Option<Inside>), Denied> {
+        let Some(parts) = &self.0 else { return Ok((Access::everything(), None)) };
         let (principal, proof) = parts.prove(headers, shown)?;
+        let inside = parts.meters.enter(&principal.name)?;
         let rule = rule(path).ok_or(Denied::UnknownMethod)?;
         let scope = parts.rules.borrow().grants.scope(&principal, rule.role);
         let method = path.rsplit('/').next().unwrap_or_default().to_owned();
@@ -95,7 +98,8 @@ impl Guard {
                 return Err(Denied::Role { principal: principal.name, method, role: rule.role });
             }
         }
-        Ok(Access::of(Holder { principal, proof, rules: parts.rules.subscribe(), role: rule.role, method }))
+        let holder = Holder { principal, proof, rules: parts.rules.subscribe(), role: rule.role, method };
+        Ok((Access::of(holder), Some(inside)))
     }
 }
 

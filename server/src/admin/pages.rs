@@ -121,7 +121,7 @@ mod tests {
     #[tokio::test]
     async fn a_page_of_what_is_granted_ends_after_some_looks_and_says_where_to_continue() {
         let guard = crate::access::Guard::open();
-        let access = guard.admit("/any", &http::HeaderMap::new(), &crate::access::Shown::Nothing).unwrap();
+        let (access, _) = guard.admit("/any", &http::HeaderMap::new(), &crate::access::Shown::Nothing).unwrap();
         // Everything is granted: one look.
         let list = |from: Option<u32>| async move {
             let from = from.map_or(0, |from| from + 1);

@@ -231,7 +231,7 @@ pub(super) fn start(
         violations.note("deadline", "expected more than 0s");
     }
     let id = std::mem::take(&mut request.request_id);
-    let asked = violations.asked(metadata, access, "", &id, &request);
+    let asked = violations.asked(metadata, access, &request.reason, &id, &request);
     let input = match request.input_form {
         None => Bytes::new(),
         Some(InputForm::Input(any)) => packed("input", any, input_type, &mut violations),

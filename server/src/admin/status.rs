@@ -103,6 +103,12 @@ pub(crate) fn denied(denied: &Denied) -> Status {
             let metadata = [("principal", principal.clone()), ("method", method.clone())];
             (Code::PermissionDenied, info("WORKFLOW_NOT_GRANTED", metadata))
         }
+        Denied::TooMuch { principal, what, retry } => {
+            let mut details = info("PRINCIPAL_LIMIT", [("principal", principal.clone())]);
+            details.set_retry_info(Some(*retry));
+            details.add_quota_failure_violation(principal.clone(), what.clone());
+            (Code::ResourceExhausted, details)
+        }
         Denied::UnknownMethod => (Code::Unimplemented, info("UNIMPLEMENTED", [])),
     };
     status(code, &denied.to_string(), details)

@@ -2,7 +2,7 @@
 
 use super::Admin;
 use super::listener_tls::is_empty;
-use crate::access::{Grants, Guard, Jwt, JwtConfig, Tokens};
+use crate::access::{Grants, Guard, Jwt, JwtConfig, Limits, Tokens};
 
 /// Whether nobody has to prove anything.
 pub(crate) fn is_open(admin: &Admin) -> bool {
@@ -35,7 +35,8 @@ pub(crate) fn guard(admin: &Admin) -> Result<Guard, String> {
         return Err(mistake);
     }
     let (tokens, grants) = rules(admin);
-    Ok(Guard::of(tokens, grants, jwt, &expected(admin)))
+    let limits = Limits { calls: admin.max_calls_per_principal, per_second: admin.max_rate_per_principal };
+    Ok(Guard::of(tokens, grants, jwt, &expected(admin), limits))
 }
 
 /// How callers prove who they are here.

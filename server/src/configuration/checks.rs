@@ -127,6 +127,8 @@ fn check_admin(admin: &Admin, note: &mut dyn FnMut(&str, String)) {
     count("admin.max_calls", admin.max_calls, 1..=1_000_000, note);
     count("admin.max_watches", admin.max_watches, 1..=1_000_000, note);
     count("admin.max_reads", admin.max_reads, 1..=1_000, note);
+    count("admin.max_calls_per_principal", admin.max_calls_per_principal, 0..=1_000_000, note);
+    count("admin.max_rate_per_principal", admin.max_rate_per_principal, 0..=1_000_000, note);
 }
 
 fn check_limits(limits: &Limits, note: &mut dyn FnMut(&str, String)) {

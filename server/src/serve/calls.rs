@@ -180,12 +180,13 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                 Ok(refusal(status::busy("there are too many calls")))
             });
         };
-        let call = Call::begin(Arc::clone(&self.peer));
+        let mut call = Call::begin(Arc::clone(&self.peer));
         let mut request = request;
         if let Some(guard) = &door.guard {
             match guard.admit(request.uri().path(), request.headers(), &self.shown) {
                 // What proved it is of no use behind this, and cannot be told by mistake.
-                Ok(access) => {
+                Ok((access, inside)) => {
+                    call.counts(inside);
                     request.headers_mut().remove(AUTHORIZATION);
                     request.extensions_mut().insert(access);
                 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::bounds::{BLOCKED, IDLE, PREFACE, UNTAKEN};
+use crate::access::Inside;
 
 /// Length of the preface of HTTP/2.
 const PREFACE_BYTES: u64 = 24;
@@ -128,13 +129,17 @@ impl Peer {
 }
 
 /// A call on a connection, until it is dropped.
-#[derive(Debug)]
-pub(super) struct Call(pub(super) Arc<Peer>);
+pub(super) struct Call(pub(super) Arc<Peer>, Option<Inside>);
 
 impl Call {
     pub(super) fn begin(peer: Arc<Peer>) -> Self {
         peer.calls.fetch_add(1, Ordering::Relaxed);
-        Self(peer)
+        Self(peer, None)
+    }
+
+    /// What counts the call elsewhere is held as long as the call.
+    pub(super) fn counts(&mut self, inside: Option<Inside>) {
+        self.1 = inside;
     }
 }
 

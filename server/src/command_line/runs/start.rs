@@ -35,6 +35,9 @@ pub(in super::super) struct StartRun {
     /// Time from now after which the run fails. Default: that of the workflow.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     deadline: Option<Duration>,
+    /// Why, for the audit trail.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
     #[command(flatten)]
     server: Server,
 }
@@ -49,6 +52,7 @@ impl StartRun {
             request_id: request_id.to_string(),
             wait: None,
             deadline: self.deadline.and_then(|deadline| deadline.try_into().ok()),
+            reason: self.reason,
         };
         let mut client = self.server.runs()?;
         let until = self.wait.map(|wait| Instant::now() + wait);

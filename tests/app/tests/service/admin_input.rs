@@ -166,7 +166,7 @@ fn arbitrary_requests_never_panic() {
     let others = (text(), text(), text(), any::<i32>(), any::<i32>());
     let mut runner = TestRunner::new(Config { cases: 256, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&(starts, others), |((workflow, input_form, request_id, wait, deadline), others)| {
-        let request = StartRunRequest { workflow, input_form, request_id, wait, deadline };
+        let request = StartRunRequest { workflow, input_form, request_id, wait, deadline, reason: String::new() };
         let statuses = runtime.block_on(send(runs.clone(), workflows.clone(), request, others));
         for status in statuses {
             prop_assert!(!matches!(status.code(), Code::Internal | Code::Unknown | Code::Cancelled), "{status:?}");

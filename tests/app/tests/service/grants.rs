@@ -14,6 +14,7 @@ use server::proto::orchestrator::admin::v1::*;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use crate::access::{grant, static_token};
@@ -330,5 +331,51 @@ async fn a_grant_that_is_taken_back_ends_the_watches_that_it_allowed_and_no_othe
     assert_eq!(code(naps.start("test.nap").await), Code::PermissionDenied);
     all.runs().cancel_run(CancelRunRequest { run_id, ..CancelRunRequest::default() }).await.unwrap();
     assert_eq!(ended(&mut kept).await, Code::Ok);
+    world.running.drain().await;
+}
+
+#[tokio::test]
+async fn one_principal_cannot_keep_out_another_and_is_told_when_to_come_back() {
+    let world = World::configured(Services::good(), |configuration| {
+        configuration.admin.tokens = tokens();
+        configuration.admin.grants = granted();
+        configuration.admin.max_calls_per_principal = 2;
+    })
+    .await;
+    let (all, naps) = (As::of(&world, "all").await, As::of(&world, "naps").await);
+    let nap = all.start("test.nap").await.unwrap();
+    let request = WatchRunRequest { run_id: nap, ..WatchRunRequest::default() };
+    let mut watches = Vec::new();
+    for _ in 0..2 {
+        watches.push(naps.runs().watch_run(request.clone()).await.unwrap().into_inner());
+    }
+    let refused = naps.start("test.nap").await.unwrap_err();
+    let details = refused.get_error_details();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(details.error_info().unwrap().reason, "PRINCIPAL_LIMIT");
+    assert!(details.retry_info().is_some() && details.quota_failure().is_some());
+    assert_eq!(code(all.start("test.nap").await), Code::Ok);
+    // A watch that its caller leaves makes room.
+    watches.pop();
+    let since = std::time::Instant::now();
+    while code(naps.start("test.nap").await) != Code::Ok {
+        assert!(since.elapsed() < Duration::from_secs(10));
+        tokio::task::yield_now().await;
+    }
+    world.running.drain().await;
+}
+
+#[tokio::test]
+async fn the_reason_of_a_start_is_in_the_audit_trail_beside_who_started_it() {
+    let world = world().await;
+    let all = As::of(&world, "all").await;
+    let request =
+        StartRunRequest { input_form: None, reason: String::from("asked by support"), ..start("test.nap", 0) };
+    all.runs().start_run(request.clone()).await.unwrap();
+    let entries = AuditServiceClient::new(all.logged()).list_audit_entries(ListAuditEntriesRequest::default()).await;
+    let entry = entries.unwrap().into_inner().audit_entries.remove(0);
+    assert_eq!((entry.caller.as_str(), entry.reason.as_str()), ("token:all", "asked by support"));
+    let long = StartRunRequest { reason: "x".repeat(501), ..request };
+    assert_eq!(code(all.runs().start_run(long).await), Code::InvalidArgument);
     world.running.drain().await;
 }
