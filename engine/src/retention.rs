@@ -1,11 +1,9 @@
-//! How long what is over is kept: the policy, and when a run expires by it.
+//! How long what is over is kept: the policy.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::state::State;
-use crate::store::RunRow;
-use crate::time::Timestamp;
 
 /// How long runs are kept once they have ended, and audit entries once they were made. By default everything stays.
 ///
@@ -52,11 +50,5 @@ impl Retention {
     /// How long runs of a workflow are kept that ended so; none for ever.
     pub(crate) fn of(&self, workflow: &str, end: State) -> Option<Duration> {
         self.workflows.get(workflow).unwrap_or(&self.runs).after(end)
-    }
-
-    /// When the run may be removed; none where it continues, is pinned, or is kept for ever.
-    pub fn expiry(&self, row: &RunRow) -> Option<Timestamp> {
-        let ended_at = row.ended_at.filter(|_| !row.pinned)?;
-        Some(ended_at.after(self.of(&row.workflow, row.status.state)?))
     }
 }

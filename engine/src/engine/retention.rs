@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use crate::retention::{Kept, Retention};
-use crate::store::{Purge, StoreError};
+use crate::store::{Purge, RunRow, StoreError};
+use crate::time::Timestamp;
 
 /// Between two looks at the store.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
@@ -28,6 +29,14 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 struct Removed {
     runs: u64,
     audit_entries: u64,
+}
+
+impl Retention {
+    /// When the run may be removed; `None` if it continues, is pinned, or is kept for ever.
+    pub fn expiry(&self, row: &RunRow) -> Option<Timestamp> {
+        let ended_at = row.ended_at.filter(|_| !row.pinned)?;
+        Some(ended_at.after(self.of(&row.workflow, row.status.state)?))
+    }
 }
 
 impl Engine {
