@@ -16,6 +16,7 @@ ENV RUSTFLAGS="-C target-feature=+crt-static"
 # only when a manifest or Cargo.lock changes.
 COPY Cargo.toml Cargo.lock ./
 COPY engine/Cargo.toml engine/
+COPY postgres/Cargo.toml postgres/
 COPY rules/Cargo.toml rules/
 COPY build/Cargo.toml build/
 COPY transport/Cargo.toml transport/
@@ -35,6 +36,7 @@ COPY rules rules/
 COPY build build/
 COPY proto proto/
 COPY engine engine/
+COPY postgres postgres/
 COPY transport transport/
 COPY server server/
 COPY clients clients/
@@ -42,7 +44,7 @@ COPY orchestrator orchestrator/
 COPY k8s/image/licences k8s/image/
 COPY LICENSE-MIT LICENSE-APACHE ./
 # COPY keeps the files' old times, and Cargo would take the empty crates for newer.
-RUN find build.rs rules build proto engine transport server clients orchestrator -type f -exec touch {} + \
+RUN find build.rs rules build proto engine postgres transport server clients orchestrator -type f -exec touch {} + \
  && cargo build --locked --release --package orchestrator --target "$(rustc --print host-tuple)" \
  && install -D "target/$(rustc --print host-tuple)/release/orchestrator" /image/usr/bin/orchestrator \
  && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
