@@ -12,10 +12,12 @@ use super::mode::Stop;
 use super::step::{LiveStep, StepKind};
 use super::steps::{Position, position};
 use crate::doubt::Doubt;
+use crate::failure::Failure;
 use crate::history::{PendingKind, PendingStep, Replay};
 use crate::journal_v1 as stored;
 use crate::panics::Panicked;
 use crate::rpc::MARGIN;
+use crate::rules;
 use crate::scope::{CallOptions, Fault, Intent};
 use crate::state::State;
 use crate::step_id::StepId;
@@ -72,7 +74,10 @@ impl Driver {
                 self.undo_failed(&next, "whether it happened is not known, and its service gives no answer");
             }
             (StepFate::Open | StepFate::Doubtful, _) => self.settle_again(&next),
-            (_, Some(undo)) => self.undo(&next, undo),
+            (_, Some(undo)) => match self.undo_refused(&next, &undo) {
+                Some(refused) => self.undo_failed(&next, refused.message()),
+                None => self.undo(&next, undo),
+            },
             (_, None) => self.undo_failed(&next, "its undo is made from its response, which is not known"),
         }
         false
@@ -102,6 +107,17 @@ impl Driver {
     /// The undo of a step of an ending run, where code had to say it again.
     pub(super) fn take_undo(&mut self, place: &StepId) -> Option<Box<Undo>> {
         self.undoing.said.remove(&position(place))
+    }
+
+    /// Why an undo that was made from a response is not sent: its request breaks the rules of its contract. One that was
+    /// made from the key was checked with the step that it takes back (E8).
+    fn undo_refused(&self, step: &Undoable, undo: &stored::Undo) -> Option<Failure> {
+        if !step.by_response {
+            return None;
+        }
+        let rules = self.shared.workflows.rules();
+        let violations = rules.check_request(&undo.method, &undo.request, self.shared.clock.now());
+        (!violations.is_empty()).then(|| rules::broken("the request of the undo", &violations))
     }
 
     fn undo(&mut self, step: &Undoable, undo: stored::Undo) {

@@ -9,9 +9,9 @@ use engine::prelude::*;
 use engine::rules::{Rules, Violation};
 use engine::schedule::{Rule, Spec};
 use engine::store::{Requester, Schedule, TickOutcome};
-use engine::testing::{Probe, World, crash_everywhere};
+use engine::testing::{Probe, Services, World, crash_everywhere};
 use engine::time::Timestamp;
-use engine::{Limits, Registry};
+use engine::{Limits, Registry, State};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 
@@ -87,14 +87,26 @@ workflow!(Waits, |ctx, input| {
     Ok(Output::of(said.map(|said| said.text).unwrap_or_default(), 0))
 });
 
+// Its second step fails, so that the first is undone by what was made of its response.
+workflow!(Undoes, |ctx, input| {
+    ctx.call(Put::of(input.text, 1)).undo_with(|_, answer| Cancel::of(answer.text, answer.number)).await?;
+    ctx.call(Charge::of("wrong", 1)).await?;
+    Ok(Output::default())
+});
+
 fn world(rules: Arc<Texts>, probe: Probe) -> World {
+    world_with(services(), rules, probe)
+}
+
+fn world_with(services: Services, rules: Arc<Texts>, probe: Probe) -> World {
     let register = move |workflows: &mut Registry| {
         workflows.check_by(rules.clone());
         workflows.register(|| Charges)?;
         workflows.register(|| Catches)?;
+        workflows.register(|| Undoes)?;
         workflows.register(|| Waits)
     };
-    World::with(services(), register, Limits::default(), probe)
+    World::with(services, register, Limits::default(), probe)
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,6 +130,26 @@ async fn code_may_go_on_after_a_step_that_was_refused_whenever_its_replica_is_ki
     let world = world(Arc::default(), Probe::counting());
     world.run::<Catches>(Input::of("first", 0)).await.unwrap();
     assert_eq!((world.services().effects_of::<Put>(), world.services().calls()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_is_made_from_a_response_and_breaks_a_rule_is_not_sent_and_stops_the_run_visibly() {
+    let rules: Arc<Texts> = Arc::default();
+    rules.are_strict.store(true, Ordering::Relaxed);
+    let services = services().on::<Put>(|_| Ok(Answer::of("strange", 2)));
+    let world = world_with(services, rules.clone(), Probe::counting());
+    let run = world.start::<Undoes>(Input::of("right", 0)).await.unwrap();
+    let blocked = world.until(run, State::Blocked).await;
+    let reason = &blocked.row.status.reason;
+    assert!(reason.starts_with("UNDO_FAILED: Put#0 is not undone (the request of the undo"), "{reason}");
+    assert!(reason.contains("text: expected another"), "{reason}");
+    assert_eq!(world.services().arrivals_of::<Cancel>(), 0);
+    // A crash changes nothing of it, and rules that allow it let the run be undone.
+    let world = world.crash(Probe::counting());
+    rules.are_strict.store(false, Ordering::Relaxed);
+    world.engine().retry(run, Requester::new("ann@host", "the rule was too strict")).await.unwrap();
+    assert_eq!(world.end_of(run).await.row.status.state, State::Failed);
+    assert_eq!(world.services().arrivals_of::<Cancel>(), 1);
 }
 
 #[tokio::test(start_paused = true)]
