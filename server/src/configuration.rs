@@ -120,8 +120,8 @@ pub struct Store {
     pub commit_delay: Duration,
     /// Where the PostgreSQL database is, without a password.
     pub url: String,
-    /// A file with the password of the database, read again for each connection.
-    pub password_file: Option<PathBuf>,
+    /// A file with the password of the database, read again for each connection. Empty: none.
+    pub password_file: PathBuf,
     /// Connections to the database, beside the one of the heartbeat.
     pub connections: u32,
     /// How long a replica that is not heard of keeps its runs.
@@ -306,7 +306,7 @@ impl Default for Store {
             path: PathBuf::from("orchestrator.db"),
             commit_delay: Duration::ZERO,
             url: String::new(),
-            password_file: None,
+            password_file: PathBuf::new(),
             connections: 8,
             lease: Duration::from_secs(15),
             timeout: Duration::from_secs(10),

@@ -50,7 +50,8 @@ fn options(configured: &configuration::Store) -> Result<PostgresOptions, StoreEr
     // Checked when the configuration was loaded.
     let mut options =
         PostgresOptions::parse(&configured.url).map_err(|error| StoreError::Unusable(error.to_string()))?;
-    options.password_file.clone_from(&configured.password_file);
+    let password_file = Some(configured.password_file.clone());
+    options.password_file = password_file.filter(|file| !file.as_os_str().is_empty());
     options.connections = configured.connections as usize;
     (options.lease, options.margin) = (configured.lease, configured.margin());
     options.timeout = configured.timeout;
