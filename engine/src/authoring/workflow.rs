@@ -21,7 +21,7 @@ pub trait Workflow: Send + Sync + 'static {
     /// Name in the admin API and in the store, for example `notifications.send-due`. Forever.
     const NAME: &'static str;
     /// Raised by one where the code changes in a way that does not fit the journals of runs in flight; what changed is
-    /// then asked for by [`Context::since`]. A run has the version that created it, and replicas of an older version
+    /// then asked for by [`Context::version_at_least`]. A run has the version that created it, and replicas of an older version
     /// leave it alone. 1 at first, never less.
     const VERSION: u32 = 1;
     /// One sentence for people.

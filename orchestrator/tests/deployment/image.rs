@@ -122,3 +122,10 @@ fn the_image_has_our_own_licences_beside_those_of_its_dependencies() {
         assert!(installed, "{file} is not put into {folder}");
     }
 }
+
+#[test]
+fn the_image_of_another_team_is_sent_what_it_builds() {
+    let ignored = text("examples/another-team/Dockerfile.dockerignore");
+    let patterns: Vec<&str> = ignored.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(patterns, [".git", "**/target"], "the folder and the crates that it has by path are sent");
+}

@@ -67,7 +67,7 @@ fn the_workflows_of_today_go_on_with_runs_of_every_release() {
     }
     assert!(
         misfits.is_empty(),
-        "these runs would be BLOCKED; raise the workflow's VERSION and ask for it by `ctx.since` where its code changed \
+        "these runs would be BLOCKED; raise the workflow's VERSION and ask for it by `ctx.version_at_least` where its code changed \
          (docs/workflows.md, changing a workflow):\n{}",
         misfits.join("\n")
     );
