@@ -12,7 +12,7 @@ mod tests;
 mod timetable;
 mod zone;
 
-pub use policy::{CatchUp, CatchUpMode, MAX_ALLOWED, MAX_BUFFERED, MAX_CATCH_UP, Overlap, Policy};
+pub use policy::{CatchUp, CatchUpMode, MAX_ALLOWED, MAX_BUFFERED, MAX_CATCH_UP, MAX_NAME_BYTES, Overlap, Policy};
 pub use spec::{
     DstGap, DstOverlap, Exclusions, MAX_EXCLUDED_DATES, MAX_EXCLUDED_PATTERNS, MAX_RULES, MAX_SPAN, MIN_INTERVAL, Rule,
     Spec, SpecError,

@@ -102,7 +102,14 @@ impl Engine {
         }
         let mut schedules = Vec::with_capacity(by_name.len());
         for (source, schedule) in by_name.into_values() {
-            schedules.push((source, self.checked(schedule)?));
+            let name = schedule.name.clone();
+            match self.checked(schedule) {
+                Ok(schedule) => schedules.push((source, schedule)),
+                // One that cannot be holds up no other.
+                Err(error) => {
+                    tracing::error!(schedule = name, %error, "schedule cannot be declared, it starts no runs")
+                }
+            }
         }
         while let Err(error) = self.declare(&schedules, rounds).await {
             if matches!(error, StoreError::Closed | StoreError::Unusable(_)) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::spec::MAX_SPAN;
+
 /// Most ticks that wait for a run to end.
 pub const MAX_BUFFERED: u32 = 400;
 /// Most runs that a schedule may have at the same time by `AllowN`.
@@ -23,6 +25,44 @@ pub struct Policy {
     /// How long a run may take; the workflow's own where none is said. It is never without end (semantics.md S3).
     pub deadline: Option<Duration>,
 }
+
+impl Policy {
+    /// Checks the bounds of a policy.
+    ///
+    /// # Errors
+    /// The first field that is out of bounds, and what is allowed.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let Self { overlap, catch_up, run_limit, deadline, .. } = self;
+        let beyond = |field, value: String, allowed: String| Err((field, format!("{value} is not allowed; {allowed}")));
+        match overlap {
+            Overlap::AllowN(most) if !(1..=MAX_ALLOWED).contains(most) => {
+                return beyond("overlap_limit", most.to_string(), format!("1 to {MAX_ALLOWED} are"));
+            }
+            Overlap::BufferAll(most) if !(1..=MAX_BUFFERED).contains(most) => {
+                return beyond("overlap_limit", most.to_string(), format!("1 to {MAX_BUFFERED} are"));
+            }
+            _ => {}
+        }
+        if !(1..=MAX_CATCH_UP).contains(&catch_up.limit) {
+            return beyond("catch_up_limit", catch_up.limit.to_string(), format!("1 to {MAX_CATCH_UP} are"));
+        }
+        if catch_up.window > MAX_SPAN {
+            return beyond("catch_up_window", format!("{:?}", catch_up.window), format!("at most {MAX_SPAN:?} is"));
+        }
+        if *run_limit == Some(0) {
+            return beyond("run_limit", "0".to_owned(), "1 and more are".to_owned());
+        }
+        match deadline {
+            Some(time) if !(Duration::from_millis(1)..=MAX_SPAN).contains(time) => {
+                beyond("deadline", format!("{deadline:?}"), format!("1ms to {MAX_SPAN:?} are"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Longest name of a schedule, in bytes.
+pub const MAX_NAME_BYTES: usize = 63;
 
 /// What a tick does while runs of its schedule have not ended. One that is paused, blocked or needs a decision has not
 /// (semantics.md S3).

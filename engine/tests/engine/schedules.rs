@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::schedule::Spec;
+use engine::schedule::{Overlap, Spec};
 use engine::store::{ListRuns, Schedule};
 use engine::testing::{Probe, World};
 use engine::{Context, Failure, Limits, Registry, State, Workflow};
@@ -40,6 +40,21 @@ fn schedule(world: &World) -> CancellationToken {
 
 async fn runs(world: &World) -> Vec<engine::store::RunRow> {
     world.engine().store().list(ListRuns { limit: 100, ..ListRuns::default() }).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_declared_schedule_that_is_out_of_bounds_holds_up_no_other() {
+    let world = world(Duration::from_secs(1));
+    let every = |name: &str| Schedule::new(name, Work::NAME, Spec::every(Duration::from_secs(60)));
+    let mut wrong = every("a-wrong-one");
+    wrong.policy.overlap = Overlap::AllowN(0);
+    let (engine, stop) = (world.engine().clone(), CancellationToken::new());
+    let stopped = stop.clone();
+    tokio::spawn(async move { engine.run_schedules(vec![wrong, every("each")], stopped).await });
+    tokio::time::sleep(Duration::from_secs(125)).await;
+    let runs = runs(&world).await;
+    let by: Vec<&str> = runs.iter().map(|run| run.origin.as_ref().unwrap().schedule.as_str()).collect();
+    assert_eq!(by, ["each", "each"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use engine::rpc::{Level, Method};
+use engine::schedule::MAX_NAME_BYTES;
 use postgres_store::PostgresOptions;
 use transport::channel::files::FileMistake;
 use transport::channel::{IdentityMistake, Target};
@@ -80,6 +81,12 @@ pub(super) fn check(configuration: &Configuration, note: &mut dyn FnMut(&str, St
     for (name, schedule) in &schedules.0 {
         let path = format!("schedules.{name}");
         word(&path, name, note);
+        if name.len() > MAX_NAME_BYTES {
+            note(&path, format!("the name has {} bytes; expected at most {MAX_NAME_BYTES}", name.len()));
+        }
+        if let Err((key, problem)) = schedule.policy().check() {
+            note(&format!("{path}.{key}"), problem);
+        }
         if schedule.workflow.is_empty() {
             note(&format!("{path}.workflow"), String::from("expected the name of a workflow"));
         }

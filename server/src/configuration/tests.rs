@@ -610,6 +610,19 @@ fn a_word_that_is_not_one_of_several_is_told_with_those_that_are() {
 
 #[test]
 fn a_schedule_that_does_not_say_when_is_told_how_it_can() {
+    for (bounds, expected) in [
+        ("overlap=allow_n", "schedules.x.overlap_limit: 0 is not allowed; 1 to 10000 are"),
+        ("overlap_limit=500", "schedules.x.overlap_limit: 500 is not allowed; 1 to 400 are"),
+        ("catch_up_window=99999999h", "schedules.x.catch_up_window"),
+    ] {
+        let bounds = format!("schedules.x.{bounds}");
+        let others = ["schedules.x.workflow=a.b", "schedules.x.every=1h", "schedules.x.overlap=buffer_all"];
+        let told = from_flags(&[&others[..], &[&bounds]].concat()).unwrap_err().to_string();
+        assert!(told.contains(expected), "{told}");
+    }
+    let name = format!("schedules.{}", "x".repeat(64));
+    let told = from_flags(&[&format!("{name}.workflow=a.b"), &format!("{name}.every=1h")]).unwrap_err().to_string();
+    assert!(told.contains("the name has 64 bytes; expected at most 63"), "{told}");
     let told = from_flags(&["schedules.x.workflow=a.b"]).unwrap_err().to_string();
     assert!(
         told.contains("schedules.x.every: nothing says when the schedule starts runs; expected an interval, "),

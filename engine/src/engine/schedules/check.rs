@@ -1,13 +1,8 @@
 //! Checks a schedule when it is saved, so that nothing of it fails at three in the morning.
 
-use std::time::Duration;
-
 use crate::engine::{Engine, EngineError};
-use crate::schedule::{MAX_ALLOWED, MAX_BUFFERED, MAX_CATCH_UP, MAX_SPAN, Overlap, Timetable};
+use crate::schedule::{MAX_NAME_BYTES, Timetable};
 use crate::store::Schedule;
-
-/// Longest name of a schedule.
-const NAME_BYTES: usize = 63;
 
 impl Engine {
     /// Refuses an input that breaks a rule of its contract. Not asked of a schedule that is declared: its ticks say why they
@@ -25,14 +20,14 @@ impl Engine {
     /// The schedule with every policy said.
     pub(super) fn checked(&self, mut schedule: Schedule) -> Result<Schedule, EngineError> {
         let invalid = |field: &'static str, problem: String| EngineError::InvalidSchedule {
-            name: schedule.name.chars().take(NAME_BYTES).collect(),
+            name: schedule.name.chars().take(MAX_NAME_BYTES).collect(),
             field,
             problem,
         };
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
-        if schedule.name.is_empty() || schedule.name.len() > NAME_BYTES || !schedule.name.bytes().all(allowed) {
+        if schedule.name.is_empty() || schedule.name.len() > MAX_NAME_BYTES || !schedule.name.bytes().all(allowed) {
             let problem =
-                format!("{:?} is not allowed; 1 to {NAME_BYTES} of a-z, 0-9, _, - and . are", clip(&schedule.name));
+                format!("{:?} is not allowed; 1 to {MAX_NAME_BYTES} of a-z, 0-9, _, - and . are", clip(&schedule.name));
             return Err(invalid("name", problem));
         }
         let Some(workflow) = self.shared.workflows.get(&schedule.workflow) else {
@@ -46,28 +41,7 @@ impl Engine {
         if let Err(error) = workflow.check_input(schedule.input.clone()) {
             return Err(invalid("input", format!("it is not a {}: {error}", workflow.input_type)));
         }
-        let policy = &schedule.policy;
-        let catch_up = &policy.catch_up;
-        let problem = match policy.overlap {
-            Overlap::AllowN(most) if !(1..=MAX_ALLOWED).contains(&most) => {
-                Some(("overlap_limit", format!("{most} is not allowed; 1 to {MAX_ALLOWED} are")))
-            }
-            Overlap::BufferAll(most) if !(1..=MAX_BUFFERED).contains(&most) => {
-                Some(("overlap_limit", format!("{most} is not allowed; 1 to {MAX_BUFFERED} are")))
-            }
-            _ if !(1..=MAX_CATCH_UP).contains(&catch_up.limit) => {
-                Some(("catch_up_limit", format!("{} is not allowed; 1 to {MAX_CATCH_UP} are", catch_up.limit)))
-            }
-            _ if catch_up.window > MAX_SPAN => {
-                Some(("catch_up_window", format!("{:?} is not allowed; at most {MAX_SPAN:?} is", catch_up.window)))
-            }
-            _ if policy.run_limit == Some(0) => Some(("run_limit", "0 is not allowed; 1 and more are".to_owned())),
-            _ if policy.deadline.is_some_and(|deadline| !(Duration::from_millis(1)..=MAX_SPAN).contains(&deadline)) => {
-                Some(("deadline", format!("{:?} is not allowed; 1ms to {MAX_SPAN:?} are", policy.deadline)))
-            }
-            _ => None,
-        };
-        if let Some((field, problem)) = problem {
+        if let Err((field, problem)) = schedule.policy.check() {
             return Err(invalid(field, problem));
         }
         match Timetable::new(schedule.spec.clone()) {
@@ -79,5 +53,5 @@ impl Engine {
 }
 
 fn clip(text: &str) -> String {
-    text.chars().take(NAME_BYTES + 1).collect()
+    text.chars().take(MAX_NAME_BYTES + 1).collect()
 }
