@@ -1,7 +1,7 @@
 //! Claiming runs: those whose owner's lease is over first, then those that are due, the longest waiting first.
 //!
 //! A replica looks for due runs in the buckets that it holds, so that no two replicas touch the same row. What is due for long
-//! in another's bucket is claimed by whoever has its code: the holder may not have it (semantics.md O3). Nothing depends on
+//! in another's bucket is claimed by any replica that has its code: the holder may not have it (semantics.md O3). Nothing depends on
 //! who holds a bucket: a claim names what it has seen of each row, and takes only what is still so.
 
 use std::time::Duration;

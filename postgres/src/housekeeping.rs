@@ -12,7 +12,7 @@ use crate::work::Work;
 /// How often old ones are looked for.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
-/// Works until it is told to stop.
+/// Works until `stop` is cancelled.
 pub(crate) async fn keep(work: Arc<Work>, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
         loop {

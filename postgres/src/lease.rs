@@ -129,7 +129,7 @@ impl Heartbeat {
         Ok(Self { options, connection: Some(connection), leases: Arc::new(leases) })
     }
 
-    /// Beats until it is told to stop.
+    /// Sends heartbeats until `stop` is cancelled.
     pub(crate) async fn keep(mut self, stop: CancellationToken) {
         let between = self.options.lease / 3;
         let mut pause = between;

@@ -1,6 +1,6 @@
 //! What other replicas do to the runs that this one holds, and what this one asks of them.
 //!
-//! All of it is read: whoever changes a run writes down when, and its owner looks twice a second. Nothing depends on a
+//! All of it is read: a replica that changes a run writes down when, and its owner looks twice a second. Nothing depends on a
 //! notification.
 
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long no claim takes a run that was asked for.
 const RECALLED: Duration = Duration::from_secs(5);
 
-/// What of a run is told: one that has not changed in any of this is told once.
+/// What the owner of a run hears about: a run that has not changed in any of this is given to it one time.
 type Signature = (u64, u64, Option<Recall>, Option<Timestamp>);
 
 /// Asks and hears other replicas through the database.

@@ -1,4 +1,4 @@
-//! Connections to the database: a few that operations share, and one that belongs to whoever opens it.
+//! Connections to the database: a few that operations share, and one that belongs to the part that opens it.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ fn settings(options: &PostgresOptions) -> Config {
 async fn dial(options: &PostgresOptions) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
     let (client, connection) = settings(options).connect(NoTls).await?;
     let driver = tokio::spawn(async move {
-        // Whoever uses the connection is told by its next statement.
+        // The next statement on the connection fails, which says it.
         drop(connection.await);
     });
     Ok((client, driver))

@@ -70,7 +70,8 @@ impl Engine {
         }
     }
 
-    /// Asks whoever holds a run to give it back, so that a command can be written to it. Says whether somebody may.
+    /// Asks the replica that holds a run to give it back, so that a command can be written to it. False if this store has
+    /// one replica only.
     pub(super) async fn recall(
         &self,
         run: Uuid,

@@ -11,7 +11,7 @@ impl Engine {
     /// Sends a run a message. It is durable when this returns, and kept until the run waits for it.
     ///
     /// # Errors
-    /// If the run is unknown or has ended, its workflow takes no such signal, the message is none or too large,
+    /// If the run is unknown or has ended, its workflow takes no such signal, the message does not decode or is too large,
     /// too many wait already, or the store fails.
     pub async fn signal(&self, run: Uuid, name: &str, message: Bytes, asked: Requester) -> Result<RunRow, EngineError> {
         self.check_asked(&asked)?;
