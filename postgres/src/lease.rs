@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::again::again;
 use crate::options::PostgresOptions;
 use crate::pool::Connection;
 use crate::session::{Fault, Session, now, params};
@@ -117,15 +118,16 @@ impl Heartbeat {
     pub(crate) async fn begin(options: PostgresOptions, connection: Connection) -> Result<Self, Fault> {
         let sent = boot_clock();
         let lease = Arc::new(Lease::new(sent + held_for(&options)));
-        register(&session(&connection, &lease), &options).await?;
+        let beat = session(&connection, &lease);
+        again(|| register(&beat, &options)).await?;
         let leases = Leases {
             current: RwLock::new(Arc::clone(&lease)),
             buckets: RwLock::new(Arc::default()),
             losses: watch::Sender::new(0),
         };
         // What replicas held that are gone can be claimed from the start.
-        claims::bury(&session(&connection, &lease)).await?;
-        leases.hold(buckets::balance(&session(&connection, &lease)).await?);
+        again(|| claims::bury(&beat)).await?;
+        leases.hold(again(|| buckets::balance(&beat)).await?);
         Ok(Self { options, connection: Some(connection), leases: Arc::new(leases) })
     }
 
@@ -170,16 +172,17 @@ impl Heartbeat {
         let lease = self.leases.current();
         let sent = boot_clock();
         let lost = lease.until.load(Ordering::Acquire) == 0;
-        if !lost && lease.is_held() && extend(&session(&connection, &lease), &self.options).await? {
+        let beat = session(&connection, &lease);
+        if !lost && lease.is_held() && again(|| extend(&beat, &self.options)).await? {
             lease.extend(sent + held_for(&self.options));
         } else {
             self.begin_again(&connection, &lease).await?;
         }
         let lease = self.leases.current();
         let session = session(&connection, &lease);
-        claims::bury(&session).await?;
-        self.leases.hold(buckets::balance(&session).await?);
-        forget(&session).await?;
+        again(|| claims::bury(&session)).await?;
+        self.leases.hold(again(|| buckets::balance(&session)).await?);
+        again(|| forget(&session)).await?;
         self.connection = Some(connection);
         Ok(())
     }
@@ -190,10 +193,12 @@ impl Heartbeat {
             tracing::error!("the lease of this replica is over: others may hold its runs");
             self.leases.lose();
         }
-        end(&session(connection, old)).await?;
+        let before = session(connection, old);
+        again(|| end(&before)).await?;
         let sent = boot_clock();
         let next = Arc::new(Lease::new(sent + held_for(&self.options)));
-        register(&session(connection, &next), &self.options).await?;
+        let beat = session(connection, &next);
+        again(|| register(&beat, &self.options)).await?;
         self.leases.replace(next);
         Ok(())
     }

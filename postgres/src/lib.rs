@@ -4,6 +4,7 @@
 //! take its runs. All of it is plain SQL: no session state, no advisory locks, no triggers, no notifications that anything
 //! depends on, so that a pooler in transaction mode and engines that only speak the protocol fit as well.
 
+mod again;
 mod audit;
 mod batch;
 mod behind;
@@ -14,6 +15,7 @@ mod files;
 mod housekeeping;
 mod inbox;
 mod lease;
+mod limits;
 mod migrations;
 mod options;
 mod order;

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::again::again;
 use crate::batch::{self, Queued};
 use crate::lease::{self, Heartbeat};
 use crate::options::PostgresOptions;
@@ -27,7 +28,12 @@ use crate::pool::{Connection, Connections};
 use crate::session::Fault;
 use crate::work::{Operation, Work};
 use crate::workflow_numbers::{Named, Workflows};
-use crate::{audit, claims, commands, housekeeping, inbox, migrations, purges, reads, requests, runs, schedules};
+use crate::{
+    audit, claims, commands, housekeeping, inbox, limits, migrations, purges, reads, requests, runs, schedules,
+};
+
+/// How long it may take to open the store. Each statement has less, a migration too.
+const OPEN: Duration = Duration::from_secs(90);
 
 /// A store in a PostgreSQL database, which other replicas may use at the same time.
 ///
@@ -48,14 +54,18 @@ impl Postgres {
     /// Opens the store in this database, made if it is empty, and takes a lease.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] where the database is not reached, and [`StoreError::Unusable`] where a newer release made it.
+    /// [`StoreError::Unavailable`] where the database is not reached, and [`StoreError::Unusable`] for what waiting does not mend:
+    /// a newer release made it, it does not let this user in, it is not trusted, or a file cannot be used.
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
-        Self::begin(options).await.map_err(Fault::into_answer)
+        let opened = tokio::time::timeout(OPEN, Self::begin(options)).await;
+        let late = |_| Err(Fault::NoConnection(format!("not open within {OPEN:?}")));
+        opened.unwrap_or_else(late).map_err(Fault::into_answer_of_open)
     }
 
     async fn begin(options: PostgresOptions) -> Result<Self, Fault> {
         let connection = Connection::open(&options).await?;
-        migrations::apply(&connection).await?;
+        limits::check(&connection, &options).await?;
+        again(|| migrations::apply(&connection)).await?;
         let heartbeat = Heartbeat::begin(options.clone(), connection).await?;
         let work = Arc::new(Work {
             connections: Connections::new(&options)?,
@@ -332,7 +342,7 @@ impl Store for Postgres {
             }
             order.close().await;
             stop.cancel();
-            let ended = work.statement(&(), |session, ()| lease::end(session).boxed()).await;
+            let ended = work.repeated(&(), |session, ()| lease::end(session).boxed()).await;
             // No one is told of a loss: whoever closes the store has let its runs go.
             work.leases.current().lose();
             work.connections.close();

@@ -14,10 +14,14 @@ use tokio_postgres::{Client, Config, NoTls};
 use uuid::Uuid;
 
 mod binaries;
+mod pooler;
+mod proxy;
 mod server;
 pub mod statements;
 
 use binaries::Binaries;
+pub use pooler::Pooler;
+pub use proxy::{Faults, Proxy};
 pub use server::{Server, Stop};
 
 /// Names a server that runs already, and a user who may create databases.

@@ -17,7 +17,7 @@ use tokio_postgres::Config;
 use uuid::Uuid;
 
 const NONE: [Uuid; 0] = [];
-const WORKFLOW: &str = "leases.first";
+pub(crate) const WORKFLOW: &str = "leases.first";
 
 async fn replica(database: &Config) -> Postgres {
     Postgres::open(PostgresOptions::new(database.clone())).await.unwrap()
@@ -30,15 +30,15 @@ async fn restless(database: &Config) -> Postgres {
     Postgres::open(options).await.unwrap()
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Clock::system().now()
 }
 
-fn status(state: State) -> Status {
+pub(crate) fn status(state: State) -> Status {
     Status { state, reason: String::new(), ending_as: None, wake_at: None, awaits: Vec::new(), steps: 0, error: None }
 }
 
-fn new_run(claimed: bool) -> NewRun {
+pub(crate) fn new_run(claimed: bool) -> NewRun {
     let created_at = now();
     NewRun {
         id: Uuid::now_v7(),
@@ -63,7 +63,7 @@ async fn created(store: &Postgres, run: NewRun) -> Uuid {
     id
 }
 
-fn fact(run: Uuid, epoch: u64, sequence: u64) -> Append {
+pub(crate) fn fact(run: Uuid, epoch: u64, sequence: u64) -> Append {
     Append {
         run,
         epoch,

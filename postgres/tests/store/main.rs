@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says where")]
 
 mod conformance;
+mod faults;
 mod leases;
+mod pooled;
 mod servers;
 mod statements;
 mod suite;

@@ -6,26 +6,49 @@ use engine::store::Store;
 use engine::store::conformance::Stores;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use postgres_store::testing::{Release, connect, database, expire};
+use postgres_store::testing::{Faults, Pooler, Proxy, Release, connect, database, expire};
 use postgres_store::{Postgres, PostgresOptions};
 use tokio_postgres::Config;
+use uuid::Uuid;
 
 /// Stores in a database of their own; keeps the last, whose type the trait hides.
 pub(crate) struct Databases {
     release: Release,
     /// What every transaction is, whatever the store thinks.
     isolation: &'static str,
+    /// What happens to commits on the way to it.
+    faults: Option<Faults>,
+    /// What stands before it.
+    pooler: Option<Arc<Pooler>>,
+    proxies: Mutex<Vec<Proxy>>,
     last: Mutex<Option<(Config, Arc<Postgres>)>>,
 }
 
 impl Databases {
     pub(crate) const fn of(release: Release) -> Self {
-        Self { release, isolation: "read committed", last: Mutex::new(None) }
+        Self {
+            release,
+            isolation: "read committed",
+            faults: None,
+            pooler: None,
+            proxies: Mutex::new(Vec::new()),
+            last: Mutex::new(None),
+        }
+    }
+
+    /// The same where this happens to commits.
+    pub(crate) fn failing(release: Release, faults: Faults) -> Self {
+        Self { faults: Some(faults), ..Self::of(release) }
+    }
+
+    /// The same behind a pooler.
+    pub(crate) fn pooled(release: Release, pooler: Arc<Pooler>) -> Self {
+        Self { pooler: Some(pooler), ..Self::of(release) }
     }
 
     /// The same where the database makes every transaction serializable.
-    pub(crate) const fn serializable(release: Release) -> Self {
-        Self { release, isolation: "serializable", last: Mutex::new(None) }
+    pub(crate) fn serializable(release: Release) -> Self {
+        Self { isolation: "serializable", ..Self::of(release) }
     }
 
     async fn made(&self) -> Config {
@@ -36,8 +59,25 @@ impl Databases {
         config
     }
 
+    /// How the store reaches the database.
+    async fn reached(&self, config: &Config) -> Config {
+        if let Some(pooler) = &self.pooler {
+            let limits = "ALTER DATABASE {} SET statement_timeout = '10s'; ALTER DATABASE {} SET idle_in_transaction_session_timeout = '10s'";
+            let limits = limits.replace("{}", config.get_dbname().unwrap());
+            connect(config).await.batch_execute(&limits).await.unwrap();
+            return pooler.config(config);
+        }
+        let Some(faults) = self.faults else { return config.clone() };
+        let proxy = Proxy::before(config, Uuid::new_v4().as_u64_pair().0).await.unwrap();
+        proxy.harm(faults);
+        let reached = proxy.config();
+        self.proxies.lock().unwrap().push(proxy);
+        reached
+    }
+
     async fn open(&self, config: Config) -> Arc<dyn Store> {
-        let store = Arc::new(Postgres::open(PostgresOptions::new(config.clone())).await.unwrap());
+        let reached = self.reached(&config).await;
+        let store = Arc::new(Postgres::open(PostgresOptions::new(reached)).await.unwrap());
         *self.last.lock().unwrap() = Some((config, Arc::clone(&store)));
         store
     }
