@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use engine::claim::Claim;
 use engine::time::Timestamp;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::again::again;
+use crate::clock::{DatabaseClock, Said, boot_clock};
 use crate::options::PostgresOptions;
 use crate::pool::Connection;
 use crate::session::{Fault, Session, now, params};
@@ -26,12 +26,6 @@ const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
 /// Leases that ended so long ago, and hold nothing, are forgotten.
 const FORGOTTEN: Duration = Duration::from_hours(24);
-
-/// The time since this machine was started, that in which it was suspended included.
-fn boot_clock() -> Duration {
-    let time = clock_gettime(ClockId::Boottime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
-}
 
 /// One life of this replica.
 #[derive(Debug)]
@@ -111,6 +105,7 @@ pub(crate) struct Heartbeat {
     options: PostgresOptions,
     connection: Option<Connection>,
     pub(crate) leases: Arc<Leases>,
+    pub(crate) clock: Arc<DatabaseClock>,
 }
 
 impl Heartbeat {
@@ -119,7 +114,7 @@ impl Heartbeat {
         let sent = boot_clock();
         let lease = Arc::new(Lease::new(sent + held_for(&options)));
         let beat = session(&connection, &lease);
-        again(|| register(&beat, &options)).await?;
+        let said = again(|| register(&beat, &options)).await?;
         let leases = Leases {
             current: RwLock::new(Arc::clone(&lease)),
             buckets: RwLock::new(Arc::default()),
@@ -128,7 +123,8 @@ impl Heartbeat {
         // What replicas held that are gone can be claimed from the start.
         again(|| claims::bury(&beat)).await?;
         leases.hold(again(|| buckets::balance(&beat)).await?);
-        Ok(Self { options, connection: Some(connection), leases: Arc::new(leases) })
+        let clock = Arc::new(DatabaseClock::new(said));
+        Ok(Self { options, connection: Some(connection), leases: Arc::new(leases), clock })
     }
 
     /// Sends heartbeats until `stop` is cancelled.
@@ -173,10 +169,13 @@ impl Heartbeat {
         let sent = boot_clock();
         let lost = lease.until.load(Ordering::Acquire) == 0;
         let beat = session(&connection, &lease);
-        if !lost && lease.is_held() && again(|| extend(&beat, &self.options)).await? {
-            lease.extend(sent + held_for(&self.options));
-        } else {
-            self.begin_again(&connection, &lease).await?;
+        let extended = if lost || !lease.is_held() { None } else { again(|| extend(&beat, &self.options)).await? };
+        match extended {
+            Some(said) => {
+                lease.extend(sent + held_for(&self.options));
+                self.clock.hear(said);
+            }
+            None => self.begin_again(&connection, &lease).await?,
         }
         let lease = self.leases.current();
         let session = session(&connection, &lease);
@@ -198,7 +197,7 @@ impl Heartbeat {
         let sent = boot_clock();
         let next = Arc::new(Lease::new(sent + held_for(&self.options)));
         let beat = session(connection, &next);
-        again(|| register(&beat, &self.options)).await?;
+        self.clock.hear(again(|| register(&beat, &self.options)).await?);
         self.leases.replace(next);
         Ok(())
     }
@@ -219,30 +218,44 @@ fn length(options: &PostgresOptions) -> i64 {
     i64::try_from(options.lease.as_micros()).unwrap_or(i64::MAX)
 }
 
-async fn register(session: &Session<'_>, options: &PostgresOptions) -> Result<(), Fault> {
-    session
-        .execute(
-            concat!("INSERT INTO leases (id, began_at, expires_at) VALUES ($1, ", now!(), ", ", now!(), " + $2)"),
-            params![session.owner, length(options)],
-        )
-        .await
-        .map(drop)
-}
-
-/// Says whether the lease lives on.
-async fn extend(session: &Session<'_>, options: &PostgresOptions) -> Result<bool, Fault> {
-    let extended = session
-        .execute(
+/// Takes a lease. Answers with the time of the database.
+async fn register(session: &Session<'_>, options: &PostgresOptions) -> Result<Said, Fault> {
+    let asked = boot_clock();
+    let row = session
+        .one(
             concat!(
-                "UPDATE leases SET expires_at = ",
+                "INSERT INTO leases (id, began_at, expires_at) VALUES ($1, ",
                 now!(),
-                " + $2 WHERE id = $1 AND dead_at IS NULL AND expires_at > ",
-                now!()
+                ", ",
+                now!(),
+                " + $2) RETURNING began_at"
             ),
             params![session.owner, length(options)],
         )
         .await?;
-    Ok(extended > 0)
+    Ok(Said { asked, answered: boot_clock(), time: Timestamp::from_micros(row.try_get(0)?) })
+}
+
+/// Renews the lease, if it lives on. Answers with the time of the database then.
+async fn extend(session: &Session<'_>, options: &PostgresOptions) -> Result<Option<Said>, Fault> {
+    let asked = boot_clock();
+    let row = session
+        .row(
+            concat!(
+                "UPDATE leases SET expires_at = ",
+                now!(),
+                " + $2 WHERE id = $1 AND dead_at IS NULL AND expires_at > ",
+                now!(),
+                " RETURNING expires_at"
+            ),
+            params![session.owner, length(options)],
+        )
+        .await?;
+    let answered = boot_clock();
+    let said = |row: tokio_postgres::Row| -> Result<Said, Fault> {
+        Ok(Said { asked, answered, time: Timestamp::from_micros(row.try_get::<_, i64>(0)? - length(options)) })
+    };
+    row.map(said).transpose()
 }
 
 /// Ends the lease of this replica and lets its buckets go: others need not wait until it expires.

@@ -10,6 +10,7 @@ mod batch;
 mod behind;
 mod buckets;
 mod claims;
+mod clock;
 mod commands;
 mod files;
 mod housekeeping;

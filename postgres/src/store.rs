@@ -11,7 +11,7 @@ use engine::store::{
     NewRun, Purge, Purged, RelatedRuns, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, SharedStore,
     Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
-use engine::time::Timestamp;
+use engine::time::{Clock, Timestamp};
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::again::again;
 use crate::batch::{self, Queued};
+use crate::clock::DatabaseClock;
 use crate::lease::{self, Heartbeat};
 use crate::options::PostgresOptions;
 use crate::order::{After, Order, Turn};
@@ -44,6 +45,7 @@ pub struct Postgres {
     order: Arc<Order>,
     queue: mpsc::UnboundedSender<Queued>,
     others: Arc<Others>,
+    clock: Arc<DatabaseClock>,
     /// Reads for callers: they leave connections to the engine.
     for_callers: Arc<Semaphore>,
     runtime: Handle,
@@ -79,17 +81,25 @@ impl Postgres {
         // Half of the connections; transactions and reads have the others.
         let at_once = (work.options.connections / 2).max(1);
         tokio::spawn(batch::group(queued, Arc::clone(&work), at_once));
+        let clock = Arc::clone(&heartbeat.clock);
         tokio::spawn(heartbeat.keep(stop.clone()));
         tokio::spawn(housekeeping::keep(Arc::clone(&work), stop.clone()));
         Ok(Self {
             for_callers: Arc::new(Semaphore::new(at_once)),
             others: Arc::new(Others::new(Arc::clone(&work), Arc::clone(&order))),
+            clock,
             work,
             order,
             queue,
             runtime: Handle::current(),
             stop,
         })
+    }
+
+    /// The database's clock, which all replicas go by.
+    pub fn clock(&self) -> Clock {
+        let (wall, steady) = (Arc::clone(&self.clock), Arc::clone(&self.clock));
+        Clock::from_sources(move || wall.wall(), move || steady.steady())
     }
 
     /// Does a write when its turn comes, whoever waits for it.

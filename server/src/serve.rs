@@ -79,9 +79,8 @@ pub async fn serve(app: &App, loaded: Loaded, adopt: bool) -> Result<Drained, Se
     let mut signals = signals::Signals::install().map_err(ServeError::Signals)?;
     let (health, listeners) = Listeners::bind(&configuration).await?;
     let probes = Probes::start(health, &configuration.health)?;
-    let clock = Clock::system();
-    let store = tokio::select! {
-        store = store::open(&configuration.store, adopt, clock.clone()) => store?,
+    let (store, clock) = tokio::select! {
+        opened = store::open(&configuration.store, adopt) => opened?,
         signal = signals.first() => {
             info!(signal, "shutdown before the store was open");
             return Ok(Drained::default());

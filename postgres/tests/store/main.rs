@@ -6,6 +6,7 @@ mod conformance;
 mod faults;
 mod leases;
 mod pooled;
+mod releases;
 mod servers;
 mod statements;
 mod suite;

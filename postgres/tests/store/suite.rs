@@ -18,6 +18,8 @@ pub(crate) struct Databases {
     isolation: &'static str,
     /// What happens to commits on the way to it.
     faults: Option<Faults>,
+    /// Whether the next release has been there.
+    ahead: bool,
     /// What stands before it.
     pooler: Option<Arc<Pooler>>,
     proxies: Mutex<Vec<Proxy>>,
@@ -30,6 +32,7 @@ impl Databases {
             release,
             isolation: "read committed",
             faults: None,
+            ahead: false,
             pooler: None,
             proxies: Mutex::new(Vec::new()),
             last: Mutex::new(None),
@@ -39,6 +42,11 @@ impl Databases {
     /// The same where this happens to commits.
     pub(crate) fn failing(release: Release, faults: Faults) -> Self {
         Self { faults: Some(faults), ..Self::of(release) }
+    }
+
+    /// The same on what a newer release leaves to this one.
+    pub(crate) fn ahead(release: Release) -> Self {
+        Self { ahead: true, ..Self::of(release) }
     }
 
     /// The same behind a pooler.
@@ -78,6 +86,10 @@ impl Databases {
     async fn open(&self, config: Config) -> Arc<dyn Store> {
         let reached = self.reached(&config).await;
         let store = Arc::new(Postgres::open(PostgresOptions::new(reached)).await.unwrap());
+        if self.ahead {
+            // While this release works with it.
+            expand(&config).await;
+        }
         *self.last.lock().unwrap() = Some((config, Arc::clone(&store)));
         store
     }
@@ -97,4 +109,19 @@ impl Stores for Databases {
         }
         .boxed()
     }
+}
+
+/// What a newer release does to the schema that leaves room for the one before: it adds, and takes nothing away.
+pub(crate) async fn expand(config: &Config) {
+    let client = connect(config).await;
+    let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'store'";
+    for table in client.query(tables, &[]).await.unwrap() {
+        let table: String = table.get(0);
+        let more = format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS added text NOT NULL DEFAULT 'more'");
+        client.batch_execute(&more).await.unwrap();
+    }
+    let more = "CREATE TABLE IF NOT EXISTS added (id uuid PRIMARY KEY);
+                UPDATE store SET version = (SELECT max(version) FROM store) + 1 WHERE NOT EXISTS (SELECT 1 FROM added);
+                INSERT INTO added VALUES ('00000000-0000-0000-0000-000000000000') ON CONFLICT DO NOTHING";
+    client.batch_execute(more).await.unwrap();
 }

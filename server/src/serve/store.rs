@@ -31,17 +31,18 @@ pub(super) fn breadcrumbs(configured: &configuration::Store) -> Option<Arc<Bread
     }
 }
 
+/// The store, and the clock that all who use it go by.
 pub(super) async fn open(
     configured: &configuration::Store,
     adopt: bool,
-    clock: Clock,
-) -> Result<Arc<dyn Store>, ServeError> {
+) -> Result<(Arc<dyn Store>, Clock), ServeError> {
     match configured.kind {
         StoreKind::Sqlite => {
             let mut options = SqliteOptions::default();
             options.commit_delay = Some(configured.commit_delay).filter(|delay| !delay.is_zero());
             options.adopt = adopt;
-            Ok(Arc::new(Sqlite::open(&configured.path, options, clock)?))
+            let clock = Clock::system();
+            Ok((Arc::new(Sqlite::open(&configured.path, options, clock.clone())?), clock))
         }
         StoreKind::Postgres if adopt => {
             let why = "--adopt is for a copy of a SQLite file; a PostgreSQL database cannot be adopted yet";
@@ -50,7 +51,9 @@ pub(super) async fn open(
         StoreKind::Postgres => {
             // Checked when the configuration was loaded.
             let options = configured.database().map_err(|error| StoreError::Unusable(error.to_string()))?;
-            Ok(Arc::new(reached(options).await?))
+            let store = reached(options).await?;
+            let clock = store.clock();
+            Ok((Arc::new(store), clock))
         }
     }
 }

@@ -12,6 +12,7 @@ mod kills;
 mod load;
 mod owners;
 mod process;
+mod proof;
 mod replicas;
 mod shutdown;
 mod stories;
