@@ -27,7 +27,7 @@ mod runs;
 mod schedules;
 mod session;
 mod store;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, feature = "servers"))]
 pub mod testing;
 mod work;
 mod workflow_numbers;

@@ -69,6 +69,7 @@ impl Postgres {
         // Half of the connections; transactions and reads have the others.
         let at_once = (work.options.connections / 2).max(1);
         tokio::spawn(batch::group(queued, Arc::clone(&work), at_once));
+        tokio::spawn(Arc::clone(&heartbeat.leases).watch(stop.clone()));
         tokio::spawn(heartbeat.keep(stop.clone()));
         tokio::spawn(housekeeping::keep(Arc::clone(&work), stop.clone()));
         Ok(Self {
