@@ -14,11 +14,14 @@ use crate::session::Fault;
 /// How long it may take until a connection is made.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// Statements are short: to compile one costs more than it saves.
+const PLANS: &str = "-c jit=off";
+
 /// The settings of every connection: how the server deals with one that is lost, or does not come to an end.
 fn settings(options: &PostgresOptions) -> Config {
     let mut config = options.config.clone();
     let timeout = options.timeout.as_millis();
-    let own = format!("-c statement_timeout={timeout} -c idle_in_transaction_session_timeout={timeout}");
+    let own = format!("-c statement_timeout={timeout} -c idle_in_transaction_session_timeout={timeout} {PLANS}");
     let all = match config.get_options() {
         Some(said) => format!("{own} {said}"),
         None => own,

@@ -17,8 +17,12 @@ use crate::report::{Figure, Report};
 use crate::sample::{bytes, median};
 use crate::workflows::Effects;
 
-/// Effects of a run. No one of them is answered until the kill.
+/// How long each call takes, and how many a run makes.
+const CALL: Duration = Duration::from_secs(1);
 const STEPS: i32 = 2;
+
+/// Once one of so many runs has its first call behind it, no call is answered any more until the kill.
+const ANSWERED: usize = 8;
 
 /// Starts in flight at the same time.
 const AT_ONCE: usize = 256;
@@ -54,14 +58,18 @@ pub(super) async fn measure(runs: usize, how: &How, report: &mut Report) -> anyh
 }
 
 async fn kill(runs: usize, how: &How) -> anyhow::Result<Kill> {
-    let echo = Echo::start_with(Manner { hold_after: Some(0), ..Manner::default() })?;
+    let echo = Echo::start_with(Manner { effect_delay: CALL, hold_after: Some(runs / ANSWERED), ..Manner::default() })?;
     let database = Database::new().await;
     let killed = database.replica(&echo, how).await?;
     let input = |number: usize| EffectsRequest { name: number.to_string(), steps: STEPS, bytes: BYTES };
     start_each(&killed, Effects::NAME, AT_ONCE, 0..runs, Until::Accepted, input).await?;
     let until = Instant::now() + PATIENCE;
-    while echo.account(0).await?.effects < runs as u64 {
-        ensure!(Instant::now() < until, "of {runs} runs not each has a call in flight");
+    loop {
+        let account = echo.account(0).await?;
+        if account.effects - account.answered == runs as u64 {
+            break;
+        }
+        ensure!(Instant::now() < until, "of {runs} runs not each has a call in flight: {account:?}");
         sleep(LOOK).await;
     }
     let other = database.replica(&echo, how).await?;
