@@ -9,3 +9,4 @@ mod plans;
 mod servers;
 mod statements;
 mod suite;
+mod tls;
