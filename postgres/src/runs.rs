@@ -37,11 +37,8 @@ pub(crate) async fn write_all(session: &Session<'_>, writes: &Writes) -> Result<
     let create = async { if creates.is_empty() { Ok(Vec::new()) } else { create_all(session, creates).await } };
     let keep = async { if moves.is_empty() { Ok(Vec::new()) } else { move_all(session, moves).await } };
     let end = async { if ends.is_empty() { Ok(Vec::new()) } else { end_all(session, ends).await } };
-    let (created, moved, ended) = if kinds > 1 {
-        session.together(create, keep, end).await?
-    } else {
-        (create.await?, keep.await?, end.await?)
-    };
+    let (created, moved, ended) =
+        if kinds > 1 { session.together(create, keep, end).await? } else { (create.await?, keep.await?, end.await?) };
     Ok(created.into_iter().chain(moved).chain(ended).collect())
 }
 
