@@ -259,13 +259,15 @@ where
     server.to.write_all(&begin).await?;
     // What the client has said and the server was not told, up to the message that asks for an answer.
     let mut asked = BytesMut::new();
-    let mut in_transaction = false;
+    let (mut begun, mut answering, mut in_transaction) = (false, false, false);
     loop {
         let said = tokio::select! {
-            message = client.message(true) => message?,
+            // One request after the other, also if a client does not wait: whether one ends a transaction depends on those before.
+            message = client.message(true), if !begun || !answering => message?,
             message = server.message(true) => {
                 let message = message?;
                 if message[0] == b'Z' {
+                    (begun, answering) = (true, false);
                     in_transaction = message[5] != b'I';
                 }
                 shared.flowing().await;
@@ -280,6 +282,7 @@ where
         }
         shared.flowing().await;
         let request = asked.split();
+        answering = true;
         if !commits(&request, in_transaction) {
             server.to.write_all(&request).await?;
             continue;
@@ -297,6 +300,7 @@ where
                     in_transaction = false;
                 }
                 client.to.write_all(&refusal()).await?;
+                answering = false;
             }
             (Harm::RequestLost, _) => return Ok(()),
             (Harm::AnswerLost, _) => {

@@ -19,7 +19,7 @@ use uuid::Uuid;
 const NONE: [Uuid; 0] = [];
 pub(crate) const WORKFLOW: &str = "leases.first";
 
-async fn replica(database: &Config) -> Postgres {
+pub(crate) async fn replica(database: &Config) -> Postgres {
     Postgres::open(PostgresOptions::new(database.clone())).await.unwrap()
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn new_run(claimed: bool) -> NewRun {
     }
 }
 
-async fn created(store: &Postgres, run: NewRun) -> Uuid {
+pub(crate) async fn created(store: &Postgres, run: NewRun) -> Uuid {
     let id = run.id;
     assert_eq!(store.create(run).await, Ok(Created::New));
     id

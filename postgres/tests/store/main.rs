@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says where")]
 
+mod batches;
 mod conformance;
 mod faults;
 mod leases;
+mod plans;
 mod pooled;
 mod releases;
 mod servers;

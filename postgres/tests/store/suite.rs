@@ -59,7 +59,7 @@ impl Databases {
         Self { isolation: "serializable", ..Self::of(release) }
     }
 
-    async fn made(&self) -> Config {
+    pub(crate) async fn made(&self) -> Config {
         let mut config = database(self.release).await;
         config.options(format!("-c default_transaction_isolation={}", self.isolation.replace(' ', "\\ ")));
         let says = connect(&config).await.query_one("SHOW transaction_isolation", &[]).await.unwrap();
