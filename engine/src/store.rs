@@ -17,6 +17,7 @@ use crate::time::Timestamp;
 mod changes;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub mod copying;
 pub mod doctor;
 mod inbox;
 mod lane;

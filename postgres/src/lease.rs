@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use engine::claim::Claim;
+use engine::store::StoreError;
 use engine::time::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
@@ -214,14 +215,26 @@ fn length(options: &PostgresOptions) -> i64 {
     i64::try_from(options.lease.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// Takes a lease, unless the store is the target of a copy that is not whole.
 async fn register(session: &Session<'_>, options: &PostgresOptions) -> Result<(), Fault> {
-    session
+    let registered = session
         .execute(
-            concat!("INSERT INTO leases (id, began_at, expires_at) VALUES ($1, ", now!(), ", ", now!(), " + $2)"),
+            concat!(
+                "WITH usable AS (SELECT one FROM store WHERE one = 1 AND NOT copying FOR SHARE)
+                 INSERT INTO leases (id, began_at, expires_at) SELECT $1, ",
+                now!(),
+                ", ",
+                now!(),
+                " + $2 FROM usable"
+            ),
             params![session.owner, length(options)],
         )
-        .await
-        .map(drop)
+        .await?;
+    if registered == 0 {
+        let why = "a copy of another store into it is not whole; repeat `store copy` until it is, or drop the database";
+        return Err(StoreError::Unusable(why.to_owned()).into());
+    }
+    Ok(())
 }
 
 /// Says whether the lease lives on.

@@ -10,6 +10,7 @@ mod behind;
 mod buckets;
 mod claims;
 mod commands;
+mod copying;
 mod housekeeping;
 mod inbox;
 mod lease;
@@ -33,5 +34,6 @@ mod work;
 mod workflow_numbers;
 mod workflows;
 
+pub use copying::{Copied, CopyTarget, Reserved};
 pub use options::{InvalidUrl, PostgresOptions};
 pub use store::Postgres;

@@ -11,7 +11,7 @@ use crate::pool::Connection;
 use crate::session::Fault;
 
 /// File `n` of this list brings a store from version `n` to `n + 1`. Released files never change.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_store.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_store.sql"), include_str!("migrations/0002_copies.sql")];
 
 /// The schema that this release writes.
 const VERSION: i32 = {
@@ -22,7 +22,7 @@ const VERSION: i32 = {
 };
 
 /// The oldest release's schema that may still work on what this release leaves.
-const OLDEST_READER: i32 = 1;
+const OLDEST_READER: i32 = 2;
 
 /// How many buckets there are. It never changes for a store.
 pub(crate) const BUCKETS: i16 = 64;

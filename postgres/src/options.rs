@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 
 /// Why a URL does not say where the database is. It does not repeat the URL, which may have a secret in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +54,18 @@ impl PostgresOptions {
             return Err(InvalidUrl::Tls);
         }
         Ok(Self::new(config))
+    }
+
+    /// Which database it is, for people.
+    pub fn place(&self) -> String {
+        let host = match self.config.get_hosts().first() {
+            Some(Host::Tcp(host)) => host.clone(),
+            Some(Host::Unix(folder)) => folder.display().to_string(),
+            None => "localhost".to_owned(),
+        };
+        let port = self.config.get_ports().first().copied().unwrap_or(5_432);
+        let name = self.config.get_dbname().or(self.config.get_user()).unwrap_or("postgres");
+        format!("database {name} on {host}:{port}")
     }
 
     /// Of the database that this says, with the defaults.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says where")]
 
 mod conformance;
+mod copies;
 mod leases;
 mod servers;
 mod statements;

@@ -46,7 +46,8 @@ pub(super) async fn open(
     }
 }
 
-fn options(configured: &configuration::Store) -> Result<PostgresOptions, StoreError> {
+/// How the database of the configuration is reached.
+pub(crate) fn options(configured: &configuration::Store) -> Result<PostgresOptions, StoreError> {
     // Checked when the configuration was loaded.
     let mut options =
         PostgresOptions::parse(&configured.url).map_err(|error| StoreError::Unusable(error.to_string()))?;
