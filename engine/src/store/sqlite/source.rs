@@ -440,9 +440,8 @@ mod tests {
             }
             for number in 0..5_i64 {
                 writer.execute(insert, params![[8_u8; 16], number, large]).unwrap();
-                writer
-                    .execute("INSERT INTO inbox VALUES (?1, ?2, 'a\0b', x'', 5)", params![[7_u8; 16], number])
-                    .unwrap();
+                let inbox = "INSERT INTO inbox (run, number, name, payload, received_at) VALUES (?1, ?2, ?3, x'', 5)";
+                writer.execute(inbox, params![[7_u8; 16], number, "a\0b"]).unwrap();
             }
         }
         let fenced = Source::take(&path).unwrap().fence_off("database", &Clock::system()).unwrap();
