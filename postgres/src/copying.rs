@@ -7,7 +7,7 @@ use engine::store::copying::{Kind, Origin, Page, TABLES, Table, Tally, Value};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::migrations;
+use crate::{durability, migrations};
 use crate::options::PostgresOptions;
 use crate::pool::Connection;
 use crate::session::{Fault, now};
@@ -53,6 +53,7 @@ impl CopyTarget {
     pub async fn open(options: &PostgresOptions) -> Result<Self, StoreError> {
         let open = async {
             let connection = Connection::open(options).await?;
+            durability::check(&connection, options.allow_data_loss).await?;
             migrations::apply(&connection).await?;
             Ok(Self { connection })
         };

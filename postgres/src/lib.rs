@@ -11,6 +11,8 @@ mod buckets;
 mod claims;
 mod commands;
 mod copying;
+pub mod doctor;
+mod durability;
 mod housekeeping;
 mod inbox;
 mod lease;

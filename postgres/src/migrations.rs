@@ -14,7 +14,7 @@ use crate::session::Fault;
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_store.sql"), include_str!("migrations/0002_copies.sql")];
 
 /// The schema that this release writes.
-const VERSION: i32 = {
+pub(crate) const VERSION: i32 = {
     assert!(MIGRATIONS.len() < 10_000, "a count of files fits");
     #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "it is less than 10,000")]
     let version = MIGRATIONS.len() as i32;

@@ -35,6 +35,8 @@ pub struct PostgresOptions {
     pub margin: Duration,
     /// How long one operation may take, waiting for a connection included.
     pub timeout: Duration,
+    /// Whether the database may forget what it has acknowledged.
+    pub allow_data_loss: bool,
 }
 
 impl PostgresOptions {
@@ -77,6 +79,7 @@ impl PostgresOptions {
             lease: Duration::from_secs(15),
             margin: Duration::from_secs(3),
             timeout: Duration::from_secs(10),
+            allow_data_loss: false,
         }
     }
 }

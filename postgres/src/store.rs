@@ -27,7 +27,7 @@ use crate::pool::{Connection, Connections};
 use crate::session::Fault;
 use crate::work::{Operation, Work};
 use crate::workflow_numbers::{Named, Workflows};
-use crate::{audit, claims, commands, housekeeping, inbox, migrations, purges, reads, requests, runs, schedules};
+use crate::{audit, claims, commands, durability, housekeeping, inbox, migrations, purges, reads, requests, runs, schedules};
 
 /// A store in a PostgreSQL database, which other replicas may use at the same time.
 ///
@@ -55,6 +55,7 @@ impl Postgres {
 
     async fn begin(options: PostgresOptions) -> Result<Self, Fault> {
         let connection = Connection::open(&options).await?;
+        durability::check(&connection, options.allow_data_loss).await?;
         migrations::apply(&connection).await?;
         let heartbeat = Heartbeat::begin(options.clone(), connection).await?;
         let work = Arc::new(Work {

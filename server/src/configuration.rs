@@ -130,6 +130,8 @@ pub struct Store {
     /// How long one operation on the database may take.
     #[serde(with = "duration")]
     pub timeout: Duration,
+    /// Allows a database that can forget what it has acknowledged.
+    pub allow_data_loss: bool,
 }
 
 impl Store {
@@ -310,6 +312,7 @@ impl Default for Store {
             connections: 8,
             lease: Duration::from_secs(15),
             timeout: Duration::from_secs(10),
+            allow_data_loss: false,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod conformance;
 mod copies;
+mod doctor;
 mod leases;
 mod servers;
 mod statements;

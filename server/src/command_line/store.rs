@@ -46,7 +46,7 @@ impl Store {
         let BackUp { to, configuration } = match self {
             Self::Backup(backup) => backup,
             Self::Copy(copy) => return on_one_thread(copy.run(terminal)),
-            Self::Doctor(doctor) => return doctor.run(terminal),
+            Self::Doctor(doctor) => return on_one_thread(doctor.run(terminal)),
         };
         let store = configuration.load()?.configuration.store;
         let store = store.file().map_err(|error| CommandError::failed(error.to_string()))?;

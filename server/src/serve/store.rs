@@ -56,5 +56,6 @@ pub(crate) fn options(configured: &configuration::Store) -> Result<PostgresOptio
     options.connections = configured.connections as usize;
     (options.lease, options.margin) = (configured.lease, configured.margin());
     options.timeout = configured.timeout;
+    options.allow_data_loss = configured.allow_data_loss;
     Ok(options)
 }
