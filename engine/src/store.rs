@@ -44,7 +44,7 @@ pub use schedule_commands::{
     BackfillRow, ScheduleAnswer, ScheduleCommand, ScheduleCommandKind, ScheduleRefusal, Settled,
 };
 pub use schedules::{Declare, Declared, ListSchedules, PausedSchedule, Schedule, ScheduleFacts, ScheduleRow, Source};
-pub use shared::{ChangedRun, Recall, RunProgress, SharedStore};
+pub use shared::{ChangedRun, Recall, RunProgress, ScheduleNews, SharedStore};
 pub use ticks::{
     CutTicks, ListTicks, PassedTicks, Rewind, Tick, TickDone, TickOrigin, TickOutcome, TickRow, TickStart, Ticked,
 };
@@ -76,7 +76,10 @@ pub trait Store: Send + Sync + 'static {
     fn command(&self, command: Command) -> Answer<RunRow>;
 
     /// Brings the schedules of code and configuration to what is declared. One that is not declared any more is retired;
-    /// marks are kept. Answers with those that are declared.
+    /// marks are kept. Answers with those that are declared, as they are stored.
+    ///
+    /// Of several replicas the one counts whose definition of a schedule appeared last among those that live, and a schedule is
+    /// retired only if none that lives declares it.
     fn declare_schedules(&self, declare: Declare) -> Answer<Declared>;
 
     /// Changes a schedule, with its audit entry and its request id. The same request again changes nothing. A schedule

@@ -7,10 +7,10 @@ use engine::store::copying::{Kind, Origin, Page, TABLES, Table, Tally, Value};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::{durability, migrations};
 use crate::options::PostgresOptions;
 use crate::pool::Connection;
 use crate::session::{Fault, now};
+use crate::{durability, migrations};
 use columns::Columns;
 use tables::{Statements, statements};
 

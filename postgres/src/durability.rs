@@ -17,7 +17,9 @@ pub(crate) async fn check(connection: &Connection, allow_data_loss: bool) -> Res
             let remedy = "switch it on, or accept the loss by store.allow_data_loss";
             return Err(StoreError::Unusable(format!("{why}; {remedy}")).into());
         }
-        Some(why) => tracing::warn!(why, "the store may forget what it has acknowledged, as store.allow_data_loss accepts"),
+        Some(why) => {
+            tracing::warn!(why, "the store may forget what it has acknowledged, as store.allow_data_loss accepts")
+        }
         None => {}
     }
     // Not every engine tells it, and not every user may ask.
@@ -40,7 +42,8 @@ pub(crate) fn forgets(fsync: &str, synchronous_commit: &str) -> Option<String> {
         .into_iter()
         .filter_map(|(name, value)| (value == "off").then_some(name))
         .collect();
-    (!off.is_empty()).then(|| format!("{} is off: a crash of the server loses what it has acknowledged", off.join(" and ")))
+    (!off.is_empty())
+        .then(|| format!("{} is off: a crash of the server loses what it has acknowledged", off.join(" and ")))
 }
 
 /// Why the loss of the server loses what was acknowledged, although there are standbys.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use engine::store::{Answer, ChangedRun, Recall, RunProgress, SharedStore, StoreError};
+use engine::store::{Answer, ChangedRun, Recall, RunProgress, ScheduleNews, SharedStore, StoreError};
 use engine::time::Timestamp;
 use futures_util::FutureExt;
 use tokio_postgres::Row;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::order::Order;
 use crate::rows::{self, unknown};
+use crate::schedules;
 use crate::session::{Fault, Session, now, params};
 use crate::work::Work;
 
@@ -84,6 +85,18 @@ impl SharedStore for Others {
             let asked = (run, recall);
             let done = work.repeated(&asked, |session, (run, recall)| ask(session, *run, *recall).boxed());
             done.await.map_err(Fault::into_answer)
+        }
+        .boxed()
+    }
+
+    fn schedule_news(&self) -> Answer<ScheduleNews> {
+        if self.order.is_closed() {
+            return async { Err(StoreError::Closed) }.boxed();
+        }
+        let work = Arc::clone(&self.work);
+        async move {
+            let read = work.repeated(&(), |session, nothing| schedules::news(session, nothing).boxed());
+            read.await.map_err(Fault::into_answer)
         }
         .boxed()
     }

@@ -27,7 +27,9 @@ use crate::pool::{Connection, Connections};
 use crate::session::Fault;
 use crate::work::{Operation, Work};
 use crate::workflow_numbers::{Named, Workflows};
-use crate::{audit, claims, commands, durability, housekeeping, inbox, migrations, purges, reads, requests, runs, schedules};
+use crate::{
+    audit, claims, commands, durability, housekeeping, inbox, migrations, purges, reads, requests, runs, schedules,
+};
 
 /// A store in a PostgreSQL database, which other replicas may use at the same time.
 ///

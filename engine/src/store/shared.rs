@@ -19,6 +19,18 @@ pub trait SharedStore: Send + Sync + 'static {
 
     /// How far these runs are, those of them that exist, in no particular order.
     fn progress(&self, runs: Vec<Uuid>) -> Answer<Vec<RunProgress>>;
+
+    /// Which schedules there are by now, whoever made or changed them.
+    fn schedule_news(&self) -> Answer<ScheduleNews>;
+}
+
+/// Schedules as all replicas know them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScheduleNews {
+    /// Name, uid and generation of each.
+    pub schedules: Vec<(String, Uuid, u64)>,
+    /// Whether this replica has to declare its schedules again: another one that declared them, or others, is gone.
+    pub declare: bool,
 }
 
 /// A run of this replica that somebody else changed.

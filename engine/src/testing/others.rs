@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::store::sqlite::Sqlite;
-use crate::store::{Answer, ChangedRun, Recall, RunProgress, SharedStore, Store};
+use crate::store::{Answer, ChangedRun, ListSchedules, Recall, RunProgress, ScheduleNews, SharedStore, Store};
 
 /// No claim takes a run for this long after it was asked for.
 const RECALLED: Duration = Duration::from_secs(5);
@@ -104,6 +104,15 @@ impl SharedStore for OfOthers {
         self.replica.of.lock().recalled.insert(run, (recall, Instant::now() + RECALLED));
         self.replica.changes(&[run]);
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn schedule_news(&self) -> Answer<ScheduleNews> {
+        let schedules = self.store.schedules(ListSchedules { limit: u32::MAX, ..ListSchedules::default() });
+        Box::pin(async move {
+            let rows = schedules.await?.into_iter();
+            let schedules = rows.map(|row| (row.schedule.name, row.uid, row.generation)).collect();
+            Ok(ScheduleNews { schedules, declare: false })
+        })
     }
 
     fn progress(&self, runs: Vec<Uuid>) -> Answer<Vec<RunProgress>> {

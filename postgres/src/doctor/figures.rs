@@ -8,8 +8,10 @@ use crate::migrations::VERSION;
 impl Facts {
     pub(super) fn figures(&self) -> Vec<Figure> {
         let figure = |name, value| Figure { name, value };
-        let (tables, indexes) =
-            self.tables.iter().fold((0, 0), |(tables, indexes), table| (tables + table.bytes, indexes + table.index_bytes));
+        let (tables, indexes) = self
+            .tables
+            .iter()
+            .fold((0, 0), |(tables, indexes), table| (tables + table.bytes, indexes + table.index_bytes));
         let version = self.version.split(" on ").next().unwrap_or_default().to_owned();
         let runs: Vec<String> = self.runs.iter().map(|(state, runs)| format!("{runs} {state}")).collect();
         let runs = if runs.is_empty() { "none".to_owned() } else { runs.join(", ") };
@@ -23,7 +25,10 @@ impl Facts {
             figure("indexes", bytes(indexes)),
             figure("connections", format!("{} of {}", self.connections, self.settings.most_connections)),
             figure("clock", format!("{} ms ahead of this machine's", self.ahead / 1_000)),
-            figure("in place", self.in_place().map_or_else(|| "no updates yet".to_owned(), |share| format!("{share} %"))),
+            figure(
+                "in place",
+                self.in_place().map_or_else(|| "no updates yet".to_owned(), |share| format!("{share} %")),
+            ),
         ]
     }
 

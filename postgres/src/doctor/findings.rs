@@ -99,7 +99,8 @@ impl Facts {
             &self.settings.synchronous_standby_names,
             &self.settings.synchronous_commit,
         )?;
-        let remedy = "set synchronous_standby_names, or accept that after a failover effects of the last moments happen twice";
+        let remedy =
+            "set synchronous_standby_names, or accept that after a failover effects of the last moments happen twice";
         Some(finding(Severity::Warning, "ASYNCHRONOUS_STANDBY", why, remedy))
     }
 
@@ -133,7 +134,8 @@ impl Facts {
         let (used, most) = (self.connections, self.settings.most_connections);
         (most > 0 && used * 5 > most * 4).then(|| {
             let says = format!("{used} of {most} connections of the server are in use");
-            let remedy = "lower store.connections, put a pooler in transaction mode before the server, or raise max_connections";
+            let remedy =
+                "lower store.connections, put a pooler in transaction mode before the server, or raise max_connections";
             finding(Severity::Warning, "FEW_CONNECTIONS", says, remedy)
         })
     }
@@ -148,7 +150,10 @@ impl Facts {
 
     fn leap(&self) -> Option<Finding> {
         (self.leapt.abs() > LEAP).then(|| {
-            let says = format!("the database's clock moved by {} ms against this machine's within a second", self.leapt / 1_000);
+            let says = format!(
+                "the database's clock moved by {} ms against this machine's within a second",
+                self.leapt / 1_000
+            );
             let remedy = "let NTP slew the clock instead of setting it: leases end early or late when it leaps";
             finding(Severity::Warning, "CLOCK_LEAPS", says, remedy)
         })
@@ -157,8 +162,10 @@ impl Facts {
     fn set_back(&self) -> Option<Finding> {
         let until = self.last_lease.filter(|until| *until > self.now.after(LONGEST_LEASE))?;
         let ahead = until.since(self.now).as_secs();
-        let says = format!("a lease ends in {ahead} s, which is longer than any lease: the database's clock was set back");
-        let remedy = "set the clock; until then, or until that time, runs of a replica that is lost are not taken by others";
+        let says =
+            format!("a lease ends in {ahead} s, which is longer than any lease: the database's clock was set back");
+        let remedy =
+            "set the clock; until then, or until that time, runs of a replica that is lost are not taken by others";
         Some(finding(Severity::Danger, "CLOCK_SET_BACK", says, remedy))
     }
 
@@ -170,14 +177,16 @@ impl Facts {
             self.now.since(since).as_secs(),
             self.replicas
         );
-        let remedy = "start a replica that has the code of these runs; `orchestrator workflows list` says which one has it";
+        let remedy =
+            "start a replica that has the code of these runs; `orchestrator workflows list` says which one has it";
         Some(finding(Severity::Warning, "RUNS_WITHOUT_REPLICA", says, remedy))
     }
 
     fn few_in_place(&self) -> Option<Finding> {
         let live = self.tables.iter().find(|table| table.name == "live" && table.updates >= SOME_UPDATES)?;
         let share = self.in_place().filter(|share| *share < FEW_IN_PLACE)?;
-        let says = format!("of {} updates of runs {share} % changed no index; {FEW_IN_PLACE} % or more should", live.updates);
+        let says =
+            format!("of {} updates of runs {share} % changed no index; {FEW_IN_PLACE} % or more should", live.updates);
         let remedy = "end what holds old snapshots; VACUUM live, so that its pages have room";
         Some(finding(Severity::Warning, "FEW_IN_PLACE", says, remedy))
     }
@@ -213,7 +222,12 @@ impl Facts {
         }
         (!unseen.is_empty()).then(|| {
             let says = format!("not seen: {}", unseen.join("; "));
-            finding(Severity::Note, "NOT_ALL_SEEN", says, "to see it, GRANT pg_read_all_stats to the user, or look as another one")
+            finding(
+                Severity::Note,
+                "NOT_ALL_SEEN",
+                says,
+                "to see it, GRANT pg_read_all_stats to the user, or look as another one",
+            )
         })
     }
 
@@ -246,7 +260,8 @@ fn snapshot(snapshot: &Snapshot) -> Option<Finding> {
 fn prepared(prepared: &Prepared) -> Option<Finding> {
     let Prepared { gid, owner, seconds } = prepared;
     (*seconds > OLD).then(|| {
-        let says = format!("the prepared transaction {gid} of {owner} is open for {seconds} s: dead rows stay meanwhile");
+        let says =
+            format!("the prepared transaction {gid} of {owner} is open for {seconds} s: dead rows stay meanwhile");
         let remedy = format!("COMMIT PREPARED '{gid}' or ROLLBACK PREPARED '{gid}'");
         Finding { severity: Severity::Warning, kind: "PREPARED_TRANSACTION", says, remedy }
     })
@@ -273,7 +288,8 @@ fn dead_rows(table: &TableFacts) -> Option<Finding> {
             None => "was never vacuumed".to_owned(),
         };
         let says = format!("table {name} has {dead} dead rows beside {rows}, and {when}: autovacuum does not keep up");
-        let remedy = format!("end what holds old snapshots; VACUUM {name}; lower autovacuum_naptime or raise its cost limit");
+        let remedy =
+            format!("end what holds old snapshots; VACUUM {name}; lower autovacuum_naptime or raise its cost limit");
         Finding { severity: Severity::Warning, kind: "DEAD_ROWS", says, remedy }
     })
 }
@@ -282,7 +298,8 @@ fn bloated_table(table: &TableFacts) -> Option<Finding> {
     let TableFacts { name, bytes: size, rows, .. } = table;
     (name == "live" && *size > LARGE && size / (rows + 1) > WIDE_ROW).then(|| {
         let says = format!("table {name} takes {} for {rows} rows", bytes(*size));
-        let remedy = "VACUUM FULL live while no replica runs, or pg_repack, once nothing holds an old snapshot any more";
+        let remedy =
+            "VACUUM FULL live while no replica runs, or pg_repack, once nothing holds an old snapshot any more";
         finding(Severity::Warning, "BLOATED_TABLE", says, remedy)
     })
 }

@@ -12,7 +12,8 @@ use crate::rows;
 use crate::session::{Fault, now};
 
 /// Tables of the store, as a condition.
-const OURS: &str = "('live', 'ended', 'journal', 'inbox', 'requests', 'audit', 'ticks', 'schedules', 'schedule_runs', 'backfills',
+const OURS: &str =
+    "('live', 'ended', 'journal', 'inbox', 'requests', 'audit', 'ticks', 'schedules', 'schedule_runs', 'backfills',
                      'leases', 'buckets')";
 
 pub(super) async fn facts(connection: &Connection, wish: &Examine) -> Result<Facts, Fault> {
@@ -24,10 +25,15 @@ pub(super) async fn facts(connection: &Connection, wish: &Examine) -> Result<Fac
     facts.version = store.try_get(1)?;
     (facts.now, facts.ahead) = clock(connection, wish).await?;
     let look = Look(connection);
-    look.each(&mut facts, "the schema", "SELECT version, coalesce((to_jsonb(store) ->> 'copying')::bool, false) FROM store", |facts, row| {
-        (facts.schema, facts.copying) = (row.try_get(0)?, row.try_get(1)?);
-        Ok(())
-    })
+    look.each(
+        &mut facts,
+        "the schema",
+        "SELECT version, coalesce((to_jsonb(store) ->> 'copying')::bool, false) FROM store",
+        |facts, row| {
+            (facts.schema, facts.copying) = (row.try_get(0)?, row.try_get(1)?);
+            Ok(())
+        },
+    )
     .await;
     look.settings(&mut facts).await;
     look.runs(&mut facts).await;
@@ -196,7 +202,8 @@ impl Look<'_> {
             Ok(())
         })
         .await;
-        let hidden = "SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>' AND datname IS NOT NULL";
+        let hidden =
+            "SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>' AND datname IS NOT NULL";
         self.each(facts, "which sessions are hidden", hidden, |facts, row| {
             facts.hidden = row.try_get(0)?;
             Ok(())

@@ -93,7 +93,11 @@ async fn a_user_with_few_rights_sees_what_it_may_and_is_told_the_rest() {
 async fn a_database_that_forgets_is_refused_unless_that_is_allowed() {
     let database = database(Release::Newest).await;
     let name = database.get_dbname().unwrap();
-    connect(&database).await.batch_execute(&format!("ALTER DATABASE {name} SET synchronous_commit = off")).await.unwrap();
+    connect(&database)
+        .await
+        .batch_execute(&format!("ALTER DATABASE {name} SET synchronous_commit = off"))
+        .await
+        .unwrap();
     let mut options = PostgresOptions::new(database.clone());
     let refused = Postgres::open(options.clone()).await.map(drop).unwrap_err().to_string();
     assert!(refused.contains("synchronous_commit is off") && refused.contains("store.allow_data_loss"), "{refused}");

@@ -4,6 +4,7 @@
 
 mod conformance;
 mod copies;
+mod declarations;
 mod doctor;
 mod leases;
 mod servers;
