@@ -7,6 +7,7 @@ use engine::store::support::encode_schedule;
 use engine::store::{Declare, Declared, Schedule, ScheduleNews, Source};
 use engine::time::Timestamp;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::changes::{define, insert};
 use super::{Stored, by_name, of_source};
@@ -88,42 +89,50 @@ pub(crate) async fn news(session: &Session<'_>, (): &()) -> Result<ScheduleNews,
     Ok(ScheduleNews { schedules: schedules.collect::<Result<_, Fault>>()?, declare })
 }
 
-/// What living replicas declare, this one included with what it declared before.
-struct Others {
-    /// By name: the hashes of definitions, and since when a living replica says them.
-    definitions: HashMap<String, Vec<(Option<Vec<u8>>, i64, uuid::Uuid)>>,
+/// What living replicas declare, by the name of the schedule; this one included with what it declared before.
+struct Others(HashMap<String, Vec<Said>>);
+
+/// What one replica says of one schedule.
+struct Said {
+    lease: Uuid,
+    /// None if it is declared and cannot be kept.
+    definition: Option<Vec<u8>>,
+    /// Since when a living replica says the same.
+    since: i64,
 }
 
 impl Others {
     async fn read(session: &Session<'_>) -> Result<Self, Fault> {
-        let mut definitions: HashMap<String, Vec<_>> = HashMap::new();
+        let mut all: HashMap<String, Vec<Said>> = HashMap::new();
         for row in session.rows(living!(), params![]).await? {
-            let of: &mut Vec<_> = definitions.entry(row.try_get(1)?).or_default();
-            of.push((row.try_get(2)?, row.try_get(3)?, row.try_get(0)?));
+            let said = Said { lease: row.try_get(0)?, definition: row.try_get(2)?, since: row.try_get(3)? };
+            all.entry(row.try_get(1)?).or_default().push(said);
         }
-        Ok(Self { definitions })
+        Ok(Self(all))
     }
 
-    fn of(&self, name: &str) -> &[(Option<Vec<u8>>, i64, uuid::Uuid)] {
-        self.definitions.get(name).map_or(&[], Vec::as_slice)
+    fn of(&self, name: &str) -> &[Said] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Since when a living replica says this; none if this replica is the first.
     fn since(&self, name: &str, definition: Option<&[u8; 32]>) -> Option<i64> {
-        let same = self.of(name).iter().filter(|(said, _, _)| said.as_deref() == definition.map(|hash| &hash[..]));
-        same.map(|(_, since, _)| *since).min()
+        let same = self.of(name).iter().filter(|said| said.definition.as_deref() == definition.map(|hash| &hash[..]));
+        same.map(|said| said.since).min()
     }
 
     /// Whether another replica says something else, and has begun to say it later.
     fn is_later(&self, session: &Session<'_>, name: &str, definition: &[u8; 32]) -> bool {
         let Some(since) = self.since(name, Some(definition)) else { return false };
-        let others = self.of(name).iter().filter(|(said, _, lease)| said.is_some() && *lease != session.owner);
-        others.into_iter().any(|(said, of_other, _)| said.as_deref() != Some(&definition[..]) && *of_other > since)
+        self.of(name).iter().any(|said| {
+            let differs = said.definition.as_deref().is_some_and(|other| other != definition);
+            differs && said.lease != session.owner && said.since > since
+        })
     }
 
     /// Whether another replica declares the schedule.
     fn declare(&self, session: &Session<'_>, name: &str) -> bool {
-        self.of(name).iter().any(|(_, _, lease)| *lease != session.owner)
+        self.of(name).iter().any(|said| said.lease != session.owner)
     }
 }
 
