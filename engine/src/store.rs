@@ -21,6 +21,7 @@ pub mod copying;
 pub mod doctor;
 mod inbox;
 mod lane;
+mod places;
 mod reader;
 mod related_runs;
 mod schedule_commands;
@@ -38,6 +39,7 @@ pub use changes::{
 pub use inbox::{Message, Signal};
 pub(crate) use lane::Lane;
 pub use lane::{ForCaller, for_caller};
+pub use places::{PlaceWish, Share, share};
 pub use reader::StoreReader;
 pub use related_runs::{ChildEndNotice, Parent, RelatedRuns};
 pub use schedule_commands::{

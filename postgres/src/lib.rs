@@ -21,6 +21,7 @@ mod options;
 mod order;
 mod others;
 mod parameter;
+mod places;
 mod pool;
 mod purges;
 mod reads;

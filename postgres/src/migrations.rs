@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_store.sql"),
     include_str!("migrations/0002_copies.sql"),
     include_str!("migrations/0003_declarations.sql"),
+    include_str!("migrations/0004_places.sql"),
 ];
 
 /// The schema that this release writes.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use engine::store::{Answer, ChangedRun, Recall, RunProgress, ScheduleNews, SharedStore, StoreError};
+use engine::store::{Answer, ChangedRun, PlaceWish, Recall, RunProgress, ScheduleNews, SharedStore, StoreError};
 use engine::time::Timestamp;
 use futures_util::FutureExt;
 use tokio_postgres::Row;
@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use crate::order::Order;
 use crate::rows::{self, unknown};
-use crate::schedules;
 use crate::session::{Fault, Session, now, params};
 use crate::work::Work;
+use crate::{places, schedules};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -85,6 +85,17 @@ impl SharedStore for Others {
             let asked = (run, recall);
             let done = work.repeated(&asked, |session, (run, recall)| ask(session, *run, *recall).boxed());
             done.await.map_err(Fault::into_answer)
+        }
+        .boxed()
+    }
+
+    fn places(&self, wishes: Vec<PlaceWish>) -> Answer<Vec<u32>> {
+        if self.order.is_closed() {
+            return async { Err(StoreError::Closed) }.boxed();
+        }
+        let work = Arc::clone(&self.work);
+        async move {
+            work.transaction(&wishes, |session, wishes: &Vec<PlaceWish>| places::places(session, wishes).boxed()).await
         }
         .boxed()
     }

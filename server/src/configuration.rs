@@ -237,6 +237,8 @@ pub struct Service {
     pub allow_insecure_token: bool,
     /// Calls in flight at most; further ones wait.
     pub max_in_flight: u32,
+    /// Whether that counts over all replicas that share the store.
+    pub strict_max_in_flight: bool,
     /// The most messages of a stream of responses, which a step keeps together.
     pub max_stream_messages: u32,
     #[serde(with = "duration")]
@@ -373,6 +375,7 @@ impl Default for Service {
             token_file: PathBuf::new(),
             allow_insecure_token: false,
             max_in_flight: 1_024,
+            strict_max_in_flight: false,
             max_stream_messages: 10_000,
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(20),

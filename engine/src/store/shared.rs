@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Answer, RunRow};
+use super::{Answer, PlaceWish, RunRow};
 
 /// The part of a [`Store`](super::Store) that is needed as soon as other replicas change runs that this one holds, and hold
 /// runs that are asked for here.
@@ -19,6 +19,10 @@ pub trait SharedStore: Send + Sync + 'static {
 
     /// How far these runs are, those of them that exist, in no particular order.
     fn progress(&self, runs: Vec<Uuid>) -> Answer<Vec<RunProgress>>;
+
+    /// Says how many places of each limit this replica needs, and answers how many it has from now on, in the same order. What it has
+    /// stays its own until its lease is over, so all replicas together never have more than there are.
+    fn places(&self, wishes: Vec<PlaceWish>) -> Answer<Vec<u32>>;
 
     /// Which schedules there are by now, whoever made or changed them.
     fn schedule_news(&self) -> Answer<ScheduleNews>;

@@ -9,16 +9,26 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::store::sqlite::Sqlite;
-use crate::store::{Answer, ChangedRun, ListSchedules, Recall, RunProgress, ScheduleNews, SharedStore, Store};
+use crate::store::{
+    Answer, ChangedRun, ListSchedules, PlaceWish, Recall, RunProgress, ScheduleNews, Share, SharedStore, Store, share,
+};
+use crate::time::Timestamp;
 
 /// No claim takes a run for this long after it was asked for.
 const RECALLED: Duration = Duration::from_secs(5);
 
 /// What the replicas of one world share beside their store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Replicas {
     inner: Mutex<Inner>,
     changed: Notify,
+    began: Instant,
+}
+
+impl Default for Replicas {
+    fn default() -> Self {
+        Self { inner: Mutex::default(), changed: Notify::default(), began: Instant::now() }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +36,8 @@ struct Inner {
     /// For each replica: the runs that others changed, and it has not heard of.
     changed: Vec<HashSet<Uuid>>,
     recalled: HashMap<Uuid, (Recall, Instant)>,
+    /// What each replica has of each limit.
+    places: HashMap<String, HashMap<usize, Share>>,
 }
 
 /// One of them.
@@ -104,6 +116,22 @@ impl SharedStore for OfOthers {
         self.replica.of.lock().recalled.insert(run, (recall, Instant::now() + RECALLED));
         self.replica.changes(&[run]);
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn places(&self, wishes: Vec<PlaceWish>) -> Answer<Vec<u32>> {
+        let Replica { of, number } = self.replica.clone();
+        let now = Timestamp::from_micros(i64::try_from(of.began.elapsed().as_micros()).unwrap_or(i64::MAX));
+        let mut inner = of.lock();
+        let held = wishes.into_iter().map(|PlaceWish { limit, total, used, wanted }| {
+            let shares = inner.places.entry(limit).or_default();
+            let before = shares.remove(&number).unwrap_or_default();
+            let others: Vec<Share> = shares.values().copied().collect();
+            let held = share(total, now, Share { wanted, ..before }, used, &others);
+            let since = if held == before.held { before.since } else { now };
+            shares.insert(number, Share { held, wanted, since });
+            held
+        });
+        Box::pin(std::future::ready(Ok(held.collect())))
     }
 
     fn schedule_news(&self) -> Answer<ScheduleNews> {

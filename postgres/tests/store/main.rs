@@ -7,6 +7,7 @@ mod copies;
 mod declarations;
 mod doctor;
 mod leases;
+mod places;
 mod servers;
 mod statements;
 mod suite;
