@@ -362,6 +362,8 @@ pub struct Claimed {
     pub runs: Vec<RunRow>,
     /// When the next run becomes due; none where none waits. In the past where the limit cut the claim short.
     pub next_due: Option<Timestamp>,
+    /// Those of the runs of which a replica died that polled them, as it said itself later.
+    pub suspects: Vec<Uuid>,
 }
 
 /// Runs of one workflow and version that are not claimed by who does not know it.

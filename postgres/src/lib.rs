@@ -31,6 +31,7 @@ mod runs;
 mod schedules;
 mod session;
 mod store;
+mod suspects;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod work;

@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_copies.sql"),
     include_str!("migrations/0003_declarations.sql"),
     include_str!("migrations/0004_places.sql"),
+    include_str!("migrations/0005_suspects.sql"),
 ];
 
 /// The schema that this release writes.

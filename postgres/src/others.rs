@@ -17,7 +17,7 @@ use crate::order::Order;
 use crate::rows::{self, unknown};
 use crate::session::{Fault, Session, now, params};
 use crate::work::Work;
-use crate::{places, schedules};
+use crate::{places, schedules, suspects};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -85,6 +85,17 @@ impl SharedStore for Others {
             let asked = (run, recall);
             let done = work.repeated(&asked, |session, (run, recall)| ask(session, *run, *recall).boxed());
             done.await.map_err(Fault::into_answer)
+        }
+        .boxed()
+    }
+
+    fn accuse(&self, runs: Vec<Uuid>) -> Answer<()> {
+        if self.order.is_closed() {
+            return async { Err(StoreError::Closed) }.boxed();
+        }
+        let work = Arc::clone(&self.work);
+        async move {
+            work.transaction(&runs, |session, runs: &Vec<Uuid>| suspects::accuse(session, runs).boxed()).await
         }
         .boxed()
     }

@@ -2,7 +2,7 @@
 //! for runs that they hold, and follows those that are watched here.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -35,6 +35,20 @@ impl Engine {
         let (engine, stopped) = (self.clone(), stop.clone());
         tokio::spawn(async move { stopped.run_until_cancelled(engine.follow(&*shared)).await });
         Some(stop.drop_guard())
+    }
+
+    /// Tells the other replicas which runs the process before this one died of: one of them may claim these. What cannot be told
+    /// is known here.
+    pub(super) async fn accuse(&self) {
+        let Some(store) = self.shared.store.shared() else { return };
+        let suspects: Vec<Uuid> = self.shared.suspects.lock().unwrap_or_else(PoisonError::into_inner).drain().collect();
+        if suspects.is_empty() {
+            return;
+        }
+        if let Err(error) = store.accuse(suspects.clone()).await {
+            tracing::warn!(%error, "other replicas were not told which runs this one died of");
+            self.shared.suspects.lock().unwrap_or_else(PoisonError::into_inner).extend(suspects);
+        }
     }
 
     /// Tells runs in memory what others did to them.

@@ -20,6 +20,9 @@ pub trait SharedStore: Send + Sync + 'static {
     /// How far these runs are, those of them that exist, in no particular order.
     fn progress(&self, runs: Vec<Uuid>) -> Answer<Vec<RunProgress>>;
 
+    /// Says that this replica died while it polled these runs, in the life before. The next claim of each tells it, one time.
+    fn accuse(&self, runs: Vec<Uuid>) -> Answer<()>;
+
     /// Says how many places of each limit this replica needs, and answers how many it has from now on, in the same order. What it has
     /// stays its own until its lease is over, so all replicas together never have more than there are.
     fn places(&self, wishes: Vec<PlaceWish>) -> Answer<Vec<u32>>;

@@ -36,6 +36,7 @@ struct Inner {
     /// For each replica: the runs that others changed, and it has not heard of.
     changed: Vec<HashSet<Uuid>>,
     recalled: HashMap<Uuid, (Recall, Instant)>,
+    accused: HashSet<Uuid>,
     /// What each replica has of each limit.
     places: HashMap<String, HashMap<usize, Share>>,
 }
@@ -73,6 +74,12 @@ impl Replica {
     /// This replica wrote a command to a run that no replica held.
     pub(super) fn has_commanded(&self, run: Uuid) {
         self.of.lock().recalled.remove(&run);
+    }
+
+    /// Those of these runs that a replica was said to have died of. Each is said once.
+    pub(super) fn accused(&self, runs: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
+        let mut inner = self.of.lock();
+        runs.filter(|run| inner.accused.remove(run)).collect()
     }
 
     /// Whether claims stay away from runs for a while.
@@ -115,6 +122,11 @@ impl SharedStore for OfOthers {
     fn recall(&self, run: Uuid, recall: Recall) -> Answer<()> {
         self.replica.of.lock().recalled.insert(run, (recall, Instant::now() + RECALLED));
         self.replica.changes(&[run]);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn accuse(&self, runs: Vec<Uuid>) -> Answer<()> {
+        self.replica.of.lock().accused.extend(runs);
         Box::pin(std::future::ready(Ok(())))
     }
 

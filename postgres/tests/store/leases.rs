@@ -115,6 +115,26 @@ async fn a_living_replica_keeps_its_runs_and_a_dead_one_loses_them_when_its_leas
 }
 
 #[tokio::test]
+async fn a_run_that_a_replica_died_of_is_a_suspect_for_the_one_that_takes_it() {
+    let database = database(Release::Newest).await;
+    let (dead, other) = (replica(&database).await, replica(&database).await);
+    let (suspect, innocent) = (created(&dead, new_run(true)).await, created(&dead, new_run(true)).await);
+    dead.die();
+    // It comes back before its lease is over.
+    let back = replica(&database).await;
+    back.shared().unwrap().accuse(vec![suspect]).await.unwrap();
+    expire(&database, dead.lease()).await;
+    let mut claimed = claim_at(&other, 1, now()).await;
+    claimed.runs.sort_by_key(|run| run.id);
+    assert_eq!(claimed.runs.iter().map(|run| run.id).collect::<Vec<_>>(), [suspect, innocent]);
+    assert_eq!(claimed.suspects, [suspect]);
+    other.die();
+    expire(&database, other.lease()).await;
+    let again = claim_at(&back, 1, now()).await;
+    assert_eq!((again.runs.len(), again.suspects), (2, Vec::new()), "it is said once");
+}
+
+#[tokio::test]
 async fn a_replica_that_was_taken_for_dead_writes_nothing_with_its_old_lease() {
     let database = database(Release::Newest).await;
     let (frozen, other) = (replica(&database).await, replica(&database).await);

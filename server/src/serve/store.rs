@@ -17,7 +17,12 @@ use crate::configuration::{self, StoreKind};
 pub(super) fn breadcrumbs(configured: &configuration::Store) -> Option<Arc<Breadcrumbs>> {
     let mut path = configured.path.as_os_str().to_owned();
     path.push(".trail");
-    match Breadcrumbs::begin(Path::new(&path)) {
+    let begun = match configured.kind {
+        // The store's own lock keeps others away.
+        StoreKind::Sqlite => Breadcrumbs::begin(Path::new(&path)),
+        StoreKind::Postgres => Breadcrumbs::begin_beside_others(Path::new(&path)),
+    };
+    match begun {
         Ok(breadcrumbs) => Some(Arc::new(breadcrumbs)),
         Err(error) => {
             warn!(%error, path = %Path::new(&path).display(), "no trail of what runs, a run that kills the process is not found");
