@@ -13,6 +13,7 @@ mod commands;
 mod copying;
 pub mod doctor;
 mod durability;
+mod files;
 mod housekeeping;
 mod inbox;
 mod lease;
@@ -34,10 +35,15 @@ mod store;
 mod suspects;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod tls;
+mod url;
 mod work;
 mod workflow_numbers;
 mod workflows;
 
 pub use copying::{Copied, CopyTarget, Reserved};
-pub use options::{InvalidUrl, PostgresOptions};
+pub use files::UnusableFile;
+pub use options::PostgresOptions;
 pub use store::Postgres;
+pub use tls::{Encryption, TlsFiles};
+pub use url::InvalidUrl;

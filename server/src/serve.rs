@@ -37,7 +37,6 @@ mod store;
 
 pub use listeners::Listeners;
 use servers::{Servers, Shown};
-pub(crate) use store::options as postgres_options;
 
 /// How long background services and open connections may take to end once the engine has drained.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);

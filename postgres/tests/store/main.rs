@@ -11,3 +11,4 @@ mod places;
 mod servers;
 mod statements;
 mod suite;
+mod tls;

@@ -14,7 +14,6 @@ use crate::command_line::configuration_flags::ConfigurationFlags;
 use crate::command_line::exit::CommandError;
 use crate::command_line::{Exit, Terminal};
 use crate::configuration::StoreKind;
-use crate::serve::postgres_options;
 
 /// How often the progress of one table is printed.
 const PROGRESS: Duration = Duration::from_secs(2);
@@ -36,7 +35,7 @@ impl Copy {
                 "store.kind is `sqlite`; expected a configuration with store.kind `postgres`, whose database the file is copied into",
             ));
         }
-        let options = postgres_options(&store).map_err(|error| CommandError::usage(error.to_string()))?;
+        let options = store.database().map_err(|error| CommandError::usage(error.to_string()))?;
         let place = options.place();
         let source = Source::take(&self.from).map_err(|error| CommandError::usage(error.to_string()))?;
         let target = CopyTarget::open(&options).await.map_err(|error| of_target(&place, error))?;

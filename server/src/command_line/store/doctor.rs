@@ -16,7 +16,6 @@ use crate::command_line::connection::Output;
 use crate::command_line::exit::CommandError;
 use crate::command_line::{Exit, Terminal};
 use crate::configuration::{Configuration, Store, StoreKind};
-use crate::serve::postgres_options;
 use crate::text::plain;
 
 /// The time between two looks at the database's clock.
@@ -99,7 +98,7 @@ fn now() -> Timestamp {
 
 /// Looks at the database of the configuration; its name comes first.
 async fn of_database(store: &Store, retention: Retention) -> Result<(String, Examination), CommandError> {
-    let options = postgres_options(store).map_err(|error| CommandError::usage(error.to_string()))?;
+    let options = store.database().map_err(|error| CommandError::usage(error.to_string()))?;
     let place = options.place();
     let wish = postgres::Examine { now, retention, clock_span: CLOCK_SPAN };
     match postgres::examine(&options, &wish).await {
