@@ -19,6 +19,7 @@ mod changes;
 pub mod conformance;
 pub mod copying;
 pub mod doctor;
+mod in_flight;
 mod inbox;
 mod lane;
 mod places;
@@ -36,6 +37,7 @@ pub use changes::{
     AuditEntry, AuditedChange, BulkRequest, Command, CommandKind, ListAudit, Pause, Paused, Purge, Purged, RequestKey,
     Requester, UnownedAppend,
 };
+pub use in_flight::{InFlight, LookAtRuns};
 pub use inbox::{Message, Signal};
 pub(crate) use lane::Lane;
 pub use lane::{ForCaller, for_caller};

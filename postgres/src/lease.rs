@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::home::mark;
 use crate::options::PostgresOptions;
 use crate::pool::Connection;
 use crate::session::{Fault, Session, now, params};
@@ -220,7 +221,9 @@ async fn register(session: &Session<'_>, options: &PostgresOptions) -> Result<()
     let registered = session
         .execute(
             concat!(
-                "WITH usable AS (SELECT one FROM store WHERE one = 1 AND NOT copying FOR SHARE)
+                "WITH usable AS (SELECT one FROM store WHERE one = 1 AND NOT copying AND home = ",
+                mark!(),
+                " FOR SHARE)
                  INSERT INTO leases (id, began_at, expires_at) SELECT $1, ",
                 now!(),
                 ", ",
@@ -231,7 +234,8 @@ async fn register(session: &Session<'_>, options: &PostgresOptions) -> Result<()
         )
         .await?;
     if registered == 0 {
-        let why = "a copy of another store into it is not whole; repeat `store copy` until it is, or drop the database";
+        let why = "a copy of another store into it is not whole, so repeat `store copy` until it is; or the database was restored \
+                   while this replica ran, so stop all replicas and start one with --adopt";
         return Err(StoreError::Unusable(why.to_owned()).into());
     }
     Ok(())

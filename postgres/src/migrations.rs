@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_declarations.sql"),
     include_str!("migrations/0004_places.sql"),
     include_str!("migrations/0005_suspects.sql"),
+    include_str!("migrations/0006_home.sql"),
 ];
 
 /// The schema that this release writes.

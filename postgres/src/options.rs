@@ -34,6 +34,8 @@ pub struct PostgresOptions {
     pub timeout: Duration,
     /// Whether the database may forget what it has acknowledged.
     pub allow_data_loss: bool,
+    /// Opens a restored dump, and says in it that the original may have continued: what its runs did since then is not known.
+    pub adopt: bool,
 }
 
 impl PostgresOptions {
@@ -70,6 +72,7 @@ impl PostgresOptions {
             margin: Duration::from_secs(3),
             timeout: Duration::from_secs(10),
             allow_data_loss: false,
+            adopt: false,
         }
     }
 

@@ -28,7 +28,8 @@ use crate::session::Fault;
 use crate::work::{Operation, Work};
 use crate::workflow_numbers::{Named, Workflows};
 use crate::{
-    audit, claims, commands, durability, housekeeping, inbox, migrations, purges, reads, requests, runs, schedules,
+    audit, claims, commands, durability, home, housekeeping, inbox, migrations, purges, reads, requests, runs,
+    schedules,
 };
 
 /// A store in a PostgreSQL database, which other replicas may use at the same time.
@@ -58,7 +59,9 @@ impl Postgres {
     async fn begin(options: PostgresOptions) -> Result<Self, Fault> {
         let connection = Connection::open(&options).await?;
         durability::check(&connection, options.allow_data_loss).await?;
+        home::refuse_copy(&connection, options.adopt).await?;
         migrations::apply(&connection).await?;
+        home::settle(&connection, options.adopt).await?;
         let heartbeat = Heartbeat::begin(options.clone(), connection).await?;
         let work = Arc::new(Work {
             connections: Connections::new(&options)?,

@@ -71,7 +71,7 @@ pub use backup::backup;
 pub use doctor::{Examine, examine};
 #[cfg(any(test, feature = "testing"))]
 pub use faults::CommitFault;
-pub(crate) use look::{InFlight, Look};
+pub use look::Look;
 pub use source::{FencedSource, Source};
 
 /// How a store behaves, beside where it lies.

@@ -29,9 +29,17 @@ fn the_pod_is_that_of_the_base_but_for_its_store() {
     for of_security in ["runAsNonRoot", "runAsUser", "runAsGroup", "seccompProfile"] {
         assert_eq!(pod(&base)["securityContext"][of_security], pod(&ours)["securityContext"][of_security]);
     }
-    for of_container in
-        ["name", "image", "args", "ports", "startupProbe", "livenessProbe", "readinessProbe", "resources", "securityContext"]
-    {
+    for of_container in [
+        "name",
+        "image",
+        "args",
+        "ports",
+        "startupProbe",
+        "livenessProbe",
+        "readinessProbe",
+        "resources",
+        "securityContext",
+    ] {
         assert_eq!(container(&base)[of_container], container(&ours)[of_container], "{of_container}");
     }
     let has = |of: &Yaml, list: &str, in_pod: bool| -> Vec<Yaml> {
@@ -80,12 +88,18 @@ fn a_rollout_a_drain_and_a_lost_node_leave_replicas() {
     assert!(number(&ours["spec"]["progressDeadlineSeconds"]) > patience);
     let selected = labels(&ours["spec"]["selector"]["matchLabels"]);
     let budget = manifest(&format!("{FOLDER}/pod-disruption-budget.yaml"));
-    assert_eq!((number(&budget["spec"]["maxUnavailable"]), labels(&budget["spec"]["selector"]["matchLabels"])), (1, selected));
+    assert_eq!(
+        (number(&budget["spec"]["maxUnavailable"]), labels(&budget["spec"]["selector"]["matchLabels"])),
+        (1, selected)
+    );
     let spread = items(&pod(&ours)["topologySpreadConstraints"]);
     let over: Vec<&str> = spread.iter().map(|constraint| string(&constraint["topologyKey"])).collect();
     assert_eq!(over, ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]);
     for constraint in spread {
-        assert_eq!(labels(&constraint["labelSelector"]["matchLabels"]), labels(&ours["spec"]["selector"]["matchLabels"]));
+        assert_eq!(
+            labels(&constraint["labelSelector"]["matchLabels"]),
+            labels(&ours["spec"]["selector"]["matchLabels"])
+        );
     }
 }
 

@@ -43,13 +43,10 @@ pub(super) async fn open(
             options.adopt = adopt;
             Ok(Arc::new(Sqlite::open(&configured.path, options, clock)?))
         }
-        StoreKind::Postgres if adopt => {
-            let why = "--adopt is for a copy of a SQLite file; a PostgreSQL database cannot be adopted yet";
-            Err(StoreError::Unusable(why.to_owned()).into())
-        }
         StoreKind::Postgres => {
             // Checked when the configuration was loaded.
-            let options = configured.database().map_err(|error| StoreError::Unusable(error.to_string()))?;
+            let mut options = configured.database().map_err(|error| StoreError::Unusable(error.to_string()))?;
+            options.adopt = adopt;
             Ok(Arc::new(Postgres::open(options).await?))
         }
     }
