@@ -84,7 +84,7 @@ async fn a_copy_is_refused_until_it_is_adopted_and_its_runs_are_marked() {
 
     let new = created(&adopted, run()).await;
     assert_eq!(copied_at(&adopted, new).await, None);
-    let parent = Some(Parent { run: before, ..Parent::default() });
+    let parent = Some(Parent { run: before, depth: 1 });
     let child = created(&adopted, NewRun { parent, status: ended(), ..run() }).await;
     assert_eq!(copied_at(&adopted, child).await, Some(until), "the original may have made it too");
     let nominal = Timestamp::from_micros(1);
