@@ -14,6 +14,7 @@ mod copying;
 pub mod doctor;
 mod durability;
 mod files;
+mod hints;
 mod home;
 mod housekeeping;
 mod inbox;
