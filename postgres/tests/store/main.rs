@@ -7,6 +7,7 @@ mod conformance;
 mod copies;
 mod declarations;
 mod doctor;
+mod idle;
 mod leases;
 mod places;
 mod servers;
