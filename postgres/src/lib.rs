@@ -36,7 +36,7 @@ mod schedules;
 mod session;
 mod store;
 mod suspects;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, feature = "servers"))]
 pub mod testing;
 mod tls;
 mod url;

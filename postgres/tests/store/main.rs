@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says where")]
 
 mod adoption;
+mod batches;
 mod conformance;
 mod copies;
 mod declarations;
@@ -10,6 +11,7 @@ mod doctor;
 mod idle;
 mod leases;
 mod places;
+mod plans;
 mod servers;
 mod statements;
 mod suite;
