@@ -14,6 +14,7 @@ mod copying;
 pub mod doctor;
 mod durability;
 mod files;
+mod hints;
 mod home;
 mod housekeeping;
 mod inbox;
@@ -35,7 +36,7 @@ mod schedules;
 mod session;
 mod store;
 mod suspects;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, feature = "servers"))]
 pub mod testing;
 mod tls;
 mod url;

@@ -32,6 +32,10 @@ pub struct PostgresOptions {
     pub margin: Duration,
     /// How long one operation may take, waiting for a connection included.
     pub timeout: Duration,
+    /// Whether replicas give each other hints by `NOTIFY`, on one more connection.
+    pub hints: bool,
+    /// How often this replica looks for what others changed, beside hints.
+    pub look_every: Duration,
     /// Whether the database may forget what it has acknowledged.
     pub allow_data_loss: bool,
     /// Opens a restored dump, and says in it that the original may have continued: what its runs did since then is not known.
@@ -71,6 +75,8 @@ impl PostgresOptions {
             lease: Duration::from_secs(15),
             margin: Duration::from_secs(3),
             timeout: Duration::from_secs(10),
+            hints: true,
+            look_every: Duration::from_millis(750),
             allow_data_loss: false,
             adopt: false,
         }
@@ -110,7 +116,8 @@ impl PostgresOptions {
     pub(crate) fn connecting(&self, within: Duration) -> Result<Config, UnusableFile> {
         let mut config = self.config.clone();
         let timeout = self.timeout.as_millis();
-        let own = format!("-c statement_timeout={timeout} -c idle_in_transaction_session_timeout={timeout}");
+        // Statements are short: to compile one costs more than it saves.
+        let own = format!("-c statement_timeout={timeout} -c idle_in_transaction_session_timeout={timeout} -c jit=off");
         let all = match config.get_options() {
             Some(said) => format!("{own} {said}"),
             None => own,

@@ -138,6 +138,8 @@ pub struct Store {
     pub timeout: Duration,
     /// Allows a database that can forget what it has acknowledged.
     pub allow_data_loss: bool,
+    /// Whether replicas tell each other of changes by notifications.
+    pub hints: bool,
 }
 
 impl Store {
@@ -323,6 +325,7 @@ impl Default for Store {
             lease: Duration::from_secs(15),
             timeout: Duration::from_secs(10),
             allow_data_loss: false,
+            hints: true,
         }
     }
 }

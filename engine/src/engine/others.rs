@@ -55,7 +55,12 @@ impl Engine {
     async fn hear(&self, store: &dyn SharedStore) {
         loop {
             match store.changed_by_others().await {
-                Ok(changed) => changed.iter().for_each(|changed| self.hear_of(changed)),
+                Ok(changed) => {
+                    if changed.is_empty() {
+                        self.shared.due.notify_one();
+                    }
+                    changed.iter().for_each(|changed| self.hear_of(changed));
+                }
                 Err(StoreError::Closed | StoreError::Unusable(_)) => return,
                 Err(error) => {
                     tracing::debug!(%error, "changes by other replicas not read");

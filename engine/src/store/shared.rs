@@ -7,7 +7,8 @@ use super::{Answer, PlaceWish, RunRow};
 /// The part of a [`Store`](super::Store) that is needed as soon as other replicas change runs that this one holds, and hold
 /// runs that are asked for here.
 pub trait SharedStore: Send + Sync + 'static {
-    /// Waits until somebody else has changed runs that this replica holds, and gives them as they are then. A change
+    /// Waits until somebody else has changed runs that this replica holds, or may have made a run due that no replica holds, and gives
+    /// the former as they are then, in the latter case none. A change
     /// that is made while nothing waits is given to the next call. After a loss of the claims, what was changed before is
     /// not given: those runs are read again when they are claimed.
     fn changed_by_others(&self) -> Answer<Vec<ChangedRun>>;

@@ -74,7 +74,8 @@ fn what_the_deployment_says_of_the_store_is_a_configuration_and_nothing_in_it_is
         }
     }
     let of_secret = items(&pod(&ours)["volumes"]).iter().find(|volume| !volume["secret"].is_badvalue()).unwrap();
-    assert_eq!(number(&of_secret["secret"]["defaultMode"]), 0o440);
+    // Octal to Kubernetes; this reader takes it for a decimal number.
+    assert_eq!(number(&of_secret["secret"]["defaultMode"]), 440);
 }
 
 #[test]

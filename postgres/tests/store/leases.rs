@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::state::State;
 use engine::store::{
-    Append, Appended, ClaimRuns, Claimed, Command, CommandKind, Created, NewRun, Recall, Requester, RunProgress,
-    Status, Store, StoreError, UnownedAppend,
+    Append, Appended, ChangedRun, ClaimRuns, Claimed, Command, CommandKind, Created, NewRun, Recall, Requester,
+    RunProgress, Status, Store, StoreError, UnownedAppend,
 };
 use engine::time::{Clock, Timestamp};
 use postgres_store::testing::{Release, connect, database, expire};
@@ -19,8 +19,17 @@ use uuid::Uuid;
 const NONE: [Uuid; 0] = [];
 const WORKFLOW: &str = "leases.first";
 
-async fn replica(database: &Config) -> Postgres {
-    Postgres::open(PostgresOptions::new(database.clone())).await.unwrap()
+pub(crate) async fn replica(database: &Config) -> Postgres {
+    let mut options = PostgresOptions::new(database.clone());
+    options.hints = false;
+    Postgres::open(options).await.unwrap()
+}
+
+/// One that hears of others only by hints.
+async fn hinted(database: &Config) -> Postgres {
+    let mut options = PostgresOptions::new(database.clone());
+    options.look_every = Duration::from_secs(3_600);
+    Postgres::open(options).await.unwrap()
 }
 
 /// One whose lease is short, for tests that wait for its heartbeats.
@@ -38,7 +47,7 @@ fn status(state: State) -> Status {
     Status { state, reason: String::new(), ending_as: None, wake_at: None, awaits: Vec::new(), steps: 0, error: None }
 }
 
-fn new_run(claimed: bool) -> NewRun {
+pub(crate) fn new_run(claimed: bool) -> NewRun {
     let created_at = now();
     NewRun {
         id: Uuid::now_v7(),
@@ -57,13 +66,13 @@ fn new_run(claimed: bool) -> NewRun {
     }
 }
 
-async fn created(store: &Postgres, run: NewRun) -> Uuid {
+pub(crate) async fn created(store: &Postgres, run: NewRun) -> Uuid {
     let id = run.id;
     assert_eq!(store.create(run).await, Ok(Created::New));
     id
 }
 
-fn fact(run: Uuid, epoch: u64, sequence: u64) -> Append {
+pub(crate) fn fact(run: Uuid, epoch: u64, sequence: u64) -> Append {
     Append {
         run,
         epoch,
@@ -112,6 +121,55 @@ async fn a_living_replica_keeps_its_runs_and_a_dead_one_loses_them_when_its_leas
     let row = second.run(run).await.unwrap().unwrap();
     assert_eq!((row.epoch, row.owned), (2, true));
     assert_eq!(second.append(fact(run, 2, 1)).await, Ok(Appended::Done));
+}
+
+fn cancel(run: Uuid) -> Command {
+    let change = Requester::new("ann@host", "it has to").to("CancelRun", "");
+    Command { run, now: now(), change, kind: CommandKind::Cancel }
+}
+
+/// Cancels runs that the first holds until the first hears of one: a hint may be sent before anyone listens.
+async fn cancelled_until_heard(first: &Postgres, second: &Postgres) -> Vec<ChangedRun> {
+    let changed = first.shared().unwrap().changed_by_others();
+    let cancelling = async {
+        loop {
+            let run = created(first, new_run(true)).await;
+            second.command(cancel(run)).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        changed = changed => changed.unwrap(),
+        () = cancelling => unreachable!("it cancels for ever"),
+    }
+}
+
+#[tokio::test]
+async fn a_hint_tells_the_owner_of_a_run_without_a_look() {
+    let database = database(Release::Newest).await;
+    let (first, second) = (hinted(&database).await, hinted(&database).await);
+    let changed = cancelled_until_heard(&first, &second).await;
+    assert!(changed.iter().all(|changed| changed.row.cancel_requested.is_some()) && !changed.is_empty(), "{changed:?}");
+}
+
+#[tokio::test]
+async fn a_hint_finds_a_run_that_no_replica_holds_by_its_bucket() {
+    let database = database(Release::Newest).await;
+    let (first, second) = (hinted(&database).await, hinted(&database).await);
+    let changed = first.shared().unwrap().changed_by_others();
+    let cancelling = async {
+        loop {
+            // In a bucket of the first, and of no one's.
+            let run = created(&first, NewRun { status: status(State::Waiting), ..new_run(false) }).await;
+            second.command(cancel(run)).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let told = tokio::select! {
+        changed = changed => changed.unwrap(),
+        () = cancelling => unreachable!("it cancels for ever"),
+    };
+    assert!(told.is_empty(), "it holds none of them: {told:?}");
 }
 
 #[tokio::test]

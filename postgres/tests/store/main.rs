@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says where")]
 
 mod adoption;
+mod batches;
 mod conformance;
 mod copies;
 mod declarations;
 mod doctor;
+mod idle;
 mod leases;
 mod places;
+mod plans;
 mod servers;
 mod statements;
 mod suite;

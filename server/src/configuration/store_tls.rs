@@ -31,6 +31,7 @@ impl Store {
         (options.lease, options.margin) = (self.lease, self.margin());
         options.timeout = self.timeout;
         options.allow_data_loss = self.allow_data_loss;
+        options.hints = self.hints;
         Ok(options)
     }
 }

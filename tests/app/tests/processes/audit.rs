@@ -49,7 +49,8 @@ pub(crate) async fn settle_but(
     )
 }
 
-async fn all_ended(runs: &mut RunServiceClient<Channel>, within: Duration) -> Vec<Run> {
+/// Waits until all runs have ended.
+pub(crate) async fn all_ended(runs: &mut RunServiceClient<Channel>, within: Duration) -> Vec<Run> {
     let deadline = Instant::now() + within;
     loop {
         let all = list(runs).await;
