@@ -50,8 +50,10 @@ impl Hints {
 
     /// Somebody changed these runs, and that is durable.
     pub(crate) fn tell(&self, runs: impl IntoIterator<Item = Uuid>) {
-        // Where they are switched off no one takes them.
-        runs.into_iter().for_each(|run| drop(self.changed.send(run)));
+        for run in runs {
+            // Where they are switched off no one takes them.
+            let _ = self.changed.send(run);
+        }
     }
 
     /// Resolves with the next hint.
