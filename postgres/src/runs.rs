@@ -21,6 +21,7 @@ pub(crate) use related_runs::carry;
 
 /// What many runs have to write, in the order of their answers.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "they come in boxes, and move as they are")]
 pub(crate) struct Writes {
     pub(crate) creates: Vec<Box<NewRun>>,
     /// Appends that keep their runs among the living,
