@@ -8,7 +8,6 @@ mod conformance;
 mod copies;
 mod declarations;
 mod doctor;
-mod idle;
 mod leases;
 mod places;
 mod plans;
