@@ -123,7 +123,6 @@ async fn a_store_is_moved_by_a_command_that_is_killed_and_its_runs_continue() {
         run_id: nap.clone(),
         request_id: Uuid::new_v4().to_string(),
         reason: "the end of the test".to_owned(),
-        ..CancelRunRequest::default()
     };
     new.runs().cancel_run(cancel).await.unwrap();
     audit::settle_but(&world, new.runs(), &started, SETTLED, &[nap]).await;
