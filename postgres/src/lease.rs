@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use engine::claim::Claim;
+use engine::store::StoreError;
 use engine::time::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 use crate::again::again;
 use crate::clock::{DatabaseClock, Said, boot_clock};
+use crate::home::mark;
 use crate::options::PostgresOptions;
 use crate::pool::Connection;
 use crate::session::{Fault, Session, now, params};
@@ -235,21 +237,29 @@ fn length(options: &PostgresOptions) -> i64 {
     i64::try_from(options.lease.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Takes a lease. Answers with the time of the database.
+/// Takes a lease, unless the store is the target of a copy that is not whole. Answers with the time of the database.
 async fn register(session: &Session<'_>, options: &PostgresOptions) -> Result<Said, Fault> {
     let asked = boot_clock();
-    let row = session
-        .one(
+    let registered = session
+        .row(
             concat!(
-                "INSERT INTO leases (id, began_at, expires_at) VALUES ($1, ",
+                "WITH usable AS (SELECT one FROM store WHERE one = 1 AND NOT copying AND home = ",
+                mark!(),
+                " FOR SHARE)
+                 INSERT INTO leases (id, began_at, expires_at) SELECT $1, ",
                 now!(),
                 ", ",
                 now!(),
-                " + $2) RETURNING began_at"
+                " + $2 FROM usable RETURNING began_at"
             ),
             params![session.owner, length(options)],
         )
         .await?;
+    let Some(row) = registered else {
+        let why = "a copy of another store into it is not whole, so repeat `store copy` until it is; or the database was restored \
+                   while this replica ran, so stop all replicas and start one with --adopt";
+        return Err(StoreError::Unusable(why.to_owned()).into());
+    };
     Ok(Said { asked, answered: boot_clock(), time: Timestamp::from_micros(row.try_get(0)?) })
 }
 

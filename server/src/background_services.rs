@@ -25,6 +25,7 @@ mod refresh_identities;
 mod report_health;
 mod report_services;
 mod run_schedules;
+mod share_limits;
 mod supervisor;
 
 pub use periodic::Periodic;
@@ -69,6 +70,7 @@ pub fn all(parts: Parts, of_team: fn(&Parts) -> Vec<Box<dyn BackgroundService>>)
         Box::new(purge_runs::PurgeRuns::new(engine.clone())),
         Box::new(refresh_identities::refresh_identities(Arc::clone(&services))),
         Box::new(refresh_access::refresh_access(guard, certificates)),
+        Box::new(share_limits::ShareLimits::new(engine.clone(), Arc::clone(&services))),
         Box::new(report_services::report_services(services, reporter.clone(), health_interval)),
         Box::new(report_health::report_health(engine, reporter, health_interval)),
     ];

@@ -2,10 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says where")]
 
+mod adoption;
 mod batches;
 mod conformance;
+mod copies;
+mod declarations;
+mod doctor;
 mod faults;
 mod leases;
+mod places;
 mod plans;
 mod pooled;
 mod releases;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use engine::store::Store;
 use postgres_store::testing::{Release, Stop, connect, own_server, settings};
+use postgres_store::{Postgres, PostgresOptions};
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::process::Orchestrator;
@@ -55,8 +57,9 @@ async fn what_waiting_does_not_mend_ends_the_start() {
     let (code, said) = ends(&url.replace("dbname=postgres", "dbname=nothing")).await;
     assert!(code == Some(1) && said.contains("database \"nothing\" does not exist"), "{code:?} {said}");
 
-    let newer = "CREATE TABLE store (one smallint PRIMARY KEY, id uuid, version integer, oldest_reader integer);
-                 INSERT INTO store VALUES (1, gen_random_uuid(), 9999, 9999)";
+    let options = PostgresOptions::new(server.config());
+    Postgres::open(options).await.unwrap().close().await.unwrap();
+    let newer = "UPDATE store SET version = 9999, oldest_reader = 9999";
     connect(&server.config()).await.batch_execute(newer).await.unwrap();
     let (code, said) = ends(&url).await;
     assert!(code == Some(1) && said.contains("its schema has version 9999"), "{code:?} {said}");

@@ -4,6 +4,7 @@
 mod audit;
 mod away;
 mod clocks;
+mod copies;
 mod disk;
 mod disks;
 mod durability;
