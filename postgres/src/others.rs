@@ -47,6 +47,8 @@ struct Heard {
     told: HashMap<Uuid, Signature>,
     /// Up to when runs that became due were told.
     due: Option<Timestamp>,
+    /// Whether the next look comes after a pause.
+    rests: bool,
 }
 
 impl Others {
@@ -60,7 +62,9 @@ impl SharedStore for Others {
         let (work, order, heard) = (Arc::clone(&self.work), Arc::clone(&self.order), Arc::clone(&self.heard));
         let hints = Arc::clone(&self.hints);
         async move {
-            let mut hinted = false;
+            // Where runs become due all the time, a look for them has its pause too.
+            let rests = std::mem::take(&mut lock(&heard).rests);
+            let mut hinted = rests && tokio::time::timeout(work.options.look_every, hints.heard()).await.is_ok();
             loop {
                 if order.is_closed() {
                     return Err(StoreError::Closed);
@@ -77,6 +81,7 @@ impl SharedStore for Others {
                 let is_due = lock(&heard).is_due(due.map_err(Fault::into_answer)?);
                 // A run that no one holds may be due, although nothing changed that is held.
                 if !news.is_empty() || hinted || is_due {
+                    lock(&heard).rests = is_due;
                     return Ok(news);
                 }
                 hinted = tokio::time::timeout(work.options.look_every, hints.heard()).await.is_ok();
