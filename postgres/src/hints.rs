@@ -54,9 +54,13 @@ impl Hints {
         }
     }
 
-    /// Resolves with the next hint.
-    pub(crate) async fn heard(&self) {
-        self.heard.notified().await;
+    /// Waits for the next hint, and a little longer for those that follow it. Says whether one came.
+    pub(crate) async fn heard_within(&self, within: Duration) -> bool {
+        let came = tokio::time::timeout(within, self.heard.notified()).await.is_ok();
+        if came {
+            tokio::time::sleep(GATHER).await;
+        }
+        came
     }
 
     async fn keep(&self, options: PostgresOptions, leases: Arc<Leases>, mut queue: mpsc::UnboundedReceiver<Uuid>) {

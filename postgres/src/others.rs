@@ -64,7 +64,7 @@ impl SharedStore for Others {
         async move {
             // Where runs become due all the time, a look for them has its pause too.
             let rests = std::mem::take(&mut lock(&heard).rests);
-            let mut hinted = rests && tokio::time::timeout(work.options.look_every, hints.heard()).await.is_ok();
+            let mut hinted = rests && hints.heard_within(work.options.look_every).await;
             loop {
                 if order.is_closed() {
                     return Err(StoreError::Closed);
@@ -76,15 +76,16 @@ impl SharedStore for Others {
                     .repeated(&since, |session, since| changed(session, *since).boxed())
                     .await
                     .map_err(Fault::into_answer)?;
-                let news = lock(&heard).news(at, changed);
                 let due = work.repeated(&(), |session, nothing| newly_due(session, nothing).boxed()).await;
-                let is_due = lock(&heard).is_due(due.map_err(Fault::into_answer)?);
+                // From here on what was found is told: nothing may fail any more.
+                let news = lock(&heard).news(at, changed);
+                let is_due = lock(&heard).is_due(due.unwrap_or_default());
                 // A run that no one holds may be due, although nothing changed that is held.
                 if !news.is_empty() || hinted || is_due {
                     lock(&heard).rests = is_due;
                     return Ok(news);
                 }
-                hinted = tokio::time::timeout(work.options.look_every, hints.heard()).await.is_ok();
+                hinted = hints.heard_within(work.options.look_every).await;
             }
         }
         .boxed()
