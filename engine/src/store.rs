@@ -18,6 +18,7 @@ mod changes;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod doctor;
+pub mod filter;
 mod inbox;
 mod lane;
 mod reader;
@@ -31,9 +32,10 @@ pub mod support;
 mod ticks;
 
 pub use changes::{
-    AuditEntry, AuditedChange, BulkRequest, Command, CommandKind, ListAudit, Pause, Paused, Purge, Purged, RequestKey,
-    Requester, UnownedAppend,
+    AuditEntry, AuditField, AuditedChange, BulkRequest, Command, CommandKind, ListAudit, Pause, Paused, Purge, Purged,
+    Refusal, RequestKey, Requester, UnownedAppend,
 };
+pub use filter::{Comparison, Filter, Value};
 pub use inbox::{Message, Signal};
 pub(crate) use lane::Lane;
 pub use lane::{ForCaller, for_caller};
@@ -134,6 +136,9 @@ pub trait Store: Send + Sync + 'static {
     /// Remembers a request that changes many runs, and whether it is completed by now. The id of another request is
     /// refused. A request without an id is not remembered.
     fn bulk_request(&self, change: AuditedChange, completed: bool) -> Answer<BulkRequest>;
+
+    /// Writes down calls that were refused: one entry for each caller, method and minute, which counts them.
+    fn refused(&self, refusals: Vec<Refusal>) -> Answer<()>;
 
     /// Audit entries by filter, newest first.
     fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>>;
@@ -369,6 +374,11 @@ pub struct Unclaimable {
     pub runs: u64,
 }
 
+/// Whether the name of a workflow is one of those that are granted: it begins with one of these.
+pub fn is_granted(granted: Option<&[String]>, workflow: &str) -> bool {
+    granted.is_none_or(|prefixes| prefixes.iter().any(|prefix| workflow.starts_with(prefix.as_str())))
+}
+
 /// A filter over runs. The page continues below `before`.
 #[derive(Clone, Debug, Default)]
 pub struct ListRuns {
@@ -376,6 +386,8 @@ pub struct ListRuns {
     pub workflow: Option<String>,
     /// Only runs in one of these states; all if there is none.
     pub states: Vec<State>,
+    /// Only runs of workflows whose names begin with one of these.
+    pub granted: Option<Vec<String>>,
     /// Only runs with an id smaller than this (ids grow with creation time).
     pub before: Option<Uuid>,
     /// How many runs are returned, at most.

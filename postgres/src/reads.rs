@@ -56,7 +56,7 @@ pub(crate) async fn journal(session: &Session<'_>, page: &Page) -> Result<Vec<Jo
 /// grow with the number of runs that the filter leaves out.
 pub(crate) async fn list(session: &Session<'_>, filter: &ListRuns) -> Result<Vec<RunRow>, Fault> {
     let (before, limit) = (filter.before.unwrap_or(Uuid::max()), i64::from(filter.limit));
-    let found = if filter.workflow.is_none() && filter.states.is_empty() {
+    let found = if filter.workflow.is_none() && filter.states.is_empty() && filter.granted.is_none() {
         session
             .rows(
                 concat!(
@@ -83,7 +83,10 @@ pub(crate) async fn list(session: &Session<'_>, filter: &ListRuns) -> Result<Vec
                 concat!(
                     "WITH wish AS (SELECT workflows.id AS workflow, state.number AS state
                                    FROM workflows, unnest($3::int2[]) AS state (number)
-                                   WHERE $4::text IS NULL OR workflows.name = $4),
+                                   WHERE ($4::text IS NULL OR workflows.name = $4)
+                                     AND ($5::text[] IS NULL OR EXISTS (
+                                         SELECT 1 FROM unnest($5::text[]) AS granted (prefix)
+                                         WHERE strpos(workflows.name, granted.prefix) = 1))),
                      found AS (
                          SELECT page.id FROM wish, LATERAL (
                              SELECT live.id FROM live
@@ -100,7 +103,7 @@ pub(crate) async fn list(session: &Session<'_>, filter: &ListRuns) -> Result<Vec
                     rows::select!("ended", "WHERE runs.id IN (SELECT newest.id FROM newest)"),
                     " ORDER BY id DESC"
                 ),
-                params![before, limit, states, filter.workflow],
+                params![before, limit, states, filter.workflow, filter.granted],
             )
             .await?
     };

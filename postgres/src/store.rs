@@ -8,8 +8,8 @@ use engine::store::support::is_for_caller;
 use engine::store::{
     Answer, Append, Appended, AuditEntry, AuditedChange, BackfillRow, BulkRequest, ClaimRuns, Claimed, Command,
     CommandKind, Created, Declare, Declared, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message,
-    NewRun, Purge, Purged, RelatedRuns, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, SharedStore,
-    Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
+    NewRun, Purge, Purged, Refusal, RelatedRuns, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled,
+    SharedStore, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
 use engine::time::Timestamp;
 use futures_util::FutureExt;
@@ -294,6 +294,10 @@ impl Store for Postgres {
         self.write(After::None, Vec::new(), (change, completed), |session, request| {
             requests::bulk(session, request).boxed()
         })
+    }
+
+    fn refused(&self, refusals: Vec<Refusal>) -> Answer<()> {
+        self.write(After::None, Vec::new(), refusals, |session, refusals| audit::refused(session, refusals).boxed())
     }
 
     fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>> {

@@ -23,6 +23,7 @@ use crate::descriptors;
 
 mod audit_service;
 mod bulk_service;
+mod filter;
 mod granted;
 mod messages;
 mod pages;

@@ -26,6 +26,7 @@ mod report_health;
 mod report_services;
 mod run_schedules;
 mod supervisor;
+mod write_refusals;
 
 pub use periodic::Periodic;
 pub use supervisor::Supervisor;
@@ -68,7 +69,8 @@ pub fn all(parts: Parts, of_team: fn(&Parts) -> Vec<Box<dyn BackgroundService>>)
         Box::new(run_schedules::RunSchedules::new(engine.clone(), schedules)),
         Box::new(purge_runs::PurgeRuns::new(engine.clone())),
         Box::new(refresh_identities::refresh_identities(Arc::clone(&services))),
-        Box::new(refresh_access::refresh_access(guard, certificates)),
+        Box::new(refresh_access::refresh_access(guard.clone(), certificates)),
+        Box::new(write_refusals::write_refusals(guard, engine.clone())),
         Box::new(report_services::report_services(services, reporter.clone(), health_interval)),
         Box::new(report_health::report_health(engine, reporter, health_interval)),
     ];

@@ -16,8 +16,8 @@ use uuid::Uuid;
 use super::{
     Answer, Append, Appended, AuditEntry, AuditedChange, BackfillRow, BulkRequest, ClaimRuns, Claimed, Command,
     CommandKind, Created, Declare, Declared, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks,
-    Message as Received, NewRun, Purge, Purged, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, Store,
-    StoreError, Tick, TickRow, Ticked, Unclaimable,
+    Message as Received, NewRun, Purge, Purged, Refusal, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled,
+    Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
 use crate::claim::Claim;
 use crate::time::{Clock, Timestamp};
@@ -326,6 +326,10 @@ impl Store for Sqlite {
 
     fn bulk_request(&self, change: AuditedChange, completed: bool) -> Answer<BulkRequest> {
         self.write((change, completed), 0, requests::bulk)
+    }
+
+    fn refused(&self, refusals: Vec<Refusal>) -> Answer<()> {
+        self.write(refusals, 0, audit::refused)
     }
 
     fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>> {

@@ -13,7 +13,7 @@ use crate::store::sqlite::Sqlite;
 use crate::store::{
     Answer, Append, Appended, AuditEntry, AuditedChange, BackfillRow, BulkRequest, ClaimRuns, Claimed, Command,
     Created, Declare, Declared, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received,
-    NewRun, Purge, Purged, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, SharedStore, Store,
+    NewRun, Purge, Purged, Refusal, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, SharedStore, Store,
     StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
 use crate::time::Timestamp;
@@ -198,6 +198,10 @@ impl Store for ProbedStore {
 
     fn bulk_request(&self, change: AuditedChange, completed: bool) -> Answer<BulkRequest> {
         self.read("bulk_request", |store| store.bulk_request(change, completed))
+    }
+
+    fn refused(&self, refusals: Vec<Refusal>) -> Answer<()> {
+        self.read("refused", |store| store.refused(refusals))
     }
 
     fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>> {

@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-static SEEN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-pub(crate) fn seen(statement: &'static str) {
-    SEEN.lock().unwrap_or_else(PoisonError::into_inner).insert(statement);
+pub(crate) fn seen(statement: &str) {
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if !seen.contains(statement) {
+        seen.insert(statement.to_owned());
+    }
 }
 
 /// All of them, each once.
-pub fn all() -> Vec<&'static str> {
-    SEEN.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+pub fn all() -> Vec<String> {
+    SEEN.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
 }

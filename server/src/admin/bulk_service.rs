@@ -128,6 +128,7 @@ fn read(request: Request<SteerRunsRequest>, now: Timestamp) -> Result<Wish, Stat
         workflow: Some(request.workflow).filter(|name| !name.is_empty()),
         states,
         before: Some(first_id(created_before)),
+        granted: access.granted(),
         limit: PAGE,
     };
     violations.or(Wish {

@@ -330,6 +330,8 @@ pub(super) fn audit_entry(entry: store::AuditEntry) -> AuditEntry {
         reason: entry.reason,
         detail: entry.detail,
         request_id: entry.request.map(|id| id.to_string()).unwrap_or_default(),
+        claimed_caller: entry.said,
+        refused_count: i64::try_from(entry.refusals).unwrap_or(i64::MAX),
     }
 }
 

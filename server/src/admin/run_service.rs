@@ -187,17 +187,14 @@ impl RunService for Runs {
         violations.or(())?;
 
         let workflow = Some(request.workflow).filter(|name| !name.is_empty());
-        let filter = ListRuns { workflow, states, before: None, limit: limit + 1 };
-        let read = pages::Granted { access: &access, limit: limit as usize, workflow: |row: &RunRow| &row.workflow };
-        let list = |before| self.engine.store().list(ListRuns { before, ..filter.clone() });
-        let (rows, read_to) = read.page(before, list, |row| row.id).await?;
+        let filter = ListRuns { workflow, states, granted: access.granted(), before, limit: limit + 1 };
+        let rows = self.engine.store().list(filter).await;
+        let rows = rows.map_err(|error| status::from_engine(EngineError::Store(error)))?;
         let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         let mut runs: Vec<Run> = rows.into_iter().map(|row| messages::listed(row, &self.engine)).collect();
         let is_cut = pages::cut(&mut runs, limit as usize);
-        let next_page_token = match runs.len().checked_sub(1).and_then(|last| ids.get(last)) {
-            Some(last) if is_cut => pages::token(last.as_bytes(), &arguments),
-            _ => read_to.map_or_else(String::new, |last| pages::token(last.as_bytes(), &arguments)),
-        };
+        let last = runs.len().checked_sub(1).and_then(|last| ids.get(last)).filter(|_| is_cut);
+        let next_page_token = last.map_or_else(String::new, |last| pages::token(last.as_bytes(), &arguments));
         Ok(Response::new(ListRunsResponse { runs, next_page_token }))
     }
 

@@ -76,16 +76,42 @@ pub(super) async fn runs_are_listed_by_workflow_and_state(stores: &dyn Stores) {
             .filter(|run| states.is_empty() || states.contains(&run.2))
             .map(|run| run.0);
         let workflow = workflow.map(str::to_owned);
-        let filter = ListRuns { workflow, states: states.clone(), before: None, limit: 100 };
+        let filter = ListRuns { workflow, states: states.clone(), limit: 100, ..ListRuns::default() };
         let listed = store.list(filter).await.unwrap();
         assert!(listed.iter().map(|run| run.id).eq(expected.clone()), "{states:?}");
         if let Some(first) = listed.first() {
             let workflow = Some(first.workflow.clone());
-            let filter = ListRuns { workflow, states, before: Some(first.id), limit: 1 };
+            let filter = ListRuns { workflow, states, before: Some(first.id), limit: 1, ..ListRuns::default() };
             let next = listed.iter().skip(1).find(|run| run.workflow == first.workflow);
             assert_eq!(store.list(filter).await.unwrap().first(), next);
         }
     }
+}
+
+pub(super) async fn what_is_not_granted_is_on_no_page(stores: &dyn Stores) {
+    let store = stores.empty().await;
+    let mut granted = Vec::new();
+    for number in 0..9 {
+        let workflow = if number % 3 == 0 { WORKFLOW } else { OTHER };
+        let id = created(&*store, NewRun { workflow: workflow.to_owned(), ..running() }).await;
+        if workflow == WORKFLOW {
+            granted.insert(0, id);
+        }
+    }
+    let page = |prefixes: &[&str], before, states: &[State]| ListRuns {
+        granted: Some(prefixes.iter().map(|prefix| (*prefix).to_owned()).collect()),
+        before,
+        states: states.to_vec(),
+        limit: 2,
+        ..ListRuns::default()
+    };
+    let ids = async |filter| store.list(filter).await.unwrap().into_iter().map(|run| run.id).collect::<Vec<_>>();
+    assert_eq!(ids(page(&["conformance.f"], None, &[])).await, granted[..2]);
+    assert_eq!(ids(page(&["conformance.f"], Some(granted[1]), &[State::Running])).await, granted[2..]);
+    assert_eq!(ids(page(&["nothing", "conformance.f"], None, &[State::Failed])).await, Vec::<Uuid>::new());
+    assert_eq!(ids(page(&[], None, &[])).await, Vec::<Uuid>::new());
+    let other = ListRuns { workflow: Some(OTHER.to_owned()), ..page(&["conformance.f"], None, &[]) };
+    assert_eq!(ids(other).await, Vec::<Uuid>::new());
 }
 
 pub(super) async fn workflows_are_named_once_over_all_their_versions(stores: &dyn Stores) {

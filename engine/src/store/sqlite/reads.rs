@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::job::Fault;
 use super::rows::{self, select_runs};
 use crate::state::State;
-use crate::store::{JOURNAL_PAGE_BYTES, JournalEntry, ListRuns, RunRow, Unclaimable};
+use crate::store::{JOURNAL_PAGE_BYTES, JournalEntry, ListRuns, RunRow, Unclaimable, is_granted};
 
 /// A page of a run's journal.
 pub(super) struct Page {
@@ -46,7 +46,7 @@ pub(super) fn list(connection: &mut Connection, filter: &ListRuns) -> Result<Vec
     // One snapshot for the index and for the rows that it names.
     let transaction = connection.unchecked_transaction()?;
     let before = filter.before.map_or([u8::MAX; 16], Uuid::into_bytes);
-    if filter.workflow.is_none() && filter.states.is_empty() {
+    if filter.workflow.is_none() && filter.states.is_empty() && filter.granted.is_none() {
         let mut statement =
             transaction.prepare_cached(select_runs!("WHERE runs.id < ?1 ORDER BY runs.id DESC LIMIT ?2"))?;
         let rows = statement.query_map((before, filter.limit), rows::row)?;
@@ -54,7 +54,7 @@ pub(super) fn list(connection: &mut Connection, filter: &ListRuns) -> Result<Vec
     }
     let states: &[State] = if filter.states.is_empty() { &State::ALL } else { &filter.states };
     let mut ids: Vec<[u8; 16]> = Vec::new();
-    for workflow in workflows(&transaction, filter.workflow.as_deref())? {
+    for workflow in workflows(&transaction, filter.workflow.as_deref(), filter.granted.as_deref())? {
         for state in states {
             newest(&transaction, workflow, *state, before, filter.limit as usize, &mut ids)?;
         }
@@ -94,11 +94,18 @@ pub(super) fn unclaimable(connection: &mut Connection, known: &Known) -> Result<
     Ok(found)
 }
 
-fn workflows(connection: &Connection, name: Option<&str>) -> rusqlite::Result<Vec<i64>> {
+/// Those with this name, if there is one, that are granted.
+fn workflows(connection: &Connection, name: Option<&str>, granted: Option<&[String]>) -> rusqlite::Result<Vec<i64>> {
     let mut statement =
-        connection.prepare_cached("SELECT id FROM workflows WHERE ?1 IS NULL OR name = ?1 ORDER BY id DESC")?;
-    let found = statement.query_map([name], |row| row.get(0))?;
-    found.collect()
+        connection.prepare_cached("SELECT id, name FROM workflows WHERE ?1 IS NULL OR name = ?1 ORDER BY id DESC")?;
+    let mut rows = statement.query([name])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        if is_granted(granted, row.get_ref(1)?.as_str()?) {
+            found.push(row.get(0)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Merges the newest runs of one workflow in one state into `ids`, which stay the newest `limit` of all so far.

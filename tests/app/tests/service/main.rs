@@ -3,6 +3,7 @@
 
 mod access;
 mod admin_input;
+mod audit;
 mod command_line;
 mod decisions;
 mod doctor;
