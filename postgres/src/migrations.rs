@@ -11,7 +11,11 @@ use crate::pool::Connection;
 use crate::session::Fault;
 
 /// File `n` of this list brings a store from version `n` to `n + 1`. Released files never change.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_store.sql"), include_str!("migrations/0002_refusals.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_store.sql"),
+    include_str!("migrations/0002_refusals.sql"),
+    include_str!("migrations/0003_lists_of_runs.sql"),
+];
 
 /// The schema that this release writes.
 const VERSION: i32 = {

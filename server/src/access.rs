@@ -13,6 +13,7 @@ mod grants;
 mod guard;
 mod holder;
 mod in_force;
+mod jwks;
 mod jwt;
 mod limits;
 mod refusals;

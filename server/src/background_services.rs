@@ -18,6 +18,7 @@ use crate::health::Reporter;
 use crate::own::Own;
 
 mod claim_runs;
+mod follow_keys;
 mod periodic;
 mod purge_runs;
 mod refresh_access;
@@ -70,6 +71,7 @@ pub fn all(parts: Parts, of_team: fn(&Parts) -> Vec<Box<dyn BackgroundService>>)
         Box::new(purge_runs::PurgeRuns::new(engine.clone())),
         Box::new(refresh_identities::refresh_identities(Arc::clone(&services))),
         Box::new(refresh_access::refresh_access(guard.clone(), certificates)),
+        Box::new(follow_keys::FollowKeys::new(guard.clone())),
         Box::new(write_refusals::write_refusals(guard, engine.clone())),
         Box::new(report_services::report_services(services, reporter.clone(), health_interval)),
         Box::new(report_health::report_health(engine, reporter, health_interval)),

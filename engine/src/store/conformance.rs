@@ -154,6 +154,8 @@ sentences! {
         runs_are_listed_newest_first_in_pages
         runs_are_listed_by_workflow_and_state
         what_is_not_granted_is_on_no_page
+        runs_are_found_and_counted_by_what_their_rows_say
+        lists_are_read_from_either_end_in_pages
         workflows_are_named_once_over_all_their_versions
         what_is_not_there_is_none
     }

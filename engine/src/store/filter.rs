@@ -137,6 +137,15 @@ impl<F> Filter<F> {
         })
     }
 
+    /// Whether it asks for one of the fields that `test` names.
+    pub fn asks_for(&self, test: &impl Fn(&F) -> bool) -> bool {
+        match self {
+            Self::All(of) | Self::Any(of) => of.iter().any(|one| one.asks_for(test)),
+            Self::Not(one) => one.asks_for(test),
+            Self::Compare(field, ..) | Self::Present(field) => test(field),
+        }
+    }
+
     /// Whether it is met by what is known: `Some` value of a field, `None` of one that is not known.
     pub fn known(&self, value: &impl Fn(&F) -> Option<Value>) -> Known {
         use Known::{Decided, Open};

@@ -12,9 +12,9 @@ use super::others::{OfOthers, Replica};
 use crate::store::sqlite::Sqlite;
 use crate::store::{
     Answer, Append, Appended, AuditEntry, AuditedChange, BackfillRow, BulkRequest, ClaimRuns, Claimed, Command,
-    Created, Declare, Declared, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received,
-    NewRun, Purge, Purged, Refusal, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, SharedStore, Store,
-    StoreError, Tick, TickRow, Ticked, Unclaimable,
+    Created, Declare, Declared, Filter, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks,
+    Message as Received, NewRun, Purge, Purged, Refusal, RunCount, RunField, RunRow, ScheduleAnswer, ScheduleCommand,
+    ScheduleRow, Settled, SharedStore, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
 use crate::time::Timestamp;
 
@@ -174,6 +174,10 @@ impl Store for ProbedStore {
 
     fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>> {
         self.read("list", |store| store.list(filter))
+    }
+
+    fn count(&self, filter: Filter<RunField>) -> Answer<Vec<RunCount>> {
+        self.read("count", |store| store.count(filter))
     }
 
     fn workflows(&self) -> Answer<Vec<String>> {

@@ -116,6 +116,25 @@ impl Guard {
         }
     }
 
+    /// Reads the keys that an issuer publishes at an address, if there is one, without waiting for their time.
+    ///
+    /// # Errors
+    /// They cannot be read; those before stay in force.
+    pub async fn read_keys(&self) -> Result<(), String> {
+        match self.0.as_ref().and_then(|parts| parts.jwt.as_ref()) {
+            Some(jwt) => jwt.read_keys().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Follows the keys that an issuer publishes at an address, until this is dropped.
+    pub async fn follow_keys(&self) {
+        match self.0.as_ref().and_then(|parts| parts.jwt.as_ref()) {
+            Some(jwt) => jwt.follow().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// What the caller of this method may do, and what counts the call until it is dropped.
     ///
     /// # Errors

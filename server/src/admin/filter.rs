@@ -22,11 +22,9 @@ pub(super) enum Field<F> {
     Text(F),
     Id(F),
     Time(F),
-    #[cfg_attr(not(test), expect(dead_code, reason = "lists of runs have such fields"))]
     Flag(F),
     Number(F),
     /// One of some words, each with its number.
-    #[cfg_attr(not(test), expect(dead_code, reason = "lists of runs have such fields"))]
     Word(F, Vec<(&'static str, i64)>),
 }
 
@@ -400,9 +398,9 @@ mod tests {
         let deep = format!("{}steps = 1{}", "(".repeat(9), ")".repeat(9));
         let many = vec!["steps = 1"; 51].join(" AND ");
         for (text, told_of) in [
-            ("FAILED", "at character 1: FAILED is no field"),
+            ("FAILED", "at character 1: \"FAILED\" is no field"),
             ("state FAILED", "at character 7: expected =, !="),
-            ("stat = FAILED", "at character 1: stat is no field; expected state,"),
+            ("stat = FAILED", "at character 1: \"stat\" is no field; expected state,"),
             ("state = FALIED", "at character 9: expected one of FAILED, RUNNING"),
             ("state > FAILED", "is for times and numbers"),
             ("steps = many", "expected a whole number"),

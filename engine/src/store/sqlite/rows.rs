@@ -25,7 +25,6 @@ macro_rules! select_runs {
         )
     };
 }
-pub(super) use select_runs;
 
 /// The row of a run, if there is one.
 pub(super) fn find(connection: &Connection, id: Uuid) -> rusqlite::Result<Option<RunRow>> {

@@ -65,7 +65,6 @@ async fn refused_calls_are_in_the_trail_counted_for_each_caller_and_method() {
     // No refusal, whatever it is answered.
     let of = GetRunRequest { run_id: unknown, ..GetRunRequest::default() };
     assert_eq!(client.get_run(by("reader", of)).await.unwrap_err().code(), Code::NotFound);
-    assert_eq!(entries(&world, "reader", "").await.unwrap(), []);
     world.running.guard().write_refusals(world.running.engine()).await;
 
     let mut found = entries(&world, "reader", "refused_count > 0").await.unwrap();
@@ -127,7 +126,7 @@ async fn the_trail_has_who_was_proven_and_what_it_calls_itself_and_is_searched_b
     let wrong = entries(&world, "reader", "who = me").await.unwrap_err();
     assert_eq!(wrong.code(), Code::InvalidArgument);
     assert!(
-        wrong.message().contains("filter: at character 1: who is no field; expected caller,"),
+        wrong.message().contains("filter: at character 1: \"who\" is no field; expected caller,"),
         "{}",
         wrong.message()
     );
