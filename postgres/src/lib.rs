@@ -10,6 +10,7 @@ mod behind;
 mod buckets;
 mod claims;
 mod commands;
+mod files;
 mod housekeeping;
 mod inbox;
 mod lease;
@@ -30,9 +31,14 @@ mod session;
 mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod tls;
+mod url;
 mod work;
 mod workflow_numbers;
 mod workflows;
 
-pub use options::{InvalidUrl, PostgresOptions};
+pub use files::UnusableFile;
+pub use options::PostgresOptions;
 pub use store::Postgres;
+pub use tls::{Encryption, TlsFiles};
+pub use url::InvalidUrl;

@@ -6,18 +6,11 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
-/// Why a URL does not say where the database is. It does not repeat the URL, which may have a secret in it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidUrl {
-    #[error("expected a URL such as postgres://user@host:5432/database")]
-    Unreadable,
-    #[error("it names no host")]
-    NoHost,
-    #[error("it has a password in it; put that into a file")]
-    Password,
-    #[error("it requires TLS (sslmode=require), which this store does not have yet")]
-    Tls,
-}
+use crate::files::{UnusableFile, read};
+use crate::tls::{self, Encryption, TlsFiles};
+use crate::url::{self, InvalidUrl};
+
+const PASSWORD_FILE: &str = "password_file";
 
 /// What a replica needs to know of its database.
 #[derive(Clone, Debug)]
@@ -25,6 +18,10 @@ pub enum InvalidUrl {
 pub struct PostgresOptions {
     /// Where the database is, and who connects.
     pub config: Config,
+    /// Whether connections are encrypted, and what the server has to prove then.
+    pub encryption: Encryption,
+    /// Files for encrypted connections.
+    pub tls: TlsFiles,
     /// A file with the password, read again for each connection; none if the server asks for none.
     pub password_file: Option<PathBuf>,
     /// Connections for reads and writes; the lease has one of its own beside them.
@@ -38,28 +35,21 @@ pub struct PostgresOptions {
 }
 
 impl PostgresOptions {
-    /// Reads where the database is.
+    /// Reads where the database is, and how connections to it are encrypted.
     ///
     /// # Errors
     /// If it is no such URL, has a password in it, or asks for what the store does not have.
     pub fn parse(url: &str) -> Result<Self, InvalidUrl> {
-        let config: Config = url.parse().map_err(|_| InvalidUrl::Unreadable)?;
-        if config.get_hosts().is_empty() {
-            return Err(InvalidUrl::NoHost);
-        }
-        if config.get_password().is_some() {
-            return Err(InvalidUrl::Password);
-        }
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(InvalidUrl::Tls);
-        }
-        Ok(Self::new(config))
+        let (config, encryption) = url::parse(url)?;
+        Ok(Self { encryption, ..Self::new(config) })
     }
 
-    /// Of the database that this says, with the defaults.
+    /// Of the database that this says, with the defaults, over connections that are not encrypted.
     pub fn new(config: Config) -> Self {
         Self {
             config,
+            encryption: Encryption::Off,
+            tls: TlsFiles::default(),
             password_file: None,
             connections: 8,
             lease: Duration::from_secs(15),
@@ -67,21 +57,58 @@ impl PostgresOptions {
             timeout: Duration::from_secs(10),
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Whether something leaves this machine that is not encrypted.
+    pub fn is_insecure(&self) -> bool {
+        self.encryption == Encryption::Off && !url::is_local(&self.config)
+    }
 
-    #[test]
-    fn a_url_says_where_the_database_is_and_no_secret() {
-        let refused = |url| PostgresOptions::parse(url).map(drop);
-        assert_eq!(refused("postgres://guras@db.internal:5432/guras"), Ok(()));
-        assert_eq!(refused("postgres://guras@%2Fvar%2Frun%2Fpostgresql/guras"), Ok(()));
-        assert_eq!(refused("host=db user=guras"), Ok(()));
-        assert_eq!(refused("postgres://guras:hunter2@db/guras"), Err(InvalidUrl::Password));
-        assert_eq!(refused("postgres://guras@db/guras?sslmode=require"), Err(InvalidUrl::Tls));
-        assert_eq!(refused("postgres:///guras"), Err(InvalidUrl::NoHost));
-        assert_eq!(refused("mysql://db"), Err(InvalidUrl::Unreadable));
+    /// Reads the files, as each connection does.
+    ///
+    /// # Errors
+    /// Names the first that cannot be used.
+    pub fn check_files(&self) -> Result<(), UnusableFile> {
+        self.connector()?;
+        self.password().map(drop)
+    }
+
+    pub(crate) fn connector(&self) -> Result<Option<tokio_postgres_rustls::MakeRustlsConnect>, UnusableFile> {
+        match self.encryption {
+            Encryption::Off => Ok(None),
+            encryption => tls::connector(encryption, &self.tls).map(Some),
+        }
+    }
+
+    pub(crate) fn password(&self) -> Result<Option<Vec<u8>>, UnusableFile> {
+        let Some(file) = &self.password_file else { return Ok(None) };
+        let mut password = read(PASSWORD_FILE, file)?;
+        while password.last().is_some_and(|last| matches!(last, b'\r' | b'\n')) {
+            password.pop();
+        }
+        Ok(Some(password))
+    }
+
+    /// How connections are made: also how the server deals with one that is lost, or does not come to an end.
+    pub(crate) fn connecting(&self, within: Duration) -> Result<Config, UnusableFile> {
+        let mut config = self.config.clone();
+        let timeout = self.timeout.as_millis();
+        let own = format!("-c statement_timeout={timeout} -c idle_in_transaction_session_timeout={timeout}");
+        let all = match config.get_options() {
+            Some(said) => format!("{own} {said}"),
+            None => own,
+        };
+        config.options(all).connect_timeout(within).keepalives(true).keepalives_idle(Duration::from_secs(10));
+        config.tcp_user_timeout(self.timeout);
+        if config.get_application_name().is_none() {
+            config.application_name("orchestrator");
+        }
+        config.ssl_mode(match self.encryption {
+            Encryption::Off => SslMode::Disable,
+            Encryption::VerifyCa | Encryption::VerifyFull => SslMode::Require,
+        });
+        if let Some(password) = self.password()? {
+            config.password(password);
+        }
+        Ok(config)
     }
 }

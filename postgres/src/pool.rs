@@ -2,91 +2,92 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{Connect, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use deadpool::Runtime;
+use deadpool::managed::{self, Metrics, Pool, PoolError, RecycleError, RecycleResult, TimeoutType};
+use engine::store::StoreError;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, NoTls, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::files::UnusableFile;
 use crate::options::PostgresOptions;
 use crate::session::Fault;
 
 /// How long it may take until a connection is made.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// The settings of every connection: how the server deals with one that is lost, or does not come to an end.
-fn settings(options: &PostgresOptions) -> Config {
-    let mut config = options.config.clone();
-    let timeout = options.timeout.as_millis();
-    let own = format!("-c statement_timeout={timeout} -c idle_in_transaction_session_timeout={timeout}");
-    let all = match config.get_options() {
-        Some(said) => format!("{own} {said}"),
-        None => own,
-    };
-    config.options(all).connect_timeout(CONNECT).keepalives(true).keepalives_idle(Duration::from_secs(10));
-    config.tcp_user_timeout(options.timeout);
-    if config.get_application_name().is_none() {
-        config.application_name("orchestrator");
-    }
-    if let Some(file) = &options.password_file {
-        match std::fs::read_to_string(file) {
-            Ok(password) => drop(config.password(password.trim_end_matches(['\r', '\n']))),
-            // The server says what is missing.
-            Err(error) => tracing::warn!(%error, file = %file.display(), "password of the database not read"),
+/// Opens a connection with what is in the files at that moment.
+async fn dial(options: &PostgresOptions) -> Result<(Client, JoinHandle<()>), Fault> {
+    let options = options.clone();
+    // It fails only where the process ends.
+    let read = tokio::task::spawn_blocking(move || settings(&options)).await;
+    let (config, tls) = read.map_err(|error| Fault::NoConnection(error.to_string()))??;
+    let connecting = async {
+        match tls {
+            None => {
+                let (client, connection) = config.connect(NoTls).await?;
+                // If the connection ends, the next statement on it fails, which says it.
+                Ok((client, tokio::spawn(async move { drop(connection.await) })))
+            }
+            Some(tls) => {
+                let (client, connection) = config.connect(tls).await?;
+                Ok((client, tokio::spawn(async move { drop(connection.await) })))
+            }
         }
+    };
+    // The driver bounds only the time until the socket is open.
+    let made = tokio::time::timeout(CONNECT, connecting).await;
+    made.unwrap_or_else(|_| Err(Fault::NoConnection(format!("not made within {CONNECT:?}"))))
+}
+
+fn settings(options: &PostgresOptions) -> Result<(Config, Option<MakeRustlsConnect>), UnusableFile> {
+    Ok((options.connecting(CONNECT)?, options.connector()?))
+}
+
+/// Makes the connections that operations share.
+pub(crate) struct Dial(PostgresOptions);
+
+impl managed::Manager for Dial {
+    type Type = Client;
+    type Error = Fault;
+
+    async fn create(&self) -> Result<Client, Fault> {
+        Ok(dial(&self.0).await?.0)
     }
-    config
-}
 
-/// Opens a connection with the settings, and the password, that apply at that moment.
-async fn dial(options: &PostgresOptions) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
-    let (client, connection) = settings(options).connect(NoTls).await?;
-    let driver = tokio::spawn(async move {
-        // The next statement on the connection fails, which says it.
-        drop(connection.await);
-    });
-    Ok((client, driver))
-}
-
-struct Dial(PostgresOptions);
-
-impl Connect for Dial {
-    fn connect(&self, _: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
-        dial(&self.0).boxed()
+    async fn recycle(&self, client: &mut Client, _: &Metrics) -> RecycleResult<Fault> {
+        if client.is_closed() { Err(RecycleError::message("it is closed")) } else { Ok(()) }
     }
 }
+
+/// A connection that goes back to the others.
+pub(crate) type Object = managed::Object<Dial>;
 
 /// Connections that operations share.
 #[derive(Clone)]
-pub(crate) struct Connections(Pool);
+pub(crate) struct Connections(Pool<Dial>);
 
 impl Connections {
     pub(crate) fn new(options: &PostgresOptions) -> Result<Self, Fault> {
-        let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_connect(options.config.clone(), Dial(options.clone()), manager);
-        let pool = Pool::builder(manager)
+        let pool = Pool::builder(Dial(options.clone()))
             .max_size(options.connections)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(options.timeout))
-            .create_timeout(Some(CONNECT))
-            .recycle_timeout(Some(CONNECT))
             .build();
         pool.map(Self).map_err(|error| Fault::NoConnection(error.to_string()))
     }
 
     pub(crate) async fn get(&self) -> Result<Object, Fault> {
-        self.0.get().await.map_err(|error| Fault::NoConnection(with_cause(&error)))
+        self.0.get().await.map_err(|error| match error {
+            PoolError::Backend(fault) => fault,
+            PoolError::Timeout(TimeoutType::Wait) => Fault::NoConnection("all are in use".to_owned()),
+            PoolError::Closed => Fault::Refused(StoreError::Closed),
+            error => Fault::NoConnection(error.to_string()),
+        })
     }
 
     pub(crate) fn close(&self) {
         self.0.close();
-    }
-}
-
-fn with_cause(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", with_cause(cause)),
-        None => error.to_string(),
     }
 }
 

@@ -11,6 +11,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
+use crate::files::UnusableFile;
 use crate::parameter::Parameter;
 use crate::workflow_numbers::Workflows;
 
@@ -27,6 +28,8 @@ pub(crate) enum Fault {
     Database(#[from] tokio_postgres::Error),
     #[error("no connection: {0}")]
     NoConnection(String),
+    #[error(transparent)]
+    File(#[from] UnusableFile),
 }
 
 impl Fault {
@@ -34,7 +37,7 @@ impl Fault {
     pub(crate) fn state(&self) -> Option<&SqlState> {
         match self {
             Self::Database(error) => error.code(),
-            Self::Refused(_) | Self::Again | Self::NoConnection(_) => None,
+            Self::Refused(_) | Self::Again | Self::NoConnection(_) | Self::File(_) => None,
         }
     }
 

@@ -18,7 +18,7 @@ mod server;
 pub mod statements;
 
 use binaries::Binaries;
-use server::Server;
+pub use server::{Server, Stop};
 
 /// Names a server that runs already, and a user who may create databases.
 const URL: &str = "ORCHESTRATOR_TEST_POSTGRES_URL";
@@ -91,6 +91,41 @@ async fn run(database: &Config, script: &str) {
     done.unwrap_or_else(|error| panic!("{script}: {error}"));
 }
 
+/// A server of the test's own, with these files beside its data.
+///
+/// # Panics
+/// If there is none, or it does not start.
+pub fn own_server(release: Release, files: &[(&str, &[u8])], settings: &[String]) -> Server {
+    begun(&binaries(release), files, settings)
+}
+
+/// A server of the test's own that encrypts, with these files beside its data; none if no release that can be had was built
+/// with TLS.
+///
+/// # Panics
+/// If it does not start.
+pub fn server_with_tls(files: &[(&str, &[u8])], settings: &[String]) -> Option<Server> {
+    let binaries = Binaries::find().into_iter().rev().find(Binaries::has_tls)?;
+    Some(begun(&binaries, files, settings))
+}
+
+fn binaries(release: Release) -> Binaries {
+    let mut found = Binaries::find();
+    let chosen = match release {
+        Release::Newest => found.pop(),
+        Release::Oldest => found.into_iter().next(),
+    };
+    let Some(binaries) = chosen else {
+        panic!("no PostgreSQL server: run the tests by ./test, which installs one, or set {URL} to one that runs")
+    };
+    binaries
+}
+
+fn begun(binaries: &Binaries, files: &[(&str, &[u8])], settings: &[String]) -> Server {
+    let server = Server::start(binaries, files, settings);
+    server.unwrap_or_else(|error| panic!("{} does not start: {error}", binaries.describe()))
+}
+
 /// How the connection to the server itself is made.
 async fn server(release: Release) -> Config {
     if let Ok(url) = std::env::var(URL) {
@@ -101,19 +136,5 @@ async fn server(release: Release) -> Config {
         Release::Newest => &NEWEST,
         Release::Oldest => &OLDEST,
     };
-    place
-        .get_or_init(|| {
-            let mut found = Binaries::find();
-            let chosen = match release {
-                Release::Newest => found.pop(),
-                Release::Oldest => found.into_iter().next(),
-            };
-            let Some(binaries) = chosen else {
-                panic!(
-                    "no PostgreSQL server: run the tests by ./test, which installs one, or set {URL} to one that runs"
-                )
-            };
-            Server::start(&binaries).unwrap_or_else(|error| panic!("{} does not start: {error}", binaries.describe()))
-        })
-        .config()
+    place.get_or_init(|| begun(&binaries(release), &[], &["listen_addresses=".to_owned()])).config()
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::Object;
 use engine::store::StoreError;
 use engine::time::Timestamp;
 use futures_util::FutureExt;
@@ -12,7 +11,7 @@ use tokio_postgres::SimpleQueryMessage;
 
 use crate::lease::Leases;
 use crate::options::PostgresOptions;
-use crate::pool::Connections;
+use crate::pool::{Connections, Object};
 use crate::session::{Fault, Session, now};
 use crate::workflow_numbers::{Named, Workflows};
 use crate::workflows;

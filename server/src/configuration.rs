@@ -22,6 +22,7 @@ mod schedules;
 mod secrets;
 pub(crate) mod service;
 mod show;
+mod store_tls;
 #[cfg(test)]
 mod tests;
 mod unknown;
@@ -39,6 +40,7 @@ pub use protection::{Breaker, Rate};
 pub use retention::{Retention, Time, WorkflowRetention};
 pub use schedules::{CatchUp, DstGap, DstOverlap, Overlap, Schedule};
 pub use show::show;
+pub use store_tls::StoreTls;
 pub(crate) use unknown::unknown_workflows;
 
 use crate::duration;
@@ -120,8 +122,12 @@ pub struct Store {
     pub commit_delay: Duration,
     /// Where the PostgreSQL database is, without a password.
     pub url: String,
+    /// Allows a URL that sends everything over the network unencrypted.
+    pub allow_insecure: bool,
     /// A file with the password of the database, read again for each connection. Empty: none.
     pub password_file: PathBuf,
+    /// Files for encrypted connections to the database.
+    pub tls: StoreTls,
     /// Connections to the database, beside the one of the heartbeat.
     pub connections: u32,
     /// How long a replica that is not heard of keeps its runs.
@@ -306,7 +312,9 @@ impl Default for Store {
             path: PathBuf::from("orchestrator.db"),
             commit_delay: Duration::ZERO,
             url: String::new(),
+            allow_insecure: false,
             password_file: PathBuf::new(),
+            tls: StoreTls::default(),
             connections: 8,
             lease: Duration::from_secs(15),
             timeout: Duration::from_secs(10),

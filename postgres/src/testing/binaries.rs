@@ -71,6 +71,13 @@ impl Binaries {
         Ok(Self { version: self.version, folder: folder.join(inside) })
     }
 
+    /// Whether the server was built with TLS.
+    pub(super) fn has_tls(&self) -> bool {
+        let library = b"libssl.so";
+        let server = std::fs::read(self.program("postgres")).unwrap_or_default();
+        server.windows(library.len()).any(|window| window == library)
+    }
+
     pub(super) fn describe(&self) -> String {
         format!("PostgreSQL {}.{} in {}", self.version.0, self.version.1, self.folder.display())
     }

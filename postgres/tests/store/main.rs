@@ -7,3 +7,4 @@ mod leases;
 mod servers;
 mod statements;
 mod suite;
+mod tls;

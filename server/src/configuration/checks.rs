@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use engine::rpc::{Level, Method};
 use engine::schedule::MAX_NAME_BYTES;
-use postgres_store::PostgresOptions;
+use postgres_store::{Encryption, UnusableFile};
 use transport::channel::files::FileMistake;
 use transport::channel::{IdentityMistake, Target};
 use transport::policy::{PolicyMistake, ServicePolicy};
@@ -15,7 +15,7 @@ use transport::policy::{PolicyMistake, ServicePolicy};
 use super::access;
 use super::service::{self as of_service, LevelMistake, Levels};
 use super::{
-    Admin, AdminTls, Breaker, Configuration, Limits, Rate, Retention, Service, Store, StoreKind, Time,
+    Admin, AdminTls, Breaker, Configuration, Limits, Rate, Retention, Service, Store, StoreKind, StoreTls, Time,
     WorkflowRetention,
 };
 use crate::duration::format;
@@ -305,9 +305,20 @@ fn check_store(store: &Store, note: &mut dyn FnMut(&str, String), warnings: &mut
         }
         return;
     }
-    match PostgresOptions::parse(&store.url) {
-        Ok(_) => {}
+    match store.database() {
         Err(error) => note("store.url", error.to_string()),
+        Ok(options) => {
+            if options.is_insecure() && !store.allow_insecure {
+                let expected = "expected sslmode=verify-full, or store.allow_insecure = true";
+                note("store.url", format!("anyone in between could read and change what is sent; {expected}"));
+            }
+            if options.encryption == Encryption::Off && store.tls != StoreTls::default() {
+                note("store.tls", String::from("is used only if the URL has sslmode=verify-full or verify-ca"));
+            }
+            if let Err(UnusableFile { key, message }) = options.check_files() {
+                note(&format!("store.{key}"), message);
+            }
+        }
     }
     // An operation that takes longer than the lease would end in another life of the replica.
     let most = store.lease - store.margin();

@@ -50,6 +50,12 @@ fn a_database_needs_a_url_without_a_password_and_a_lease_that_outlasts_its_opera
     let database = "[store]\nkind = \"postgres\"\nurl = \"postgres://guras@db/guras\"\n";
     assert_eq!(paths(from_file(&format!("{database}timeout = \"12s\"\n"))), ["store.timeout"]);
     assert_eq!(paths(from_file(&format!("{database}lease = \"2s\"\n"))), ["store.lease", "store.timeout"]);
+    let open = "[store]\nkind = \"postgres\"\nurl = \"postgres://guras@db/guras?sslmode=disable\"\n";
+    assert_eq!(paths(from_file(open)), ["store.url"]);
+    assert!(from_file(&format!("{open}allow_insecure = true\n")).is_ok());
+    assert_eq!(paths(from_file(&format!("{open}allow_insecure = true\ntls.ca_file = \"ca\"\n"))), ["store.tls"]);
+    assert_eq!(paths(from_file(&format!("{database}tls.ca_file = \"/no/such\"\n"))), ["store.tls.ca_file"]);
+    assert_eq!(paths(from_file(&format!("{database}password_file = \"/no/such\"\n"))), ["store.password_file"]);
     assert_eq!(paths(from_file(&format!("{database}kind_of = 1\n"))), ["store.kind_of"]);
 }
 

@@ -7,7 +7,7 @@ use engine::breadcrumbs::Breadcrumbs;
 use engine::store::sqlite::{Sqlite, SqliteOptions};
 use engine::store::{Store, StoreError};
 use engine::time::Clock;
-use postgres_store::{Postgres, PostgresOptions};
+use postgres_store::Postgres;
 use tracing::warn;
 
 use super::ServeError;
@@ -42,18 +42,10 @@ pub(super) async fn open(
             let why = "--adopt is for a copy of a SQLite file; a PostgreSQL database cannot be adopted yet";
             Err(StoreError::Unusable(why.to_owned()).into())
         }
-        StoreKind::Postgres => Ok(Arc::new(Postgres::open(options(configured)?).await?)),
+        StoreKind::Postgres => {
+            // Checked when the configuration was loaded.
+            let options = configured.database().map_err(|error| StoreError::Unusable(error.to_string()))?;
+            Ok(Arc::new(Postgres::open(options).await?))
+        }
     }
-}
-
-fn options(configured: &configuration::Store) -> Result<PostgresOptions, StoreError> {
-    // Checked when the configuration was loaded.
-    let mut options =
-        PostgresOptions::parse(&configured.url).map_err(|error| StoreError::Unusable(error.to_string()))?;
-    let password_file = Some(configured.password_file.clone());
-    options.password_file = password_file.filter(|file| !file.as_os_str().is_empty());
-    options.connections = configured.connections as usize;
-    (options.lease, options.margin) = (configured.lease, configured.margin());
-    options.timeout = configured.timeout;
-    Ok(options)
 }
