@@ -4,6 +4,7 @@
 mod access;
 mod admin_input;
 mod audit;
+mod canaries;
 mod command_line;
 mod decisions;
 mod doctor;
