@@ -165,7 +165,7 @@ pub(super) fn from_engine(error: EngineError) -> Status {
         EngineError::LimitExceeded { limit, value, max } => {
             let metadata = [("limit", limit.to_string()), ("value", value.to_string()), ("max", max.to_string())];
             let mut details = info("LIMIT_EXCEEDED", metadata);
-            details.add_quota_failure_violation(limit.to_string(), described(&message));
+            details.add_quota_failure_violation(limit.to_string(), told(&message));
             (Code::ResourceExhausted, details)
         }
         EngineError::Precondition { run, state, .. } => {
@@ -194,7 +194,7 @@ fn from_store(error: &StoreError) -> Status {
         }
         StoreError::InboxFull { run, .. } => {
             let mut details = info("INBOX_FULL", [("run", run.to_string())]);
-            details.add_quota_failure_violation(run.to_string(), described(&message));
+            details.add_quota_failure_violation(run.to_string(), told(&message));
             (Code::ResourceExhausted, details)
         }
         StoreError::Fenced(run) => (Code::Aborted, info("RUN_CHANGED", [("run", run.to_string())])),
@@ -232,7 +232,7 @@ fn from_refusal(refusal: &ScheduleRefusal) -> Status {
         ScheduleRefusal::NotPaused(name) => unmet(&mut details, "SCHEDULE_NOT_PAUSED", name, &message),
         ScheduleRefusal::BackfillOver(id) => unmet(&mut details, "BACKFILL_OVER", &id.to_string(), &message),
         ScheduleRefusal::BusyBackfilling { name, .. } => {
-            details.add_quota_failure_violation(told(name), described(&message));
+            details.add_quota_failure_violation(told(name), told(&message));
         }
         ScheduleRefusal::Gone | ScheduleRefusal::Changed { .. } => {}
     }
@@ -258,10 +258,10 @@ fn names(details: &mut ErrorDetails, kind: &str, name: &str) {
 
 /// Names what has to be so before the request can be done, and is not.
 fn unmet(details: &mut ErrorDetails, kind: &str, subject: &str, message: &str) {
-    details.add_precondition_failure_violation(kind, told(subject), described(message));
+    details.add_precondition_failure_violation(kind, told(subject), told(message));
 }
 
-/// A name as the details have it.
+/// A text as the details have it.
 fn told(name: &str) -> String {
     plain(&cut(name, LONGEST_TEXT)).into_owned()
 }

@@ -22,8 +22,8 @@ const WRONG: &str = "canary-of-a-wrong-token";
 const MAIL: &str = "canary-mail@example.org";
 const NAME: &str = "canary-of-a-name";
 
-fn configuration(grants: &str) -> String {
-    let sha256: String = Tokens::hash(OURS).iter().map(|byte| format!("{byte:02x}")).collect();
+fn configuration(token: &str, grants: &str) -> String {
+    let sha256: String = Tokens::hash(token).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("[[admin.tokens]]\nname = \"ci\"\nsha256 = \"{sha256}\"\n\n{grants}")
 }
 
@@ -32,7 +32,7 @@ const ALL: &str = "[[admin.grants]]\nwho = \"token:ci\"\nrole = \"admin\"\n";
 fn started(grants: &str, settings: &[String]) -> Process {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("orchestrator.toml");
-    std::fs::write(&file, configuration(grants)).unwrap();
+    std::fs::write(&file, configuration(OURS, grants)).unwrap();
     Process::start_in(folder, settings, &["--config", file.to_str().unwrap()])
 }
 
@@ -144,15 +144,15 @@ async fn grants_of_a_running_process_follow_its_file_and_a_broken_file_changes_n
     until(&mut client, Code::Ok).await;
     // A file that is replaced, as a mounted ConfigMap is.
     let next = process.directory.path().join("next.toml");
-    std::fs::write(&next, configuration(&ALL.replace("token:ci", "token:other"))).unwrap();
+    std::fs::write(&next, configuration(OURS, &ALL.replace("token:ci", "token:other"))).unwrap();
     std::fs::rename(&next, &file).unwrap();
     until(&mut client, Code::PermissionDenied).await;
-    std::fs::write(&file, configuration(ALL)).unwrap();
+    std::fs::write(&file, configuration(OURS, ALL)).unwrap();
     until(&mut client, Code::Ok).await;
     std::fs::write(&file, "[[admin.grants]]\nwho = ").unwrap();
     process.await_message("the configuration has mistakes, the grants and tokens before stay in force");
     until(&mut client, Code::Ok).await;
-    std::fs::write(&file, ALL.replace("token:ci", "unix:0")).unwrap();
+    std::fs::write(&file, configuration("another token", ALL)).unwrap();
     until(&mut client, Code::Unauthenticated).await;
     drop(client);
     process.stopped();
