@@ -3,6 +3,7 @@
 //! What is published is read before it is needed. A token of a key that is not known asks for another look, but no caller can
 //! make that happen more often than every half minute. What cannot be read leaves the last good keys in force for a day.
 
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,8 +14,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 use transport::channel::Https;
 use transport::channel::files::{Contents, FileMistake, Refreshed, Reloaded, Source};
-
-use super::JwtConfig;
 
 const MOST_KEYS: usize = 100;
 
@@ -80,9 +79,12 @@ pub(super) struct Published {
 
 impl Keys {
     /// Reads a file for the first time. A mistake is noted with the key below `admin.jwt`.
-    pub(super) fn open(config: &JwtConfig, note: &mut dyn FnMut(&'static str, String)) -> Option<Self> {
-        let JwtConfig { keys_file, keys_url, keys_url_ca_file, .. } = config;
-        let ca_file = Some(keys_url_ca_file.clone()).filter(|path| !path.as_os_str().is_empty());
+    pub(super) fn open(
+        [keys_file, ca_file]: [&Path; 2],
+        keys_url: &str,
+        note: &mut dyn FnMut(&'static str, String),
+    ) -> Option<Self> {
+        let ca_file = Some(ca_file.to_owned()).filter(|path| !path.as_os_str().is_empty());
         match (keys_file.as_os_str().is_empty(), keys_url.is_empty()) {
             (true, true) => {
                 let expected = "expected a file with the public keys of the issuer (JWKS), or keys_url";
@@ -98,7 +100,7 @@ impl Keys {
                 None
             }
             (false, true) => {
-                let source = Source { key: KEYS_FILE, path: keys_file.clone() };
+                let source = Source { key: KEYS_FILE, path: keys_file.to_owned() };
                 let keys = Reloaded::open(vec![source], of_file);
                 keys.map(Self::File).map_err(|FileMistake { message, .. }| note(KEYS_FILE, message)).ok()
             }

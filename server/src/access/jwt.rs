@@ -121,8 +121,8 @@ pub struct Jwt {
 impl Jwt {
     /// Reads the keys for the first time. A mistake is noted with the key below `admin.jwt`.
     pub fn open(config: &JwtConfig, note: &mut dyn FnMut(&'static str, String)) -> Option<Self> {
-        let JwtConfig { issuer, audience, algorithms, groups_claim, .. } = config;
-        let keys = Keys::open(config, note);
+        let JwtConfig { issuer, audience, keys_file, keys_url, keys_url_ca_file, algorithms, groups_claim } = config;
+        let keys = Keys::open([keys_file, keys_url_ca_file], keys_url, note);
         let mut complete = keys.is_some();
         for (key, is_missing, expected) in [
             ("issuer", issuer.is_empty(), "the `iss` of its tokens"),
