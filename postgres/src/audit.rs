@@ -80,7 +80,7 @@ async fn write(
 }
 
 /// Counts refused calls, each in the entry of its caller, method and minute.
-pub(crate) async fn refused(session: &Session<'_>, refusals: &Vec<Refusal>) -> Result<(), Fault> {
+pub(crate) async fn refused(session: &Session<'_>, refusals: &[Refusal]) -> Result<(), Fault> {
     let now = session.now.as_micros();
     // In one order, so that no two replicas wait for each other.
     let mut refusals: Vec<&Refusal> = refusals.iter().collect();

@@ -334,7 +334,7 @@ impl Store for Sqlite {
     }
 
     fn refused(&self, refusals: Vec<Refusal>) -> Answer<()> {
-        self.write(refusals, 0, audit::refused)
+        self.write(refusals, 0, |db, refusals| audit::refused(db, refusals))
     }
 
     fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>> {

@@ -69,7 +69,7 @@ pub(super) fn keep_of_schedule(
 }
 
 /// Counts refused calls, each in the entry of its caller, method and minute.
-pub(super) fn refused(db: &mut Database, refusals: &Vec<Refusal>) -> Result<(), Fault> {
+pub(super) fn refused(db: &mut Database, refusals: &[Refusal]) -> Result<(), Fault> {
     let now = db.now.as_micros();
     let mut statement = db.connection.prepare_cached(
         "INSERT INTO audit (at, caller, said, action, detail, reason, run, workflow, refusals, minute)
