@@ -67,7 +67,7 @@ impl Key {
 /// The keys of one issuer.
 pub(super) enum Keys {
     File(Reloaded<Vec<Key>>),
-    Published(Published),
+    Published(Box<Published>),
 }
 
 /// Keys that are read from an address.
@@ -108,7 +108,8 @@ impl Keys {
                 let https = Https::open(keys_url, ca_file).map_err(|FileMistake { key, message }| {
                     note(if key == "url" { KEYS_URL } else { CA_FILE }, message);
                 });
-                Some(Self::Published(Published { https: https.ok()?, last: RwLock::default(), missed: Notify::new() }))
+                let published = Published { https: https.ok()?, last: RwLock::default(), missed: Notify::new() };
+                Some(Self::Published(Box::new(published)))
             }
         }
     }
