@@ -5,6 +5,7 @@ pub(crate) mod engine;
 pub(crate) mod fan_out;
 pub(crate) mod history;
 pub(crate) mod limits;
+pub(crate) mod postgres;
 pub(crate) mod recovery;
 pub(crate) mod runs;
 pub(crate) mod schedules;

@@ -17,13 +17,14 @@ use uuid::Uuid;
 use crate::load::{BYTES, STEPS};
 use crate::workflows::payload;
 
+pub(crate) mod database;
 pub(crate) mod schedules;
 
 /// Runs that are written at the same time.
 const BATCH: usize = 1_000;
 
 /// How long ago the runs ended: less than runs are kept where nothing is said.
-const AGE: Duration = Duration::from_hours(48);
+pub(crate) const AGE: Duration = Duration::from_hours(48);
 
 /// Makes a store with so many runs of `bench.chain` that have succeeded, two days ago.
 pub(crate) async fn fill(path: &Path, runs: usize) -> anyhow::Result<()> {
@@ -73,7 +74,7 @@ pub(crate) fn id(at: Timestamp) -> Uuid {
 }
 
 /// The journal of such a run, and how many facts it has.
-fn journal(clock: &Clock) -> (Bytes, u64) {
+pub(crate) fn journal(clock: &Clock) -> (Bytes, u64) {
     let message = Bytes::from(crate::proto::bench::echo::v1::WriteRequest { payload: payload(BYTES) }.encode_to_vec());
     let mut kinds = vec![Kind::Created(stored::Created {
         workflow: String::from("bench.chain"),

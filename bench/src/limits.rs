@@ -18,7 +18,7 @@ use crate::workflows::payload;
 const WARM_UP: Duration = Duration::from_millis(300);
 
 /// About what one append of a chain writes.
-const ENTRY: [u8; 250] = [7; 250];
+pub(crate) const ENTRY: [u8; 250] = [7; 250];
 
 /// A client that makes one call.
 pub(crate) trait Caller: Send + 'static {

@@ -13,7 +13,7 @@ use server::proto::orchestrator::admin::v1::start_run_request::InputForm;
 use server::proto::orchestrator::admin::v1::{ListRunsRequest, Run, RunState, StartRunRequest};
 use transport::channel::Direct;
 
-use crate::process::Orchestrator;
+use crate::process::{Orchestrator, Usage};
 use crate::sample::{Sample, count};
 
 /// Steps of a run, and bytes of each call.
@@ -39,7 +39,19 @@ pub(crate) async fn keep_in_flight(
     in_flight: usize,
     window: Duration,
 ) -> anyhow::Result<Sample> {
-    let connections = orchestrator.connections(in_flight.div_ceil(PER_CONNECTION))?;
+    keep_in_flight_on(&[orchestrator], workflow, in_flight, window).await
+}
+
+/// The same over several replicas, which get the same number of clients each.
+pub(crate) async fn keep_in_flight_on(
+    replicas: &[&Orchestrator],
+    workflow: &'static str,
+    in_flight: usize,
+    window: Duration,
+) -> anyhow::Result<Sample> {
+    let each = in_flight.div_ceil(replicas.len()).div_ceil(PER_CONNECTION);
+    let connections = (0..each).map(|_| replicas.iter().map(|replica| replica.connection()).collect::<Vec<_>>());
+    let connections = connections.flatten().collect::<anyhow::Result<Vec<_>>>()?;
     let begin = Instant::now() + WARM_UP;
     let end = begin + window;
     let clients: Vec<_> = (0..in_flight)
@@ -50,9 +62,9 @@ pub(crate) async fn keep_in_flight(
         .collect();
 
     tokio::time::sleep_until(begin.into()).await;
-    let before = orchestrator.usage()?;
+    let before = usage(replicas)?;
     tokio::time::sleep_until(end.into()).await;
-    let after = orchestrator.usage()?;
+    let after = usage(replicas)?;
     let mut times = Vec::new();
     for client in clients {
         times.append(&mut client.await??);
@@ -62,6 +74,18 @@ pub(crate) async fn keep_in_flight(
     sample.cpu = (after.cpu - before.cpu).as_secs_f64() / runs;
     sample.resident_bytes = crate::sample::bytes(after.resident_bytes);
     Ok(sample)
+}
+
+/// What all of them have used so far.
+fn usage(replicas: &[&Orchestrator]) -> anyhow::Result<Usage> {
+    let mut sum = Usage::default();
+    for replica in replicas {
+        let one = replica.usage()?;
+        sum.cpu += one.cpu;
+        sum.resident_bytes += one.resident_bytes;
+        sum.peak_bytes += one.peak_bytes;
+    }
+    Ok(sum)
 }
 
 /// Keeps this many runs in flight until each client has made its own.
@@ -109,6 +133,12 @@ pub(crate) async fn run(client: &mut RunServiceClient<Direct>, workflow: &'stati
     let output = ChainResponse::decode(output.value.as_slice())?;
     ensure!(output.steps == STEPS, "run {} made {} steps", run.run_id, output.steps);
     Ok(())
+}
+
+/// Starts one run and returns its id.
+pub(crate) async fn start_chain(client: &mut RunServiceClient<Direct>, workflow: &str) -> anyhow::Result<String> {
+    let input = ChainRequest { steps: STEPS, bytes: BYTES };
+    Ok(client.start_run(start(workflow, &input)).await?.into_inner().run_id)
 }
 
 /// Starts one run and waits until it has succeeded.

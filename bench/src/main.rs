@@ -144,7 +144,9 @@ enum Command {
         #[arg(long, default_value_t = BRANCHES)]
         branches: usize,
     },
-    /// Everything but the soak.
+    /// Runs on PostgreSQL, of one replica and of three, beside many runs, and after a kill. (20 minutes)
+    Postgres(cases::postgres::Size),
+    /// Everything but the soak and PostgreSQL.
     All,
     /// A process that a case starts.
     #[command(hide = true)]
@@ -207,6 +209,7 @@ async fn run(command: Command, how: How) -> anyhow::Result<()> {
             cases::recovery::measure(runs, log_megabytes, &how, &mut report).await?;
         }
         Command::FanOut { branches } => cases::fan_out::measure(branches, &how, &mut report).await?,
+        Command::Postgres(size) => cases::postgres::measure(&size, &how, &mut report).await?,
         Command::All => {
             cases::limits::measure(&how, &mut report).await?;
             cases::commit::measure(&how, &mut report).await?;

@@ -159,9 +159,14 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Connections to the admin API.
+    /// A connection to the admin API.
+    pub(crate) fn connection(&self) -> anyhow::Result<Direct> {
+        Ok(connect(&self.admin)?)
+    }
+
+    /// Several of them.
     pub(crate) fn connections(&self, count: usize) -> anyhow::Result<Vec<Direct>> {
-        (0..count).map(|_| Ok(connect(&self.admin)?)).collect()
+        (0..count).map(|_| self.connection()).collect()
     }
 
     /// Lengths of the database and of its log.
@@ -218,7 +223,7 @@ impl Drop for Orchestrator {
 }
 
 /// What a process has used so far.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     /// User and system time of all its threads.
     pub(crate) cpu: Duration,

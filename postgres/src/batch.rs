@@ -1,5 +1,5 @@
-//! Creations and appends of many runs in one statement and one commit: whatever waits while a statement is on its way goes with
-//! the next one. Several are on their way at the same time.
+//! Creations and appends of many runs in one commit: whatever waits while a commit is on its way goes with the next one. Several
+//! are on their way at the same time.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,18 +7,20 @@ use std::sync::Arc;
 use engine::store::{Append, Appended, Created, NewRun, StoreError};
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use uuid::Uuid;
 
-use crate::runs;
-use crate::session::Fault;
+use crate::runs::{self, Writes};
 use crate::work::Work;
 
-/// Operations in one statement, at most,
+/// Operations in one commit, at most,
 const OPERATIONS: usize = 256;
 /// and bytes, about.
 const BYTES: usize = 1 << 20;
 
-/// An operation that shares its statement with others, and who waits for its answer.
+/// Commits on their way at the same time: while the server writes one to its disk, it works on the other. A statement costs much
+/// the same for one row as for ten, so that more of them, with fewer rows each, cost more than they save.
+const COMMITS: usize = 2;
+
+/// An operation that shares its commit with others, and who waits for its answer.
 pub(crate) enum Queued {
     Create(Box<NewRun>, oneshot::Sender<Result<Created, StoreError>>),
     Append(Box<Append>, oneshot::Sender<Result<Appended, StoreError>>),
@@ -33,12 +35,9 @@ impl Queued {
     }
 }
 
-/// Operations, and who waits for each.
-type Waiting<I, O> = (Vec<Box<I>>, Vec<oneshot::Sender<Result<O, StoreError>>>);
-
 /// Groups what comes until no one can send any more.
-pub(crate) async fn group(mut queue: mpsc::UnboundedReceiver<Queued>, work: Arc<Work>, at_once: usize) {
-    let places = Arc::new(Semaphore::new(at_once));
+pub(crate) async fn group(mut queue: mpsc::UnboundedReceiver<Queued>, work: Arc<Work>) {
+    let places = Arc::new(Semaphore::new(COMMITS));
     while let Some(first) = queue.recv().await {
         // While there is no place, more comes.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -57,79 +56,79 @@ pub(crate) async fn group(mut queue: mpsc::UnboundedReceiver<Queued>, work: Arc<
     }
 }
 
-/// What goes together. Each kind is a statement, and so a commit, of its own.
+/// What goes together: one statement for each kind, and one commit.
 #[derive(Default)]
 struct Group {
-    creates: Waiting<NewRun, Created>,
-    moves: Waiting<Append, Appended>,
-    ends: Waiting<Append, Appended>,
+    writes: Writes,
+    creators: Vec<oneshot::Sender<Result<Created, StoreError>>>,
+    movers: Vec<oneshot::Sender<Result<Appended, StoreError>>>,
+    enders: Vec<oneshot::Sender<Result<Appended, StoreError>>>,
 }
 
 impl Group {
     fn add(&mut self, queued: Queued) {
         match queued {
             Queued::Create(run, waiter) => {
-                self.creates.0.push(run);
-                self.creates.1.push(waiter);
+                self.writes.creates.push(run);
+                self.creators.push(waiter);
+            }
+            Queued::Append(append, waiter) if append.status.state.is_end() => {
+                self.writes.ends.push(append);
+                self.enders.push(waiter);
             }
             Queued::Append(append, waiter) => {
-                let group = if append.status.state.is_end() { &mut self.ends } else { &mut self.moves };
-                group.0.push(append);
-                group.1.push(waiter);
+                self.writes.moves.push(append);
+                self.movers.push(waiter);
             }
         }
     }
 
     async fn write(self, work: Arc<Work>, place: OwnedSemaphorePermit) {
-        let Self { creates, moves, ends } = self;
-        tokio::join!(create(&work, creates), append(&work, moves), append(&work, ends));
+        let Self { writes, creators, movers, enders } = self;
+        let written = work.repeated(&writes, |session, writes| runs::write_all(session, writes).boxed()).await;
         drop(place);
-    }
-}
-
-async fn create(work: &Work, (runs, waiters): Waiting<NewRun, Created>) {
-    if runs.is_empty() {
-        return;
-    }
-    let made = work.statement(&runs, |session, runs| runs::create_all(session, runs).boxed()).await;
-    let made: HashSet<Uuid> = match made {
-        Ok(made) => made.into_iter().collect(),
-        // One of them was made before, and each finds out by itself whether it is that one.
-        Err(fault) if fault.may_be_repeated() => HashSet::new(),
-        Err(fault) => return fail(waiters, fault),
-    };
-    for (run, waiter) in runs.into_iter().zip(waiters) {
-        let answer = if made.contains(&run.id) {
-            Ok(Created::New)
-        } else {
-            work.transaction(&*run, |session, run| runs::create(session, run).boxed()).await
+        let written = match written {
+            Ok(written) => written,
+            // Nothing was done, and one of them may be the reason: each is tried by itself, so that it fails alone.
+            Err(fault) if fault.did_nothing() => HashSet::new(),
+            Err(fault) => {
+                let error = fault.into_answer();
+                fail(creators, &error);
+                fail(movers.into_iter().chain(enders), &error);
+                return;
+            }
         };
-        drop(waiter.send(answer));
+        for (run, waiter) in writes.creates.into_iter().zip(creators) {
+            if written.contains(&run.id) {
+                drop(waiter.send(Ok(Created::New)));
+            } else {
+                let work = Arc::clone(&work);
+                tokio::spawn(async move { drop(waiter.send(create(&work, &run).await)) });
+            }
+        }
+        let appends = writes.moves.into_iter().chain(writes.ends);
+        for (append, waiter) in appends.zip(movers.into_iter().chain(enders)) {
+            if written.contains(&append.run) {
+                drop(waiter.send(Ok(Appended::Done)));
+            } else {
+                let work = Arc::clone(&work);
+                tokio::spawn(async move { drop(waiter.send(append_alone(&work, &append).await)) });
+            }
+        }
     }
 }
 
-async fn append(work: &Work, (appends, waiters): Waiting<Append, Appended>) {
-    if appends.is_empty() {
-        return;
-    }
-    let done = work.repeated(&appends, |session, appends| runs::append_all(session, appends).boxed()).await;
-    let done: HashSet<Uuid> = match done {
-        Ok(done) => done.into_iter().collect(),
-        Err(fault) => return fail(waiters, fault),
-    };
-    for (append, waiter) in appends.into_iter().zip(waiters) {
-        let answer = if done.contains(&append.run) {
-            Ok(Appended::Done)
-        } else {
-            let why = work.repeated(&*append, |session, append| runs::why_not(session, append).boxed());
-            why.await.map_err(Fault::into_answer)
-        };
-        drop(waiter.send(answer));
-    }
+/// One that was made before finds out by itself whether it is that one.
+async fn create(work: &Work, run: &NewRun) -> Result<Created, StoreError> {
+    work.transaction(run, |session, run| runs::create(session, run).boxed()).await
 }
 
-fn fail<O>(waiters: Vec<oneshot::Sender<Result<O, StoreError>>>, fault: Fault) {
-    let error = fault.into_answer();
+/// One that did not find its run the way its owner knows it is told why.
+async fn append_alone(work: &Work, append: &Append) -> Result<Appended, StoreError> {
+    work.transaction(append, |session, append| runs::append(session, append).boxed()).await
+}
+
+fn fail<O>(waiters: impl IntoIterator<Item = oneshot::Sender<Result<O, StoreError>>>, error: &StoreError) {
     for waiter in waiters {
         drop(waiter.send(Err(error.clone())));
     }

@@ -76,6 +76,10 @@ pub(crate) struct Leases {
 }
 
 impl Leases {
+    fn new(first: Arc<Lease>) -> Self {
+        Self { current: RwLock::new(first), buckets: RwLock::new(Arc::default()), losses: watch::Sender::new(0) }
+    }
+
     pub(crate) fn current(&self) -> Arc<Lease> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -90,6 +94,35 @@ impl Leases {
 
     fn hold(&self, buckets: Vec<i16>) {
         *self.buckets.write().unwrap_or_else(PoisonError::into_inner) = buckets.into();
+    }
+
+    /// Drops everything when the lease ends before a heartbeat was answered, and works until `stop` is cancelled.
+    ///
+    /// It waits for no statement, so calls in flight are aborted before any other replica can take their runs (semantics.md E3).
+    pub(crate) async fn watch(self: Arc<Self>, stop: CancellationToken) {
+        let mut losses = self.losses();
+        loop {
+            let lease = self.current();
+            let rest = match lease.until.load(Ordering::Acquire) {
+                0 => None,
+                until => Some(Duration::from_micros(until).saturating_sub(boot_clock())),
+            };
+            if rest.is_some_and(|rest| rest.is_zero()) {
+                tracing::error!("the lease of this replica is over: the database was not reached in time");
+                self.lose();
+                continue;
+            }
+            let wait = async {
+                match rest {
+                    Some(rest) => tokio::time::sleep(rest).await,
+                    // Another lease begins with a loss, too.
+                    None => drop(losses.changed().await),
+                }
+            };
+            if stop.run_until_cancelled(wait).await.is_none() {
+                return;
+            }
+        }
     }
 
     /// What is held is held no more.
@@ -118,11 +151,7 @@ impl Heartbeat {
         let sent = boot_clock();
         let lease = Arc::new(Lease::new(sent + held_for(&options)));
         register(&session(&connection, &lease), &options).await?;
-        let leases = Leases {
-            current: RwLock::new(Arc::clone(&lease)),
-            buckets: RwLock::new(Arc::default()),
-            losses: watch::Sender::new(0),
-        };
+        let leases = Leases::new(Arc::clone(&lease));
         // What replicas held that are gone can be claimed from the start.
         claims::bury(&session(&connection, &lease)).await?;
         leases.hold(buckets::balance(&session(&connection, &lease)).await?);
@@ -146,19 +175,7 @@ impl Heartbeat {
             if let Some(error) = failed {
                 self.connection = None;
                 tracing::warn!(error, held, "heartbeat failed, it is tried again");
-                if !held {
-                    self.lapse();
-                }
             }
-        }
-    }
-
-    /// The lease ends before a heartbeat was answered: everything is dropped, once.
-    fn lapse(&self) {
-        let lease = self.leases.current();
-        if lease.until.load(Ordering::Acquire) != 0 {
-            tracing::error!("the lease of this replica is over: the database was not reached in time");
-            self.leases.lose();
         }
     }
 
@@ -276,6 +293,26 @@ mod tests {
         lease.lose();
         lease.extend(boot_clock() + Duration::from_secs(60));
         assert!(!lease.is_held());
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_ends_is_lost_although_no_heartbeat_says_so() {
+        let lease = Arc::new(Lease::new(boot_clock() + Duration::from_millis(20)));
+        let leases = Arc::new(Leases::new(Arc::clone(&lease)));
+        let (mut losses, stop) = (leases.losses(), CancellationToken::new());
+        let watch = tokio::spawn(Arc::clone(&leases).watch(stop.clone()));
+        losses.changed().await.expect("a loss");
+        lease.extend(boot_clock() + Duration::from_secs(60));
+        assert!(!lease.is_held());
+
+        let next = Arc::new(Lease::new(boot_clock() + Duration::from_millis(20)));
+        leases.replace(next);
+        for _ in ["it begins", "it ends"] {
+            losses.changed().await.expect("a loss");
+        }
+        assert!(!leases.current().is_held());
+        stop.cancel();
+        watch.await.expect("it stops");
     }
 
     #[test]

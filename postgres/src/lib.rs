@@ -29,7 +29,7 @@ mod runs;
 mod schedules;
 mod session;
 mod store;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, feature = "servers"))]
 pub mod testing;
 mod tls;
 mod url;

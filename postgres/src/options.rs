@@ -92,7 +92,8 @@ impl PostgresOptions {
     pub(crate) fn connecting(&self, within: Duration) -> Result<Config, UnusableFile> {
         let mut config = self.config.clone();
         let timeout = self.timeout.as_millis();
-        let own = format!("-c statement_timeout={timeout} -c idle_in_transaction_session_timeout={timeout}");
+        // Statements are short: to compile one costs more than it saves.
+        let own = format!("-c statement_timeout={timeout} -c idle_in_transaction_session_timeout={timeout} -c jit=off");
         let all = match config.get_options() {
             Some(said) => format!("{own} {said}"),
             None => own,

@@ -1,5 +1,7 @@
 //! Values as parameters of statements, each with the type that the statement takes it as.
 
+use std::borrow::Cow;
+
 use engine::store::Value;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -29,6 +31,11 @@ typed! {
     str => TEXT, TEXT_ARRAY;
     String => TEXT, TEXT_ARRAY;
     [u8] => BYTEA, BYTEA_ARRAY;
+}
+
+impl Typed for Cow<'_, str> {
+    const TYPE: Type = Type::TEXT;
+    const LIST: Type = Type::TEXT_ARRAY;
 }
 
 impl<T: Typed + ?Sized> Typed for &T {

@@ -64,9 +64,8 @@ pub(crate) async fn unclaimable(session: &Session<'_>, known: &[Named]) -> Resul
     let claimable = crate::workflows::up_to(session, known).await?;
     let found = session
         .rows(
-            "SELECT workflows.name, workflows.version, count(*)
-             FROM live JOIN workflows ON workflows.id = live.workflow
-             WHERE NOT workflows.id = ANY($1) GROUP BY workflows.name, workflows.version",
+            "SELECT * FROM (SELECT name, version, (SELECT count(*) FROM live WHERE live.workflow = workflows.id) AS runs
+                            FROM workflows WHERE NOT id = ANY($1)) AS unknown WHERE runs > 0",
             params![claimable],
         )
         .await?;

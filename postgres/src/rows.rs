@@ -1,5 +1,7 @@
 //! A run's row, from SQL to the engine's types and back.
 
+use std::borrow::Cow;
+
 use engine::state::State;
 use engine::store::{Origin, Paused, RunRow, Status, StoreError, TickOrigin};
 use engine::time::Timestamp;
@@ -189,6 +191,11 @@ pub(crate) fn small_number(count: u32) -> i32 {
 
 pub(crate) fn micros(time: Option<Timestamp>) -> Option<i64> {
     time.map(Timestamp::as_micros)
+}
+
+/// Text as the database takes it: it has no NUL, which a message of a service may contain.
+pub(crate) fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{FFFD}")) } else { Cow::Borrowed(text) }
 }
 
 pub(crate) fn of_state(state: State) -> i16 {

@@ -84,18 +84,24 @@ pub(crate) async fn count(session: &Session<'_>, filter: &Filter<RunField>) -> R
     filter.compile(&mut sql, &mut values, 2, &DIALECT);
     let of = |table: &str| {
         format!(
-            "SELECT workflows.name, runs.state, count(*) FROM {table} AS runs JOIN workflows ON workflows.id = runs.workflow
-             WHERE runs.state = ANY($1) AND {sql} GROUP BY workflows.name, runs.state"
+            "SELECT workflows.name, found.state, found.runs FROM workflows, LATERAL (
+                 SELECT runs.state, count(*) AS runs FROM {table} AS runs
+                 WHERE runs.workflow = workflows.id AND runs.state = ANY($1) AND {sql} GROUP BY runs.state) AS found"
         )
     };
     let mut params: Vec<&dyn Parameter> = vec![&states];
     params.extend(values.into_iter().map(parameter));
-    let mut counts = Vec::new();
+    let mut counts: Vec<RunCount> = Vec::new();
     // A run that ends between the two statements is counted by one of them, or by both: they are read in the order of its way.
     for table in ["live", "ended"] {
         for row in session.rows(&of(table), &params).await? {
             let runs = rows::count(&row, 2)?;
-            counts.push(RunCount { workflow: row.try_get(0)?, state: rows::state(row.try_get(1)?)?, runs });
+            let (workflow, state): (String, _) = (row.try_get(0)?, rows::state(row.try_get(1)?)?);
+            // A workflow is there once for each of its versions.
+            match counts.iter_mut().find(|count| count.workflow == workflow && count.state == state) {
+                Some(count) => count.runs += runs,
+                None => counts.push(RunCount { workflow, state, runs }),
+            }
         }
     }
     counts

@@ -1,5 +1,8 @@
 //! Creating runs and appending to them: the path that every step of every run takes.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use engine::state::State;
 use engine::store::{Append, Appended, Created, NewRun, Status, StoreError};
 use engine::time::Timestamp;
@@ -12,9 +15,32 @@ mod appending;
 mod creating;
 mod related_runs;
 
-pub(crate) use appending::append_all;
+use appending::{end_all, move_all};
 pub(crate) use creating::create_all;
 pub(crate) use related_runs::carry;
+
+/// What many runs have to write, in the order of their answers.
+#[derive(Default)]
+pub(crate) struct Writes {
+    pub(crate) creates: Vec<Box<NewRun>>,
+    /// Appends that keep their runs among the living,
+    pub(crate) moves: Vec<Box<Append>>,
+    /// and those that end them.
+    pub(crate) ends: Vec<Box<Append>>,
+}
+
+/// Writes what can be written, in one transaction: a statement for each kind, all sent before the first is answered. Answers with
+/// the ids of the runs that were found as they have to be.
+pub(crate) async fn write_all(session: &Session<'_>, writes: &Writes) -> Result<HashSet<Uuid>, Fault> {
+    let Writes { creates, moves, ends } = writes;
+    let kinds = [creates.is_empty(), moves.is_empty(), ends.is_empty()].iter().filter(|empty| !**empty).count();
+    let create = async { if creates.is_empty() { Ok(Vec::new()) } else { create_all(session, creates).await } };
+    let keep = async { if moves.is_empty() { Ok(Vec::new()) } else { move_all(session, moves).await } };
+    let end = async { if ends.is_empty() { Ok(Vec::new()) } else { end_all(session, ends).await } };
+    let (created, moved, ended) =
+        if kinds > 1 { session.together(create, keep, end).await? } else { (create.await?, keep.await?, end.await?) };
+    Ok(created.into_iter().chain(moved).chain(ended).collect())
+}
 
 /// Creates a run, in a transaction of its own.
 pub(crate) async fn create(session: &Session<'_>, run: &NewRun) -> Result<Created, Fault> {
@@ -93,7 +119,9 @@ pub(crate) async fn exists(session: &Session<'_>, run: Uuid) -> Result<bool, Fau
 
 /// Appends to a run, in a transaction of its own, with what the append does beside.
 pub(crate) async fn append(session: &Session<'_>, append: &Append) -> Result<Appended, Fault> {
-    if append_all(session, &[append]).await?.is_empty() {
+    let ends = append.status.state.is_end();
+    let done = if ends { end_all(session, &[append]).await? } else { move_all(session, &[append]).await? };
+    if done.is_empty() {
         return why_not(session, append).await;
     }
     inbox::take(session, append).await?;
@@ -134,6 +162,6 @@ pub(crate) fn due(status: &Status, since: Timestamp) -> Option<Timestamp> {
     }
 }
 
-pub(crate) fn error(status: &Status) -> (Option<i32>, Option<&str>) {
-    status.error.as_ref().map(|(code, message)| (*code, message.as_str())).unzip()
+pub(crate) fn error(status: &Status) -> (Option<i32>, Option<Cow<'_, str>>) {
+    status.error.as_ref().map(|(code, message)| (*code, rows::text(message))).unzip()
 }

@@ -48,6 +48,16 @@ impl Fault {
         matches!(self, Self::Again) || self.state().is_some_and(|code| MET.contains(code))
     }
 
+    /// Whether the database refused what it was sent, so that surely nothing was done: because of what is in it, or of another
+    /// transaction. It says no such thing if it stops, or is short of something.
+    pub(crate) fn did_nothing(&self) -> bool {
+        const CLASSES: [&str; 7] = ["21", "22", "23", "40", "42", "44", "54"];
+        let of_class = |code: &SqlState| {
+            *code != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN && CLASSES.contains(&code.code().get(..2).unwrap_or(""))
+        };
+        self.may_be_repeated() || self.state().is_some_and(of_class)
+    }
+
     /// What the caller is answered.
     pub(crate) fn into_answer(self) -> StoreError {
         match self {
@@ -110,7 +120,7 @@ impl<'c> Session<'c> {
 
     pub(crate) async fn rows(&self, statement: &str, params: &[&dyn Parameter]) -> Result<Vec<Row>, Fault> {
         #[cfg(any(test, feature = "testing"))]
-        crate::testing::statements::seen(statement);
+        crate::testing::statements::seen(statement, params);
         let typed: Vec<_> = params.iter().map(|param| (param.value(), param.kind())).collect();
         Ok(self.client.query_typed(statement, &typed).await?)
     }
@@ -130,9 +140,32 @@ impl<'c> Session<'c> {
     /// How many rows it changed.
     pub(crate) async fn execute(&self, statement: &str, params: &[&dyn Parameter]) -> Result<u64, Fault> {
         #[cfg(any(test, feature = "testing"))]
-        crate::testing::statements::seen(statement);
+        crate::testing::statements::seen(statement, params);
         let typed: Vec<_> = params.iter().map(|param| (param.value(), param.kind())).collect();
         Ok(self.client.execute_typed(statement, &typed).await?)
+    }
+
+    /// Does three things that do not need each other's answers in one transaction. All of it is sent before the first answer comes.
+    ///
+    /// It is not for a session that is in a transaction already.
+    pub(crate) async fn together<A, B, C>(
+        &self,
+        first: impl Future<Output = Result<A, Fault>>,
+        second: impl Future<Output = Result<B, Fault>>,
+        third: impl Future<Output = Result<C, Fault>>,
+    ) -> Result<(A, B, C), Fault> {
+        let (begin, commit) = (self.client.batch_execute("BEGIN"), self.client.batch_execute("COMMIT"));
+        // They are polled, and so sent, in this order.
+        let (begun, first, second, third, committed) =
+            futures_util::future::join5(begin, first, second, third, commit).await;
+        begun?;
+        // After an error the commit takes everything back; what came after it says only that.
+        let done = match (first, second, third) {
+            (Ok(first), Ok(second), Ok(third)) => (first, second, third),
+            (Err(fault), _, _) | (_, Err(fault), _) | (_, _, Err(fault)) => return Err(fault),
+        };
+        committed?;
+        Ok(done)
     }
 
     /// The number of the next audit entry: numbers grow with the time, and no two replicas share a counter.

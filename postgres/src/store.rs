@@ -68,9 +68,10 @@ impl Postgres {
         let order: Arc<Order> = Arc::default();
         let stop = CancellationToken::new();
         let (queue, queued) = mpsc::unbounded_channel();
-        // Half of the connections; transactions and reads have the others.
+        // Reads for callers have at most half of the connections.
         let at_once = (work.options.connections / 2).max(1);
-        tokio::spawn(batch::group(queued, Arc::clone(&work), at_once));
+        tokio::spawn(batch::group(queued, Arc::clone(&work)));
+        tokio::spawn(Arc::clone(&heartbeat.leases).watch(stop.clone()));
         tokio::spawn(heartbeat.keep(stop.clone()));
         tokio::spawn(housekeeping::keep(Arc::clone(&work), stop.clone()));
         Ok(Self {

@@ -1,4 +1,4 @@
-//! Servers and databases for tests: a test gets a fresh database on a server that lives as long as the test's process.
+//! Servers and databases for tests and benchmarks: a test gets a fresh database on a server that lives as long as the test's process.
 //!
 //! Which server that is, the environment says: `ORCHESTRATOR_TEST_POSTGRES_URL` names one that runs already. Without it, the
 //! binaries that `./test` installs are used, and else those of the system. A test that finds none fails.
@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 mod binaries;
 mod server;
+#[cfg(any(test, feature = "testing"))]
 pub mod statements;
 
 use binaries::Binaries;

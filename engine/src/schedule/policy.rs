@@ -125,7 +125,7 @@ impl Default for CatchUp {
 
 /// What is to be done with a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Start its run.
     Start,
     /// Start nothing.
@@ -139,7 +139,7 @@ pub enum Verdict {
 }
 
 /// Decides by the number of runs that have not ended and of ticks that wait.
-pub const fn decide(overlap: Overlap, open: usize, buffered: u32) -> Verdict {
+pub(crate) const fn decide(overlap: Overlap, open: usize, buffered: u32) -> Verdict {
     match overlap {
         Overlap::AllowAll => Verdict::Start,
         Overlap::AllowN(most) => {

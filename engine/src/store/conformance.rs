@@ -88,6 +88,7 @@ sentences! {
         an_append_to_a_run_that_is_not_there_says_so
         a_run_that_is_created_twice_is_refused
         an_ended_run_is_given_back_and_stays_ended
+        a_message_with_a_nul_is_kept_or_has_another_sign_there
         appends_queued_together_keep_their_order
         a_refused_operation_does_not_fail_its_neighbours
         operations_are_queued_when_they_are_called

@@ -3,9 +3,10 @@
 use super::lane::Lane;
 use super::{RunRow, Schedule, Signal, stored_schedule};
 use crate::limits::{Limit, comes_near, warn_near};
-pub use crate::schedule::policy::{Verdict, decide};
 
 pub use super::stored_schedule::StoredError;
+
+pub mod ticking;
 
 /// A schedule's definition as it is stored.
 pub fn encode_schedule(schedule: &Schedule) -> Vec<u8> {

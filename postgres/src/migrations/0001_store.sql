@@ -63,7 +63,7 @@ CREATE TABLE live (
     -- Whether another replica asks for the run (1 once it has settled, 2 immediately), and how long no claim takes it.
     recall            smallint,
     recalled_until    bigint
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 50);
 CREATE INDEX live_by_state ON live (workflow, state, id);
 CREATE INDEX live_due ON live (bucket, due_at, workflow) WHERE due_at IS NOT NULL;
 CREATE INDEX live_held ON live (owner, rung_at) WHERE owner IS NOT NULL;

@@ -1,6 +1,6 @@
 //! Appends to runs, many in one statement: those that keep their runs among the living, and those that end them.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 
 use engine::store::Append;
 use uuid::Uuid;
@@ -9,22 +9,12 @@ use super::error;
 use crate::rows;
 use crate::session::{Fault, Session, now, params};
 
-/// Does those of the appends that find their runs the way their owners know them. Answers with the ids of the runs.
-pub(crate) async fn append_all(session: &Session<'_>, appends: &[impl Borrow<Append>]) -> Result<Vec<Uuid>, Fault> {
-    let mut done = Vec::with_capacity(appends.len());
-    let (ends, moves): (Vec<&Append>, Vec<&Append>) =
-        appends.iter().map(Borrow::borrow).partition(|append| append.status.state.is_end());
-    if !moves.is_empty() {
-        done.extend(move_all(session, &moves).await?);
-    }
-    if !ends.is_empty() {
-        done.extend(end_all(session, &ends).await?);
-    }
-    Ok(done)
-}
+// An owner is compared in a way that no index serves: of a replica's runs, a few are looked for by their ids.
 
-async fn move_all(session: &Session<'_>, appends: &[&Append]) -> Result<Vec<Uuid>, Fault> {
-    let columns = Columns::of(appends);
+/// Does those of the appends that find their runs the way their owners know them, and that keep them among the living. Answers
+/// with the ids of the runs.
+pub(crate) async fn move_all(session: &Session<'_>, appends: &[impl Borrow<Append>]) -> Result<Vec<Uuid>, Fault> {
+    let columns = Columns::of(appends.iter().map(Borrow::borrow));
     let moved = session
         .rows(
             concat!(
@@ -49,13 +39,13 @@ async fn move_all(session: &Session<'_>, appends: &[&Append]) -> Result<Vec<Uuid
                 " ELSE wish.wake_at END) END
                      FROM wish
                      WHERE live.id = wish.id AND live.epoch = wish.epoch AND live.sequence = wish.sequence
-                       AND live.owner = $1 AND (wish.control IS NULL OR live.control = wish.control)
+                       AND live.owner IS NOT DISTINCT FROM $1
+                       AND (wish.control IS NULL OR live.control = wish.control)
                        AND (wish.messages IS NULL OR live.messages = wish.messages)
-                     RETURNING live.id),
+                     RETURNING live.id, wish.next, wish.epoch, wish.entry),
                  written AS (
                      INSERT INTO journal (run, sequence, epoch, entry)
-                     SELECT wish.id, wish.next, wish.epoch, wish.entry FROM wish JOIN moved ON moved.id = wish.id
-                     WHERE wish.entry IS NOT NULL)
+                     SELECT id, next, epoch, entry FROM moved WHERE entry IS NOT NULL)
                  SELECT id FROM moved"
             ),
             params![
@@ -82,8 +72,9 @@ async fn move_all(session: &Session<'_>, appends: &[&Append]) -> Result<Vec<Uuid
     moved.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-async fn end_all(session: &Session<'_>, appends: &[&Append]) -> Result<Vec<Uuid>, Fault> {
-    let columns = Columns::of(appends);
+/// The same for appends that end their runs.
+pub(crate) async fn end_all(session: &Session<'_>, appends: &[impl Borrow<Append>]) -> Result<Vec<Uuid>, Fault> {
+    let columns = Columns::of(appends.iter().map(Borrow::borrow));
     let moved = session
         .rows(
             concat!(
@@ -96,29 +87,29 @@ async fn end_all(session: &Session<'_>, appends: &[&Append]) -> Result<Vec<Uuid>
                  gone AS (
                      DELETE FROM live USING wish
                      WHERE live.id = wish.id AND live.epoch = wish.epoch AND live.sequence = wish.sequence
-                       AND live.owner = $1 AND (wish.control IS NULL OR live.control = wish.control)
+                       AND live.owner IS NOT DISTINCT FROM $1
+                       AND (wish.control IS NULL OR live.control = wish.control)
                        AND (wish.messages IS NULL OR live.messages = wish.messages)
-                     RETURNING live.*),
+                     RETURNING live.*, wish.next, wish.epoch AS own_epoch, wish.entry, wish.state AS end_state,
+                               wish.steps AS all_steps, wish.ending_as AS end_as, wish.reason AS end_reason,
+                               wish.error_code AS code, wish.error_message AS message, wish.awaits AS names),
                  kept AS (
                      INSERT INTO ended (id, workflow, bucket, state, owner, rung_at, due_at, epoch, sequence, control,
                                         messages, steps, created_at, updated_at, deadline, ended_at, wake_at, ending_as,
                                         reason, error_code, error_message, cancel_requested, schedule, nominal,
                                         tick_origin, tick_of, parent, awaits, paused_at, pause_reason,
                                         pause_stops_clock, pinned)
-                     SELECT gone.id, gone.workflow, gone.bucket, wish.state, NULL, gone.rung_at, NULL, gone.epoch,
-                            wish.next, gone.control, gone.messages, wish.steps, gone.created_at, ",
+                     SELECT id, workflow, bucket, end_state, NULL, rung_at, NULL, epoch, next, control, messages,
+                            all_steps, created_at, ",
                 now!(),
-                ", gone.deadline, ",
+                ", deadline, ",
                 now!(),
-                ", NULL, wish.ending_as, wish.reason, wish.error_code, wish.error_message,
-                            gone.cancel_requested, gone.schedule, gone.nominal, gone.tick_origin, gone.tick_of,
-                            gone.parent, wish.awaits, gone.paused_at, gone.pause_reason, gone.pause_stops_clock,
-                            gone.pinned
-                     FROM gone JOIN wish ON wish.id = gone.id),
+                ", NULL, end_as, end_reason, code, message, cancel_requested, schedule, nominal, tick_origin, tick_of,
+                            parent, names, paused_at, pause_reason, pause_stops_clock, pinned
+                     FROM gone),
                  written AS (
                      INSERT INTO journal (run, sequence, epoch, entry)
-                     SELECT wish.id, wish.next, wish.epoch, wish.entry FROM wish JOIN gone ON gone.id = wish.id
-                     WHERE wish.entry IS NOT NULL)
+                     SELECT id, next, own_epoch, entry FROM gone WHERE entry IS NOT NULL)
                  SELECT id FROM gone"
             ),
             params![
@@ -156,16 +147,16 @@ struct Columns<'a> {
     steps: Vec<i32>,
     wake_at: Vec<Option<i64>>,
     ending_as: Vec<Option<i16>>,
-    reason: Vec<&'a str>,
+    reason: Vec<Cow<'a, str>>,
     error_code: Vec<Option<i32>>,
-    error_message: Vec<Option<&'a str>>,
+    error_message: Vec<Option<Cow<'a, str>>>,
     awaits: Vec<Option<String>>,
     entry: Vec<Option<&'a [u8]>>,
     released: Vec<bool>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(appends: &[&'a Append]) -> Self {
+    fn of(appends: impl Iterator<Item = &'a Append>) -> Self {
         let mut columns = Self::default();
         for append in appends {
             let status = &append.status;
@@ -180,7 +171,7 @@ impl<'a> Columns<'a> {
             columns.steps.push(rows::small_number(status.steps));
             columns.wake_at.push(rows::micros(status.wake_at));
             columns.ending_as.push(status.ending_as.map(rows::of_state));
-            columns.reason.push(&status.reason);
+            columns.reason.push(rows::text(&status.reason));
             columns.error_code.push(error_code);
             columns.error_message.push(error_message);
             columns.awaits.push(rows::lines(&status.awaits));

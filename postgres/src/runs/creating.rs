@@ -1,6 +1,6 @@
 //! New runs, many in one statement: each with its first facts, and with its request and its audit entry if it has one.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 
 use engine::store::{AuditedChange, NewRun};
 use uuid::Uuid;
@@ -156,8 +156,8 @@ struct Times {
 
 #[derive(Default)]
 struct Texts<'r> {
-    reason: Vec<&'r str>,
-    error_message: Vec<Option<&'r str>>,
+    reason: Vec<Cow<'r, str>>,
+    error_message: Vec<Option<Cow<'r, str>>>,
     schedule: Vec<Option<&'r str>>,
     awaits: Vec<Option<String>>,
 }
@@ -166,11 +166,11 @@ struct Texts<'r> {
 struct Requests<'r> {
     run: Vec<Uuid>,
     workflow: Vec<&'r str>,
-    caller: Vec<&'r str>,
-    said: Vec<&'r str>,
+    caller: Vec<Cow<'r, str>>,
+    said: Vec<Cow<'r, str>>,
     action: Vec<&'r str>,
-    detail: Vec<&'r str>,
-    reason: Vec<&'r str>,
+    detail: Vec<Cow<'r, str>>,
+    reason: Vec<Cow<'r, str>>,
     schedule: Vec<Option<&'r str>>,
     request: Vec<Option<Uuid>>,
     hash: Vec<Option<&'r [u8]>>,
@@ -200,7 +200,7 @@ impl<'r> NewColumns<'r> {
         self.times.deadline.push(run.deadline.as_micros());
         self.times.wake_at.push(rows::micros(if end { None } else { status.wake_at }));
         self.times.nominal.push(run.origin.as_ref().map(|origin| origin.nominal.as_micros()));
-        self.texts.reason.push(&status.reason);
+        self.texts.reason.push(rows::text(&status.reason));
         self.texts.error_message.push(error_message);
         self.texts.schedule.push(run.origin.as_ref().map(|origin| origin.schedule.as_str()));
         self.texts.awaits.push(rows::lines(&status.awaits));
@@ -217,11 +217,11 @@ impl<'r> Requests<'r> {
     fn push(&mut self, session: &Session<'_>, run: &'r NewRun, change: &'r AuditedChange) {
         self.run.push(run.id);
         self.workflow.push(&run.workflow);
-        self.caller.push(&change.asked.caller);
-        self.said.push(&change.asked.said);
+        self.caller.push(rows::text(&change.asked.caller));
+        self.said.push(rows::text(&change.asked.said));
         self.action.push(change.action);
-        self.detail.push(&change.detail);
-        self.reason.push(&change.asked.reason);
+        self.detail.push(rows::text(&change.detail));
+        self.reason.push(rows::text(&change.asked.reason));
         self.schedule.push(change.schedule.as_deref());
         self.request.push(change.asked.request.as_ref().map(|key| key.id));
         self.hash.push(change.asked.request.as_ref().map(|key| &key.hash[..]));

@@ -1,8 +1,8 @@
 //! The ends of a schedule's runs: what they say of it, and what may start after them.
 
 use engine::state::State;
-use engine::store::{PausedSchedule, Requester, ScheduleRefusal, Settled, StoreError};
-use engine::time::Timestamp;
+use engine::store::support::ticking::{self, RunEnd};
+use engine::store::{ScheduleRefusal, Settled, StoreError};
 use uuid::Uuid;
 
 use super::{Stored, backfills, by_uid, ledger};
@@ -37,46 +37,14 @@ pub(super) async fn open(session: &Session<'_>, stored: &Stored, backfill: Optio
     Ok(usize::try_from(rows::count(&row, 0)?).unwrap_or(usize::MAX))
 }
 
-struct End {
-    run: Uuid,
-    nominal: Timestamp,
-    backfill: bool,
-    /// None where retention has taken the run.
-    state: Option<State>,
-    ended_at: Option<Timestamp>,
-}
-
 /// Writes down which runs have ended. Says whether one that waited behind them is due now.
 pub(super) async fn ends(session: &Session<'_>, stored: &mut Stored) -> Result<bool, Fault> {
-    let ended = ended(session, stored).await?;
-    let mut paused_by = None;
-    for end in &ended {
-        let facts = &mut stored.row.facts;
-        match end.state {
-            Some(State::Succeeded) => {
-                facts.consecutive_failures = 0;
-                facts.last_success = facts.last_success.max(end.ended_at);
-                facts.last_success_nominal = facts.last_success_nominal.max(Some(end.nominal));
-            }
-            Some(State::Failed | State::Terminated) if !end.backfill => {
-                facts.consecutive_failures += 1;
-                paused_by = Some(end.run);
-            }
-            _ => {}
-        }
-    }
-    if let Some(run) = paused_by.filter(|_| stored.row.schedule.policy.pause_on_failure && stored.row.paused.is_none())
-    {
-        let asked = Requester::new("pause on failure", format!("run {run} failed"));
-        let (by, note) = (asked.caller.clone(), asked.reason.clone());
-        stored.row.paused = Some(PausedSchedule { at: session.now, by, note });
-        let change = asked.to("PauseSchedule", "");
+    let mut ended = ended(session, stored).await?;
+    if let Some(change) = ticking::note_ends(&mut stored.row, &mut ended, session.now) {
         audit::keep_of_schedule(session, &change, &stored.row, stored.row.uid, None).await?;
-        stored.row.generation += 1;
     }
     if !ended.is_empty() {
         let gone: Vec<Uuid> = ended.iter().map(|end| end.run).collect();
-        stored.row.open.retain(|run| !gone.contains(run));
         session
             .execute("DELETE FROM schedule_runs WHERE schedule = $1 AND run = ANY($2)", params![stored.uid(), gone])
             .await?;
@@ -85,21 +53,21 @@ pub(super) async fn ends(session: &Session<'_>, stored: &mut Stored) -> Result<b
     release_behind(session, stored).await
 }
 
-async fn ended(session: &Session<'_>, stored: &Stored) -> Result<Vec<End>, Fault> {
+async fn ended(session: &Session<'_>, stored: &Stored) -> Result<Vec<RunEnd>, Fault> {
     let found = session
         .rows(
             "SELECT schedule_runs.run, schedule_runs.nominal, schedule_runs.backfill IS NOT NULL, ended.state,
                     ended.ended_at
              FROM schedule_runs
              LEFT JOIN live ON live.id = schedule_runs.run LEFT JOIN ended ON ended.id = schedule_runs.run
-             WHERE schedule_runs.schedule = $1 AND live.id IS NULL ORDER BY schedule_runs.run",
+             WHERE schedule_runs.schedule = $1 AND live.id IS NULL",
             params![stored.uid()],
         )
         .await?;
     found
         .iter()
         .map(|row| {
-            Ok(End {
+            Ok(RunEnd {
                 run: row.try_get(0)?,
                 nominal: rows::instant(row, 1)?,
                 backfill: row.try_get(2)?,

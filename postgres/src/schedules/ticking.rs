@@ -1,10 +1,10 @@
 //! Ticks: the mark, the ledger and the run move in one transaction (semantics.md T1). The schedule's row is locked first, so
 //! that of all replicas that see one tick the first decides.
 
-use engine::store::support::{Verdict, decide};
+use engine::store::support::ticking::{self, Start};
 use engine::store::{
-    AuditedChange, Command, CommandKind, NewRun, PassedTicks, Requester, Rewind, RunRow, ScheduleAnswer, Tick,
-    TickDone, TickOrigin, TickOutcome, TickStart, Ticked,
+    Command, CommandKind, NewRun, PassedTicks, Rewind, RunRow, ScheduleAnswer, Tick, TickDone, TickOrigin, TickOutcome,
+    TickStart, Ticked,
 };
 use engine::time::Timestamp;
 use uuid::Uuid;
@@ -13,9 +13,6 @@ use super::ledger::{self, Entry};
 use super::{Stored, backfills, by_uid, settling};
 use crate::session::{Fault, Session, params};
 use crate::{audit, behind, commands, requests, rows, runs};
-
-/// Nominal times that a set-back clock may leave behind and that are remembered one by one, at most.
-const AHEAD: usize = 1_000;
 
 /// What came of a start.
 #[derive(Default)]
@@ -45,8 +42,8 @@ pub(crate) async fn tick(session: &Session<'_>, tick: &Tick) -> Result<Ticked, F
     }
     let Some(mut stored) = stored else { return Ok(Ticked::Past) };
     settling::ends(session, &mut stored).await?;
-    if stored.row.generation != tick.generation || has_other_success(&stored, tick) {
-        return Ok(Ticked::Stale(Box::new(stored.row)));
+    if let Some(stale) = ticking::stale(&stored.row, tick) {
+        return Ok(stale);
     }
     if let Some(rewind) = &tick.rewind {
         self::rewind(session, &mut stored, rewind).await?;
@@ -57,11 +54,7 @@ pub(crate) async fn tick(session: &Session<'_>, tick: &Tick) -> Result<Ticked, F
         stored.save(session).await?;
         return Ok(done(stored, Came::default()));
     }
-    let own = tick.origin == TickOrigin::Clock;
-    if own
-        && tick.start.as_ref().is_none_or(|start| start.buffered.is_none())
-        && first(tick) <= Some(stored.row.high_water)
-    {
+    if ticking::is_past(&stored.row, tick) {
         return Ok(Ticked::Past);
     }
     for passed in &tick.passed {
@@ -92,16 +85,6 @@ pub(crate) async fn tick(session: &Session<'_>, tick: &Tick) -> Result<Ticked, F
 fn done(stored: Stored, came: Came) -> Ticked {
     let Came { outcome, run, held, cancelled } = came;
     Ticked::Done(Box::new(TickDone { row: stored.row, outcome, run, held, cancelled }))
-}
-
-/// Whether a run succeeded that the maker of the new one did not know of: it is a fact of that one.
-fn has_other_success(stored: &Stored, tick: &Tick) -> bool {
-    tick.start.as_ref().is_some_and(|start| start.run.previous_success != stored.row.facts.last_success_nominal)
-}
-
-fn first(tick: &Tick) -> Option<Timestamp> {
-    let passed = tick.passed.first().map(|passed| passed.first);
-    passed.or(tick.start.as_ref().map(|start| start.nominal)).or(tick.known)
 }
 
 async fn pass(session: &Session<'_>, stored: &mut Stored, tick: &Tick, passed: &PassedTicks) -> Result<(), Fault> {
@@ -140,53 +123,29 @@ async fn advance(
 }
 
 async fn begin(session: &Session<'_>, stored: &mut Stored, tick: &Tick, start: &TickStart) -> Result<Came, Fault> {
-    let own = tick.origin == TickOrigin::Clock;
-    let backfill = match tick.origin {
-        TickOrigin::Backfill(id) => Some(id),
-        _ => None,
-    };
-    if own && (stored.row.ahead.contains(&start.nominal) || runs::exists(session, start.run.id).await?) {
-        // It started its run before the clock was set back. Its row may be gone by now: ids derive from uid and nominal
-        // time, so its run tells as well.
-        advance(session, stored, tick, start.nominal, 1, false).await?;
-        return Ok(Came::default());
-    }
-    let open = settling::open(session, stored, backfill).await?;
-    let over = own && stored.row.schedule.policy.run_limit.is_some_and(|most| stored.row.facts.started >= most);
-    let buffered = if backfill.is_some() { 0 } else { stored.row.facts.buffered };
-    let verdict = decide(start.overlap, open, buffered);
-    if backfill.is_some() && verdict != Verdict::Start {
-        // It waits for room, and nothing has become of it yet.
-        return Ok(Came::default());
-    }
-    let by = stored.row.open.first().copied();
-    let came = if over {
-        Came::nothing(TickOutcome::Ended, None)
-    } else {
-        match verdict {
-            Verdict::Skip => Came::nothing(TickOutcome::Skipped, by),
-            Verdict::BufferFull => Came::nothing(TickOutcome::BufferFull, by),
-            Verdict::Buffer => {
-                stored.row.facts.buffered += 1;
-                Came::nothing(TickOutcome::Buffered, None)
-            }
-            Verdict::Start => {
-                let held = create(session, stored, tick, start, false).await?;
-                Came::started(start.run.id, held)
-            }
-            Verdict::Replace => {
-                let cancelled = cancel_others(session, stored).await?;
-                let held = create(session, stored, tick, start, true).await?;
-                Came { cancelled, ..Came::started(start.run.id, held) }
-            }
+    let exists = tick.origin == TickOrigin::Clock && runs::exists(session, start.run.id).await?;
+    let open = settling::open(session, stored, ticking::backfill_of(tick.origin)).await?;
+    let came = match ticking::start(&mut stored.row, tick, start, open, exists) {
+        Start::Known => {
+            advance(session, stored, tick, start.nominal, 1, false).await?;
+            return Ok(Came::default());
+        }
+        Start::Waits => return Ok(Came::default()),
+        Start::Nothing { outcome, by } => Came::nothing(outcome, by),
+        Start::New => Came::started(start.run.id, create(session, stored, tick, start, false).await?),
+        Start::Replace => {
+            let cancelled = cancel_others(session, stored).await?;
+            let held = create(session, stored, tick, start, true).await?;
+            Came { cancelled, ..Came::started(start.run.id, held) }
         }
     };
+    let outcome = came.outcome.unwrap_or(TickOutcome::Failed);
     let entry = Entry {
         first: start.nominal,
         last: start.nominal,
         count: 1,
-        outcome: came.outcome.unwrap_or(TickOutcome::Failed),
-        reason: reason(stored, &came, start),
+        outcome,
+        reason: ticking::reason(&stored.row, start, outcome, !came.cancelled.is_empty()),
         origin: tick.origin,
         run: came.run,
         at: tick.now,
@@ -194,17 +153,6 @@ async fn begin(session: &Session<'_>, stored: &mut Stored, tick: &Tick, start: &
     ledger::add(session, stored, &entry).await?;
     advance(session, stored, tick, start.nominal, 1, came.outcome == Some(TickOutcome::Started)).await?;
     Ok(came)
-}
-
-fn reason(stored: &Stored, came: &Came, start: &TickStart) -> String {
-    match came.outcome {
-        Some(TickOutcome::Skipped) => "an earlier run continues".to_owned(),
-        Some(TickOutcome::BufferFull) => format!("an earlier run continues, and {} wait", stored.row.facts.buffered),
-        Some(TickOutcome::Buffered) => "it waits for the end of an earlier run".to_owned(),
-        Some(TickOutcome::Ended) => "the schedule has started as many runs as it may".to_owned(),
-        Some(TickOutcome::Started) if !came.cancelled.is_empty() => "earlier runs were asked to end".to_owned(),
-        _ => start.late.clone(),
-    }
 }
 
 /// A tick that has waited starts its run, if nothing continues any more.
@@ -220,8 +168,7 @@ async fn after_waiting(
     }
     stored.row.facts.buffered = stored.row.facts.buffered.saturating_sub(1);
     let held = create(session, stored, tick, start, false).await?;
-    let waited = "it waited for the end of an earlier run";
-    ledger::started(session, stored.uid(), number, start.run.id, tick.now, waited).await?;
+    ledger::started(session, stored.uid(), number, start.run.id, tick.now, ticking::HAS_WAITED).await?;
     Ok(Came::started(start.run.id, held))
 }
 
@@ -240,10 +187,7 @@ async fn create(
     } else {
         runs::insert(session, &start.run).await?
     };
-    let backfill = match tick.origin {
-        TickOrigin::Backfill(id) => Some(id),
-        _ => None,
-    };
+    let backfill = ticking::backfill_of(tick.origin);
     session
         .execute(
             "INSERT INTO schedule_runs (schedule, run, nominal, backfill, behind) VALUES ($1, $2, $3, $4, $5)
@@ -254,17 +198,7 @@ async fn create(
     if behind && new {
         behind::hold_back(session, run).await?;
     }
-    stored.row.open.push(run);
-    let facts = &mut stored.row.facts;
-    facts.problem.clear();
-    if backfill.is_none() {
-        facts.last_run = Some(run);
-        facts.last_nominal = Some(start.nominal);
-        facts.lateness = u64::try_from(tick.now.since(start.nominal).as_micros()).ok();
-    }
-    if tick.origin == TickOrigin::Clock {
-        facts.started += 1;
-    }
+    ticking::note_start(&mut stored.row, tick, start);
     let held = new && !behind && start.run.claimed;
     Ok(if held { Some(Box::new(rows::get(session, run).await?)) } else { None })
 }
@@ -280,12 +214,9 @@ async fn cancel_others(session: &Session<'_>, stored: &Stored) -> Result<Vec<Uui
         )
         .await?;
     let open: Vec<Uuid> = found.iter().map(|row| Ok::<_, Fault>(row.try_get(0)?)).collect::<Result<_, _>>()?;
-    let caller = format!("schedule {}", stored.row.schedule.name);
-    let asked = Requester::new(caller, "its next run begins");
+    let change = ticking::cancel_others(&stored.row);
     for run in &open {
-        let schedule = Some(stored.row.schedule.name.clone());
-        let change = AuditedChange { schedule, ..asked.clone().to("CancelRun", "CANCEL_OTHER") };
-        let cancel = Command { run: *run, now: session.now, change, kind: CommandKind::Cancel };
+        let cancel = Command { run: *run, now: session.now, change: change.clone(), kind: CommandKind::Cancel };
         commands::cancel_if_open(session, &cancel).await?;
     }
     Ok(open)
@@ -293,23 +224,9 @@ async fn cancel_others(session: &Session<'_>, stored: &Stored) -> Result<Vec<Uui
 
 /// The clock was set back: times that were dealt with come again. Those that started a run do not start another.
 async fn rewind(session: &Session<'_>, stored: &mut Stored, rewind: &Rewind) -> Result<(), Fault> {
-    let mut ahead = ledger::started_after(session, stored.uid(), rewind.to).await?;
-    ahead.extend(stored.row.ahead.iter().copied().filter(|nominal| *nominal > rewind.to));
-    ahead.sort_unstable();
-    ahead.dedup();
-    // A time is dealt with again only if it is known which times up to the mark have started their runs.
-    let beyond = ahead.len().checked_sub(AHEAD + 1).map(|last| ahead[last]);
-    let to = rewind.to.max(stored.dropped.unwrap_or(rewind.to)).max(beyond.unwrap_or(rewind.to));
-    if stored.row.high_water <= to {
-        return Ok(());
-    }
-    ahead.retain(|nominal| *nominal > to);
-    // No row stands for times on both sides of one that has started its run.
-    let cut = rewind.cut.filter(|_| to == rewind.to);
-    ledger::forget_after(session, stored, &Rewind { to, cut }).await?;
-    stored.row.ahead = ahead;
-    stored.row.high_water = to;
-    // A reader of the old mark would continue from there.
-    stored.row.generation += 1;
+    let started = ledger::started_after(session, stored.uid(), rewind.to).await?;
+    let Some(rewound) = ticking::rewind(&stored.row, rewind, started, stored.dropped) else { return Ok(()) };
+    ledger::forget_after(session, stored, &rewound.rewind).await?;
+    ticking::note_rewind(&mut stored.row, rewound);
     stored.save(session).await
 }

@@ -1,18 +1,36 @@
-//! The statements that this process has sent, for the test that reads them.
+//! The statements that this process has sent, for the tests that read them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+use tokio_postgres::types::Type;
 
-pub(crate) fn seen(statement: &str) {
+use crate::parameter::Parameter;
+
+/// Each with the types of its parameters.
+static SEEN: Mutex<BTreeMap<String, Vec<Type>>> = Mutex::new(BTreeMap::new());
+
+pub(crate) fn seen(statement: &str, params: &[&dyn Parameter]) {
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if !seen.contains(statement) {
-        seen.insert(statement.to_owned());
+    if !seen.contains_key(statement) {
+        seen.insert(statement.to_owned(), params.iter().map(|param| param.kind()).collect());
     }
 }
 
 /// All of them, each once.
 pub fn all() -> Vec<String> {
-    SEEN.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    SEEN.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+}
+
+/// The same with the type beside each parameter, so that the server can explain them.
+pub fn with_types() -> Vec<String> {
+    let seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let typed = seen.iter().map(|(statement, types)| {
+        // The last first: the number of the first one begins the numbers of others.
+        types.iter().enumerate().rev().fold(statement.clone(), |statement, (index, kind)| {
+            let number = index + 1;
+            statement.replace(&format!("${number}"), &format!("$\u{0}{number}::{}", kind.name()))
+        })
+    });
+    typed.map(|statement| statement.replace('\u{0}', "")).collect()
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 const NONE: [Uuid; 0] = [];
 const WORKFLOW: &str = "leases.first";
 
-async fn replica(database: &Config) -> Postgres {
+pub(crate) async fn replica(database: &Config) -> Postgres {
     Postgres::open(PostgresOptions::new(database.clone())).await.unwrap()
 }
 
@@ -38,7 +38,7 @@ fn status(state: State) -> Status {
     Status { state, reason: String::new(), ending_as: None, wake_at: None, awaits: Vec::new(), steps: 0, error: None }
 }
 
-fn new_run(claimed: bool) -> NewRun {
+pub(crate) fn new_run(claimed: bool) -> NewRun {
     let created_at = now();
     NewRun {
         id: Uuid::now_v7(),
@@ -57,13 +57,13 @@ fn new_run(claimed: bool) -> NewRun {
     }
 }
 
-async fn created(store: &Postgres, run: NewRun) -> Uuid {
+pub(crate) async fn created(store: &Postgres, run: NewRun) -> Uuid {
     let id = run.id;
     assert_eq!(store.create(run).await, Ok(Created::New));
     id
 }
 
-fn fact(run: Uuid, epoch: u64, sequence: u64) -> Append {
+pub(crate) fn fact(run: Uuid, epoch: u64, sequence: u64) -> Append {
     Append {
         run,
         epoch,

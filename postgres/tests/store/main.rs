@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says where")]
 
+mod batches;
 mod conformance;
 mod leases;
+mod plans;
 mod servers;
 mod statements;
 mod suite;

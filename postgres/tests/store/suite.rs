@@ -28,7 +28,7 @@ impl Databases {
         Self { release, isolation: "serializable", last: Mutex::new(None) }
     }
 
-    async fn made(&self) -> Config {
+    pub(crate) async fn made(&self) -> Config {
         let mut config = database(self.release).await;
         config.options(format!("-c default_transaction_isolation={}", self.isolation.replace(' ', "\\ ")));
         let says = connect(&config).await.query_one("SHOW transaction_isolation", &[]).await.unwrap();

@@ -42,6 +42,9 @@ pub(super) fn read<F: Clone>(text: &str, fields: &dyn Fields<F>) -> Result<Filte
     if text.len() > LONGEST {
         return Err(format!("{} bytes; expected at most {LONGEST}", text.len()));
     }
+    if text.contains('\0') {
+        return Err(String::from("expected no NUL"));
+    }
     let mut reader = Reader { text, at: 0, depth: 0, comparisons: 0, fields };
     reader.space();
     if reader.rest().is_empty() {
@@ -415,6 +418,7 @@ mod tests {
             ("(steps = 1", "expected AND, OR or )"),
             ("steps = 1 AND", "expected the name of a field"),
             ("steps:3", "expected * after :"),
+            ("workflow = \"a\0\"", "expected no NUL"),
             (&deep, "deeper than 8 levels"),
             (&many, "more than 50 comparisons"),
             (&"x".repeat(2_001), "2001 bytes; expected at most 2000"),

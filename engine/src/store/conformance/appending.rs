@@ -101,6 +101,19 @@ pub(super) async fn an_ended_run_is_given_back_and_stays_ended(stores: &dyn Stor
     assert_eq!(claimed.next_due, None);
 }
 
+pub(super) async fn a_message_with_a_nul_is_kept_or_has_another_sign_there(stores: &dyn Stores) {
+    let store = stores.empty().await;
+    let id = created(&*store, running()).await;
+    let error = Some((13, "before\0after".to_owned()));
+    let status = Status { error, reason: "why\0not".to_owned(), ..status(State::Failed) };
+    assert_eq!(store.append(Append { status, ..fact(id, 1, 1) }).await, Ok(Appended::Done));
+    let Status { state, reason, error, .. } = row(&*store, id).await.status;
+    let (code, message) = error.unwrap();
+    let nul = |text: &str| text.replace('\u{FFFD}', "\0");
+    assert_eq!((state, code, nul(&message).as_str()), (State::Failed, 13, "before\0after"));
+    assert_eq!(nul(&reason), "why\0not");
+}
+
 pub(super) async fn appends_queued_together_keep_their_order(stores: &dyn Stores) {
     let store = stores.empty().await;
     let id = created(&*store, running()).await;

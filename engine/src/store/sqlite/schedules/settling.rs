@@ -8,7 +8,8 @@ use super::super::job::Fault;
 use super::super::{audit, rows};
 use super::{Stored, backfills, by_uid, ledger};
 use crate::state::State;
-use crate::store::{PausedSchedule, Requester, RunRow, ScheduleRefusal, Settled, StoreError, TickRow};
+use crate::store::support::ticking::{self, RunEnd};
+use crate::store::{RunRow, ScheduleRefusal, Settled, StoreError, TickRow};
 use crate::time::Timestamp;
 
 /// Ticks that have waited and are looked at, at most: the next settling finds others.
@@ -37,53 +38,24 @@ pub(super) fn open(db: &Database, stored: &Stored, backfill: Option<Uuid>) -> ru
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-struct End {
-    run: Uuid,
-    nominal: Timestamp,
-    backfill: bool,
-    /// None where retention has taken the run.
-    state: Option<State>,
-    ended_at: Option<Timestamp>,
-}
-
 /// Writes down which runs have ended. Says whether one that waited behind them is due now.
 pub(super) fn ends(db: &mut Database, stored: &mut Stored) -> Result<bool, Fault> {
-    let ended = ended(db, stored)?;
-    let mut paused_by = None;
+    let mut ended = ended(db, stored)?;
     for end in &ended {
         db.connection
             .prepare_cached("DELETE FROM schedule_runs WHERE schedule = ?1 AND run = ?2")?
             .execute(params![stored.id, end.run.as_bytes()])?;
-        let facts = &mut stored.row.facts;
-        match end.state {
-            Some(State::Succeeded) => {
-                facts.consecutive_failures = 0;
-                facts.last_success = facts.last_success.max(end.ended_at);
-                facts.last_success_nominal = facts.last_success_nominal.max(Some(end.nominal));
-            }
-            Some(State::Failed | State::Terminated) if !end.backfill => {
-                facts.consecutive_failures += 1;
-                paused_by = Some(end.run);
-            }
-            _ => {}
-        }
     }
-    if let Some(run) = paused_by.filter(|_| stored.row.schedule.policy.pause_on_failure && stored.row.paused.is_none())
-    {
-        let asked = Requester::new("pause on failure", format!("run {run} failed"));
-        let (by, note) = (asked.caller.clone(), asked.reason.clone());
-        stored.row.paused = Some(PausedSchedule { at: db.now, by, note });
-        stored.row.generation += 1;
-        audit::keep_of_schedule(db, &asked.to("PauseSchedule", ""), &stored.row, stored.row.uid, None)?;
+    if let Some(change) = ticking::note_ends(&mut stored.row, &mut ended, db.now) {
+        audit::keep_of_schedule(db, &change, &stored.row, stored.row.uid, None)?;
     }
     if !ended.is_empty() {
-        stored.row.open.retain(|run| ended.iter().all(|end| end.run != *run));
         stored.save(&db.connection)?;
     }
     let_go(db, stored)
 }
 
-fn ended(db: &Database, stored: &Stored) -> rusqlite::Result<Vec<End>> {
+fn ended(db: &Database, stored: &Stored) -> rusqlite::Result<Vec<RunEnd>> {
     db.connection
         .prepare_cached(
             "SELECT schedule_runs.run, schedule_runs.nominal, schedule_runs.backfill IS NOT NULL, runs.state,
@@ -92,7 +64,7 @@ fn ended(db: &Database, stored: &Stored) -> rusqlite::Result<Vec<End>> {
              WHERE schedule_runs.schedule = ?1 AND (runs.state IS NULL OR runs.state >= ?2)",
         )?
         .query_map(params![stored.id, State::Succeeded as u8], |row| {
-            Ok(End {
+            Ok(RunEnd {
                 run: rows::uuid(row, 0)?,
                 nominal: Timestamp::from_micros(row.get(1)?),
                 backfill: row.get(2)?,
