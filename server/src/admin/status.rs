@@ -24,7 +24,7 @@ const DRAIN_RETRY: Duration = Duration::from_secs(1);
 const BUSY_RETRY: Duration = Duration::from_secs(1);
 
 /// Longest message, as it stands in a header: other than visible ASCII takes three bytes for each.
-const MESSAGE_BYTES: usize = 1_400;
+const MESSAGE_BYTES: usize = 1_300;
 
 /// Most bytes of details before they are encoded for a header, which makes them a third longer.
 const DETAIL_BYTES: usize = 1_500;
