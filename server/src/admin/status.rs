@@ -262,8 +262,9 @@ fn unmet(details: &mut ErrorDetails, kind: &str, subject: &str, message: &str) {
 }
 
 /// A text as the details have it.
-fn told(name: &str) -> String {
-    plain(&cut(name, LONGEST_TEXT)).into_owned()
+fn told(text: &str) -> String {
+    // Cut twice: what is hidden takes more room once it is shown.
+    cut(&plain(&cut(text, LONGEST_TEXT)), LONGEST_TEXT).into_owned()
 }
 
 fn request_mismatch(message: &str, id: &str) -> Status {
@@ -277,8 +278,7 @@ fn described(message: &str) -> String {
 }
 
 fn info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {
-    let metadata: HashMap<String, String> =
-        metadata.map(|(key, value)| (key.to_owned(), plain(&cut(&value, LONGEST_TEXT)).into_owned())).into();
+    let metadata: HashMap<String, String> = metadata.map(|(key, value)| (key.to_owned(), told(&value))).into();
     ErrorDetails::with_error_info(reason, DOMAIN, metadata)
 }
 
