@@ -3,22 +3,27 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::store::{Append, Appended, Created, NewRun, StoreError};
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::runs::{self, Writes};
 use crate::work::Work;
 
 /// Operations in one commit, at most,
-const OPERATIONS: usize = 256;
+const OPERATIONS: usize = 512;
 /// and bytes, about.
 const BYTES: usize = 1 << 20;
 
-/// Commits on their way at the same time: while the server writes one to its disk, it works on the other. A statement costs much
-/// the same for one row as for ten, so that more of them, with fewer rows each, cost more than they save.
-const COMMITS: usize = 2;
+/// A commit leaves when the one before is answered: a statement costs much the same for one row as for ten, so that many of them
+/// with few rows each cost more than they save. One that takes longer than this, because of a slow disk or a row that
+/// somebody else has locked, does not hold up the next one,
+const STAGGER: Duration = Duration::from_millis(20);
+/// until so many are on their way at the same time.
+const COMMITS: usize = 4;
 
 /// An operation that shares its commit with others, and who waits for its answer.
 pub(crate) enum Queued {
@@ -38,8 +43,12 @@ impl Queued {
 /// Groups what comes until no one can send any more.
 pub(crate) async fn group(mut queue: mpsc::UnboundedReceiver<Queued>, work: Arc<Work>) {
     let places = Arc::new(Semaphore::new(COMMITS));
+    let mut before: Option<JoinHandle<()>> = None;
     while let Some(first) = queue.recv().await {
-        // While there is no place, more comes.
+        // Meanwhile, more comes.
+        if let Some(before) = &mut before {
+            drop(tokio::time::timeout(STAGGER, before).await);
+        }
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (mut bytes, mut count) = (first.bytes(), 1);
         let mut group = Group::default();
@@ -52,7 +61,7 @@ pub(crate) async fn group(mut queue: mpsc::UnboundedReceiver<Queued>, work: Arc<
             count += 1;
             group.add(next);
         }
-        tokio::spawn(group.write(Arc::clone(&work), place));
+        before = Some(tokio::spawn(group.write(Arc::clone(&work), place)));
     }
 }
 
