@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -25,6 +25,8 @@ const LINE: usize = 64;
 /// Threads that leave a trail; polls of further ones leave none.
 const THREADS: usize = 255;
 const LENGTH: usize = LINE * (THREADS + 1);
+/// Processes beside each other that have a trail, at most.
+const BESIDE: u32 = 64;
 const WORDS: usize = LINE / size_of::<u64>();
 
 thread_local! {
@@ -45,6 +47,8 @@ pub struct Breadcrumbs {
     /// The next line that no thread has.
     next: AtomicUsize,
     suspects: HashSet<Uuid>,
+    /// Keeps other processes from the file, if there can be others.
+    _lock: Option<File>,
 }
 
 /// A poll that is continuing.
@@ -52,6 +56,43 @@ pub struct Breadcrumbs {
 pub(crate) struct Poll<'t>(Option<(&'t Breadcrumbs, usize)>);
 
 impl Breadcrumbs {
+    /// The same beside other processes of this machine, each of which has a file of its own: the first of `path`, `path.1` and so
+    /// on that no living process has. What processes left in the others that did not come back is read too, and counts once.
+    ///
+    /// # Errors
+    /// If all are taken, and as of [`Breadcrumbs::begin`].
+    pub fn begin_beside_others(path: &Path) -> io::Result<Self> {
+        let mut own: Option<Self> = None;
+        let mut left = HashSet::new();
+        for number in 0..BESIDE {
+            let mut name = path.as_os_str().to_owned();
+            if number > 0 {
+                name.push(format!(".{number}"));
+            }
+            let path = Path::new(&name);
+            if own.is_some() && !path.exists() {
+                continue;
+            }
+            let mut file = private().truncate(false).open(path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => continue,
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            if own.is_none() {
+                own = Some(Self { _lock: Some(file), ..Self::begin(path)? });
+                continue;
+            }
+            let mut before = Vec::with_capacity(LENGTH);
+            (&mut file).take(LENGTH as u64).read_to_end(&mut before)?;
+            left.extend(suspects(&before, boot()));
+            file.set_len(0)?;
+        }
+        let mut own = own.ok_or_else(|| io::Error::other(format!("{BESIDE} processes have one each already")))?;
+        own.suspects.extend(left);
+        Ok(own)
+    }
+
     /// Reads what the process before left in this file, and begins a new trail there. The caller has the file to itself.
     ///
     /// # Errors
@@ -70,7 +111,7 @@ impl Breadcrumbs {
         let map = MmapRaw::map_raw(&file)?;
         let mended = Mended::new(map.as_mut_ptr())?;
         let number = TRAILS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { _mended: mended, map, number, next: AtomicUsize::new(1), suspects })
+        Ok(Self { _mended: mended, map, number, next: AtomicUsize::new(1), suspects, _lock: None })
     }
 
     /// The runs that were polled at the moment at which the process before died. None where it was told to end, and where
@@ -205,6 +246,27 @@ mod tests {
         assert_eq!(next.suspects(), [run(3), run(4)].into());
         drop(next);
         assert!(Breadcrumbs::begin(&path).unwrap().suspects().is_empty(), "each death counts once");
+    }
+
+    #[test]
+    fn processes_beside_each_other_have_a_trail_each_and_read_what_the_dead_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trail");
+        let begin = || Breadcrumbs::begin_beside_others(&path).unwrap();
+        let (one, two, three) = (begin(), begin(), begin());
+        std::thread::scope(|threads| {
+            for (trail, number) in [(&one, 1), (&two, 2), (&three, 3)] {
+                threads.spawn(move || std::mem::forget(trail.enter(run(number))));
+            }
+        });
+        // Two of them die; the third lives, whatever it polls.
+        drop((one, three));
+        let back = begin();
+        assert_eq!(back.suspects(), [run(1), run(3)].into());
+        let other = begin();
+        assert!(other.suspects().is_empty(), "each death counts once");
+        drop(two);
+        assert_eq!(begin().suspects(), [run(2)].into());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::SignedDuration;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use uuid::Uuid;
 
 use crate::authoring::workflow::Registry;
@@ -24,7 +24,7 @@ pub use crate::run::{Ended, Started};
 use crate::run::{new_run, pending, row_of};
 use crate::safeguards::Safeguards;
 use crate::state::State;
-use crate::store::{Created, Requester, ScheduleRefusal, Store, StoreError, StoreReader};
+use crate::store::{Created, PlaceWish, Requester, ScheduleRefusal, Store, StoreError, StoreReader};
 use crate::time::{Clock, ClockSteps, Timestamp};
 use crate::transport::Transport;
 
@@ -270,6 +270,25 @@ impl Engine {
     #[cfg(any(test, feature = "testing"))]
     pub fn writable_store(&self) -> &Arc<dyn Store> {
         &self.shared.store
+    }
+
+    /// Has this replica share the places of limits with those that use the same store, and answers how many it has of each; none if
+    /// no other replica can use the store.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn share_places(&self, wishes: Vec<PlaceWish>) -> Option<Result<Vec<u32>, StoreError>> {
+        Some(self.shared.store.shared()?.places(wishes).await)
+    }
+
+    /// Whether other replicas can use the store.
+    pub fn has_others(&self) -> bool {
+        self.shared.store.shared().is_some()
+    }
+
+    /// Tells each time this replica has lost everything that it held.
+    pub fn losses(&self) -> watch::Receiver<u64> {
+        self.shared.store.losses()
     }
 
     /// Makes everything queued durable and closes the store. Nothing is asked of the engine after this.

@@ -48,7 +48,7 @@ impl Kept {
 
 impl Retention {
     /// How long runs of a workflow are kept that ended so; none for ever.
-    pub(crate) fn of(&self, workflow: &str, end: State) -> Option<Duration> {
+    pub fn of(&self, workflow: &str, end: State) -> Option<Duration> {
         self.workflows.get(workflow).unwrap_or(&self.runs).after(end)
     }
 }

@@ -17,10 +17,13 @@ use crate::time::Timestamp;
 mod changes;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub mod copying;
 pub mod doctor;
 pub mod filter;
+mod in_flight;
 mod inbox;
 mod lane;
+mod places;
 mod reader;
 mod related_runs;
 mod schedule_commands;
@@ -36,16 +39,18 @@ pub use changes::{
     Refusal, RequestKey, Requester, UnownedAppend,
 };
 pub use filter::{Comparison, Filter, Value};
+pub use in_flight::{InFlight, LookAtRuns};
 pub use inbox::{Message, Signal};
 pub(crate) use lane::Lane;
 pub use lane::{ForCaller, for_caller};
+pub use places::{PlaceWish, Share, share};
 pub use reader::StoreReader;
 pub use related_runs::{ChildEndNotice, Parent, RelatedRuns};
 pub use schedule_commands::{
     BackfillRow, ScheduleAnswer, ScheduleCommand, ScheduleCommandKind, ScheduleRefusal, Settled,
 };
 pub use schedules::{Declare, Declared, ListSchedules, PausedSchedule, Schedule, ScheduleFacts, ScheduleRow, Source};
-pub use shared::{ChangedRun, Recall, RunProgress, SharedStore};
+pub use shared::{ChangedRun, Recall, RunProgress, ScheduleNews, SharedStore};
 pub use ticks::{
     CutTicks, ListTicks, PassedTicks, Rewind, Tick, TickDone, TickOrigin, TickOutcome, TickRow, TickStart, Ticked,
 };
@@ -77,7 +82,10 @@ pub trait Store: Send + Sync + 'static {
     fn command(&self, command: Command) -> Answer<RunRow>;
 
     /// Brings the schedules of code and configuration to what is declared. One that is not declared any more is retired;
-    /// marks are kept. Answers with those that are declared.
+    /// marks are kept. Answers with those that are declared, as they are stored.
+    ///
+    /// Of several replicas the one counts whose definition of a schedule appeared last among those that live, and a schedule is
+    /// retired only if none that lives declares it.
     fn declare_schedules(&self, declare: Declare) -> Answer<Declared>;
 
     /// Changes a schedule, with its audit entry and its request id. The same request again changes nothing. A schedule
@@ -364,6 +372,8 @@ pub struct Claimed {
     pub runs: Vec<RunRow>,
     /// When the next run becomes due; none where none waits. In the past where the limit cut the claim short.
     pub next_due: Option<Timestamp>,
+    /// Those of the runs of which a replica died that polled them, as it said itself later.
+    pub suspects: Vec<Uuid>,
 }
 
 /// Runs of one workflow and version that are not claimed by who does not know it.

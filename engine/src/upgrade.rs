@@ -1,8 +1,6 @@
-//! Which runs in flight other code can continue with: told before it is rolled out, from the file of a store that may be in
-//! use. Every journal is replayed in memory; nothing is sent, and nothing is written.
+//! Which runs in flight other code can continue with: told before it is rolled out, from a store that may be in use. Every journal is replayed in memory; nothing is sent, and nothing is written.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -13,8 +11,7 @@ use crate::journal::{JournalError, decode_entry};
 use crate::journal_v1 as stored;
 use crate::limits::Limits;
 use crate::state::State;
-use crate::store::StoreError;
-use crate::store::sqlite::{InFlight, Look};
+use crate::store::{InFlight, LookAtRuns, StoreError};
 use crate::time::Clock;
 
 /// Runs that are looked up at the same time.
@@ -22,7 +19,7 @@ const PAGE: u32 = 512;
 
 /// The runs in flight of one store, checked one after the other in the order of their ids. Needs memory for one journal.
 pub struct UpgradeCheck<'w> {
-    look: Look,
+    look: Box<dyn LookAtRuns>,
     workflows: &'w Registry,
     limits: Arc<Limits>,
     clock: Clock,
@@ -65,13 +62,10 @@ pub enum Incompatibility {
 }
 
 impl<'w> UpgradeCheck<'w> {
-    /// Looks at the store in this file, for these workflows and limits. Another process may have it open.
-    ///
-    /// # Errors
-    /// [`StoreError::Unusable`] where the file is no store, is damaged, or was made by a newer release.
-    pub fn check(store: &Path, workflows: &'w Registry, limits: Limits) -> Result<Self, StoreError> {
-        let (look, limits, clock) = (Look::at(store)?, Arc::new(limits), Clock::system());
-        Ok(Self { look, workflows, limits, clock, page: VecDeque::new(), last: None, over: false })
+    /// Looks at this store, for these workflows and limits.
+    pub fn of(look: impl LookAtRuns + 'static, workflows: &'w Registry, limits: Limits) -> Self {
+        let (look, limits, clock) = (Box::new(look), Arc::new(limits), Clock::system());
+        Self { look, workflows, limits, clock, page: VecDeque::new(), last: None, over: false }
     }
 
     /// How many runs are in flight now.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::migrations::BUCKETS;
 use crate::session::{Fault, Session, now, params};
-use crate::{rows, workflows};
+use crate::{rows, suspects, workflows};
 
 /// What is due for so long in a bucket of another replica is claimed by any.
 const STRAGGLES: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ impl Look {
     pub(crate) fn nothing(&self, wish: &ClaimRuns) -> Option<Claimed> {
         let due = self.next_due.is_some_and(|due| due <= wish.now);
         let nothing = !self.orphans && !due && wish.held.is_none();
-        nothing.then_some(Claimed { runs: Vec::new(), next_due: self.next_due })
+        nothing.then_some(Claimed { next_due: self.next_due, ..Claimed::default() })
     }
 }
 
@@ -82,13 +82,17 @@ pub(crate) async fn claim(session: &Session<'_>, wish: &ClaimRuns) -> Result<Cla
     }
     let limit = i64::from(wish.limit);
     let (mut ids, more_orphans) = orphans(session, workflows, limit).await?;
+    // Only a run whose owner is gone may have ended it.
+    let may_be_suspect = !ids.is_empty();
     let room = limit - i64::try_from(ids.len()).unwrap_or(limit);
     if room > 0 {
         ids.extend(due(session, workflows, wish.now, room).await?);
     }
     let runs = take(session, &ids, wish.now).await?;
+    let taken: Vec<Uuid> = if may_be_suspect { runs.iter().map(|run| run.id).collect() } else { Vec::new() };
+    let suspects = suspects::take(session, &taken).await?;
     let next_due = if more_orphans { Some(wish.now) } else { self::look(session, wish).await?.next_due };
-    Ok(Claimed { runs, next_due })
+    Ok(Claimed { runs, next_due, suspects })
 }
 
 /// Writes down which leases are over. From then on no heartbeat revives them (semantics.md O1).

@@ -8,12 +8,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use engine::claim::Claim;
+use engine::store::StoreError;
 use engine::time::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::home::mark;
 use crate::options::PostgresOptions;
 use crate::pool::Connection;
 use crate::session::{Fault, Session, now, params};
@@ -231,14 +233,29 @@ fn length(options: &PostgresOptions) -> i64 {
     i64::try_from(options.lease.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// Takes a lease, unless the store is the target of a copy that is not whole.
 async fn register(session: &Session<'_>, options: &PostgresOptions) -> Result<(), Fault> {
-    session
+    let registered = session
         .execute(
-            concat!("INSERT INTO leases (id, began_at, expires_at) VALUES ($1, ", now!(), ", ", now!(), " + $2)"),
+            concat!(
+                "WITH usable AS (SELECT one FROM store WHERE one = 1 AND NOT copying AND home = ",
+                mark!(),
+                " FOR SHARE)
+                 INSERT INTO leases (id, began_at, expires_at) SELECT $1, ",
+                now!(),
+                ", ",
+                now!(),
+                " + $2 FROM usable"
+            ),
             params![session.owner, length(options)],
         )
-        .await
-        .map(drop)
+        .await?;
+    if registered == 0 {
+        let why = "a copy of another store into it is not whole, so repeat `store copy` until it is; or the database was restored \
+                   while this replica ran, so stop all replicas and start one with --adopt";
+        return Err(StoreError::Unusable(why.to_owned()).into());
+    }
+    Ok(())
 }
 
 /// Says whether the lease lives on.

@@ -13,12 +13,17 @@ use crate::session::Fault;
 /// File `n` of this list brings a store from version `n` to `n + 1`. Released files never change.
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_store.sql"),
-    include_str!("migrations/0002_refusals.sql"),
-    include_str!("migrations/0003_lists_of_runs.sql"),
+    include_str!("migrations/0002_copies.sql"),
+    include_str!("migrations/0003_declarations.sql"),
+    include_str!("migrations/0004_places.sql"),
+    include_str!("migrations/0005_suspects.sql"),
+    include_str!("migrations/0006_home.sql"),
+    include_str!("migrations/0007_refusals.sql"),
+    include_str!("migrations/0008_lists_of_runs.sql"),
 ];
 
 /// The schema that this release writes.
-const VERSION: i32 = {
+pub(crate) const VERSION: i32 = {
     assert!(MIGRATIONS.len() < 10_000, "a count of files fits");
     #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "it is less than 10,000")]
     let version = MIGRATIONS.len() as i32;
@@ -26,7 +31,7 @@ const VERSION: i32 = {
 };
 
 /// The oldest release's schema that may still work on what this release leaves.
-const OLDEST_READER: i32 = 1;
+const OLDEST_READER: i32 = 2;
 
 /// How many buckets there are. It never changes for a store.
 pub(crate) const BUCKETS: i16 = 64;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 
 use crate::files::{UnusableFile, read};
 use crate::tls::{self, Encryption, TlsFiles};
@@ -32,6 +32,14 @@ pub struct PostgresOptions {
     pub margin: Duration,
     /// How long one operation may take, waiting for a connection included.
     pub timeout: Duration,
+    /// Whether replicas give each other hints by `NOTIFY`, on one more connection.
+    pub hints: bool,
+    /// How often this replica looks for what others changed, beside hints.
+    pub look_every: Duration,
+    /// Whether the database may forget what it has acknowledged.
+    pub allow_data_loss: bool,
+    /// Opens a restored dump, and says in it that the original may have continued: what its runs did since then is not known.
+    pub adopt: bool,
 }
 
 impl PostgresOptions {
@@ -42,6 +50,18 @@ impl PostgresOptions {
     pub fn parse(url: &str) -> Result<Self, InvalidUrl> {
         let (config, encryption) = url::parse(url)?;
         Ok(Self { encryption, ..Self::new(config) })
+    }
+
+    /// Which database it is, for people.
+    pub fn place(&self) -> String {
+        let host = match self.config.get_hosts().first() {
+            Some(Host::Tcp(host)) => host.clone(),
+            Some(Host::Unix(folder)) => folder.display().to_string(),
+            None => "localhost".to_owned(),
+        };
+        let port = self.config.get_ports().first().copied().unwrap_or(5_432);
+        let name = self.config.get_dbname().or(self.config.get_user()).unwrap_or("postgres");
+        format!("database {name} on {host}:{port}")
     }
 
     /// Of the database that this says, with the defaults, over connections that are not encrypted.
@@ -55,6 +75,10 @@ impl PostgresOptions {
             lease: Duration::from_secs(15),
             margin: Duration::from_secs(3),
             timeout: Duration::from_secs(10),
+            hints: true,
+            look_every: Duration::from_millis(750),
+            allow_data_loss: false,
+            adopt: false,
         }
     }
 

@@ -1,25 +1,24 @@
 //! What other replicas do to the runs that this one holds, and what this one asks of them.
 //!
-//! All of it is read: a replica that changes a run writes down when, and its owner looks twice a second. Nothing depends on a
-//! notification.
+//! All of it is read: a replica that changes a run writes down when, and its owner looks about every second, and when it has a hint.
+//! Nothing depends on a notification.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use engine::store::{Answer, ChangedRun, Recall, RunProgress, SharedStore, StoreError};
+use engine::store::{Answer, ChangedRun, PlaceWish, Recall, RunProgress, ScheduleNews, SharedStore, StoreError};
 use engine::time::Timestamp;
 use futures_util::FutureExt;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use crate::hints::Hints;
 use crate::order::Order;
 use crate::rows::{self, unknown};
 use crate::session::{Fault, Session, now, params};
 use crate::work::Work;
-
-/// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+use crate::{places, schedules, suspects};
 
 /// How long no claim takes a run that was asked for.
 const RECALLED: Duration = Duration::from_secs(5);
@@ -32,6 +31,7 @@ pub(crate) struct Others {
     work: Arc<Work>,
     order: Arc<Order>,
     heard: Arc<Mutex<Heard>>,
+    hints: Arc<Hints>,
 }
 
 /// What was told so far.
@@ -45,15 +45,17 @@ struct Heard {
 }
 
 impl Others {
-    pub(crate) fn new(work: Arc<Work>, order: Arc<Order>) -> Self {
-        Self { work, order, heard: Arc::default() }
+    pub(crate) fn new(work: Arc<Work>, order: Arc<Order>, hints: Arc<Hints>) -> Self {
+        Self { work, order, heard: Arc::default(), hints }
     }
 }
 
 impl SharedStore for Others {
     fn changed_by_others(&self) -> Answer<Vec<ChangedRun>> {
         let (work, order, heard) = (Arc::clone(&self.work), Arc::clone(&self.order), Arc::clone(&self.heard));
+        let hints = Arc::clone(&self.hints);
         async move {
+            let mut hinted = false;
             loop {
                 if order.is_closed() {
                     return Err(StoreError::Closed);
@@ -66,10 +68,11 @@ impl SharedStore for Others {
                     .await
                     .map_err(Fault::into_answer)?;
                 let news = lock(&heard).news(at, changed);
-                if !news.is_empty() {
+                // After a hint a run that no one holds may be due, although nothing changed that is held.
+                if !news.is_empty() || hinted {
                     return Ok(news);
                 }
-                tokio::time::sleep(LOOK_EVERY).await;
+                hinted = tokio::time::timeout(work.options.look_every, hints.heard()).await.is_ok();
             }
         }
         .boxed()
@@ -79,11 +82,47 @@ impl SharedStore for Others {
         if self.order.is_closed() {
             return async { Err(StoreError::Closed) }.boxed();
         }
-        let work = Arc::clone(&self.work);
+        let (work, hints) = (Arc::clone(&self.work), Arc::clone(&self.hints));
         async move {
             let asked = (run, recall);
             let done = work.repeated(&asked, |session, (run, recall)| ask(session, *run, *recall).boxed());
-            done.await.map_err(Fault::into_answer)
+            done.await.map_err(Fault::into_answer)?;
+            hints.tell([run]);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn accuse(&self, runs: Vec<Uuid>) -> Answer<()> {
+        if self.order.is_closed() {
+            return async { Err(StoreError::Closed) }.boxed();
+        }
+        let work = Arc::clone(&self.work);
+        async move {
+            work.transaction(&runs, |session, runs: &Vec<Uuid>| suspects::accuse(session, runs).boxed()).await
+        }
+        .boxed()
+    }
+
+    fn places(&self, wishes: Vec<PlaceWish>) -> Answer<Vec<u32>> {
+        if self.order.is_closed() {
+            return async { Err(StoreError::Closed) }.boxed();
+        }
+        let work = Arc::clone(&self.work);
+        async move {
+            work.transaction(&wishes, |session, wishes: &Vec<PlaceWish>| places::places(session, wishes).boxed()).await
+        }
+        .boxed()
+    }
+
+    fn schedule_news(&self) -> Answer<ScheduleNews> {
+        if self.order.is_closed() {
+            return async { Err(StoreError::Closed) }.boxed();
+        }
+        let work = Arc::clone(&self.work);
+        async move {
+            let read = work.repeated(&(), |session, nothing| schedules::news(session, nothing).boxed());
+            read.await.map_err(Fault::into_answer)
         }
         .boxed()
     }

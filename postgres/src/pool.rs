@@ -1,12 +1,15 @@
 //! Connections to the database: a few that operations share, and one that belongs to the part that opens it.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, Pool, PoolError, RecycleError, RecycleResult, TimeoutType};
 use engine::store::StoreError;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, NoTls, Row};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::files::UnusableFile;
@@ -16,8 +19,11 @@ use crate::session::Fault;
 /// How long it may take until a connection is made.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Opens a connection with what is in the files at that moment.
-async fn dial(options: &PostgresOptions) -> Result<(Client, JoinHandle<()>), Fault> {
+/// Opens a connection with what is in the files at that moment. Payloads of notifications go to `heard`, if there is one.
+async fn dial(
+    options: &PostgresOptions,
+    heard: Option<mpsc::UnboundedSender<String>>,
+) -> Result<(Client, JoinHandle<()>), Fault> {
     let options = options.clone();
     // It fails only where the process ends.
     let read = tokio::task::spawn_blocking(move || settings(&options)).await;
@@ -26,18 +32,30 @@ async fn dial(options: &PostgresOptions) -> Result<(Client, JoinHandle<()>), Fau
         match tls {
             None => {
                 let (client, connection) = config.connect(NoTls).await?;
-                // If the connection ends, the next statement on it fails, which says it.
-                Ok((client, tokio::spawn(async move { drop(connection.await) })))
+                Ok((client, tokio::spawn(serve(connection, heard))))
             }
             Some(tls) => {
                 let (client, connection) = config.connect(tls).await?;
-                Ok((client, tokio::spawn(async move { drop(connection.await) })))
+                Ok((client, tokio::spawn(serve(connection, heard))))
             }
         }
     };
     // The driver bounds only the time until the socket is open.
     let made = tokio::time::timeout(CONNECT, connecting).await;
     made.unwrap_or_else(|_| Err(Fault::NoConnection(format!("not made within {CONNECT:?}"))))
+}
+
+/// Serves a connection to its end. Then the next statement on it fails, which says it.
+async fn serve<S, T>(mut connection: tokio_postgres::Connection<S, T>, heard: Option<mpsc::UnboundedSender<String>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+        if let (AsyncMessage::Notification(notification), Some(heard)) = (message, &heard) {
+            drop(heard.send(notification.payload().to_owned()));
+        }
+    }
 }
 
 fn settings(options: &PostgresOptions) -> Result<(Config, Option<MakeRustlsConnect>), UnusableFile> {
@@ -52,7 +70,7 @@ impl managed::Manager for Dial {
     type Error = Fault;
 
     async fn create(&self) -> Result<Client, Fault> {
-        Ok(dial(&self.0).await?.0)
+        Ok(dial(&self.0, None).await?.0)
     }
 
     async fn recycle(&self, client: &mut Client, _: &Metrics) -> RecycleResult<Fault> {
@@ -99,7 +117,16 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(options: &PostgresOptions) -> Result<Self, Fault> {
-        let (client, driver) = dial(options).await?;
+        let (client, driver) = dial(options, None).await?;
+        Ok(Self { client, driver })
+    }
+
+    /// One that hears notifications.
+    pub(crate) async fn hearing(
+        options: &PostgresOptions,
+        heard: mpsc::UnboundedSender<String>,
+    ) -> Result<Self, Fault> {
+        let (client, driver) = dial(options, Some(heard)).await?;
         Ok(Self { client, driver })
     }
 

@@ -16,6 +16,7 @@ pub(crate) async fn remove(session: &Session<'_>, runs: &[Uuid]) -> Result<(), F
     for statement in [
         "DELETE FROM journal WHERE run = ANY($1)",
         "DELETE FROM inbox WHERE run = ANY($1)",
+        "DELETE FROM restored_runs WHERE run = ANY($1)",
         "DELETE FROM ended WHERE id = ANY($1)",
     ] {
         session.execute(statement, params![runs.to_vec()]).await?;

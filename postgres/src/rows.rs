@@ -1,9 +1,10 @@
 //! A run's row, from SQL to the engine's types and back.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use engine::state::State;
-use engine::store::{Origin, Paused, RunRow, Status, StoreError, TickOrigin};
+use engine::store::{Origin, Paused, RunRow, SetBack, Status, StoreError, TickOrigin};
 use engine::time::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -24,11 +25,13 @@ macro_rules! select {
                     runs.cancel_requested, runs.messages, runs.awaits, runs.parent,
                     EXISTS (SELECT 1 FROM leases WHERE leases.id = runs.owner AND leases.dead_at IS NULL),
                     runs.paused_at, runs.pause_reason, runs.pause_stops_clock, runs.pinned, runs.tick_origin,
-                    runs.tick_of",
+                    runs.tick_of, restored.copied_at, restored.set_back_before, restored.set_back_by,
+                    restored.set_back_to",
             $more,
             " FROM ",
             $table,
-            " AS runs JOIN workflows ON workflows.id = runs.workflow ",
+            " AS runs JOIN workflows ON workflows.id = runs.workflow
+             LEFT JOIN restored_runs AS restored ON restored.run = runs.id ",
             $rest
         )
     };
@@ -36,7 +39,7 @@ macro_rules! select {
 pub(crate) use select;
 
 /// How many columns [`select`] has.
-pub(crate) const COLUMNS: usize = 30;
+pub(crate) const COLUMNS: usize = 34;
 
 /// The row of a run, if there is one.
 pub(crate) async fn find(session: &Session<'_>, id: Uuid) -> Result<Option<RunRow>, Fault> {
@@ -113,9 +116,16 @@ pub(crate) fn row(row: &Row) -> Result<RunRow, Fault> {
         messages: count(row, 20)?,
         parent: row.try_get(22)?,
         owned: row.try_get(23)?,
-        copied_at: None,
-        set_back: None,
+        copied_at: time(row, 30)?,
+        set_back: set_back(row)?,
     })
+}
+
+fn set_back(row: &Row) -> Result<Option<SetBack>, Fault> {
+    let (before, by, to) = (row.try_get::<_, Option<i64>>(31)?, row.try_get::<_, Option<i64>>(32)?, time(row, 33)?);
+    let (Some(before), Some(by), Some(to)) = (before, by, to) else { return Ok(None) };
+    let by = Duration::from_micros(by.unsigned_abs());
+    Ok(Some(SetBack { before: before.unsigned_abs(), by, to }))
 }
 
 pub(crate) fn unknown(what: &str) -> Fault {

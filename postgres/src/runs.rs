@@ -21,6 +21,7 @@ pub(crate) use related_runs::carry;
 
 /// What many runs have to write, in the order of their answers.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "they come in boxes, and move as they are")]
 pub(crate) struct Writes {
     pub(crate) creates: Vec<Box<NewRun>>,
     /// Appends that keep their runs among the living,
@@ -65,10 +66,33 @@ pub(crate) async fn insert(session: &Session<'_>, run: &NewRun) -> Result<bool, 
     if create_all(session, &[&without]).await?.is_empty() {
         return if exists(session, run.id).await? { Ok(false) } else { Err(no_lease()) };
     }
+    if run.parent.is_some() || run.origin.is_some() {
+        inherit(session, run).await?;
+    }
     if run.status.state.is_end() {
         session.execute(END, params![run.id, session.now.as_micros()]).await?;
     }
     Ok(true)
+}
+
+/// A run that is made now in a copy may have been made by the original too: as the child of one that it had, or by a tick of the
+/// time that the copy does not know.
+async fn inherit(session: &Session<'_>, run: &NewRun) -> Result<(), Fault> {
+    session
+        .execute(
+            "WITH known AS (
+                 SELECT copied_at FROM restored_runs WHERE run = $2 AND copied_at IS NOT NULL
+                 UNION ALL SELECT copied_at FROM store WHERE adopted_at >= $3)
+             INSERT INTO restored_runs (run, copied_at)
+             SELECT $1, min(copied_at) FROM known HAVING min(copied_at) IS NOT NULL ON CONFLICT DO NOTHING",
+            params![
+                run.id,
+                run.parent.as_ref().map(|parent| parent.run),
+                run.origin.as_ref().map(|origin| origin.nominal.as_micros())
+            ],
+        )
+        .await
+        .map(drop)
 }
 
 /// Moves a run that has come to its end out of the table of those that continue.

@@ -12,13 +12,15 @@ use crate::session::{Fault, Session, params};
 mod answers;
 mod backfills;
 mod changes;
+mod declaring;
 mod ledger;
 mod settling;
 mod ticking;
 
 pub(crate) use answers::answered;
 pub(crate) use backfills::{find as backfill, list as backfills};
-pub(crate) use changes::{command, declare};
+pub(crate) use changes::command;
+pub(crate) use declaring::{declare, news};
 pub(crate) use ledger::list as ticks;
 pub(crate) use settling::settle;
 pub(crate) use ticking::tick;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::batch::{self, Queued};
+use crate::hints::Hints;
 use crate::lease::{self, Heartbeat};
 use crate::options::PostgresOptions;
 use crate::order::{After, Order, Turn};
@@ -28,7 +29,8 @@ use crate::session::Fault;
 use crate::work::{Operation, Work};
 use crate::workflow_numbers::{Named, Workflows};
 use crate::{
-    audit, claims, commands, housekeeping, inbox, migrations, purges, reads, requests, run_lists, runs, schedules,
+    audit, claims, commands, durability, home, housekeeping, inbox, migrations, purges, reads, requests, run_lists,
+    runs, schedules,
 };
 
 /// A store in a PostgreSQL database, which other replicas may use at the same time.
@@ -40,6 +42,7 @@ pub struct Postgres {
     order: Arc<Order>,
     queue: mpsc::UnboundedSender<Queued>,
     others: Arc<Others>,
+    hints: Arc<Hints>,
     /// Reads for callers: they leave connections to the engine.
     for_callers: Arc<Semaphore>,
     runtime: Handle,
@@ -57,7 +60,10 @@ impl Postgres {
 
     async fn begin(options: PostgresOptions) -> Result<Self, Fault> {
         let connection = Connection::open(&options).await?;
+        durability::check(&connection, options.allow_data_loss).await?;
+        home::refuse_copy(&connection, options.adopt).await?;
         migrations::apply(&connection).await?;
+        home::settle(&connection, options.adopt).await?;
         let heartbeat = Heartbeat::begin(options.clone(), connection).await?;
         let work = Arc::new(Work {
             connections: Connections::new(&options)?,
@@ -67,6 +73,7 @@ impl Postgres {
         });
         let order: Arc<Order> = Arc::default();
         let stop = CancellationToken::new();
+        let hints = Hints::begin(&work.options, &work.leases, &stop);
         let (queue, queued) = mpsc::unbounded_channel();
         // Reads for callers have at most half of the connections.
         let at_once = (work.options.connections / 2).max(1);
@@ -76,7 +83,8 @@ impl Postgres {
         tokio::spawn(housekeeping::keep(Arc::clone(&work), stop.clone()));
         Ok(Self {
             for_callers: Arc::new(Semaphore::new(at_once)),
-            others: Arc::new(Others::new(Arc::clone(&work), Arc::clone(&order))),
+            others: Arc::new(Others::new(Arc::clone(&work), Arc::clone(&order), Arc::clone(&hints))),
+            hints,
             work,
             order,
             queue,
@@ -105,6 +113,27 @@ impl Postgres {
         self.spawn(after, |work| async move {
             work.resolve(&named).await?;
             work.transaction(&input, operation).await
+        })
+    }
+
+    /// The same for a write that changes these runs, which others may hold: their replicas are told.
+    fn write_to<I, O>(
+        &self,
+        after: After,
+        named: Vec<Named>,
+        (input, runs): (I, Vec<Uuid>),
+        operation: Operation<I, O>,
+    ) -> Answer<O>
+    where
+        I: Send + Sync + 'static,
+        O: Send + 'static,
+    {
+        let hints = Arc::clone(&self.hints);
+        self.spawn(after, |work| async move {
+            work.resolve(&named).await?;
+            let done = work.transaction(&input, operation).await?;
+            hints.tell(runs);
+            Ok(done)
         })
     }
 
@@ -198,7 +227,13 @@ impl Store for Postgres {
             return self.grouped(run, Vec::new(), move |waiter| Queued::Append(Box::new(append), waiter));
         }
         let workflows = of_children(append.related_runs.as_deref());
-        self.write(After::Same(run), workflows, append, |session, append| runs::append(session, append).boxed())
+        let told = append.related_runs.as_deref().map_or_else(Vec::new, |related_runs| {
+            let parent = related_runs.report.as_ref().map(|report| report.parent);
+            related_runs.cancels.iter().copied().chain(parent).collect()
+        });
+        self.write_to(After::Same(run), workflows, (append, told), |session, append| {
+            runs::append(session, append).boxed()
+        })
     }
 
     fn claim(&self, claim: ClaimRuns) -> Answer<Claimed> {
@@ -218,7 +253,8 @@ impl Store for Postgres {
             CommandKind::Append(append) => of_children(append.related_runs.as_deref()),
             _ => Vec::new(),
         };
-        self.write(After::Same(command.run), workflows, command, |session, command| {
+        let told = vec![command.run];
+        self.write_to(After::Same(command.run), workflows, (command, told), |session, command| {
             commands::command(session, command).boxed()
         })
     }

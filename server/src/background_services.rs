@@ -26,6 +26,7 @@ mod refresh_identities;
 mod report_health;
 mod report_services;
 mod run_schedules;
+mod share_limits;
 mod supervisor;
 mod write_refusals;
 
@@ -73,6 +74,7 @@ pub fn all(parts: Parts, of_team: fn(&Parts) -> Vec<Box<dyn BackgroundService>>)
         Box::new(refresh_access::refresh_access(guard.clone(), certificates)),
         Box::new(follow_keys::FollowKeys::new(guard.clone())),
         Box::new(write_refusals::write_refusals(guard, engine.clone())),
+        Box::new(share_limits::ShareLimits::new(engine.clone(), Arc::clone(&services))),
         Box::new(report_services::report_services(services, reporter.clone(), health_interval)),
         Box::new(report_health::report_health(engine, reporter, health_interval)),
     ];

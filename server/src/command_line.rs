@@ -70,7 +70,7 @@ enum Verb {
     Services(services::Services),
     /// Show the replica that answers: its clock and how often that was set, and its runs in memory.
     Status(status::ReplicaStatus),
-    /// Back up a store, or say what slows or endangers it.
+    /// Back up or move a store, or say what slows or endangers it.
     #[command(subcommand)]
     Store(store::Store),
     /// Check which runs in flight this version can continue, before it is rolled out.

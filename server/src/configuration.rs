@@ -136,6 +136,10 @@ pub struct Store {
     /// How long one operation on the database may take.
     #[serde(with = "duration")]
     pub timeout: Duration,
+    /// Allows a database that can forget what it has acknowledged.
+    pub allow_data_loss: bool,
+    /// Whether replicas tell each other of changes by notifications.
+    pub hints: bool,
 }
 
 impl Store {
@@ -241,6 +245,8 @@ pub struct Service {
     pub allow_insecure_token: bool,
     /// Calls in flight at most; further ones wait.
     pub max_in_flight: u32,
+    /// Whether that counts over all replicas that share the store.
+    pub strict_max_in_flight: bool,
     /// The most messages of a stream of responses, which a step keeps together.
     pub max_stream_messages: u32,
     #[serde(with = "duration")]
@@ -318,6 +324,8 @@ impl Default for Store {
             connections: 8,
             lease: Duration::from_secs(15),
             timeout: Duration::from_secs(10),
+            allow_data_loss: false,
+            hints: true,
         }
     }
 }
@@ -378,6 +386,7 @@ impl Default for Service {
             token_file: PathBuf::new(),
             allow_insecure_token: false,
             max_in_flight: 1_024,
+            strict_max_in_flight: false,
             max_stream_messages: 10_000,
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(20),

@@ -50,6 +50,7 @@ pub(crate) fn transport(configured: &BTreeMap<String, Service>) -> Result<Servic
             call_timeout: service.call_timeout,
             rate: service.rate.limit(),
             breaker: (&service.breaker).into(),
+            is_limit_shared: service.strict_max_in_flight,
         });
     }
     Ok(Services::new(&installed::contracts(), configs)?)

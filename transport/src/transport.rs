@@ -46,6 +46,8 @@ pub struct ServiceConfig {
     pub rate: Option<RateLimit>,
     /// When it counts as down, and how it is called again.
     pub breaker: BreakerConfig,
+    /// Whether the limit of calls in flight counts over all replicas.
+    pub is_limit_shared: bool,
 }
 
 impl Default for ServiceConfig {
@@ -61,6 +63,7 @@ impl Default for ServiceConfig {
             call_timeout: CALL_TIMEOUT,
             rate: None,
             breaker: BreakerConfig::default(),
+            is_limit_shared: false,
         }
     }
 }
@@ -119,6 +122,19 @@ pub struct ServiceState {
     pub identity_error: Option<String>,
 }
 
+/// A limit of calls in flight that counts over all replicas, and what this replica needs of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedLimit {
+    /// The service.
+    pub name: String,
+    /// Calls in flight at most, over all replicas.
+    pub total: usize,
+    /// Those of this replica.
+    pub in_flight: usize,
+    /// Its calls that wait for a place.
+    pub waiting: usize,
+}
+
 /// All services that we call.
 #[derive(Debug)]
 pub struct Services {
@@ -134,6 +150,8 @@ pub struct Services {
 #[derive(Debug)]
 struct Service {
     name: String,
+    max_in_flight: usize,
+    is_limit_shared: bool,
     prefixes: Vec<String>,
     channel: Channel,
     policy: ServicePolicy,
@@ -179,6 +197,7 @@ impl Services {
                 call_timeout,
                 rate,
                 breaker,
+                is_limit_shared,
             } = config;
             for prefix in &prefixes {
                 if let Some(first) = services.iter().find(|service| service.prefixes.contains(prefix)) {
@@ -195,14 +214,26 @@ impl Services {
                 Err(mistakes) => return Err(ServicesError::Identity { name, mistakes }),
             };
             let channel = ChannelConfig { identity, ..channel };
-            let gate = GateConfig { max_in_flight: channel.max_in_flight, rate, breaker };
+            let max_in_flight = channel.max_in_flight;
+            let gate = GateConfig { max_in_flight, rate, breaker };
             let channel = Channel::new(&name, target, channel, policy.balancing.clone());
             let gate = Gate::new(&name, gate, {
                 let channel = channel.clone();
                 move || channel.capacity()
             });
             let throttle = policy.throttling.map(|settings| Arc::new(Throttle::new(settings)));
-            services.push(Service { name, prefixes, channel, policy, levels, call_timeout, gate, throttle });
+            services.push(Service {
+                name,
+                max_in_flight,
+                is_limit_shared,
+                prefixes,
+                channel,
+                policy,
+                levels,
+                call_timeout,
+                gate,
+                throttle,
+            });
         }
         let route = |entry: &'static MethodEntry| {
             let fitting = services.iter().filter_map(|service| Some((service.fit(entry.method.service)?, service)));
@@ -230,6 +261,24 @@ impl Services {
             identity_error: service.channel.identity().error(),
         };
         self.services.iter().map(state).collect()
+    }
+
+    /// The limits that count over all replicas, and what this one needs of each.
+    pub fn shared_limits(&self) -> Vec<SharedLimit> {
+        let shared = self.services.iter().filter(|service| service.is_limit_shared);
+        shared
+            .map(|service| {
+                let GateState { in_flight, waiting_calls, .. } = service.gate.state();
+                let total = service.max_in_flight;
+                SharedLimit { name: service.name.clone(), total, in_flight, waiting: waiting_calls }
+            })
+            .collect()
+    }
+
+    /// From now on this replica has so many places of a service whose limit counts over all.
+    pub fn set_share(&self, name: &str, places: usize) {
+        let named = self.services.iter().find(|service| service.is_limit_shared && service.name == name);
+        named.iter().for_each(|service| service.gate.set_share(places));
     }
 
     /// Looks again at the files with certificates and tokens. What has changed in them is in force for the next connection

@@ -1,7 +1,7 @@
 //! The loop that claims what is due: recovery, wake-ups and backlog are the same thing.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -33,6 +33,7 @@ impl Engine {
         let engine = self.clone();
         tokio::spawn(async move { engine.tell_stranded().await });
         let _others = self.work_with_others();
+        self.accuse().await;
         loop {
             self.loops.bump();
             // First, or a claim could find runs again that are still in memory under the claim that was lost.
@@ -101,6 +102,9 @@ impl Engine {
                 return Err(error);
             }
         };
+        if !claimed.suspects.is_empty() {
+            self.shared.suspects.lock().unwrap_or_else(PoisonError::into_inner).extend(claimed.suspects);
+        }
         for row in claimed.runs {
             let Some(workflow) = self.shared.workflows.get(&row.workflow) else { continue };
             let id = row.id;

@@ -2,7 +2,7 @@
 //! for runs that they hold, and follows those that are watched here.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -37,11 +37,30 @@ impl Engine {
         Some(stop.drop_guard())
     }
 
+    /// Tells the other replicas which runs the process before this one died of: one of them may claim these. What cannot be told
+    /// is known here.
+    pub(super) async fn accuse(&self) {
+        let Some(store) = self.shared.store.shared() else { return };
+        let suspects: Vec<Uuid> = self.shared.suspects.lock().unwrap_or_else(PoisonError::into_inner).drain().collect();
+        if suspects.is_empty() {
+            return;
+        }
+        if let Err(error) = store.accuse(suspects.clone()).await {
+            tracing::warn!(%error, "other replicas were not told which runs this one died of");
+            self.shared.suspects.lock().unwrap_or_else(PoisonError::into_inner).extend(suspects);
+        }
+    }
+
     /// Tells runs in memory what others did to them.
     async fn hear(&self, store: &dyn SharedStore) {
         loop {
             match store.changed_by_others().await {
-                Ok(changed) => changed.iter().for_each(|changed| self.hear_of(changed)),
+                Ok(changed) => {
+                    if changed.is_empty() {
+                        self.shared.due.notify_one();
+                    }
+                    changed.iter().for_each(|changed| self.hear_of(changed));
+                }
                 Err(StoreError::Closed | StoreError::Unusable(_)) => return,
                 Err(error) => {
                     tracing::debug!(%error, "changes by other replicas not read");

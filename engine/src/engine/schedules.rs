@@ -21,6 +21,7 @@ mod closing;
 mod commands;
 mod hand_over;
 mod make;
+mod others;
 mod queue;
 mod rewind;
 mod rounds;
@@ -28,6 +29,7 @@ mod turn;
 
 pub(super) use bell::Bell;
 pub use commands::{Backfill, Triggered};
+use others::Heard;
 use queue::{Look, Queue};
 use rounds::{Round, Rounds};
 use turn::Watched;
@@ -41,6 +43,14 @@ const AT_ONCE: usize = 1_024;
 /// Schedules that are read at the same time.
 const PAGE: u32 = 1_000;
 
+/// What code and configuration say about schedules.
+#[derive(Clone, Debug, Default)]
+struct Declarations {
+    schedules: Vec<(Source, Schedule)>,
+    /// Names of those that cannot be kept.
+    kept: Vec<String>,
+}
+
 impl Engine {
     /// Starts the runs of schedules at their nominal times, until told to stop: of those that workflows declare in code, of
     /// these, and of those that were created. One of these takes the place of one in code that has its name.
@@ -49,7 +59,9 @@ impl Engine {
     /// If one that is declared cannot be kept, or the store fails for good.
     pub async fn run_schedules(&self, declared: Vec<Schedule>, stop: CancellationToken) -> Result<(), EngineError> {
         let mut rounds = Rounds::begin(self.shared.clock.clone());
-        let mut queue = self.load(declared, &mut rounds).await?;
+        let declared = self.declarations(declared);
+        let mut heard = Heard::default();
+        let mut queue = self.load(&declared, &mut heard, &mut rounds).await?;
         let mut failing = false;
         loop {
             self.loops.bump();
@@ -63,6 +75,7 @@ impl Engine {
             if round.is_set_back() {
                 queue.set_back(&round);
             }
+            self.hear_of_schedules(&declared, &mut heard, &mut rounds).await;
             let failed = self.deal_with(&mut queue, &round, &rounds).await?;
             if let Some(error) = &failed
                 && !failing
@@ -88,9 +101,8 @@ impl Engine {
         self.loops.clock_was_set(now, -SignedDuration::try_from(last.since(now)).unwrap_or(SignedDuration::MAX));
     }
 
-    /// What is declared, checked, and everything that is stored.
-    async fn load(&self, declared: Vec<Schedule>, rounds: &mut Rounds) -> Result<Queue, EngineError> {
-        let now = rounds.wall();
+    /// What code and configuration declare, checked.
+    fn declarations(&self, declared: Vec<Schedule>) -> Declarations {
         let mut by_name: BTreeMap<String, (Source, Schedule)> = BTreeMap::new();
         for workflow in self.shared.workflows.iter() {
             for schedule in &workflow.schedules {
@@ -100,18 +112,30 @@ impl Engine {
         for schedule in declared {
             by_name.insert(schedule.name.clone(), (Source::Configuration, schedule));
         }
-        let mut schedules = Vec::with_capacity(by_name.len());
+        let mut declarations = Declarations::default();
         for (source, schedule) in by_name.into_values() {
             let name = schedule.name.clone();
             match self.checked(schedule) {
-                Ok(schedule) => schedules.push((source, schedule)),
-                // One that cannot be holds up no other.
+                Ok(schedule) => declarations.schedules.push((source, schedule)),
+                // One that cannot be holds up no other. If a definition of it is stored, that is kept.
                 Err(error) => {
-                    tracing::error!(schedule = name, %error, "schedule cannot be declared, it starts no runs")
+                    tracing::error!(schedule = name, %error, "schedule cannot be declared, it stays as it is stored");
+                    declarations.kept.push(name);
                 }
             }
         }
-        while let Err(error) = self.declare(&schedules, rounds).await {
+        declarations
+    }
+
+    /// Declares what is declared, and reads everything that is stored.
+    async fn load(
+        &self,
+        declared: &Declarations,
+        heard: &mut Heard,
+        rounds: &mut Rounds,
+    ) -> Result<Queue, EngineError> {
+        let now = rounds.wall();
+        while let Err(error) = self.declare(declared, rounds).await {
             if matches!(error, StoreError::Closed | StoreError::Unusable(_)) {
                 return Err(error.into());
             }
@@ -134,6 +158,7 @@ impl Engine {
             after = Some(last.schedule.name.clone());
             for row in rows {
                 let watched = Watched::new(row);
+                heard.read(&watched.row);
                 ahead = ahead.max(watched.is_ahead(now).then_some(watched.row.high_water));
                 queue.add(&watched.row.schedule.name, watched.row.uid, watched.first_look(None, now));
             }
@@ -144,11 +169,12 @@ impl Engine {
         Ok(queue)
     }
 
-    async fn declare(&self, schedules: &[(Source, Schedule)], rounds: &mut Rounds) -> Result<(), StoreError> {
-        let definitions = schedules.iter().map(|(_, schedule)| schedule);
+    async fn declare(&self, declared: &Declarations, rounds: &mut Rounds) -> Result<(), StoreError> {
+        let definitions = declared.schedules.iter().map(|(_, schedule)| schedule);
         self.close_changed(definitions, &|due| rounds.cause(due, true)).await?;
         let (now, zone_database) = (rounds.wall(), database_version());
-        let declared = Declare { now, zone_database, schedules: schedules.to_vec() };
+        let Declarations { schedules, kept } = declared.clone();
+        let declared = Declare { now, zone_database, schedules, kept };
         let declared = self.shared.store.declare_schedules(declared).await?;
         rounds.were_retired(declared.returned);
         if let Some(before) = declared.zone_database.filter(|before| *before != zone_database) {

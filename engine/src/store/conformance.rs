@@ -175,6 +175,7 @@ sentences! {
         a_schedule_that_is_created_anew_is_another_one
         what_is_declared_is_kept_over_owners_and_changed_where_it_is_declared
         a_declared_schedule_that_disappears_is_retired_and_keeps_its_mark
+        what_is_declared_and_cannot_be_kept_stays_as_it_is_stored
         a_declaration_takes_over_what_was_created_under_its_name
         the_zone_database_of_the_owner_before_is_known
         schedules_are_listed_by_name_in_pages

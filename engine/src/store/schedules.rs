@@ -160,6 +160,16 @@ pub struct Declare {
     pub zone_database: &'static str,
     /// All schedules that code and configuration define.
     pub schedules: Vec<(Source, Schedule)>,
+    /// Names of schedules that are defined in a way that cannot be kept: what is stored under them stays as it is.
+    pub kept: Vec<String>,
+}
+
+impl Declare {
+    /// The names of all schedules that are defined, also of those that cannot be kept.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let declared = self.schedules.iter().map(|(_, schedule)| schedule.name.as_str());
+        declared.chain(self.kept.iter().map(String::as_str))
+    }
 }
 
 /// Schedules as they are declared now.

@@ -2,12 +2,13 @@
 
 use uuid::Uuid;
 
-use super::{Answer, RunRow};
+use super::{Answer, PlaceWish, RunRow};
 
 /// The part of a [`Store`](super::Store) that is needed as soon as other replicas change runs that this one holds, and hold
 /// runs that are asked for here.
 pub trait SharedStore: Send + Sync + 'static {
-    /// Waits until somebody else has changed runs that this replica holds, and gives them as they are then. A change
+    /// Waits until somebody else has changed runs that this replica holds, or may have made a run due that no replica holds, and gives
+    /// the former as they are then, in the latter case none. A change
     /// that is made while nothing waits is given to the next call. After a loss of the claims, what was changed before is
     /// not given: those runs are read again when they are claimed.
     fn changed_by_others(&self) -> Answer<Vec<ChangedRun>>;
@@ -19,6 +20,25 @@ pub trait SharedStore: Send + Sync + 'static {
 
     /// How far these runs are, those of them that exist, in no particular order.
     fn progress(&self, runs: Vec<Uuid>) -> Answer<Vec<RunProgress>>;
+
+    /// Says that this replica died while it polled these runs, in the life before. The next claim of each tells it, one time.
+    fn accuse(&self, runs: Vec<Uuid>) -> Answer<()>;
+
+    /// Says how many places of each limit this replica needs, and answers how many it has from now on, in the same order. What it has
+    /// stays its own until its lease is over, so all replicas together never have more than there are.
+    fn places(&self, wishes: Vec<PlaceWish>) -> Answer<Vec<u32>>;
+
+    /// Which schedules there are by now, whoever made or changed them.
+    fn schedule_news(&self) -> Answer<ScheduleNews>;
+}
+
+/// Schedules as all replicas know them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScheduleNews {
+    /// Name, uid and generation of each.
+    pub schedules: Vec<(String, Uuid, u64)>,
+    /// Whether this replica has to declare its schedules again: another one that declared them, or others, is gone.
+    pub declare: bool,
 }
 
 /// A run of this replica that somebody else changed.

@@ -63,6 +63,7 @@ mod runs;
 mod schedules;
 mod set_back;
 mod shared;
+mod source;
 mod workflows;
 mod writer;
 mod writes;
@@ -71,7 +72,8 @@ pub use backup::backup;
 pub use doctor::{Examine, examine};
 #[cfg(any(test, feature = "testing"))]
 pub use faults::CommitFault;
-pub(crate) use look::{InFlight, Look};
+pub use look::Look;
+pub use source::{FencedSource, Source};
 
 /// How a store behaves, beside where it lies.
 #[derive(Clone, Debug, Default)]

@@ -95,7 +95,7 @@ impl Store for ProbedStore {
         if let Some(replica) = &self.replica {
             if replica.keeps_claims_away() {
                 let next_due = Some(claim.now.after(Duration::from_millis(500)));
-                return Box::pin(std::future::ready(Ok(Claimed { runs: Vec::new(), next_due })));
+                return Box::pin(std::future::ready(Ok(Claimed { next_due, ..Claimed::default() })));
             }
             // The store knows all replicas as one owner.
             claim.held = None;
@@ -105,8 +105,12 @@ impl Store for ProbedStore {
             return Box::pin(std::future::pending());
         }
         let (answer, faults) = (self.read("claim", |store| store.claim(claim)), self.faults.clone());
+        let replica = self.replica.clone();
         Box::pin(async move {
-            let claimed = answer.await?;
+            let mut claimed = answer.await?;
+            if let Some(replica) = replica {
+                claimed.suspects = replica.accused(claimed.runs.iter().map(|run| run.id));
+            }
             if !claimed.runs.is_empty() {
                 faults.claims_come().await;
                 faults.way().await;

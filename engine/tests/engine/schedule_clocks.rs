@@ -289,7 +289,7 @@ async fn a_zone_database_that_changes_between_two_starts_starts_no_tick_twice_an
         stop.cancel();
         // That replica went by an older database.
         let schedules = vec![(Source::Configuration, world.engine().check_schedule(at_nine(zone)).unwrap())];
-        let declare = Declare { now: world.clocks().wall(), zone_database: "2025a", schedules };
+        let declare = Declare { now: world.clocks().wall(), zone_database: "2025a", schedules, kept: Vec::new() };
         world.store().declare_schedules(declare).await.unwrap();
         set_zone(zone, after.0);
         let world = world.crash(Probe::counting());

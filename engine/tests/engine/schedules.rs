@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::schedule::{Overlap, Spec};
-use engine::store::{ListRuns, Schedule};
+use engine::store::{ListRuns, ListSchedules, Requester, Schedule, ScheduleRow};
 use engine::testing::{Probe, World};
 use engine::{Context, Failure, Limits, Registry, State, Workflow};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,10 @@ fn schedule(world: &World) -> CancellationToken {
     stop
 }
 
+async fn schedules(world: &World) -> Vec<ScheduleRow> {
+    world.engine().store().schedules(ListSchedules { limit: 9, ..ListSchedules::default() }).await.unwrap()
+}
+
 async fn runs(world: &World) -> Vec<engine::store::RunRow> {
     world.engine().store().list(ListRuns { limit: 100, ..ListRuns::default() }).await.unwrap()
 }
@@ -55,6 +59,52 @@ async fn a_declared_schedule_that_is_out_of_bounds_holds_up_no_other() {
     let runs = runs(&world).await;
     let by: Vec<&str> = runs.iter().map(|run| run.origin.as_ref().unwrap().schedule.as_str()).collect();
     assert_eq!(by, ["each", "each"]);
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_declared_schedule_that_is_out_of_bounds_stays_as_it_is_stored() {
+    let world = world(Duration::from_secs(1));
+    let stop = schedule(&world);
+    tokio::time::sleep(Duration::from_secs(65)).await;
+    stop.cancel();
+    let stored = schedules(&world).await;
+    let mut wrong = Schedule::new("each", Work::NAME, Spec::every(Duration::from_secs(9)));
+    wrong.policy.overlap = Overlap::AllowN(0);
+    let (engine, stop) = (world.engine().clone(), CancellationToken::new());
+    let stopped = stop.clone();
+    tokio::spawn(async move { engine.run_schedules(vec![wrong], stopped).await });
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let kept = schedules(&world).await;
+    assert_eq!(kept[0].schedule, stored[0].schedule);
+    assert_eq!((kept[0].retired_at, runs(&world).await.len()), (None, 2));
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_that_one_replica_made_is_kept_by_the_others() {
+    let work = |registry: &mut Registry| registry.register(|| Work(Duration::from_secs(1)));
+    let worlds = World::replicas(2, &services(), work, &Limits::default());
+    let Ok([here, there]) = <[World; 2]>::try_from(worlds) else { panic!("two were asked for") };
+    let run = |world: &World| {
+        let (engine, stop) = (world.engine().clone(), CancellationToken::new());
+        let stopped = stop.clone();
+        tokio::spawn(async move { engine.run_schedules(Vec::new(), stopped).await });
+        stop
+    };
+    let stops = [run(&here), run(&there)];
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let each = Schedule::new("each", Work::NAME, Spec::every(Duration::from_secs(60)));
+    here.engine().create_schedule(each, Requester::new("ann", "")).await.unwrap();
+    // The one that made it is lost.
+    stops[0].cancel();
+    tokio::time::sleep(Duration::from_secs(130)).await;
+    let of_both = runs(&there).await.len();
+    assert_eq!(of_both, 2);
+    there.engine().delete_schedule("each".to_owned(), None, Requester::new("ann", "")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(130)).await;
+    assert_eq!(runs(&there).await.len(), of_both);
+    stops[1].cancel();
 }
 
 #[tokio::test(start_paused = true)]

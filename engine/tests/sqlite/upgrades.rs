@@ -3,6 +3,7 @@
 use engine::engine::{Engine, Parts, Start};
 use engine::journal_v1 as stored;
 use engine::random::RandomSource;
+use engine::store::sqlite::Look;
 use engine::transport::{Reserving, Transport};
 use engine::upgrade::{CheckedRun, Incompatibility, UpgradeCheck};
 use engine::workflow::{MissingCode, NameTaken};
@@ -77,7 +78,7 @@ async fn asleep<const VERSION: u32>(path: &Path) -> (Uuid, Engine) {
 }
 
 fn check(path: &Path, workflows: &Registry) -> Vec<CheckedRun> {
-    let mut upgrade = UpgradeCheck::check(path, workflows, Limits::default()).unwrap();
+    let mut upgrade = UpgradeCheck::of(Look::at(path).unwrap(), workflows, Limits::default());
     let runs = upgrade.runs().unwrap();
     let checked: Vec<CheckedRun> = upgrade.map(Result::unwrap).collect();
     assert_eq!(checked.len() as u64, runs);
@@ -188,9 +189,7 @@ async fn the_file_of_an_older_release_is_checked_and_left_in_its_schema() {
 async fn what_is_no_store_is_refused_and_not_made() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("store.db");
-    let refused = |path: &Path| {
-        matches!(UpgradeCheck::check(path, &version::<1>(), Limits::default()), Err(StoreError::Unusable(_)))
-    };
+    let refused = |path: &Path| matches!(Look::at(path), Err(StoreError::Unusable(_)));
     assert!(refused(&path) && !path.exists());
     std::fs::write(&path, "not a database, whatever else it may be").unwrap();
     assert!(refused(&path));

@@ -12,5 +12,6 @@ mod pod;
 mod probes;
 mod process;
 mod reference;
+mod replicas;
 mod rollouts;
 mod semantics;

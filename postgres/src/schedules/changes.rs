@@ -1,9 +1,9 @@
-//! What people change of schedules, and what their definitions in code and configuration do.
+//! What people change of schedules.
 
 use engine::store::support::encode_schedule;
 use engine::store::{
-    AuditedChange, Command, CommandKind, Declare, Declared, PausedSchedule, Requester, Schedule, ScheduleCommand,
-    ScheduleCommandKind, ScheduleRefusal, ScheduleRow, Source, StoreError,
+    AuditedChange, Command, CommandKind, PausedSchedule, Requester, Schedule, ScheduleCommand, ScheduleCommandKind,
+    ScheduleRefusal, ScheduleRow, Source, StoreError,
 };
 use engine::time::Timestamp;
 use uuid::Uuid;
@@ -12,67 +12,8 @@ use super::{Stored, answers, backfills, by_name, of_source, settling};
 use crate::session::{Fault, Session, params};
 use crate::{audit, commands, requests};
 
-pub(crate) async fn declare(session: &Session<'_>, declare: &Declare) -> Result<Declared, Fault> {
-    // First, so that replicas that start together wait for each other here.
-    let store = session.one("SELECT zone_database FROM store WHERE one = 1 FOR UPDATE", params![]).await?;
-    let zone_database: Option<String> = store.try_get(0)?;
-    retire(session, declare).await?;
-    let (mut rows, mut returned) = (Vec::new(), Vec::new());
-    for (source, schedule) in &declare.schedules {
-        let stored = match by_name(session, &schedule.name).await? {
-            Some(stored) => {
-                returned.extend(stored.row.retired_at.map(|since| (stored.row.uid, since)));
-                redeclared(session, stored, *source, schedule, declare.now).await?
-            }
-            None => insert(session, *source, schedule, declare.now).await?,
-        };
-        rows.push(stored.row);
-    }
-    if zone_database.as_deref() != Some(declare.zone_database) {
-        session.execute("UPDATE store SET zone_database = $1 WHERE one = 1", params![declare.zone_database]).await?;
-    }
-    Ok(Declared { rows, returned, zone_database })
-}
-
-/// Those whose definition disappeared stand still, and stay to be seen.
-async fn retire(session: &Session<'_>, declare: &Declare) -> Result<(), Fault> {
-    let known = session
-        .rows(
-            "SELECT name FROM schedules WHERE source <> $1 AND retired_at IS NULL ORDER BY name",
-            params![of_source(Source::Api)],
-        )
-        .await?;
-    for row in &known {
-        let name: &str = row.try_get(0)?;
-        if declare.schedules.iter().all(|(_, schedule)| schedule.name != name)
-            && let Some(mut stored) = by_name(session, name).await?
-        {
-            stored.row.retired_at = Some(declare.now);
-            stored.row.generation += 1;
-            stored.save(session).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn redeclared(
-    session: &Session<'_>,
-    mut stored: Stored,
-    source: Source,
-    schedule: &Schedule,
-    now: Timestamp,
-) -> Result<Stored, Fault> {
-    let same = stored.row.schedule == *schedule && stored.row.source == source;
-    if same && stored.row.retired_at.is_none() {
-        return Ok(stored);
-    }
-    stored.row.retired_at = None;
-    define(session, &mut stored, source, schedule, now).await?;
-    Ok(stored)
-}
-
 /// Gives a schedule another definition. It makes up for no time that it did not have then.
-async fn define(
+pub(super) async fn define(
     session: &Session<'_>,
     stored: &mut Stored,
     source: Source,
@@ -91,7 +32,12 @@ async fn define(
     stored.save(session).await
 }
 
-async fn insert(session: &Session<'_>, source: Source, schedule: &Schedule, now: Timestamp) -> Result<Stored, Fault> {
+pub(super) async fn insert(
+    session: &Session<'_>,
+    source: Source,
+    schedule: &Schedule,
+    now: Timestamp,
+) -> Result<Stored, Fault> {
     session
         .execute(
             "INSERT INTO schedules (name, uid, source, workflow, definition, generation, created_at, updated_at,

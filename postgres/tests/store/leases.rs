@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::state::State;
 use engine::store::{
-    Append, Appended, ClaimRuns, Claimed, Command, CommandKind, Created, NewRun, Recall, Requester, RunProgress,
-    Status, Store, StoreError, UnownedAppend,
+    Append, Appended, ChangedRun, ClaimRuns, Claimed, Command, CommandKind, Created, NewRun, Recall, Requester,
+    RunProgress, Status, Store, StoreError, UnownedAppend,
 };
 use engine::time::{Clock, Timestamp};
 use postgres_store::testing::{Release, connect, database, expire};
@@ -20,7 +20,16 @@ const NONE: [Uuid; 0] = [];
 const WORKFLOW: &str = "leases.first";
 
 pub(crate) async fn replica(database: &Config) -> Postgres {
-    Postgres::open(PostgresOptions::new(database.clone())).await.unwrap()
+    let mut options = PostgresOptions::new(database.clone());
+    options.hints = false;
+    Postgres::open(options).await.unwrap()
+}
+
+/// One that hears of others only by hints.
+async fn hinted(database: &Config) -> Postgres {
+    let mut options = PostgresOptions::new(database.clone());
+    options.look_every = Duration::from_secs(3_600);
+    Postgres::open(options).await.unwrap()
 }
 
 /// One whose lease is short, for tests that wait for its heartbeats.
@@ -112,6 +121,75 @@ async fn a_living_replica_keeps_its_runs_and_a_dead_one_loses_them_when_its_leas
     let row = second.run(run).await.unwrap().unwrap();
     assert_eq!((row.epoch, row.owned), (2, true));
     assert_eq!(second.append(fact(run, 2, 1)).await, Ok(Appended::Done));
+}
+
+fn cancel(run: Uuid) -> Command {
+    let change = Requester::new("ann@host", "it has to").to("CancelRun", "");
+    Command { run, now: now(), change, kind: CommandKind::Cancel }
+}
+
+/// Cancels runs that the first holds until the first hears of one: a hint may be sent before anyone listens.
+async fn cancelled_until_heard(first: &Postgres, second: &Postgres) -> Vec<ChangedRun> {
+    let changed = first.shared().unwrap().changed_by_others();
+    let cancelling = async {
+        loop {
+            let run = created(first, new_run(true)).await;
+            second.command(cancel(run)).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        changed = changed => changed.unwrap(),
+        () = cancelling => unreachable!("it cancels for ever"),
+    }
+}
+
+#[tokio::test]
+async fn a_hint_tells_the_owner_of_a_run_without_a_look() {
+    let database = database(Release::Newest).await;
+    let (first, second) = (hinted(&database).await, hinted(&database).await);
+    let changed = cancelled_until_heard(&first, &second).await;
+    assert!(changed.iter().all(|changed| changed.row.cancel_requested.is_some()) && !changed.is_empty(), "{changed:?}");
+}
+
+#[tokio::test]
+async fn a_hint_finds_a_run_that_no_replica_holds_by_its_bucket() {
+    let database = database(Release::Newest).await;
+    let (first, second) = (hinted(&database).await, hinted(&database).await);
+    let changed = first.shared().unwrap().changed_by_others();
+    let cancelling = async {
+        loop {
+            // In a bucket of the first, and of no one's.
+            let run = created(&first, NewRun { status: status(State::Waiting), ..new_run(false) }).await;
+            second.command(cancel(run)).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let told = tokio::select! {
+        changed = changed => changed.unwrap(),
+        () = cancelling => unreachable!("it cancels for ever"),
+    };
+    assert!(told.is_empty(), "it holds none of them: {told:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_a_replica_died_of_is_a_suspect_for_the_one_that_takes_it() {
+    let database = database(Release::Newest).await;
+    let (dead, other) = (replica(&database).await, replica(&database).await);
+    let (suspect, innocent) = (created(&dead, new_run(true)).await, created(&dead, new_run(true)).await);
+    dead.die();
+    // It comes back before its lease is over.
+    let back = replica(&database).await;
+    back.shared().unwrap().accuse(vec![suspect]).await.unwrap();
+    expire(&database, dead.lease()).await;
+    let mut claimed = claim_at(&other, 1, now()).await;
+    claimed.runs.sort_by_key(|run| run.id);
+    assert_eq!(claimed.runs.iter().map(|run| run.id).collect::<Vec<_>>(), [suspect, innocent]);
+    assert_eq!(claimed.suspects, [suspect]);
+    other.die();
+    expire(&database, other.lease()).await;
+    let again = claim_at(&back, 1, now()).await;
+    assert_eq!((again.runs.len(), again.suspects), (2, Vec::new()), "it is said once");
 }
 
 #[tokio::test]

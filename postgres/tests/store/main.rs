@@ -2,9 +2,14 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says where")]
 
+mod adoption;
 mod batches;
 mod conformance;
+mod copies;
+mod declarations;
+mod doctor;
 mod leases;
+mod places;
 mod plans;
 mod servers;
 mod statements;

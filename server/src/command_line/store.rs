@@ -1,4 +1,4 @@
-//! `orchestrator store`: the files of a store, without the orchestrator that runs on them.
+//! `orchestrator store`: a store, without the orchestrator that runs on it.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -10,15 +10,22 @@ use sha2::{Digest, Sha256};
 
 use super::configuration_flags::ConfigurationFlags;
 use super::exit::CommandError;
-use super::{Exit, Terminal};
+use super::{Exit, Terminal, on_one_thread};
+use copy::Copy;
 use doctor::Doctor;
 
+mod copy;
 mod doctor;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Store {
     /// Copy the store as it is at one moment, also while an orchestrator uses it.
     Backup(BackUp),
+    /// Move everything from a SQLite file into the PostgreSQL database of the configuration, for many replicas.
+    ///
+    /// From its beginning on, the file cannot be served any more, and the database not until it has everything. A copy that was
+    /// interrupted continues with the same command. What was written is read back and compared by count and checksum.
+    Copy(Copy),
     /// Say what slows or endangers the store, and what to do. Changes nothing; an orchestrator may use the store.
     ///
     /// Exits with 6 if it finds a WARNING or a DANGER.
@@ -38,7 +45,8 @@ impl Store {
     pub(super) fn run(self, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
         let BackUp { to, configuration } = match self {
             Self::Backup(backup) => backup,
-            Self::Doctor(doctor) => return doctor.run(terminal),
+            Self::Copy(copy) => return on_one_thread(copy.run(terminal)),
+            Self::Doctor(doctor) => return on_one_thread(doctor.run(terminal)),
         };
         let store = configuration.load()?.configuration.store;
         let store = store.file().map_err(|error| CommandError::failed(error.to_string()))?;

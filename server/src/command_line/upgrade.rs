@@ -1,11 +1,10 @@
 //! `orchestrator upgrade`: which runs in flight this program can continue, told from a store that another one may serve.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use engine::store::StoreError;
+use engine::store::{StoreError, sqlite};
 use engine::upgrade::{self, CheckedRun, Incompatibility};
 use serde::Serialize;
 
@@ -15,7 +14,7 @@ use super::exit::CommandError;
 use super::table::table;
 use super::{Exit, Terminal};
 use crate::app::App;
-use crate::configuration::Loaded;
+use crate::configuration::{Loaded, StoreKind};
 use crate::text::plain;
 
 /// How often the progress of a long check is printed.
@@ -25,7 +24,7 @@ const PROGRESS: Duration = Duration::from_secs(2);
 pub(super) enum Upgrade {
     /// Replay every run in flight with the code of this program. Nothing is sent, and nothing is written.
     ///
-    /// Reads the store of the configuration, which another orchestrator may have open, or a backup of it (`--store FILE`).
+    /// Reads the store of the configuration, which other orchestrators may use, or a backup of a SQLite file (`--store FILE`).
     /// Exits with 6 if a run that can continue now could not continue. A run that is BLOCKED and would stay so is listed, and
     /// changes nothing of the exit.
     Check(Check),
@@ -89,9 +88,22 @@ impl Upgrade {
     pub(super) fn run(self, app: &App, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
         let Self::Check(Check { limit, output, configuration }) = self;
         let Loaded { configuration, own, .. } = configuration.load()?;
-        let store = configuration.store.file().map_err(|error| CommandError::failed(error.to_string()))?;
         let workflows = (app.workflows)(&own).map_err(|error| CommandError::failed(error.to_string()))?;
-        let check = upgrade::UpgradeCheck::check(store, &workflows, (&configuration.limits).into()).map_err(failed)?;
+        let limits = (&configuration.limits).into();
+        let (place, check) = match configuration.store.kind {
+            StoreKind::Sqlite => {
+                let path = &configuration.store.path;
+                let look = sqlite::Look::at(path).map_err(failed)?;
+                (path.display().to_string(), upgrade::UpgradeCheck::of(look, &workflows, limits))
+            }
+            StoreKind::Postgres => {
+                let options = configuration.store.database();
+                let options = options.map_err(|error| CommandError::usage(error.to_string()))?;
+                let place = options.place();
+                let look = postgres_store::Look::at(&options).map_err(|error| of_database(&place, error))?;
+                (place, upgrade::UpgradeCheck::of(look, &workflows, limits))
+            }
+        };
         let report = report(check, limit, terminal)?;
         match output {
             Output::Json => {
@@ -100,8 +112,13 @@ impl Upgrade {
             }
             Output::Table => show(&report, terminal)?,
         }
-        Ok(conclude(&report, store, terminal))
+        Ok(conclude(&report, &place, terminal))
     }
+}
+
+fn of_database(place: &str, error: StoreError) -> CommandError {
+    let exit = if matches!(error, StoreError::Unusable(_)) { Exit::Failed } else { Exit::Unreachable };
+    CommandError { exit, message: format!("{place}: {error}") }
 }
 
 fn failed(error: StoreError) -> CommandError {
@@ -169,13 +186,13 @@ fn show(report: &Report, terminal: &mut Terminal<'_>) -> Result<(), CommandError
     Ok(())
 }
 
-fn conclude(report: &Report, store: &Path, terminal: &mut Terminal<'_>) -> Exit {
+fn conclude(report: &Report, store: &str, terminal: &mut Terminal<'_>) -> Exit {
     let found = report.findings.len() as u64 + report.findings_omitted;
     if report.findings_omitted > 0 {
         terminal.talk(&format!("{} more are named with --limit {found}", report.findings_omitted));
     }
     let (runs, blocked) = (report.runs, report.stay_blocked.len() as u64 + report.stay_blocked_omitted);
     let blocked = if blocked == 0 { String::new() } else { format!(", and {blocked} that are BLOCKED stay so") };
-    terminal.talk(&format!("{}: of {runs} runs in flight {found} cannot continue{blocked}", store.display()));
+    terminal.talk(&format!("{store}: of {runs} runs in flight {found} cannot continue{blocked}"));
     if found == 0 { Exit::Ok } else { Exit::Findings }
 }

@@ -320,6 +320,11 @@ fn check_store(store: &Store, note: &mut dyn FnMut(&str, String), warnings: &mut
             }
         }
     }
+    if store.allow_data_loss {
+        warnings.push(String::from(
+            "store.allow_data_loss is set: the database may forget what it has acknowledged, and effects then happen twice",
+        ));
+    }
     // An operation that takes longer than the lease would end in another life of the replica.
     let most = store.lease - store.margin();
     if store.timeout >= most {

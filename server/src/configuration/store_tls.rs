@@ -30,6 +30,8 @@ impl Store {
         options.connections = self.connections as usize;
         (options.lease, options.margin) = (self.lease, self.margin());
         options.timeout = self.timeout;
+        options.allow_data_loss = self.allow_data_loss;
+        options.hints = self.hints;
         Ok(options)
     }
 }

@@ -17,7 +17,12 @@ use crate::configuration::{self, StoreKind};
 pub(super) fn breadcrumbs(configured: &configuration::Store) -> Option<Arc<Breadcrumbs>> {
     let mut path = configured.path.as_os_str().to_owned();
     path.push(".trail");
-    match Breadcrumbs::begin(Path::new(&path)) {
+    let begun = match configured.kind {
+        // The store's own lock keeps others away.
+        StoreKind::Sqlite => Breadcrumbs::begin(Path::new(&path)),
+        StoreKind::Postgres => Breadcrumbs::begin_beside_others(Path::new(&path)),
+    };
+    match begun {
         Ok(breadcrumbs) => Some(Arc::new(breadcrumbs)),
         Err(error) => {
             warn!(%error, path = %Path::new(&path).display(), "no trail of what runs, a run that kills the process is not found");
@@ -38,13 +43,10 @@ pub(super) async fn open(
             options.adopt = adopt;
             Ok(Arc::new(Sqlite::open(&configured.path, options, clock)?))
         }
-        StoreKind::Postgres if adopt => {
-            let why = "--adopt is for a copy of a SQLite file; a PostgreSQL database cannot be adopted yet";
-            Err(StoreError::Unusable(why.to_owned()).into())
-        }
         StoreKind::Postgres => {
             // Checked when the configuration was loaded.
-            let options = configured.database().map_err(|error| StoreError::Unusable(error.to_string()))?;
+            let mut options = configured.database().map_err(|error| StoreError::Unusable(error.to_string()))?;
+            options.adopt = adopt;
             Ok(Arc::new(Postgres::open(options).await?))
         }
     }

@@ -25,6 +25,36 @@ pub struct Users {
     pub is_unreliable: bool,
     /// What it was asked to create, and did.
     pub ledger: Ledger,
+    /// How many calls it answers.
+    pub crowd: Crowd,
+}
+
+/// Calls that are being answered.
+#[derive(Clone, Debug, Default)]
+pub struct Crowd(Arc<Mutex<(usize, usize)>>);
+
+impl Crowd {
+    /// The most that were at the same time so far.
+    pub fn most(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    /// One more, until what is returned is dropped.
+    fn enter(&self) -> Guest {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.0 += 1;
+        counts.1 = counts.1.max(counts.0);
+        Guest(self.clone())
+    }
+}
+
+/// A call that is being answered.
+struct Guest(Crowd);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).0 -= 1;
+    }
 }
 
 /// The users that were to be created, by their e-mail address.
@@ -99,6 +129,7 @@ fn key_of<M>(request: &Request<M>) -> String {
 #[tonic::async_trait]
 impl UserService for Users {
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
+        let _guest = self.crowd.enter();
         tokio::time::sleep(self.delay).await;
         let user_id = request.into_inner().user_id;
         if !self.knows_all {
@@ -108,6 +139,7 @@ impl UserService for Users {
     }
 
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
+        let _guest = self.crowd.enter();
         tokio::time::sleep(self.delay).await;
         let key = key_of(&request);
         let CreateUserRequest { request_id, email, name } = request.into_inner();

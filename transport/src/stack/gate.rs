@@ -4,6 +4,7 @@
 //! While no call waits and all is well, an attempt costs two short locks and no timer.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use engine::failure::Failure;
@@ -79,6 +80,8 @@ pub(crate) struct Gate {
     config: GateConfig,
     /// How many calls the service takes at the moment, over all its connections.
     capacity: Box<dyn Fn() -> usize + Send + Sync>,
+    /// How many of the places this replica has at the moment.
+    share: AtomicUsize,
     state: Mutex<State>,
     /// Told each time the service is found down.
     opened: Notify,
@@ -119,13 +122,25 @@ impl Gate {
             attended: false,
         };
         let (service, capacity) = (Arc::from(service), Box::new(capacity));
-        Arc::new(Self { service, config, capacity, state: Mutex::new(state), opened: Notify::new() })
+        let share = AtomicUsize::new(usize::MAX);
+        Arc::new(Self { service, config, capacity, share, state: Mutex::new(state), opened: Notify::new() })
+    }
+
+    /// From now on this replica has so many places. Calls in flight keep theirs.
+    pub(crate) fn set_share(self: &Arc<Self>, places: usize) {
+        self.share.store(places, Ordering::Release);
+        self.attend(self.lock());
+    }
+
+    /// How many calls may be in flight.
+    fn limit(&self) -> usize {
+        self.config.max_in_flight.min(self.share.load(Ordering::Acquire))
     }
 
     /// A place, if one is free and no call waits for it.
     pub(crate) fn try_enter(self: &Arc<Self>) -> Option<Pass> {
         let mut state = self.lock();
-        if !state.queue.is_empty() || self.room(&mut state, self.config.max_in_flight) != Room::Now {
+        if !state.queue.is_empty() || self.room(&mut state, self.limit()) != Room::Now {
             return None;
         }
         let admitted = state.admit();
@@ -172,7 +187,7 @@ impl Gate {
             breaker: state.breaker.state(now),
             down_since: state.breaker.down_since(),
             in_flight: state.in_flight,
-            max_in_flight: self.config.max_in_flight,
+            max_in_flight: self.limit(),
             rate: self.config.rate,
             waiting_calls: state.queue.calls(),
             waiting_runs: state.queue.runs(),
@@ -227,8 +242,7 @@ impl Gate {
     /// Lets in the calls that there is room for. Returns when to look again, if time will make room.
     fn let_in(&self, state: &mut State) -> Option<Instant> {
         // A service that takes nothing for the moment still gets one call, which then waits at its connection.
-        let limit =
-            if state.queue.is_empty() { return None } else { self.config.max_in_flight.min((self.capacity)()).max(1) };
+        let limit = if state.queue.is_empty() { return None } else { self.limit().min((self.capacity)().max(1)) };
         while !state.queue.is_empty() {
             match self.room(state, limit) {
                 Room::Now => {}

@@ -117,6 +117,16 @@ pub(super) async fn a_declared_schedule_that_disappears_is_retired_and_keeps_its
     assert_eq!(store.schedules(ListSchedules { limit: 9, ..ListSchedules::default() }).await, Ok(Vec::new()));
 }
 
+pub(super) async fn what_is_declared_and_cannot_be_kept_stays_as_it_is_stored(stores: &dyn Stores) {
+    let store = stores.empty().await;
+    let row = declare(&*store, vec![hourly()], hour(0)).await.remove(0);
+    let kept = vec!["hourly".to_owned(), "unknown".to_owned()];
+    let again = Declare { now: hour(1), zone_database: "2026a", schedules: Vec::new(), kept };
+    assert_eq!(store.declare_schedules(again).await.unwrap().rows, []);
+    assert_eq!(schedule(&*store, "hourly").await, row);
+    assert_eq!(store.schedules(ListSchedules { limit: 9, ..ListSchedules::default() }).await.unwrap().len(), 1);
+}
+
 pub(super) async fn a_declaration_takes_over_what_was_created_under_its_name(stores: &dyn Stores) {
     let store = stores.empty().await;
     let made = create(&*store, "hourly").await;
@@ -126,7 +136,7 @@ pub(super) async fn a_declaration_takes_over_what_was_created_under_its_name(sto
 
 pub(super) async fn the_zone_database_of_the_owner_before_is_known(stores: &dyn Stores) {
     let store = stores.empty().await;
-    let by = |zone_database| Declare { now: hour(1), zone_database, schedules: Vec::new() };
+    let by = |zone_database| Declare { now: hour(1), zone_database, schedules: Vec::new(), kept: Vec::new() };
     assert_eq!(store.declare_schedules(by("2025c")).await.unwrap().zone_database, None);
     let store = stores.succeed(store).await;
     for (now, before) in [("2026a", "2025c"), ("2026a", "2026a"), ("2026b", "2026a")] {

@@ -13,7 +13,7 @@ pub(super) fn hourly() -> Schedule {
 
 pub(super) async fn declare(store: &dyn Store, schedules: Vec<Schedule>, now: Timestamp) -> Vec<ScheduleRow> {
     let schedules = schedules.into_iter().map(|schedule| (Source::Configuration, schedule)).collect();
-    store.declare_schedules(Declare { now, zone_database: "2026a", schedules }).await.unwrap().rows
+    store.declare_schedules(Declare { now, zone_database: "2026a", schedules, kept: Vec::new() }).await.unwrap().rows
 }
 
 /// An hourly schedule that was declared at the epoch, under a name of its own.

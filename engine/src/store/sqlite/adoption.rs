@@ -17,6 +17,9 @@ use crate::time::Timestamp;
 /// The first schema that says which file the store is in.
 const SINCE: i64 = 7;
 
+/// The first schema that says where a store was moved.
+pub(super) const MOVED_SINCE: i64 = 14;
+
 /// A store that was adopted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Adoption {
@@ -43,6 +46,9 @@ pub(super) fn refuse_copy(connection: &Connection, mark: &[u8]) -> Result<(), St
     if version < SINCE || usize::try_from(version).is_ok_and(|version| version > migrations::VERSION) {
         return Ok(());
     }
+    if version >= MOVED_SINCE {
+        refuse_moved(connection)?;
+    }
     let stored = connection.query_row("SELECT file, seen_at FROM store", [], |row| {
         Ok((row.get::<_, Option<Vec<u8>>>(0)?, Timestamp::from_micros(row.get(1)?)))
     });
@@ -53,6 +59,23 @@ pub(super) fn refuse_copy(connection: &Connection, mark: &[u8]) -> Result<(), St
             seen_at.to_second()
         ))),
         _ => Ok(()),
+    }
+}
+
+/// A store that was copied into another kind of store is its former self: like any copy it may be adopted.
+fn refuse_moved(connection: &Connection) -> Result<(), StoreError> {
+    let moved = connection.query_row(
+        "SELECT moved_to, moved_at FROM store WHERE moved_to IS NOT NULL AND moved_at IS NOT NULL",
+        [],
+        |row| Ok((row.get::<_, String>(0)?, Timestamp::from_micros(row.get(1)?))),
+    );
+    match moved.optional().map_err(|error| StoreError::Unusable(error.to_string()))? {
+        None => Ok(()),
+        Some((to, at)) => Err(StoreError::Unusable(format!(
+            "`store copy` moved it to {to} at {}: its runs continue there. To continue with this file instead, make sure that \
+             no orchestrator runs on that database, then start once with --adopt",
+            at.to_second()
+        ))),
     }
 }
 
@@ -71,7 +94,10 @@ pub(super) fn adopt(connection: &Connection, now: Timestamp) -> rusqlite::Result
         [],
         |row| row.get(0),
     )?;
-    connection.execute("UPDATE store SET adopted_at = ?1, copied_at = ?2", params![now.as_micros(), copied_at])?;
+    connection.execute(
+        "UPDATE store SET adopted_at = ?1, copied_at = ?2, moved_at = NULL, moved_to = NULL, moved_as = NULL",
+        params![now.as_micros(), copied_at],
+    )?;
     // One that failed may have been taken up again; one that succeeded does nothing more.
     let runs = connection.execute(
         "UPDATE runs SET copied_at = min(coalesce(copied_at, ?1), ?1) WHERE state <> ?2",

@@ -41,7 +41,7 @@ pub(super) fn claim(db: &mut Database, wish: &ClaimRuns) -> Result<Claimed, Faul
         runs.push(rows::get(&db.connection, id)?);
     }
     let next_due = if more_orphans { Some(wish.now) } else { next_due(db, &workflows)? };
-    Ok(Claimed { runs, next_due })
+    Ok(Claimed { runs, next_due, suspects: Vec::new() })
 }
 
 /// Runs of earlier owners that continue by themselves; the parked ones are only given back. Says whether some are left.

@@ -45,6 +45,20 @@ pub(super) struct Settings {
     pub(super) faults: super::faults::Faults,
 }
 
+impl Settings {
+    /// Of a process that opens a store once, and is no orchestrator.
+    pub(super) fn of_one_opening(clock: Clock) -> Self {
+        Self {
+            clock,
+            commit_delay: None,
+            adopt: false,
+            process: Uuid::new_v4(),
+            #[cfg(any(test, feature = "testing"))]
+            faults: super::faults::Faults::default(),
+        }
+    }
+}
+
 /// One opening of a store (semantics.md D1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {

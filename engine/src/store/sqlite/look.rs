@@ -11,26 +11,13 @@ use super::files::visit;
 use super::paths::unusable;
 use super::rows;
 use crate::state::State;
-use crate::store::StoreError;
+use crate::store::{InFlight, LookAtRuns, StoreError};
 
 /// The store in one file, looked at. Each answer is one short snapshot, so that the owner's log is not held.
 #[derive(Debug)]
-pub(crate) struct Look {
+pub struct Look {
     path: PathBuf,
     connection: Connection,
-}
-
-/// A run that has not ended, with its journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct InFlight {
-    pub(crate) run: Uuid,
-    pub(crate) workflow: String,
-    pub(crate) version: u32,
-    pub(crate) state: State,
-    /// Number of facts that its journal must have.
-    pub(crate) sequence: u64,
-    /// Entries, each after the number of its last fact.
-    pub(crate) entries: Vec<(u64, Bytes)>,
 }
 
 impl Look {
@@ -38,12 +25,22 @@ impl Look {
     ///
     /// # Errors
     /// [`StoreError::Unusable`] where it is no store, is damaged, or was made by a newer release.
-    pub(crate) fn at(path: &Path) -> Result<Self, StoreError> {
+    pub fn at(path: &Path) -> Result<Self, StoreError> {
         Ok(Self { path: path.to_owned(), connection: visit(path)? })
     }
 
-    /// Runs that have not ended.
-    pub(crate) fn count(&mut self) -> Result<u64, StoreError> {
+    /// One snapshot for everything that is read.
+    fn read<T>(&mut self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let failed = |error: rusqlite::Error| unusable(&self.path, &error);
+        let transaction = self.connection.transaction().map_err(failed)?;
+        let found = read(&transaction).map_err(failed)?;
+        transaction.finish().map_err(failed)?;
+        Ok(found)
+    }
+}
+
+impl LookAtRuns for Look {
+    fn count(&mut self) -> Result<u64, StoreError> {
         self.read(|connection| {
             let mut count = 0;
             for workflow in workflows(connection)? {
@@ -56,9 +53,7 @@ impl Look {
         })
     }
 
-    /// The ids of those that come after this one, in their order. One that moves between two pages is neither left out nor
-    /// found twice.
-    pub(crate) fn ids(&mut self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+    fn ids(&mut self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>, StoreError> {
         let after = after.map_or([0; 16], Uuid::into_bytes);
         self.read(|connection| {
             let mut ids: Vec<[u8; 16]> = Vec::new();
@@ -71,8 +66,7 @@ impl Look {
         })
     }
 
-    /// The run with its journal, if it has not ended.
-    pub(crate) fn run(&mut self, run: Uuid) -> Result<Option<InFlight>, StoreError> {
+    fn run(&mut self, run: Uuid) -> Result<Option<InFlight>, StoreError> {
         self.read(|connection| {
             let found = connection
                 .prepare_cached(
@@ -100,15 +94,6 @@ impl Look {
             found.entries = entries.collect::<rusqlite::Result<_>>()?;
             Ok(Some(found))
         })
-    }
-
-    /// One snapshot for everything that is read.
-    fn read<T>(&mut self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        let failed = |error: rusqlite::Error| unusable(&self.path, &error);
-        let transaction = self.connection.transaction().map_err(failed)?;
-        let found = read(&transaction).map_err(failed)?;
-        transaction.finish().map_err(failed)?;
-        Ok(found)
     }
 }
 

@@ -1,21 +1,29 @@
 //! `orchestrator store doctor`: what slows or endangers a store.
 
+use std::time::Duration;
+
 use clap::Args;
 use engine::retention::Retention;
+use engine::store::StoreError;
 use engine::store::doctor::{Examination, Severity};
 use engine::store::sqlite::{Examine, examine};
-use engine::time::Clock;
+use engine::time::{Clock, Timestamp};
+use postgres_store::doctor as postgres;
 use serde::Serialize;
 
 use crate::command_line::configuration_flags::ConfigurationFlags;
 use crate::command_line::connection::Output;
 use crate::command_line::exit::CommandError;
 use crate::command_line::{Exit, Terminal};
+use crate::configuration::{Configuration, Store, StoreKind};
 use crate::text::plain;
+
+/// The time between two looks at the database's clock.
+const CLOCK_SPAN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub(in crate::command_line) struct Doctor {
-    /// Read every page of the file too. Takes about a second for each GiB; the write-ahead log grows meanwhile.
+    /// Read every page of a SQLite file too. Takes about a second for each GiB; the write-ahead log grows meanwhile.
     #[arg(long)]
     integrity: bool,
     /// Text for people, JSON for programs.
@@ -49,17 +57,30 @@ struct Finding {
 }
 
 impl Doctor {
-    pub(super) fn run(self, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
-        let configuration = self.configuration.load()?.configuration;
-        let path = configuration.store.file().map_err(|error| CommandError::failed(error.to_string()))?;
-        let retention = Retention::from(&configuration.retention);
-        let wish = Examine { now: Clock::system().now(), retention, integrity: self.integrity };
-        let examination = examine(path, &wish).map_err(|error| CommandError::failed(error.to_string()))?;
+    pub(super) async fn run(self, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
+        let Configuration { store, retention, .. } = self.configuration.load()?.configuration;
+        let retention = Retention::from(&retention);
+        let (place, examination) = match store.kind {
+            StoreKind::Sqlite => {
+                let wish = Examine { now: now(), retention, integrity: self.integrity };
+                let examination = examine(&store.path, &wish);
+                (
+                    store.path.display().to_string(),
+                    examination.map_err(|error| CommandError::failed(error.to_string()))?,
+                )
+            }
+            StoreKind::Postgres if self.integrity => {
+                return Err(CommandError::usage(
+                    "--integrity reads the pages of a SQLite file; for a database use pg_amcheck",
+                ));
+            }
+            StoreKind::Postgres => of_database(&store, retention).await?,
+        };
         let exit = match examination.worst() {
             Some(Severity::Warning | Severity::Danger) => Exit::Findings,
             Some(Severity::Note) | None => Exit::Ok,
         };
-        let report = Report::of(path.display().to_string(), examination);
+        let report = Report::of(place, examination);
         let text = match self.output {
             Output::Table => report.text(),
             Output::Json => {
@@ -68,6 +89,22 @@ impl Doctor {
         };
         terminal.line(&text)?;
         Ok(exit)
+    }
+}
+
+fn now() -> Timestamp {
+    Clock::system().now()
+}
+
+/// Looks at the database of the configuration; its name comes first.
+async fn of_database(store: &Store, retention: Retention) -> Result<(String, Examination), CommandError> {
+    let options = store.database().map_err(|error| CommandError::usage(error.to_string()))?;
+    let place = options.place();
+    let wish = postgres::Examine { now, retention, clock_span: CLOCK_SPAN };
+    match postgres::examine(&options, &wish).await {
+        Ok(examination) => Ok((place, examination)),
+        Err(StoreError::Unusable(why)) => Err(CommandError::failed(format!("{place}: {why}"))),
+        Err(error) => Err(CommandError { exit: Exit::Unreachable, message: format!("{place}: {error}") }),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod audit;
 mod clocks;
+mod copies;
 mod disk;
 mod disks;
 mod durability;

@@ -79,9 +79,12 @@ impl Orchestrator {
         let mut words = self.launcher.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_test-app")]);
         let mut command = Command::new(words.next().unwrap());
         command.args(words);
-        let configuration = self.directory.path().join("orchestrator.toml");
-        command.args(["serve", "--config"]).arg(configuration).args(flags).stderr(log);
+        command.args(["serve", "--config"]).arg(self.configuration()).args(flags).stderr(log);
         command
+    }
+
+    pub(crate) fn configuration(&self) -> PathBuf {
+        self.directory.path().join("orchestrator.toml")
     }
 
     fn log(&self) -> PathBuf {

@@ -9,8 +9,9 @@ use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 use server::proto::orchestrator::admin::v1::run_service_client::RunServiceClient;
 use tonic::transport::{Channel, Endpoint};
+use uuid::Uuid;
 
-use crate::load::Load;
+use crate::load::{Load, invite};
 use crate::process::Orchestrator;
 use crate::world::World;
 use crate::{SETTLED, WITHOUT_SCHEDULES, audit};
@@ -72,4 +73,33 @@ async fn replicas_that_are_killed_and_frozen_lose_nothing_and_double_nothing() {
     }
     replicas[0].start(&WITHOUT_SCHEDULES).await;
     println!("blows {BLOWS}, {}", audit::settle(&world, replicas[0].runs(), &started, SETTLED).await);
+}
+
+/// A service that takes two calls at the same time, from all replicas together.
+const STRICT: [&str; 6] = [
+    "--set",
+    "services.users.max_in_flight=2",
+    "--set",
+    "services.users.strict_max_in_flight=true",
+    "--set",
+    "schedules.invite.enabled=false",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_strict_limit_counts_over_replicas_and_a_lost_one_gives_its_places_back() {
+    let world = World::slow(Duration::from_millis(30)).await;
+    let mut replicas = replicas(&world, REPLICAS).await;
+    for replica in &mut replicas {
+        replica.start(&STRICT).await;
+    }
+    let mut runs = any(&replicas);
+    let mut ids = Vec::new();
+    for _ in 0..30 {
+        ids.push(runs.start_run(invite(Uuid::new_v4())).await.unwrap().into_inner().run_id);
+    }
+    replicas[1].kill().await;
+    replicas.remove(1);
+    let ended = audit::all_ended(&mut any(&replicas), SETTLED).await;
+    assert_eq!(ended.len(), ids.len());
+    assert_eq!(world.crowd.most(), 2);
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use engine::failure::Code;
 use engine::transport::Unsent;
 use futures_util::FutureExt;
@@ -48,6 +46,31 @@ async fn a_run_with_one_call_passes_one_with_ten_thousand() {
     // The wide run was there first, and its second call is not.
     let let_in = [(&mut wide[0]).now_or_never(), (&mut wide[1]).now_or_never(), narrow.now_or_never()];
     assert_eq!(let_in.map(|pass| pass.is_some()), [true, false, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_of_the_places_is_kept_to_and_calls_in_flight_keep_theirs() {
+    let gate = gate(3, None);
+    gate.set_share(0);
+    assert!(gate.try_enter().is_none());
+    let mut waiting: Vec<_> = (0..4).map(|_| gate.queue(WIDE, true)).collect();
+    let let_in = |waiting: &mut Vec<Queued>| {
+        let mut passes = Vec::new();
+        waiting.retain_mut(|queued| queued.now_or_never().map(|pass| passes.push(pass)).is_none());
+        passes
+    };
+    assert_eq!(let_in(&mut waiting).len(), 0);
+    gate.set_share(2);
+    let mut held = let_in(&mut waiting);
+    assert_eq!((held.len(), gate.state().max_in_flight), (2, 2));
+    gate.set_share(1);
+    drop(held.pop());
+    assert_eq!(let_in(&mut waiting).len(), 0, "one is in flight");
+    drop(held);
+    let held = let_in(&mut waiting);
+    assert_eq!(held.len(), 1);
+    gate.set_share(usize::MAX);
+    assert_eq!((let_in(&mut waiting).len(), gate.state().max_in_flight), (1, 3));
 }
 
 #[tokio::test(start_paused = true)]

@@ -43,7 +43,7 @@ fn retire(db: &Database, declare: &Declare) -> Result<(), Fault> {
         .query_map([Source::Api as u8], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     for name in known {
-        if declare.schedules.iter().all(|(_, schedule)| schedule.name != name)
+        if !declare.names().any(|declared| declared == name)
             && let Some(mut stored) = by_name(&db.connection, &name)?
         {
             stored.row.retired_at = Some(declare.now);
