@@ -20,13 +20,11 @@ use crate::session::Fault;
 const GATHER: Duration = Duration::from_millis(3);
 /// Runs of one statement.
 const TOGETHER: usize = 1_000;
-/// A notification to itself comes within this, or none come.
+/// A notification of its own comes within this, or none come.
 const COMES: Duration = Duration::from_secs(5);
 /// After a failure, and after it was found that none come.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 const NONE_COME: Duration = Duration::from_secs(600);
-/// The connection is looked at this often.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Sends and hears hints.
 #[derive(Debug)]
@@ -56,9 +54,13 @@ impl Hints {
         }
     }
 
-    /// Resolves with the next hint.
-    pub(crate) async fn heard(&self) {
-        self.heard.notified().await;
+    /// Waits for the next hint, and a little longer for those that follow it. Says whether one came.
+    pub(crate) async fn heard_within(&self, within: Duration) -> bool {
+        let came = tokio::time::timeout(within, self.heard.notified()).await.is_ok();
+        if came {
+            tokio::time::sleep(GATHER).await;
+        }
+        came
     }
 
     async fn keep(&self, options: PostgresOptions, leases: Arc<Leases>, mut queue: mpsc::UnboundedReceiver<Uuid>) {
@@ -101,13 +103,14 @@ impl Hints {
         let connection = Connection::hearing(options, sender).await?;
         connection.script("LISTEN orchestrator_hints").await?;
         let probe = Uuid::new_v4().to_string();
-        connection.script(&format!("NOTIFY orchestrator_hints, '{probe}'")).await?;
+        // From another connection: through a pooler, what one connection says to itself comes, and what others say does not.
+        Connection::open(options).await?.script(&format!("NOTIFY orchestrator_hints, '{probe}'")).await?;
         let comes = async { while heard.recv().await.is_some_and(|payload| payload != probe) {} };
         if tokio::time::timeout(COMES, comes).await.is_err() {
+            connection.script("UNLISTEN orchestrator_hints").await?;
             return Ok(());
         }
         tracing::debug!("hints from other replicas come");
-        let mut looks = tokio::time::interval(LOOK_EVERY);
         loop {
             tokio::select! {
                 payload = heard.recv() => match payload {
@@ -123,7 +126,6 @@ impl Hints {
                     }
                     send(&connection, runs, leases.current().id).await?;
                 }
-                _ = looks.tick() => {}
             }
         }
     }

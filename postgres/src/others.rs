@@ -20,6 +20,9 @@ use crate::session::{Fault, Session, now, params};
 use crate::work::Work;
 use crate::{places, schedules, suspects};
 
+/// Runs that became due so long ago were claimed, or wait for something else.
+const JUST_NOW: Duration = Duration::from_secs(3);
+
 /// How long no claim takes a run that was asked for.
 const RECALLED: Duration = Duration::from_secs(5);
 
@@ -42,6 +45,10 @@ struct Heard {
     /// Runs that were told and that the next look finds again: it looks back, since a change is written down when its
     /// transaction begins, and seen when that ends.
     told: HashMap<Uuid, Signature>,
+    /// Up to when runs that became due were told.
+    due: Option<Timestamp>,
+    /// Whether the next look comes after a pause.
+    rests: bool,
 }
 
 impl Others {
@@ -55,7 +62,9 @@ impl SharedStore for Others {
         let (work, order, heard) = (Arc::clone(&self.work), Arc::clone(&self.order), Arc::clone(&self.heard));
         let hints = Arc::clone(&self.hints);
         async move {
-            let mut hinted = false;
+            // Where runs become due all the time, a look for them has its pause too.
+            let rests = std::mem::take(&mut lock(&heard).rests);
+            let mut hinted = rests && hints.heard_within(work.options.look_every).await;
             loop {
                 if order.is_closed() {
                     return Err(StoreError::Closed);
@@ -67,12 +76,16 @@ impl SharedStore for Others {
                     .repeated(&since, |session, since| changed(session, *since).boxed())
                     .await
                     .map_err(Fault::into_answer)?;
+                let due = work.repeated(&(), |session, nothing| newly_due(session, nothing).boxed()).await;
+                // From here on what was found is told: nothing may fail any more.
                 let news = lock(&heard).news(at, changed);
-                // After a hint a run that no one holds may be due, although nothing changed that is held.
-                if !news.is_empty() || hinted {
+                let is_due = lock(&heard).is_due(due.unwrap_or_default());
+                // A run that no one holds may be due, although nothing changed that is held.
+                if !news.is_empty() || hinted || is_due {
+                    lock(&heard).rests = is_due;
                     return Ok(news);
                 }
-                hinted = tokio::time::timeout(work.options.look_every, hints.heard()).await.is_ok();
+                hinted = hints.heard_within(work.options.look_every).await;
             }
         }
         .boxed()
@@ -141,6 +154,13 @@ impl SharedStore for Others {
 }
 
 impl Heard {
+    /// Whether runs became due that were not told.
+    fn is_due(&mut self, due: Option<Timestamp>) -> bool {
+        let is_new = due > self.due;
+        self.due = self.due.max(due);
+        is_new
+    }
+
     /// What of it was not told before.
     fn news(&mut self, at: i64, changed: Vec<(ChangedRun, Option<Timestamp>)>) -> Vec<ChangedRun> {
         self.at = self.at.max(at);
@@ -188,6 +208,22 @@ async fn changed(session: &Session<'_>, since: i64) -> Result<(i64, Vec<(Changed
         changed.push((ChangedRun { row: rows::row(row)?, recall: recall(row)? }, rows::time(row, rows::COLUMNS + 2)?));
     }
     Ok((at, changed))
+}
+
+/// When the last run in this replica's buckets became due, if that was just now: others may have had it so.
+async fn newly_due(session: &Session<'_>, (): &()) -> Result<Option<Timestamp>, Fault> {
+    let row = session
+        .one(
+            concat!(
+                "SELECT max(due_at) FROM live WHERE bucket = ANY($1) AND due_at > ",
+                now!(),
+                " - $2 AND due_at <= ",
+                now!()
+            ),
+            params![session.buckets.to_vec(), i64::try_from(JUST_NOW.as_micros()).unwrap_or(i64::MAX)],
+        )
+        .await?;
+    rows::time(&row, 0)
 }
 
 fn recall(row: &Row) -> Result<Option<Recall>, Fault> {

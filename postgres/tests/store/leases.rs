@@ -145,6 +145,17 @@ async fn cancelled_until_heard(first: &Postgres, second: &Postgres) -> Vec<Chang
 }
 
 #[tokio::test]
+async fn a_run_that_a_command_made_due_is_found_without_a_hint() {
+    let database = database(Release::Newest).await;
+    let (first, second) = (replica(&database).await, replica(&database).await);
+    let run = created(&first, NewRun { status: status(State::Waiting), ..new_run(false) }).await;
+    second.command(cancel(run)).await.unwrap();
+    let told = first.shared().unwrap().changed_by_others().await.unwrap();
+    assert!(told.is_empty(), "it holds none: {told:?}");
+    assert_eq!(claim(&first).await, [run]);
+}
+
+#[tokio::test]
 async fn a_hint_tells_the_owner_of_a_run_without_a_look() {
     let database = database(Release::Newest).await;
     let (first, second) = (hinted(&database).await, hinted(&database).await);

@@ -117,8 +117,10 @@ impl Upgrade {
 }
 
 fn of_database(place: &str, error: StoreError) -> CommandError {
-    let exit = if matches!(error, StoreError::Unusable(_)) { Exit::Failed } else { Exit::Unreachable };
-    CommandError { exit, message: format!("{place}: {error}") }
+    match error {
+        StoreError::Unusable(why) => CommandError::failed(format!("{place}: {why}")),
+        error => CommandError { exit: Exit::Unreachable, message: format!("{place}: {error}") },
+    }
 }
 
 fn failed(error: StoreError) -> CommandError {
