@@ -129,7 +129,8 @@ async fn reads(store: &dyn Store) {
     ] {
         let start = Instant::now();
         for _ in 0..1_000 {
-            let filter = ListRuns { workflow: workflow.clone(), states: states.clone(), before: None, limit: 50 };
+            let filter =
+                ListRuns { workflow: workflow.clone(), states: states.clone(), limit: 50, ..ListRuns::default() };
             store.list(filter).await.unwrap();
         }
         print(name, 1_000, start.elapsed());

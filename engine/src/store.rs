@@ -19,6 +19,7 @@ mod changes;
 pub mod conformance;
 pub mod copying;
 pub mod doctor;
+pub mod filter;
 mod in_flight;
 mod inbox;
 mod lane;
@@ -34,9 +35,10 @@ pub mod support;
 mod ticks;
 
 pub use changes::{
-    AuditEntry, AuditedChange, BulkRequest, Command, CommandKind, ListAudit, Pause, Paused, Purge, Purged, RequestKey,
-    Requester, UnownedAppend,
+    AuditEntry, AuditField, AuditedChange, BulkRequest, Command, CommandKind, ListAudit, Pause, Paused, Purge, Purged,
+    Refusal, RequestKey, Requester, UnownedAppend,
 };
+pub use filter::{Comparison, Filter, Value};
 pub use in_flight::{InFlight, LookAtRuns};
 pub use inbox::{Message, Signal};
 pub(crate) use lane::Lane;
@@ -119,8 +121,11 @@ pub trait Store: Send + Sync + 'static {
     /// [`JOURNAL_PAGE_BYTES`].
     fn journal(&self, id: Uuid, after_sequence: u64, limit: u32) -> Answer<Vec<JournalEntry>>;
 
-    /// Runs by filter, newest first.
+    /// Runs by filter, newest first if not asked otherwise.
     fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>>;
+
+    /// Runs by filter, counted by workflow and state, in that order. Those without runs are left out.
+    fn count(&self, filter: Filter<RunField>) -> Answer<Vec<RunCount>>;
 
     /// Names of the workflows that runs are or were of, those that no replica knows any more too.
     fn workflows(&self) -> Answer<Vec<String>>;
@@ -142,6 +147,9 @@ pub trait Store: Send + Sync + 'static {
     /// Remembers a request that changes many runs, and whether it is completed by now. The id of another request is
     /// refused. A request without an id is not remembered.
     fn bulk_request(&self, change: AuditedChange, completed: bool) -> Answer<BulkRequest>;
+
+    /// Writes down calls that were refused: one entry for each caller, method and minute, which counts them.
+    fn refused(&self, refusals: Vec<Refusal>) -> Answer<()>;
 
     /// Audit entries by filter, newest first.
     fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>>;
@@ -379,15 +387,96 @@ pub struct Unclaimable {
     pub runs: u64,
 }
 
-/// A filter over runs. The page continues below `before`.
+/// Whether the name of a workflow is one of those that are granted: it begins with one of these.
+pub fn is_granted(granted: Option<&[String]>, workflow: &str) -> bool {
+    granted.is_none_or(|prefixes| prefixes.iter().any(|prefix| workflow.starts_with(prefix.as_str())))
+}
+
+/// What runs are filtered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunField {
+    /// The text of the workflow's name.
+    Workflow,
+    /// The number of the state.
+    State,
+    /// The time.
+    CreatedAt,
+    /// The time.
+    UpdatedAt,
+    /// The time, if it has ended.
+    EndedAt,
+    /// The text of the name of the schedule that started it, if one did.
+    Schedule,
+    /// The text of the reason, if there is one.
+    Reason,
+    /// The id of the run that it is a child of, if it is one.
+    Parent,
+    /// The flag.
+    Pinned,
+    /// The number of the code of its failure, if it has one.
+    ErrorCode,
+}
+
+/// How many runs of a workflow are in a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunCount {
+    /// Name of the workflow.
+    pub workflow: String,
+    /// The state.
+    pub state: State,
+    /// How many runs.
+    pub runs: u64,
+}
+
+impl ListRuns {
+    /// Everything that a run has to meet, but for its id.
+    pub fn condition(&self) -> Filter<RunField> {
+        let mut all = Filter::default();
+        if let Some(workflow) = &self.workflow {
+            all = all.and(Filter::is(RunField::Workflow, workflow.clone()));
+        }
+        if !self.states.is_empty() {
+            let is = |state: &State| {
+                Filter::Compare(RunField::State, Comparison::Equal, Value::Number(i64::from(*state as u8)))
+            };
+            all = all.and(Filter::Any(self.states.iter().map(is).collect()));
+        }
+        if let Some(granted) = &self.granted {
+            all = all.and(Filter::begins_with_one(&RunField::Workflow, granted.iter().cloned()));
+        }
+        all.and(self.filter.clone())
+    }
+
+    /// Whether no index leads to what the filter asks for, so that a list that finds little has looked at all runs of the
+    /// workflows and states that are left.
+    pub fn is_scan(&self) -> bool {
+        let is_fixed = |field| self.filter.fixed(&field).is_some();
+        let is_bounded = || {
+            let bounds = |one: &Filter<RunField>| matches!(one, Filter::Compare(RunField::CreatedAt, ..));
+            self.filter.conjuncts().iter().any(bounds)
+        };
+        let asks_for_more = || self.filter.asks_for(&|field| !matches!(field, RunField::Workflow | RunField::State));
+        !is_fixed(RunField::Schedule) && !is_fixed(RunField::Parent) && !is_bounded() && asks_for_more()
+    }
+}
+
+/// A filter over runs. The page continues below `before`, and above `after` where the oldest come first.
 #[derive(Clone, Debug, Default)]
 pub struct ListRuns {
     /// Only runs of this workflow.
     pub workflow: Option<String>,
     /// Only runs in one of these states; all if there is none.
     pub states: Vec<State>,
+    /// Only runs of workflows whose names begin with one of these.
+    pub granted: Option<Vec<String>>,
+    /// Only runs that meet this.
+    pub filter: Filter<RunField>,
     /// Only runs with an id smaller than this (ids grow with creation time).
     pub before: Option<Uuid>,
+    /// Only runs with a larger id.
+    pub after: Option<Uuid>,
+    /// Whether those with small ids come first.
+    pub oldest_first: bool,
     /// How many runs are returned, at most.
     pub limit: u32,
 }

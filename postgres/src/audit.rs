@@ -1,9 +1,12 @@
-//! The audit trail: one row for every change that somebody asked for, committed with the change (semantics.md D4).
+//! The audit trail: one row for every change that somebody asked for, committed with the change (semantics.md D4), and one for
+//! the refused calls of a caller, a method and a minute.
 
-use engine::store::{AuditEntry, AuditedChange, ListAudit, ScheduleRow};
+use engine::store::filter::Dialect;
+use engine::store::{AuditEntry, AuditField, AuditedChange, ListAudit, Refusal, ScheduleRow};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use crate::parameter::{Parameter, parameter};
 use crate::session::{Fault, Session, params};
 use crate::{requests, rows};
 
@@ -56,8 +59,8 @@ async fn write(
 ) -> Result<(), Fault> {
     session
         .execute(
-            "INSERT INTO audit (number, at, caller, action, detail, reason, run, workflow, request, schedule)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            "INSERT INTO audit (number, at, caller, action, detail, reason, run, workflow, request, schedule, said)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             params![
                 session.next_entry(),
                 session.now.as_micros(),
@@ -69,39 +72,72 @@ async fn write(
                 workflow,
                 change.asked.request.as_ref().map(|key| key.id),
                 schedule,
+                change.asked.said,
             ],
         )
         .await
         .map(drop)
 }
 
-macro_rules! select_entries {
-    ($condition:literal) => {
-        concat!(
-            "SELECT number, at, caller, action, detail, reason, run, workflow, request, schedule FROM audit
-             WHERE number < $1 AND ",
-            $condition,
-            " ORDER BY number DESC LIMIT $2"
-        )
-    };
+/// Counts refused calls, each in the entry of its caller, method and minute.
+pub(crate) async fn refused(session: &Session<'_>, refusals: &[Refusal]) -> Result<(), Fault> {
+    let now = session.now.as_micros();
+    // In one order, so that no two replicas wait for each other.
+    let mut refusals: Vec<&Refusal> = refusals.iter().collect();
+    refusals.sort_unstable_by(|left, right| (&left.caller, &left.action).cmp(&(&right.caller, &right.action)));
+    for Refusal { caller, said, action, why, count } in refusals {
+        session
+            .execute(
+                "INSERT INTO audit (number, at, caller, said, action, detail, reason, run, workflow, refusals, minute)
+                 VALUES ($1, $2, $3, $4, $5, $6, '', $7, '', $8, $9)
+                 ON CONFLICT (caller, action, minute) WHERE minute IS NOT NULL
+                 DO UPDATE SET refusals = audit.refusals + excluded.refusals",
+                params![
+                    session.next_entry(),
+                    now,
+                    caller,
+                    said,
+                    action,
+                    why,
+                    Uuid::nil(),
+                    i64::from(*count),
+                    now.div_euclid(MINUTE_MICROS)
+                ],
+            )
+            .await?;
+    }
+    Ok(())
 }
+
+const MINUTE_MICROS: i64 = 60_000_000;
+
+const DIALECT: Dialect<AuditField> = Dialect {
+    column: |field| match field {
+        AuditField::Caller => "caller",
+        AuditField::Said => "said",
+        AuditField::Action => "action",
+        AuditField::At => "at",
+        AuditField::Run => "run",
+        AuditField::Workflow => "workflow",
+        AuditField::Schedule => "schedule",
+        AuditField::Refusals => "refusals",
+    },
+    parameter: '$',
+    position: "strpos",
+};
 
 /// Newest first.
 pub(crate) async fn list(session: &Session<'_>, filter: &ListAudit) -> Result<Vec<AuditEntry>, Fault> {
     let (before, limit) = (filter.before.map_or(i64::MAX, rows::number), i64::from(filter.limit));
-    let schedule = filter.schedule.as_deref();
-    // Statements of their own, so that each has the index that fits it.
-    let found = match (filter.run, schedule) {
-        (Some(run), Some(schedule)) => {
-            let statement = select_entries!("run = $3 AND schedule = $4");
-            session.rows(statement, params![before, limit, run, schedule]).await?
-        }
-        (Some(run), None) => session.rows(select_entries!("run = $3"), params![before, limit, run]).await?,
-        (None, Some(schedule)) => {
-            session.rows(select_entries!("schedule = $3"), params![before, limit, schedule]).await?
-        }
-        (None, None) => session.rows(select_entries!("true"), params![before, limit]).await?,
-    };
+    let (mut condition, mut values) = (String::new(), Vec::new());
+    filter.filter.compile(&mut condition, &mut values, 3, &DIALECT);
+    let statement = format!(
+        "SELECT number, at, caller, action, detail, reason, run, workflow, request, schedule, said, refusals FROM audit
+         WHERE number < $1 AND {condition} ORDER BY number DESC LIMIT $2"
+    );
+    let mut params: Vec<&dyn Parameter> = vec![&before, &limit];
+    params.extend(values.into_iter().map(parameter));
+    let found = session.rows(&statement, &params).await?;
     found.iter().map(entry).collect()
 }
 
@@ -117,5 +153,7 @@ fn entry(row: &Row) -> Result<AuditEntry, Fault> {
         workflow: row.try_get(7)?,
         request: row.try_get(8)?,
         schedule: row.try_get(9)?,
+        said: row.try_get(10)?,
+        refusals: rows::count(row, 11)?,
     })
 }

@@ -31,6 +31,7 @@ mod purges;
 mod reads;
 mod requests;
 mod rows;
+mod run_lists;
 mod runs;
 mod schedules;
 mod session;

@@ -18,6 +18,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_places.sql"),
     include_str!("migrations/0005_suspects.sql"),
     include_str!("migrations/0006_home.sql"),
+    include_str!("migrations/0007_refusals.sql"),
+    include_str!("migrations/0008_lists_of_runs.sql"),
 ];
 
 /// The schema that this release writes.

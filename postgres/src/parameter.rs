@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use engine::store::Value;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
@@ -70,5 +71,15 @@ impl<T: Typed + ToSql + Sync> Parameter for T {
 
     fn kind(&self) -> Type {
         T::TYPE
+    }
+}
+
+/// A value of a filter, as a parameter.
+pub(crate) fn parameter(value: &Value) -> &dyn Parameter {
+    match value {
+        Value::Text(text) => text,
+        Value::Number(number) => number,
+        Value::Id(id) => id,
+        Value::Flag(flag) => flag,
     }
 }

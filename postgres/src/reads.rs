@@ -1,8 +1,7 @@
-//! Reads: one run, one page of a journal, one page of a list, names.
+//! Reads: one run, one page of a journal, names.
 
 use bytes::Bytes;
-use engine::state::State;
-use engine::store::{JOURNAL_PAGE_BYTES, JournalEntry, ListRuns, RunRow, Unclaimable};
+use engine::store::{JOURNAL_PAGE_BYTES, JournalEntry, RunRow, Unclaimable};
 use uuid::Uuid;
 
 use crate::rows;
@@ -50,61 +49,6 @@ pub(crate) async fn journal(session: &Session<'_>, page: &Page) -> Result<Vec<Jo
             return Ok(entries);
         }
     }
-}
-
-/// Newest first. A filter is a merge of pages of (workflow, state), each read in order from one index, so the cost does not
-/// grow with the number of runs that the filter leaves out.
-pub(crate) async fn list(session: &Session<'_>, filter: &ListRuns) -> Result<Vec<RunRow>, Fault> {
-    let (before, limit) = (filter.before.unwrap_or(Uuid::max()), i64::from(filter.limit));
-    let found = if filter.workflow.is_none() && filter.states.is_empty() {
-        session
-            .rows(
-                concat!(
-                    "(",
-                    rows::select!("live", "WHERE runs.id < $1 ORDER BY runs.id DESC LIMIT $2"),
-                    ") UNION ALL (",
-                    rows::select!("ended", "WHERE runs.id < $1 ORDER BY runs.id DESC LIMIT $2"),
-                    ") ORDER BY id DESC LIMIT $2"
-                ),
-                params![before, limit],
-            )
-            .await?
-    } else {
-        let named = filter.states.iter().copied();
-        let mut states: Vec<i16> = if filter.states.is_empty() {
-            State::ALL.iter().copied().map(rows::of_state).collect()
-        } else {
-            named.map(rows::of_state).collect()
-        };
-        states.sort_unstable();
-        states.dedup();
-        session
-            .rows(
-                concat!(
-                    "WITH wish AS (SELECT workflows.id AS workflow, state.number AS state
-                                   FROM workflows, unnest($3::int2[]) AS state (number)
-                                   WHERE $4::text IS NULL OR workflows.name = $4),
-                     found AS (
-                         SELECT page.id FROM wish, LATERAL (
-                             SELECT live.id FROM live
-                             WHERE live.workflow = wish.workflow AND live.state = wish.state AND live.id < $1
-                             ORDER BY live.id DESC LIMIT $2) AS page
-                         UNION ALL
-                         SELECT page.id FROM wish, LATERAL (
-                             SELECT ended.id FROM ended
-                             WHERE ended.workflow = wish.workflow AND ended.state = wish.state AND ended.id < $1
-                             ORDER BY ended.id DESC LIMIT $2) AS page),
-                     newest AS (SELECT found.id FROM found ORDER BY found.id DESC LIMIT $2) ",
-                    rows::select!("live", "WHERE runs.id IN (SELECT newest.id FROM newest)"),
-                    " UNION ALL ",
-                    rows::select!("ended", "WHERE runs.id IN (SELECT newest.id FROM newest)"),
-                    " ORDER BY id DESC"
-                ),
-                params![before, limit, states, filter.workflow],
-            )
-            .await?
-    };
-    found.iter().map(rows::row).collect()
 }
 
 pub(crate) async fn workflow_names(session: &Session<'_>, (): &()) -> Result<Vec<String>, Fault> {

@@ -76,6 +76,8 @@ pub(crate) async fn list(session: &Session<'_>, filter: &ListSchedules) -> Resul
             select_schedules!(
                 "WHERE name COLLATE \"C\" > $1 AND ($2::text IS NULL OR name = $2)
                    AND ($3::text IS NULL OR workflow = $3) AND ($4::int8 IS NULL OR last_missed >= $4)
+                   AND ($6::text[] IS NULL OR EXISTS (
+                       SELECT 1 FROM unnest($6::text[]) AS granted (prefix) WHERE strpos(workflow, granted.prefix) = 1))
                  ORDER BY name COLLATE \"C\" LIMIT $5"
             ),
             params![
@@ -83,7 +85,8 @@ pub(crate) async fn list(session: &Session<'_>, filter: &ListSchedules) -> Resul
                 filter.name,
                 filter.workflow,
                 rows::micros(filter.missed_since),
-                i64::from(filter.limit)
+                i64::from(filter.limit),
+                filter.granted
             ],
         )
         .await?;

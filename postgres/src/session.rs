@@ -118,7 +118,7 @@ impl<'c> Session<'c> {
         Self { client, now, owner, buckets, workflows, entries: AtomicI64::new(first) }
     }
 
-    pub(crate) async fn rows(&self, statement: &'static str, params: &[&dyn Parameter]) -> Result<Vec<Row>, Fault> {
+    pub(crate) async fn rows(&self, statement: &str, params: &[&dyn Parameter]) -> Result<Vec<Row>, Fault> {
         #[cfg(any(test, feature = "testing"))]
         crate::testing::statements::seen(statement, params);
         let typed: Vec<_> = params.iter().map(|param| (param.value(), param.kind())).collect();
@@ -126,19 +126,19 @@ impl<'c> Session<'c> {
     }
 
     /// The row that there is at most one of.
-    pub(crate) async fn row(&self, statement: &'static str, params: &[&dyn Parameter]) -> Result<Option<Row>, Fault> {
+    pub(crate) async fn row(&self, statement: &str, params: &[&dyn Parameter]) -> Result<Option<Row>, Fault> {
         Ok(self.rows(statement, params).await?.into_iter().next())
     }
 
     /// The row of a statement that always has one.
-    pub(crate) async fn one(&self, statement: &'static str, params: &[&dyn Parameter]) -> Result<Row, Fault> {
+    pub(crate) async fn one(&self, statement: &str, params: &[&dyn Parameter]) -> Result<Row, Fault> {
         self.row(statement, params).await?.ok_or_else(|| {
             Fault::Refused(StoreError::Unavailable("a statement that has one row returned none".to_owned()))
         })
     }
 
     /// How many rows it changed.
-    pub(crate) async fn execute(&self, statement: &'static str, params: &[&dyn Parameter]) -> Result<u64, Fault> {
+    pub(crate) async fn execute(&self, statement: &str, params: &[&dyn Parameter]) -> Result<u64, Fault> {
         #[cfg(any(test, feature = "testing"))]
         crate::testing::statements::seen(statement, params);
         let typed: Vec<_> = params.iter().map(|param| (param.value(), param.kind())).collect();

@@ -7,9 +7,9 @@ use engine::claim::Claim;
 use engine::store::support::is_for_caller;
 use engine::store::{
     Answer, Append, Appended, AuditEntry, AuditedChange, BackfillRow, BulkRequest, ClaimRuns, Claimed, Command,
-    CommandKind, Created, Declare, Declared, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message,
-    NewRun, Purge, Purged, RelatedRuns, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, SharedStore,
-    Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
+    CommandKind, Created, Declare, Declared, Filter, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks,
+    Message, NewRun, Purge, Purged, Refusal, RelatedRuns, RunCount, RunField, RunRow, ScheduleAnswer, ScheduleCommand,
+    ScheduleRow, Settled, SharedStore, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
 use engine::time::Timestamp;
 use futures_util::FutureExt;
@@ -29,8 +29,8 @@ use crate::session::Fault;
 use crate::work::{Operation, Work};
 use crate::workflow_numbers::{Named, Workflows};
 use crate::{
-    audit, claims, commands, durability, home, housekeeping, inbox, migrations, purges, reads, requests, runs,
-    schedules,
+    audit, claims, commands, durability, home, housekeeping, inbox, migrations, purges, reads, requests, run_lists,
+    runs, schedules,
 };
 
 /// A store in a PostgreSQL database, which other replicas may use at the same time.
@@ -306,7 +306,11 @@ impl Store for Postgres {
     }
 
     fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>> {
-        self.read(filter, |session, filter| reads::list(session, filter).boxed())
+        self.read(filter, |session, filter| run_lists::list(session, filter).boxed())
+    }
+
+    fn count(&self, filter: Filter<RunField>) -> Answer<Vec<RunCount>> {
+        self.read(filter, |session, filter| run_lists::count(session, filter).boxed())
     }
 
     fn workflows(&self) -> Answer<Vec<String>> {
@@ -333,6 +337,10 @@ impl Store for Postgres {
         self.write(After::None, Vec::new(), (change, completed), |session, request| {
             requests::bulk(session, request).boxed()
         })
+    }
+
+    fn refused(&self, refusals: Vec<Refusal>) -> Answer<()> {
+        self.write(After::None, Vec::new(), refusals, |session, refusals| audit::refused(session, refusals).boxed())
     }
 
     fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>> {

@@ -13,8 +13,10 @@ mod grants;
 mod guard;
 mod holder;
 mod in_force;
+mod jwks;
 mod jwt;
 mod limits;
+mod refusals;
 mod tokens;
 
 pub use denied::Denied;
@@ -79,6 +81,11 @@ pub struct Principal {
 
 /// The longest name of a principal, and of a group; the audit trail keeps it.
 const LONGEST_NAME: usize = 200;
+
+/// The name of the method with this path; none where no contract has it.
+pub(crate) fn method(path: &str) -> Option<&str> {
+    role_of(path).and_then(|_| path.rsplit('/').next())
+}
 
 /// Whether a text can be the name of a principal or a group: it is shown in logs and lists.
 fn is_name(text: &str) -> bool {

@@ -23,12 +23,14 @@ use crate::descriptors;
 
 mod audit_service;
 mod bulk_service;
+mod filter;
 mod granted;
 mod messages;
 mod pages;
 mod replica_service;
 mod requests;
 mod resolution;
+mod run_filter;
 mod run_service;
 mod schedule_requests;
 mod schedule_service;
@@ -120,9 +122,13 @@ mod tests {
     #[test]
     fn calls_are_admitted_as_their_contracts_say() {
         let of = |method: &str| class(&format!("/orchestrator.admin.v1.{method}"));
-        for read in
-            ["RunService/GetRun", "RunService/ListRuns", "RunService/PreviewRetry", "AuditService/ListAuditEntries"]
-        {
+        for read in [
+            "RunService/GetRun",
+            "RunService/ListRuns",
+            "RunService/PreviewRetry",
+            "AuditService/ListAuditEntries",
+            "RunService/CountRuns",
+        ] {
             assert_eq!(of(read), Class::Read, "{read}");
         }
         assert_eq!(of("RunService/WatchRun"), Class::Watch);

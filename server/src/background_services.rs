@@ -18,6 +18,7 @@ use crate::health::Reporter;
 use crate::own::Own;
 
 mod claim_runs;
+mod follow_keys;
 mod periodic;
 mod purge_runs;
 mod refresh_access;
@@ -27,6 +28,7 @@ mod report_services;
 mod run_schedules;
 mod share_limits;
 mod supervisor;
+mod write_refusals;
 
 pub use periodic::Periodic;
 pub use supervisor::Supervisor;
@@ -69,7 +71,9 @@ pub fn all(parts: Parts, of_team: fn(&Parts) -> Vec<Box<dyn BackgroundService>>)
         Box::new(run_schedules::RunSchedules::new(engine.clone(), schedules)),
         Box::new(purge_runs::PurgeRuns::new(engine.clone())),
         Box::new(refresh_identities::refresh_identities(Arc::clone(&services))),
-        Box::new(refresh_access::refresh_access(guard, certificates)),
+        Box::new(refresh_access::refresh_access(guard.clone(), certificates)),
+        Box::new(follow_keys::FollowKeys::new(guard.clone())),
+        Box::new(write_refusals::write_refusals(guard, engine.clone())),
         Box::new(share_limits::ShareLimits::new(engine.clone(), Arc::clone(&services))),
         Box::new(report_services::report_services(services, reporter.clone(), health_interval)),
         Box::new(report_health::report_health(engine, reporter, health_interval)),

@@ -211,6 +211,7 @@ impl Running {
         if late_servers {
             warn!("connections did not close in time");
         }
+        self.guard.write_refusals(&self.engine).await;
         if let Err(error) = self.engine.close_store().await {
             warn!(%error, "store did not close");
         }

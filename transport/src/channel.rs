@@ -57,7 +57,7 @@ pub use balancing::{Balancing, BalancingPolicy};
 pub use direct::{ConnectError, Direct, connect, connect_as};
 pub use fault::Verdict;
 pub(crate) use fault::{End, Origin};
-pub use identity::{Identity, IdentityConfig, IdentityMistake, Secret, TlsConfig, TokenSource};
+pub use identity::{FetchError, Https, Identity, IdentityConfig, IdentityMistake, Secret, TlsConfig, TokenSource};
 pub use reserve::Channel;
 pub use reserved::Reserved;
 pub use resolver::{Resolution, Resolve, SystemResolver};

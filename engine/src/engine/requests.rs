@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{Engine, EngineError};
-use crate::store::{AuditedChange, BulkRequest, Requester, RunRow};
+use crate::store::{AuditedChange, BulkRequest, Refusal, Requester, RunRow, StoreError};
 
 /// A method of the admin API, and the id of a request to it.
 type Key = (&'static str, Uuid);
@@ -84,5 +84,13 @@ impl Engine {
         completed: bool,
     ) -> Result<BulkRequest, EngineError> {
         Ok(self.shared.store.bulk_request(asked.to(action, ""), completed).await?)
+    }
+
+    /// Writes down calls that were refused, in one commit.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn write_refusals(&self, refusals: Vec<Refusal>) -> Result<(), StoreError> {
+        self.shared.store.refused(refusals).await
     }
 }

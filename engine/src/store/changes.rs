@@ -3,14 +3,16 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Signal, Status};
+use super::{Filter, Signal, Status, Value};
 use crate::time::Timestamp;
 
 /// Who asks for a change, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requester {
-    /// As the caller calls itself; nothing here proves it.
+    /// As it was proven; where nothing has to be proven, as the caller calls itself.
     pub caller: String,
+    /// What the caller calls itself, where `caller` is proven; empty if it says nothing.
+    pub said: String,
     /// What the caller says about why.
     pub reason: String,
     /// What tells a repeated request from a new one; `None` if the caller does not say.
@@ -20,7 +22,7 @@ pub struct Requester {
 impl Requester {
     /// A request without an id of its own.
     pub fn new(caller: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { caller: caller.into(), reason: reason.into(), request: None }
+        Self { caller: caller.into(), said: String::new(), reason: reason.into(), request: None }
     }
 
     /// The change that is asked for.
@@ -35,7 +37,8 @@ impl Requester {
 pub struct RequestKey {
     /// The id that the caller chose.
     pub id: Uuid,
-    /// SHA-256 of the request without its id; another request under the same id is refused.
+    /// SHA-256 of who makes it, if that is proven, and of the request without its id; another request under the same id is
+    /// refused.
     pub hash: [u8; 32],
 }
 
@@ -163,15 +166,32 @@ pub struct UnownedAppend {
     pub related_runs: Option<Box<super::RelatedRuns>>,
 }
 
-/// What is kept of a change, longer than its run.
+/// Calls of one method by one caller that were refused because of who made them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Who called, as far as it was proven.
+    pub caller: String,
+    /// What the caller calls itself; empty if it says nothing.
+    pub said: String,
+    /// The method of the admin API.
+    pub action: String,
+    /// Why the first of them was refused.
+    pub why: String,
+    /// How many they are.
+    pub count: u32,
+}
+
+/// What is kept of a change, longer than its run, or of refused calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
     /// Grows with every entry of the store.
     pub number: u64,
-    /// When the change was made.
+    /// When the change was made, or the first of the refusals written down.
     pub at: Timestamp,
-    /// Who asked for it, as the caller calls itself.
+    /// Who asked for it: as it was proven, or as the caller calls itself where nothing has to be proven.
     pub caller: String,
+    /// What the caller calls itself, where `caller` is proven; empty if it says nothing.
+    pub said: String,
     /// The method of the admin API.
     pub action: String,
     /// What exactly, if the action alone does not say it.
@@ -186,17 +206,51 @@ pub struct AuditEntry {
     pub schedule: Option<String>,
     /// The id of the request, if it had one.
     pub request: Option<Uuid>,
+    /// How many calls were refused; 0 for a change.
+    pub refusals: u64,
+}
+
+/// What audit entries are filtered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditField {
+    /// The text of who called.
+    Caller,
+    /// The text of what the caller calls itself.
+    Said,
+    /// The text of the method.
+    Action,
+    /// The time.
+    At,
+    /// The id of the run; nil where the entry speaks of none.
+    Run,
+    /// The text of the workflow's name.
+    Workflow,
+    /// The text of the schedule's name, if the entry speaks of one.
+    Schedule,
+    /// The number of refusals.
+    Refusals,
 }
 
 /// A filter over audit entries. The page continues below `before`.
 #[derive(Clone, Debug, Default)]
 pub struct ListAudit {
-    /// Only entries that speak of this run.
-    pub run: Option<Uuid>,
-    /// Only entries that speak of the schedule with this name.
-    pub schedule: Option<String>,
+    /// Only entries that meet this. One that fixes a run or a schedule costs by what it finds; any other may read all entries.
+    pub filter: Filter<AuditField>,
     /// Only entries with a smaller number.
     pub before: Option<u64>,
     /// How many entries are returned, at most.
     pub limit: u32,
+}
+
+impl ListAudit {
+    /// The newest entries that speak of this run.
+    pub fn of_run(run: Uuid, limit: u32) -> Self {
+        let filter = Filter::Compare(AuditField::Run, super::Comparison::Equal, Value::Id(run));
+        Self { filter, before: None, limit }
+    }
+
+    /// The newest entries that speak of the schedule with this name.
+    pub fn of_schedule(name: impl Into<String>, limit: u32) -> Self {
+        Self { filter: Filter::is(AuditField::Schedule, name), before: None, limit }
+    }
 }

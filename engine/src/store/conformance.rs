@@ -16,9 +16,9 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::{
-    Append, Appended, AuditedChange, BulkRequest, ChildEndNotice, ClaimRuns, Claimed, Command, CommandKind, Created,
-    ListAudit, Message, NewRun, Parent, RelatedRuns, RequestKey, Requester, RunRow, Signal, Status, Store, StoreError,
-    Unclaimable, UnownedAppend,
+    Append, Appended, AuditEntry, AuditField, AuditedChange, BulkRequest, ChildEndNotice, ClaimRuns, Claimed, Command,
+    CommandKind, Comparison, Created, Filter, ListAudit, Message, NewRun, Parent, Refusal, RelatedRuns, RequestKey,
+    Requester, RunRow, Signal, Status, Store, StoreError, Unclaimable, UnownedAppend, Value,
 };
 use crate::state::State;
 use crate::time::{Clock, Timestamp};
@@ -99,6 +99,9 @@ sentences! {
         a_change_that_is_refused_leaves_no_entry
         entries_are_listed_newest_first_in_pages
         changes_that_an_owner_makes_leave_entries
+        refused_calls_are_counted_once_for_each_caller_method_and_minute
+        entries_are_found_by_what_they_say
+        what_a_caller_calls_itself_is_kept_beside_who_it_is
     }
     claiming {
         a_pending_run_is_claimed_once
@@ -151,6 +154,9 @@ sentences! {
         a_journal_is_read_in_pages
         runs_are_listed_newest_first_in_pages
         runs_are_listed_by_workflow_and_state
+        what_is_not_granted_is_on_no_page
+        runs_are_found_and_counted_by_what_their_rows_say
+        lists_are_read_from_either_end_in_pages
         workflows_are_named_once_over_all_their_versions
         what_is_not_there_is_none
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Answer, AuditEntry, BackfillRow, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message, RunRow,
-    ScheduleRow, Store, TickRow, Unclaimable,
+    Answer, AuditEntry, BackfillRow, Filter, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message,
+    RunCount, RunField, RunRow, ScheduleRow, Store, TickRow, Unclaimable,
 };
 use crate::claim::Claim;
 
@@ -37,6 +37,11 @@ impl StoreReader {
     /// See [`Store::list`].
     pub fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>> {
         self.0.list(filter)
+    }
+
+    /// See [`Store::count`].
+    pub fn count(&self, filter: Filter<RunField>) -> Answer<Vec<RunCount>> {
+        self.0.count(filter)
     }
 
     /// See [`Store::workflows`].

@@ -141,6 +141,8 @@ pub struct ListSchedules {
     pub name: Option<String>,
     /// Only schedules of this workflow.
     pub workflow: Option<String>,
+    /// Only schedules of workflows whose names begin with one of these.
+    pub granted: Option<Vec<String>>,
     /// Only those of which a tick at this time or later started nothing although it should.
     pub missed_since: Option<Timestamp>,
     /// Only schedules whose name comes after this.

@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use super::{
     Answer, Append, Appended, AuditEntry, AuditedChange, BackfillRow, BulkRequest, ClaimRuns, Claimed, Command,
-    CommandKind, Created, Declare, Declared, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks,
-    Message as Received, NewRun, Purge, Purged, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, Store,
-    StoreError, Tick, TickRow, Ticked, Unclaimable,
+    CommandKind, Created, Declare, Declared, Filter, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks,
+    Message as Received, NewRun, Purge, Purged, Refusal, RunCount, RunField, RunRow, ScheduleAnswer, ScheduleCommand,
+    ScheduleRow, Settled, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
 use crate::claim::Claim;
 use crate::time::{Clock, Timestamp};
@@ -58,6 +58,7 @@ mod reads;
 mod related_runs;
 mod requests;
 mod rows;
+mod run_lists;
 mod runs;
 mod schedules;
 mod set_back;
@@ -303,7 +304,11 @@ impl Store for Sqlite {
     }
 
     fn list(&self, filter: ListRuns) -> Answer<Vec<RunRow>> {
-        self.read(filter, reads::list)
+        self.read(filter, run_lists::list)
+    }
+
+    fn count(&self, filter: Filter<RunField>) -> Answer<Vec<RunCount>> {
+        self.read(filter, run_lists::count)
     }
 
     fn workflows(&self) -> Answer<Vec<String>> {
@@ -328,6 +333,10 @@ impl Store for Sqlite {
 
     fn bulk_request(&self, change: AuditedChange, completed: bool) -> Answer<BulkRequest> {
         self.write((change, completed), 0, requests::bulk)
+    }
+
+    fn refused(&self, refusals: Vec<Refusal>) -> Answer<()> {
+        self.write(refusals, 0, |db, refusals| audit::refused(db, refusals))
     }
 
     fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>> {

@@ -12,9 +12,9 @@ use super::others::{OfOthers, Replica};
 use crate::store::sqlite::Sqlite;
 use crate::store::{
     Answer, Append, Appended, AuditEntry, AuditedChange, BackfillRow, BulkRequest, ClaimRuns, Claimed, Command,
-    Created, Declare, Declared, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks, Message as Received,
-    NewRun, Purge, Purged, RunRow, ScheduleAnswer, ScheduleCommand, ScheduleRow, Settled, SharedStore, Store,
-    StoreError, Tick, TickRow, Ticked, Unclaimable,
+    Created, Declare, Declared, Filter, JournalEntry, ListAudit, ListRuns, ListSchedules, ListTicks,
+    Message as Received, NewRun, Purge, Purged, Refusal, RunCount, RunField, RunRow, ScheduleAnswer, ScheduleCommand,
+    ScheduleRow, Settled, SharedStore, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
 use crate::time::Timestamp;
 
@@ -180,6 +180,10 @@ impl Store for ProbedStore {
         self.read("list", |store| store.list(filter))
     }
 
+    fn count(&self, filter: Filter<RunField>) -> Answer<Vec<RunCount>> {
+        self.read("count", |store| store.count(filter))
+    }
+
     fn workflows(&self) -> Answer<Vec<String>> {
         self.read("workflows", |store| store.workflows())
     }
@@ -202,6 +206,10 @@ impl Store for ProbedStore {
 
     fn bulk_request(&self, change: AuditedChange, completed: bool) -> Answer<BulkRequest> {
         self.read("bulk_request", |store| store.bulk_request(change, completed))
+    }
+
+    fn refused(&self, refusals: Vec<Refusal>) -> Answer<()> {
+        self.read("refused", |store| store.refused(refusals))
     }
 
     fn audit(&self, filter: ListAudit) -> Answer<Vec<AuditEntry>> {

@@ -61,14 +61,14 @@ async fn behind(schedule: Schedule) -> (World, RunRow, RunRow) {
 #[tokio::test(start_paused = true)]
 async fn the_audit_trail_of_the_schedule_has_the_cancel() {
     let (world, first, _) = behind(paying()).await;
-    let of_it = ListAudit { schedule: Some("each".to_owned()), limit: 10, ..ListAudit::default() };
+    let of_it = ListAudit::of_schedule("each", 10);
     let entries = world.engine().store().audit(of_it).await.unwrap();
     let [entry] = &entries[..] else { panic!("{entries:?}") };
     assert_eq!((entry.action.as_str(), entry.run, entry.caller.as_str()), ("CancelRun", first.id, "schedule each"));
     // It is one of the run as well, and no other schedule's.
-    let of_the_run = ListAudit { run: Some(first.id), limit: 10, ..ListAudit::default() };
+    let of_the_run = ListAudit::of_run(first.id, 10);
     assert_eq!(world.engine().store().audit(of_the_run).await.unwrap(), entries);
-    let of_another = ListAudit { schedule: Some("other".to_owned()), limit: 10, ..ListAudit::default() };
+    let of_another = ListAudit::of_schedule("other", 10);
     assert_eq!(world.engine().store().audit(of_another).await.unwrap(), []);
 }
 

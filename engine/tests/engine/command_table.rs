@@ -247,7 +247,7 @@ async fn outcome(situation: String, place: Place, commands: Vec<&'static str>) -
     for command in commands {
         let method = COMMANDS.iter().find(|(known, _)| *known == command).unwrap().1;
         let entries = || async {
-            let filter = ListAudit { run: Some(here.run), before: None, limit: 100, ..ListAudit::default() };
+            let filter = ListAudit::of_run(here.run, 100);
             let entries = here.world.store().audit(filter).await.unwrap();
             entries.iter().filter(|entry| entry.action == method).count()
         };

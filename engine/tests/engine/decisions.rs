@@ -139,11 +139,7 @@ async fn a_step_is_decided_while_others_of_its_run_go_on_in_memory() {
     let row = resolve(&world, run, decided(1, happened(7))).await.unwrap();
     assert_eq!(row.status.state, State::Running);
     assert_eq!(world.result_of::<ChargeThenPut>(run).await, Ok(Output::of("done", 8)));
-    let entries = world
-        .store()
-        .audit(ListAudit { run: Some(run), before: None, limit: 10, ..ListAudit::default() })
-        .await
-        .unwrap();
+    let entries = world.store().audit(ListAudit::of_run(run, 10)).await.unwrap();
     assert_eq!(entries.len(), 1);
     assert_eq!((entries[0].caller.as_str(), entries[0].action.as_str()), ("ann@host", "ResolveStep"));
     assert_eq!(entries[0].detail, "Charge#0 (attempt 1): it happened");

@@ -180,7 +180,7 @@ async fn audit_entries_outlive_their_run_and_go_after_their_own_time() {
     let world = world(Retention { audit: Some(30 * HOUR), ..keeping(Some(HOUR), None) });
     let run = ended(&world, "good").await;
     world.engine().pin(run, false, Requester::new("ann", "")).await.unwrap();
-    let entries = ListAudit { run: Some(run), before: None, limit: 10, ..ListAudit::default() };
+    let entries = ListAudit::of_run(run, 10);
     pass(29 * HOUR).await;
     assert!(!is_there(&world, run).await);
     assert_eq!(world.engine().store().audit(entries.clone()).await.unwrap().len(), 1);

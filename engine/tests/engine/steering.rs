@@ -237,11 +237,7 @@ async fn only_a_run_that_has_ended_is_deleted_and_its_audit_trail_stays() {
     assert!(world.store().journal(run, 0, 10).await.unwrap().is_empty());
     let gone = world.engine().delete(run, asked()).await.unwrap_err();
     assert!(matches!(gone, EngineError::NotFound(_)), "{gone}");
-    let entries = world
-        .store()
-        .audit(ListAudit { run: Some(run), before: None, limit: 10, ..ListAudit::default() })
-        .await
-        .unwrap();
+    let entries = world.store().audit(ListAudit::of_run(run, 10)).await.unwrap();
     let actions: Vec<_> = entries.iter().map(|entry| (entry.action.as_str(), entry.workflow.as_str())).collect();
     assert_eq!(actions, [("DeleteRun", "test.slow"), ("CancelRun", "test.slow")]);
 }

@@ -98,7 +98,7 @@ async fn ask(world: &World, order: &Order) -> Result<RunRow, EngineError> {
 
 /// Every run of the world, children too.
 pub(crate) async fn all_runs(world: &World) -> Vec<RunRow> {
-    let filter = ListRuns { workflow: None, states: Vec::new(), before: None, limit: 10_000 };
+    let filter = ListRuns { limit: 10_000, ..ListRuns::default() };
     let mut runs = world.store().list(filter).await.unwrap_or_default();
     runs.sort_unstable_by_key(|row| row.id);
     runs

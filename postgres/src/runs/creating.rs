@@ -53,21 +53,23 @@ pub(crate) async fn create_all(session: &Session<'_>, runs: &[impl Borrow<NewRun
                      SELECT wish.id, wish.sequence, made.epoch, wish.entry FROM wish JOIN made ON made.id = wish.id),
                  change AS (
                      SELECT * FROM unnest($24::uuid[], $25::text[], $26::text[], $27::text[], $28::text[], $29::text[],
-                                          $30::text[], $31::uuid[], $32::bytea[], $33::int8[])
-                         AS change (run, workflow, caller, action, detail, reason, schedule, request, hash, entry)),
+                                          $30::text[], $31::uuid[], $32::bytea[], $33::int8[], $34::text[])
+                         AS change (run, workflow, caller, action, detail, reason, schedule, request, hash, entry,
+                                    said)),
                  asked AS (
                      INSERT INTO requests (id, method, hash, of, created_at)
                      SELECT change.request, change.action, change.hash, made.id, ",
                 now!(),
                 "    FROM change JOIN made ON made.id = change.run WHERE change.request IS NOT NULL),
                  audited AS (
-                     INSERT INTO audit (number, at, caller, action, detail, reason, run, workflow, request, schedule)
+                     INSERT INTO audit (number, at, caller, action, detail, reason, run, workflow, request, schedule,
+                                        said)
                      SELECT ",
                 now!(),
                 " * 1024 + change.entry, ",
                 now!(),
                 ", change.caller, change.action, change.detail, change.reason, made.id, change.workflow,
-                            change.request, change.schedule
+                            change.request, change.schedule, change.said
                      FROM change JOIN made ON made.id = change.run)
                  SELECT id FROM made"
             ),
@@ -105,6 +107,7 @@ pub(crate) async fn create_all(session: &Session<'_>, runs: &[impl Borrow<NewRun
                 requests.request,
                 requests.hash,
                 requests.entry,
+                requests.said,
             ],
         )
         .await?;
@@ -164,6 +167,7 @@ struct Requests<'r> {
     run: Vec<Uuid>,
     workflow: Vec<&'r str>,
     caller: Vec<Cow<'r, str>>,
+    said: Vec<Cow<'r, str>>,
     action: Vec<&'r str>,
     detail: Vec<Cow<'r, str>>,
     reason: Vec<Cow<'r, str>>,
@@ -214,6 +218,7 @@ impl<'r> Requests<'r> {
         self.run.push(run.id);
         self.workflow.push(&run.workflow);
         self.caller.push(rows::text(&change.asked.caller));
+        self.said.push(rows::text(&change.asked.said));
         self.action.push(change.action);
         self.detail.push(rows::text(&change.detail));
         self.reason.push(rows::text(&change.asked.reason));

@@ -9,7 +9,7 @@ use tokio_postgres::types::Type;
 use crate::parameter::Parameter;
 
 /// Each with the types of its parameters.
-static SEEN: Mutex<BTreeMap<&'static str, Vec<Type>>> = Mutex::new(BTreeMap::new());
+static SEEN: Mutex<BTreeMap<String, Vec<Type>>> = Mutex::new(BTreeMap::new());
 
 /// How many were sent.
 static SENT: AtomicU64 = AtomicU64::new(0);
@@ -19,15 +19,17 @@ pub fn sent() -> u64 {
     SENT.load(Ordering::Relaxed)
 }
 
-pub(crate) fn seen(statement: &'static str, params: &[&dyn Parameter]) {
+pub(crate) fn seen(statement: &str, params: &[&dyn Parameter]) {
     SENT.fetch_add(1, Ordering::Relaxed);
-    let types = || params.iter().map(|param| param.kind()).collect();
-    SEEN.lock().unwrap_or_else(PoisonError::into_inner).entry(statement).or_insert_with(types);
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if !seen.contains_key(statement) {
+        seen.insert(statement.to_owned(), params.iter().map(|param| param.kind()).collect());
+    }
 }
 
 /// All of them, each once.
-pub fn all() -> Vec<&'static str> {
-    SEEN.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+pub fn all() -> Vec<String> {
+    SEEN.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
 }
 
 /// The same with the type beside each parameter, so that the server can explain them.
@@ -35,7 +37,7 @@ pub fn with_types() -> Vec<String> {
     let seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     let typed = seen.iter().map(|(statement, types)| {
         // The last first: the number of the first one begins the numbers of others.
-        types.iter().enumerate().rev().fold((*statement).to_owned(), |statement, (index, kind)| {
+        types.iter().enumerate().rev().fold(statement.clone(), |statement, (index, kind)| {
             let number = index + 1;
             statement.replace(&format!("${number}"), &format!("$\u{0}{number}::{}", kind.name()))
         })

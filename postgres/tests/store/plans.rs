@@ -68,7 +68,7 @@ async fn a_statement_that_reads_a_whole_table_is_found() {
     let mut found = Vec::new();
     for statement in [
         "SELECT id FROM live WHERE updated_at < $1",
-        "UPDATE ended SET pinned = true WHERE parent = $1",
+        "UPDATE ended SET pinned = true WHERE pause_reason = $1",
         "WITH old AS (DELETE FROM requests WHERE hash = $1 RETURNING id) SELECT id FROM old",
     ] {
         whole(&plan(&client, statement).await[0]["Plan"], false, &mut found);

@@ -56,3 +56,19 @@ pub enum Denied {
     #[error("there is no such method")]
     UnknownMethod,
 }
+
+impl Denied {
+    /// Who called, if that was proven.
+    pub fn principal(&self) -> Option<&str> {
+        match self {
+            Self::Role { principal, .. } | Self::Workflow { principal, .. } | Self::TooMuch { principal, .. } => {
+                Some(principal)
+            }
+            Self::NoCredentials { .. }
+            | Self::BadToken(_)
+            | Self::NamelessCertificate
+            | Self::NoLongerProven
+            | Self::UnknownMethod => None,
+        }
+    }
+}

@@ -3,20 +3,28 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+use engine::engine::Engine;
+use engine::store::Refusal;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use tokio::sync::watch;
+use tracing::warn;
 use transport::channel::ClientCertificate;
 use transport::channel::files::Refreshed;
 
 use super::holder::{Access, Holder, Proof};
 use super::in_force::Rules;
 use super::limits::{Inside, Limits, Meters};
-use super::{Denied, Grants, Jwt, Principal, Role, Rule, Scope, Tokens, is_name};
+use super::refusals::{Refusals, UNPROVEN};
+use super::{Denied, Grants, Jwt, Principal, Role, Rule, Scope, Tokens, is_name, method};
 use crate::proto::ROLES;
+use crate::text::cut;
 
 /// What the names of both versions of reflection begin with. It shows contracts, and takes any grant.
 const REFLECTION: &str = "/grpc.reflection.";
+
+/// The longest reason of a refusal, in characters.
+const LONGEST_WHY: usize = 300;
 
 /// Names of a certificate that are looked at.
 const MOST_NAMES: usize = 20;
@@ -30,6 +38,7 @@ struct Parts {
     jwt: Option<Jwt>,
     expected: String,
     meters: Arc<Meters>,
+    refusals: Refusals,
 }
 
 /// What the connection of a call says of its caller.
@@ -54,7 +63,13 @@ impl Guard {
     /// `expected` says to those who prove nothing how they could.
     pub fn of(tokens: Tokens, grants: Grants, jwt: Option<Jwt>, expected: &str, limits: Limits) -> Self {
         let rules = watch::Sender::new(Arc::new(Rules { tokens, grants }));
-        Self(Some(Arc::new(Parts { rules, jwt, expected: expected.to_owned(), meters: Meters::new(limits) })))
+        Self(Some(Arc::new(Parts {
+            rules,
+            jwt,
+            expected: expected.to_owned(),
+            meters: Meters::new(limits),
+            refusals: Refusals::default(),
+        })))
     }
 
     /// Whether nobody has to prove anything.
@@ -78,6 +93,46 @@ impl Guard {
     pub fn refresh(&self) -> Refreshed {
         let jwt = self.0.as_ref().and_then(|parts| parts.jwt.as_ref());
         jwt.map_or(Refreshed::Same, Jwt::refresh)
+    }
+
+    /// Counts a call that was refused because of who made it, for the audit trail. `said` is what the caller calls itself.
+    pub fn refused(&self, principal: Option<&str>, path: &str, said: &str, why: &str) {
+        let Some(parts) = &self.0 else { return };
+        let [caller, action] = [principal.unwrap_or(UNPROVEN), method(path).unwrap_or("unknown")].map(str::to_owned);
+        let said = if is_name(said) { said.to_owned() } else { String::new() };
+        parts.refusals.note(Refusal { caller, said, action, why: cut(why, LONGEST_WHY).into_owned(), count: 1 });
+    }
+
+    /// Writes the refused calls to the audit trail, in one commit. What cannot be written is written with the next ones.
+    pub async fn write_refusals(&self, engine: &Engine) {
+        let Some(parts) = &self.0 else { return };
+        let refusals = parts.refusals.take();
+        if refusals.is_empty() {
+            return;
+        }
+        if let Err(error) = engine.write_refusals(refusals.clone()).await {
+            warn!(%error, "refused calls are not in the audit trail yet");
+            refusals.into_iter().for_each(|refusal| parts.refusals.note(refusal));
+        }
+    }
+
+    /// Reads the keys that an issuer publishes at an address, if there is one, without waiting for their time.
+    ///
+    /// # Errors
+    /// They cannot be read; those before stay in force.
+    pub async fn read_keys(&self) -> Result<(), String> {
+        match self.0.as_ref().and_then(|parts| parts.jwt.as_ref()) {
+            Some(jwt) => jwt.read_keys().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Follows the keys that an issuer publishes at an address, until this is dropped.
+    pub async fn follow_keys(&self) {
+        match self.0.as_ref().and_then(|parts| parts.jwt.as_ref()) {
+            Some(jwt) => jwt.follow().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// What the caller of this method may do, and what counts the call until it is dropped.

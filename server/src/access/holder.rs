@@ -53,6 +53,15 @@ impl Access {
         self.0.as_ref().map(|holder| holder.principal.name.as_str())
     }
 
+    /// What the names of the workflows begin with for which it holds; none where it holds for all.
+    pub fn granted(&self) -> Option<Vec<String>> {
+        match self.scope(None) {
+            Scope::Everything => None,
+            Scope::Workflows(prefixes) => Some(prefixes),
+            Scope::Nothing => Some(Vec::new()),
+        }
+    }
+
     /// Whether the grants are for some workflows only, so that what does not exist looks as what is not granted.
     pub fn is_limited(&self) -> bool {
         self.scope(None) != Scope::Everything

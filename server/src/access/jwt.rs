@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
-use jsonwebtoken::{Algorithm as Signature, DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{Algorithm as Signature, Validation, decode, decode_header};
 use serde::{Deserialize, Serialize};
-use transport::channel::files::{Contents, FileMistake, Refreshed, Reloaded, Source};
+use transport::channel::files::Refreshed;
 
+use super::jwks::{Key, Keys};
 use super::{Denied, Principal, is_name};
 use crate::text::echo;
 
@@ -21,10 +21,7 @@ const LEEWAY: Duration = Duration::from_secs(30);
 /// The longest token that is looked at; the headers of a call have no more room.
 const LONGEST_TOKEN: usize = 12 << 10;
 
-const MOST_KEYS: usize = 100;
 const MOST_GROUPS: usize = 200;
-
-const KEYS_FILE: &str = "keys_file";
 
 /// Whose tokens are accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +33,10 @@ pub struct JwtConfig {
     pub audience: String,
     /// The public keys of the issuer, a JSON Web Key Set. The file is read again when it changes.
     pub keys_file: PathBuf,
+    /// Where the issuer publishes them, instead of a file.
+    pub keys_url: String,
+    /// PEM with the roots that the certificate of that address must lead to; those of the system if there is none.
+    pub keys_url_ca_file: PathBuf,
     /// The algorithms of signatures that are accepted.
     pub algorithms: Vec<Algorithm>,
     /// The claim with the groups of the caller.
@@ -48,6 +49,8 @@ impl Default for JwtConfig {
             issuer: String::new(),
             audience: String::new(),
             keys_file: PathBuf::new(),
+            keys_url: String::new(),
+            keys_url_ca_file: PathBuf::new(),
             algorithms: vec![Algorithm::Rs256, Algorithm::Es256],
             groups_claim: String::from("groups"),
         }
@@ -110,43 +113,20 @@ impl From<Algorithm> for Signature {
 
 /// Verifies tokens of one issuer.
 pub struct Jwt {
-    keys: Reloaded<Vec<Key>>,
+    keys: Keys,
     validation: Validation,
     groups_claim: String,
-}
-
-/// A public key, and what it is for.
-struct Key {
-    id: Option<String>,
-    algorithm: Option<KeyAlgorithm>,
-    curve: Option<EllipticCurve>,
-    key: DecodingKey,
-}
-
-impl Key {
-    /// Whether it verifies signatures of this algorithm. The library looks at the family, not at the curve.
-    fn fits(&self, algorithm: Signature) -> bool {
-        let curve = match algorithm {
-            Signature::ES256 => Some(EllipticCurve::P256),
-            Signature::ES384 => Some(EllipticCurve::P384),
-            Signature::EdDSA => Some(EllipticCurve::Ed25519),
-            _ => None,
-        };
-        self.key.family() == algorithm.family()
-            && self.curve == curve
-            && self.algorithm.is_none_or(|only| only == KeyAlgorithm::from(algorithm))
-    }
 }
 
 impl Jwt {
     /// Reads the keys for the first time. A mistake is noted with the key below `admin.jwt`.
     pub fn open(config: &JwtConfig, note: &mut dyn FnMut(&'static str, String)) -> Option<Self> {
-        let JwtConfig { issuer, audience, keys_file, algorithms, groups_claim } = config;
-        let mut complete = true;
+        let JwtConfig { issuer, audience, keys_file, keys_url, keys_url_ca_file, algorithms, groups_claim } = config;
+        let keys = Keys::open([keys_file, keys_url_ca_file], keys_url, note);
+        let mut complete = keys.is_some();
         for (key, is_missing, expected) in [
             ("issuer", issuer.is_empty(), "the `iss` of its tokens"),
             ("audience", audience.is_empty(), "the `aud` of tokens that are meant for this orchestrator"),
-            (KEYS_FILE, keys_file.as_os_str().is_empty(), "a file with the public keys of the issuer (JWKS)"),
             ("algorithms", algorithms.is_empty(), "at least one algorithm"),
         ] {
             if is_missing {
@@ -154,12 +134,7 @@ impl Jwt {
                 complete = false;
             }
         }
-        if !complete {
-            return None;
-        }
-        let source = Source { key: KEYS_FILE, path: keys_file.clone() };
-        let keys =
-            Reloaded::open(vec![source], keys).map_err(|FileMistake { message, .. }| note(KEYS_FILE, message)).ok()?;
+        let keys = keys.filter(|_| complete)?;
         let algorithms = algorithms.iter().map(|algorithm| Signature::from(*algorithm)).collect();
         let mut validation =
             Validation { algorithms, validate_nbf: true, leeway: LEEWAY.as_secs(), ..Validation::default() };
@@ -169,9 +144,19 @@ impl Jwt {
         Some(Self { keys, validation, groups_claim: groups_claim.clone() })
     }
 
-    /// Looks at the file with the keys again; what cannot be used there leaves those before in force.
+    /// Looks at the files again; what cannot be used there leaves what was before in force.
     pub fn refresh(&self) -> Refreshed {
         self.keys.refresh()
+    }
+
+    /// Reads the keys that the issuer publishes at an address, if there is one.
+    pub(super) async fn read_keys(&self) -> Result<(), String> {
+        self.keys.read().await
+    }
+
+    /// Follows the keys that the issuer publishes at an address, if there is one, until this is dropped.
+    pub async fn follow(&self) {
+        self.keys.follow().await;
     }
 
     /// Who the token is for, and how long it is in force.
@@ -188,13 +173,16 @@ impl Jwt {
             return Err(Denied::BadToken("its algorithm is not accepted"));
         }
         let keys = self.keys.current();
-        let named = |key: &&Key| header.kid.is_none() || header.kid == key.id;
+        let fitting: Vec<&Key> = keys.iter().filter(|key| key.is_named(&header) && key.fits(header.alg)).collect();
+        if fitting.is_empty() {
+            self.keys.miss();
+        }
         let mut refused = Denied::BadToken("it is signed by no key of the issuer that is known here");
-        for key in keys.iter().filter(|key| key.fits(header.alg)).filter(named) {
+        for key in fitting {
             // Narrowed, so that a list of algorithms is never a way from one to another.
             let mut validation = self.validation.clone();
             validation.algorithms = vec![header.alg];
-            match decode::<serde_json::Map<String, serde_json::Value>>(token, &key.key, &validation) {
+            match decode::<serde_json::Map<String, serde_json::Value>>(token, key.decoding(), &validation) {
                 Ok(token) => return self.principal(&token.claims),
                 Err(error) => match reason(error.kind()) {
                     // Another key may have signed it.
@@ -237,30 +225,4 @@ fn reason(error: &ErrorKind) -> Option<&'static str> {
         }
         _ => return None,
     })
-}
-
-fn keys(contents: &Contents<'_>) -> Result<Vec<Key>, FileMistake> {
-    let Some(content) = contents.get(KEYS_FILE) else { return Ok(Vec::new()) };
-    let set: JwkSet = serde_json::from_slice(content.bytes)
-        .map_err(|error| content.mistake(format!("is no JSON Web Key Set: {error}")))?;
-    if set.keys.len() > MOST_KEYS {
-        return Err(content.mistake(format!("has {} keys; expected at most {MOST_KEYS}", set.keys.len())));
-    }
-    let keys: Vec<Key> = set.keys.iter().filter_map(key).collect();
-    if keys.is_empty() { Err(content.mistake("has no public key that verifies signatures")) } else { Ok(keys) }
-}
-
-/// The key, where it is one that verifies signatures. A symmetric one would be a secret, and is none of an issuer's.
-fn key(jwk: &Jwk) -> Option<Key> {
-    if jwk.common.public_key_use.as_ref().is_some_and(|usage| *usage != PublicKeyUse::Signature) {
-        return None;
-    }
-    let curve = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => None,
-        AlgorithmParameters::EllipticCurve(parameters) => Some(parameters.curve.clone()),
-        AlgorithmParameters::OctetKeyPair(parameters) => Some(parameters.curve.clone()),
-        _ => return None,
-    };
-    let key = DecodingKey::from_jwk(jwk).ok()?;
-    Some(Key { id: jwk.common.key_id.clone(), algorithm: jwk.common.key_algorithm, curve, key })
 }

@@ -2,13 +2,14 @@
 
 use crate::proto::orchestrator::admin::v1::audit_service_server::AuditService;
 use crate::proto::orchestrator::admin::v1::{ListAuditEntriesRequest, ListAuditEntriesResponse};
-use engine::engine::Engine;
-use engine::store::{AuditEntry, ListAudit};
+use engine::engine::{Engine, EngineError};
+use engine::store::{AuditField, Comparison, Filter, ListAudit, Value};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
+use super::filter::{Field, Fields};
 use super::requests::Violations;
-use super::{granted, messages, pages};
+use super::{granted, messages, pages, status};
 
 pub(super) struct Audit {
     engine: Engine,
@@ -17,6 +18,30 @@ pub(super) struct Audit {
 impl Audit {
     pub(super) fn new(engine: Engine) -> Self {
         Self { engine }
+    }
+}
+
+/// What entries are filtered by.
+struct AuditFields;
+
+impl Fields<AuditField> for AuditFields {
+    fn field(&self, path: &[String]) -> Option<Field<AuditField>> {
+        let [name] = path else { return None };
+        Some(match name.as_str() {
+            "caller" => Field::Text(AuditField::Caller),
+            "claimed_caller" => Field::Text(AuditField::Said),
+            "method" => Field::Text(AuditField::Action),
+            "create_time" => Field::Time(AuditField::At),
+            "run_id" => Field::Id(AuditField::Run),
+            "workflow" => Field::Text(AuditField::Workflow),
+            "schedule" => Field::Text(AuditField::Schedule),
+            "refused_count" => Field::Number(AuditField::Refusals),
+            _ => return None,
+        })
+    }
+
+    fn names(&self) -> &'static str {
+        "caller, claimed_caller, method, create_time, run_id, workflow, schedule or refused_count"
     }
 }
 
@@ -30,8 +55,17 @@ impl AuditService for Audit {
         let access = granted::of(&extensions)?;
         let mut violations = Violations::default();
         let limit = violations.page_size(request.page_size);
-        let run = Some(&request.run_id).filter(|id| !id.is_empty()).map(|id| violations.run_id(id));
-        let schedule = Some(request.schedule.clone()).filter(|name| !name.is_empty());
+        let mut filter = violations.filter(&request.filter, &AuditFields);
+        if !request.run_id.is_empty() {
+            let run = violations.run_id(&request.run_id);
+            filter = filter.and(Filter::Compare(AuditField::Run, Comparison::Equal, Value::Id(run)));
+        }
+        if !request.schedule.is_empty() {
+            filter = filter.and(Filter::is(AuditField::Schedule, request.schedule.clone()));
+        }
+        if let Some(granted) = access.granted() {
+            filter = filter.and(Filter::begins_with_one(&AuditField::Workflow, granted));
+        }
         let token = std::mem::take(&mut request.page_token);
         request.page_size = 0;
         let arguments = request.encode_to_vec();
@@ -44,17 +78,25 @@ impl AuditService for Audit {
         };
         violations.or(())?;
 
-        let read =
-            pages::Granted { access: &access, limit: limit as usize, workflow: |entry: &AuditEntry| &entry.workflow };
-        let list =
-            |before| self.engine.store().audit(ListAudit { run, schedule: schedule.clone(), before, limit: limit + 1 });
-        let (entries, read_to) = read.page(before, list, |entry| entry.number).await?;
+        let entries = self.engine.store().audit(ListAudit { filter, before, limit: limit + 1 }).await;
+        let entries = entries.map_err(|error| status::from_engine(EngineError::Store(error)))?;
         let mut audit_entries: Vec<_> = entries.into_iter().map(messages::audit_entry).collect();
         let is_cut = pages::cut(&mut audit_entries, limit as usize);
-        let next_page_token = match audit_entries.last() {
-            Some(last) if is_cut => pages::token(&last.entry_number.to_be_bytes(), &arguments),
-            _ => read_to.map_or_else(String::new, |last| pages::token(&last.to_be_bytes(), &arguments)),
-        };
+        let last = audit_entries.last().filter(|_| is_cut);
+        let next_page_token =
+            last.map_or_else(String::new, |last| pages::token(&last.entry_number.to_be_bytes(), &arguments));
         Ok(Response::new(ListAuditEntriesResponse { audit_entries, next_page_token }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_that_is_named_is_one() {
+        for name in AuditFields.names().replace(" or ", ", ").split(", ") {
+            assert!(AuditFields.field(&[name.to_owned()]).is_some(), "{name}");
+        }
     }
 }

@@ -115,8 +115,9 @@ fn read(request: Request<SteerRunsRequest>, now: Timestamp) -> Result<Wish, Stat
     }
     violations.workflow_name(&request.workflow);
     let states = violations.states(&request.states);
-    if request.workflow.is_empty() && states.is_empty() {
-        violations.note("states", "expected states, or a workflow: not all runs there are");
+    let condition = violations.run_filter(&request.filter);
+    if request.workflow.is_empty() && states.is_empty() && condition.is_empty() {
+        violations.note("states", "expected states, a workflow or a filter: not all runs there are");
     }
     let created_after = violations.time("created_after", request.created_after).unwrap_or_default();
     let created_before = violations.time("created_before", request.created_before).unwrap_or(now);
@@ -128,7 +129,10 @@ fn read(request: Request<SteerRunsRequest>, now: Timestamp) -> Result<Wish, Stat
         workflow: Some(request.workflow).filter(|name| !name.is_empty()),
         states,
         before: Some(first_id(created_before)),
+        granted: access.granted(),
+        filter: condition,
         limit: PAGE,
+        ..ListRuns::default()
     };
     violations.or(Wish {
         action,

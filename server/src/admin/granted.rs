@@ -33,7 +33,7 @@ pub(super) async fn run(engine: &Engine, access: &Access, id: Uuid) -> Result<()
     let row = engine.store().run(id).await.map_err(failed)?;
     let of = match row {
         Some(row) => Some(row.workflow),
-        None => last_of(engine, ListAudit { run: Some(id), limit: 1, ..ListAudit::default() }).await?,
+        None => last_of(engine, ListAudit::of_run(id, 1)).await?,
     };
     held(access, of.as_deref())
 }
@@ -46,7 +46,7 @@ pub(super) async fn schedule(engine: &Engine, access: &Access, name: &str) -> Re
     let of = match engine.schedule(name).await {
         Ok(row) => Some(row.schedule.workflow),
         Err(EngineError::Schedule(ScheduleRefusal::NotFound(_))) => {
-            let filter = ListAudit { schedule: Some(name.to_owned()), limit: 1, ..ListAudit::default() };
+            let filter = ListAudit::of_schedule(name, 1);
             last_of(engine, filter).await?
         }
         Err(error) => return Err(status::from_engine(error)),

@@ -2,8 +2,8 @@
 
 use crate::proto::google::rpc;
 use crate::proto::orchestrator::admin::v1::{
-    self, AuditEntry, FailedAttempt, PendingSignal, RetriedStep, Run, RunState, Signal, Step, Workflow,
-    WorkflowSchedule, step,
+    self, AuditEntry, CountRunsResponse, FailedAttempt, PendingSignal, RetriedStep, Run, RunCount, RunState, Signal,
+    Step, Workflow, WorkflowSchedule, step,
 };
 use bytes::Bytes;
 use engine::engine::{Ended, Engine, RepeatedStep, StrandedRuns};
@@ -318,6 +318,18 @@ pub(super) fn retried(again: RepeatedStep) -> RetriedStep {
 }
 
 /// A change as it was made.
+/// Counts, and their sum.
+pub(super) fn counts(counts: Vec<store::RunCount>) -> CountRunsResponse {
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let total_count = number(counts.iter().map(|count| count.runs).sum());
+    let counts = counts.into_iter().map(|count| RunCount {
+        workflow: count.workflow,
+        state: run_state(count.state).into(),
+        run_count: number(count.runs),
+    });
+    CountRunsResponse { run_counts: counts.collect(), total_count }
+}
+
 pub(super) fn audit_entry(entry: store::AuditEntry) -> AuditEntry {
     AuditEntry {
         entry_number: i64::try_from(entry.number).unwrap_or(i64::MAX),
@@ -330,6 +342,8 @@ pub(super) fn audit_entry(entry: store::AuditEntry) -> AuditEntry {
         reason: entry.reason,
         detail: entry.detail,
         request_id: entry.request.map(|id| id.to_string()).unwrap_or_default(),
+        claimed_caller: entry.said,
+        refused_count: i64::try_from(entry.refusals).unwrap_or(i64::MAX),
     }
 }
 

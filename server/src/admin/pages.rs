@@ -3,13 +3,8 @@
 
 use std::fmt::Write;
 
-use engine::engine::EngineError;
 use prost::Message;
 use sha2::{Digest, Sha256};
-use tonic::Status;
-
-use super::status;
-use crate::access::Access;
 
 /// Bytes of a page, about; gRPC clients take 4 MiB unless told otherwise.
 const PAGE_BYTES: usize = 3 << 20;
@@ -32,45 +27,6 @@ pub(super) fn cut<M: Message>(items: &mut Vec<M>, most: usize) -> bool {
     let cut = fits < items.len();
     items.truncate(fits);
     cut
-}
-
-/// Pages of the store that are looked at for one page of a caller who is granted some workflows only.
-const MOST_LOOKS: usize = 20;
-
-/// Reads pages of what is granted.
-pub(super) struct Granted<'a, R> {
-    pub(super) access: &'a Access,
-    pub(super) limit: usize,
-    /// The workflow that an item belongs to.
-    pub(super) workflow: fn(&R) -> &str,
-}
-
-impl<R> Granted<'_, R> {
-    /// Up to one item more than the limit, read by `list` behind a place. With it the place that was looked at last, where
-    /// more may follow although less than a page was found.
-    pub(super) async fn page<C, F, E>(
-        self,
-        mut from: Option<C>,
-        list: impl Fn(Option<C>) -> F,
-        place: impl Fn(&R) -> C,
-    ) -> Result<(Vec<R>, Option<C>), Status>
-    where
-        C: Clone,
-        F: Future<Output = Result<Vec<R>, E>>,
-        EngineError: From<E>,
-    {
-        let mut found = Vec::new();
-        for _ in 0..MOST_LOOKS {
-            let read = list(from.clone()).await.map_err(|error| status::from_engine(error.into()))?;
-            let is_last = read.len() <= self.limit;
-            from = read.last().map(&place).or(from);
-            found.extend(read.into_iter().filter(|item| self.access.sees((self.workflow)(item))));
-            if is_last || found.len() > self.limit {
-                return Ok((found, None));
-            }
-        }
-        Ok((found, from))
-    }
 }
 
 /// A token for the page after `cursor` of the list with these arguments.
@@ -117,20 +73,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[tokio::test]
-    async fn a_page_of_what_is_granted_ends_after_some_looks_and_says_where_to_continue() {
-        let guard = crate::access::Guard::open();
-        let (access, _) = guard.admit("/any", &http::HeaderMap::new(), &crate::access::Shown::Nothing).unwrap();
-        // Everything is granted: one look.
-        let list = |from: Option<u32>| async move {
-            let from = from.map_or(0, |from| from + 1);
-            Ok::<_, EngineError>((from..from + 3).map(|number| (number, String::from("a"))).collect::<Vec<_>>())
-        };
-        let read = Granted { access: &access, limit: 2, workflow: |(_, workflow): &(u32, String)| workflow.as_str() };
-        let (found, from) = read.page(Some(4), list, |(number, _)| *number).await.unwrap();
-        assert_eq!((found.iter().map(|(number, _)| *number).collect::<Vec<_>>(), from), (vec![5, 6, 7], None));
-    }
 
     #[test]
     fn a_token_leads_on_in_its_own_list_only() {

@@ -7,7 +7,7 @@ use crate::proto::orchestrator::admin::v1::start_run_request::InputForm;
 use crate::proto::orchestrator::admin::v1::{RunState, RunView, StartRunRequest};
 use bytes::Bytes;
 use engine::state::State;
-use engine::store::{RequestKey, Requester};
+use engine::store::{Filter, RequestKey, Requester};
 use engine::time::Timestamp;
 use prost::Message;
 use prost_reflect::MessageDescriptor;
@@ -17,6 +17,7 @@ use tonic::metadata::MetadataMap;
 use tonic_types::FieldViolation;
 use uuid::Uuid;
 
+use super::filter::{self, Fields};
 use super::{CALLER, status};
 use crate::access::Access;
 use crate::descriptors;
@@ -65,6 +66,14 @@ impl Violations {
         if text.len() > MAX_REASON {
             self.note("reason", format!("{} bytes; expected at most {MAX_REASON}", text.len()));
         }
+    }
+
+    /// The condition of a list; what is wrong with it is noted.
+    pub(super) fn filter<F: Clone>(&mut self, text: &str, fields: &dyn Fields<F>) -> Filter<F> {
+        filter::read(text, fields).unwrap_or_else(|wrong| {
+            self.note("filter", wrong);
+            Filter::default()
+        })
     }
 
     pub(super) fn workflow_name(&mut self, text: &str) {
@@ -153,8 +162,8 @@ impl Violations {
         duration
     }
 
-    /// Who asks: as it was proven, and where nothing has to be proven as the metadata says.
-    pub(super) fn caller(&mut self, metadata: &MetadataMap, access: &Access) -> String {
+    /// Who asks, and what the caller calls itself beside that. Where nothing has to be proven, it is who it says.
+    fn caller(&mut self, metadata: &MetadataMap, access: &Access) -> (String, String) {
         let said = match metadata.get(CALLER).map(|said| said.to_str()) {
             None => ANONYMOUS,
             Some(Ok(caller)) if (1..=MAX_CALLER).contains(&caller.len()) => caller,
@@ -163,7 +172,11 @@ impl Violations {
                 ANONYMOUS
             }
         };
-        access.principal().unwrap_or(said).to_owned()
+        match access.principal() {
+            None => (said.to_owned(), String::new()),
+            Some(principal) if metadata.contains_key(CALLER) => (principal.to_owned(), said.to_owned()),
+            Some(principal) => (principal.to_owned(), String::new()),
+        }
     }
 
     /// Who asks for a change and why; `stripped` is the request without its id.
@@ -176,8 +189,9 @@ impl Violations {
         stripped: &impl Message,
     ) -> Requester {
         self.reason(reason);
-        let caller = self.caller(metadata, access);
-        Requester { caller, reason: reason.to_owned(), request: self.request_key(request_id, stripped) }
+        let (caller, said) = self.caller(metadata, access);
+        let request = self.request_key(access.principal(), request_id, stripped);
+        Requester { caller, said, reason: reason.to_owned(), request }
     }
 
     /// The message that this JSON is, encoded; what is wrong with it is noted below the field.
@@ -193,8 +207,9 @@ impl Violations {
         }
     }
 
-    /// The key of an idempotent request; `stripped` is the request without its id.
-    fn request_key(&mut self, id: &str, stripped: &impl Message) -> Option<RequestKey> {
+    /// The key of an idempotent request; `stripped` is the request without its id. Who makes it is part of it if that is proven:
+    /// nobody is answered with what somebody else may see.
+    fn request_key(&mut self, principal: Option<&str>, id: &str, stripped: &impl Message) -> Option<RequestKey> {
         if id.is_empty() {
             return None;
         }
@@ -202,7 +217,14 @@ impl Violations {
         if parsed.is_none() {
             self.note("request_id", "expected a UUID other than the nil UUID");
         }
-        let hash = Sha256::digest(stripped.encode_to_vec()).into();
+        let mut hasher = Sha256::new();
+        if let Some(principal) = principal {
+            // No request begins with a zero: so none is that of a caller who has proven nothing.
+            hasher.update([0]);
+            hasher.update(principal.as_bytes());
+            hasher.update([0]);
+        }
+        let hash = hasher.chain_update(stripped.encode_to_vec()).finalize().into();
         Some(RequestKey { id: parsed?, hash })
     }
 }

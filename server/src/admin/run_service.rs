@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::proto::orchestrator::admin::v1::run_service_server::RunService;
 use crate::proto::orchestrator::admin::v1::{
-    CancelRunRequest, DeleteRunRequest, GetRunRequest, ListRunsRequest, ListRunsResponse, PauseRunRequest,
-    PinRunRequest, PreviewRetryRequest, PreviewRetryResponse, ResolveStepRequest, ResumeRunRequest, RetryRunRequest,
-    Run, SignalRunRequest, SkipBackOffRequest, StartRunRequest, TerminateRunRequest, UnpinRunRequest, WatchRunRequest,
+    CancelRunRequest, CountRunsRequest, CountRunsResponse, DeleteRunRequest, GetRunRequest, ListRunsRequest,
+    ListRunsResponse, PauseRunRequest, PinRunRequest, PreviewRetryRequest, PreviewRetryResponse, ResolveStepRequest,
+    ResumeRunRequest, RetryRunRequest, Run, SignalRunRequest, SkipBackOffRequest, StartRunRequest, TerminateRunRequest,
+    UnpinRunRequest, WatchRunRequest,
 };
 use bytes::Bytes;
 use engine::engine::{Engine, EngineError, Start, Started};
@@ -174,10 +175,12 @@ impl RunService for Runs {
         let limit = violations.page_size(request.page_size);
         violations.workflow_name(&request.workflow);
         let states = violations.states(&request.states);
+        let filter = violations.run_filter(&request.filter);
+        let oldest_first = violations.oldest_first(&request.order_by);
         let token = std::mem::take(&mut request.page_token);
         request.page_size = 0;
         let arguments = request.encode_to_vec();
-        let before = match pages::cursor(&token, &arguments) {
+        let from = match pages::cursor(&token, &arguments) {
             Ok(cursor) => cursor.and_then(|cursor| Uuid::from_slice(&cursor).ok()),
             Err(expected) => {
                 violations.note("page_token", expected);
@@ -187,18 +190,30 @@ impl RunService for Runs {
         violations.or(())?;
 
         let workflow = Some(request.workflow).filter(|name| !name.is_empty());
-        let filter = ListRuns { workflow, states, before: None, limit: limit + 1 };
-        let read = pages::Granted { access: &access, limit: limit as usize, workflow: |row: &RunRow| &row.workflow };
-        let list = |before| self.engine.store().list(ListRuns { before, ..filter.clone() });
-        let (rows, read_to) = read.page(before, list, |row| row.id).await?;
+        let (before, after) = if oldest_first { (None, from) } else { (from, None) };
+        let granted = access.granted();
+        let filter = ListRuns { workflow, states, granted, filter, before, after, oldest_first, limit: limit + 1 };
+        let full_scan = filter.is_scan();
+        let rows = self.engine.store().list(filter).await;
+        let rows = rows.map_err(|error| status::from_engine(EngineError::Store(error)))?;
         let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         let mut runs: Vec<Run> = rows.into_iter().map(|row| messages::listed(row, &self.engine)).collect();
         let is_cut = pages::cut(&mut runs, limit as usize);
-        let next_page_token = match runs.len().checked_sub(1).and_then(|last| ids.get(last)) {
-            Some(last) if is_cut => pages::token(last.as_bytes(), &arguments),
-            _ => read_to.map_or_else(String::new, |last| pages::token(last.as_bytes(), &arguments)),
-        };
-        Ok(Response::new(ListRunsResponse { runs, next_page_token }))
+        let last = runs.len().checked_sub(1).and_then(|last| ids.get(last)).filter(|_| is_cut);
+        let next_page_token = last.map_or_else(String::new, |last| pages::token(last.as_bytes(), &arguments));
+        Ok(Response::new(ListRunsResponse { runs, next_page_token, full_scan }))
+    }
+
+    async fn count_runs(&self, request: Request<CountRunsRequest>) -> Result<Response<CountRunsResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        let access = granted::of(&extensions)?;
+        let mut violations = Violations::default();
+        let filter = violations.run_filter(&request.filter);
+        violations.or(())?;
+        let filter = ListRuns { granted: access.granted(), filter, ..ListRuns::default() }.condition();
+        let counts = self.engine.store().count(filter).await;
+        let counts = counts.map_err(|error| status::from_engine(EngineError::Store(error)))?;
+        Ok(Response::new(messages::counts(counts)))
     }
 
     type WatchRunStream = Pin<Box<dyn Stream<Item = Result<Run, Status>> + Send>>;

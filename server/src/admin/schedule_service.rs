@@ -123,22 +123,16 @@ impl ScheduleService for Schedules {
         violations.or(())?;
         let workflow = Some(request.workflow).filter(|name| !name.is_empty());
         let after = after.and_then(|name| String::from_utf8(name).ok());
-        let filter = ListSchedules { name: None, workflow, missed_since, after: None, limit: limit + 1 };
-        let read = pages::Granted {
-            access: &access,
-            limit: limit as usize,
-            workflow: |row: &ScheduleRow| &row.schedule.workflow,
-        };
-        let list = |after| self.engine.store().schedules(ListSchedules { after, ..filter.clone() });
-        let (rows, read_to) = read.page(after, list, |row| row.schedule.name.clone()).await?;
+        let granted = access.granted();
+        let filter = ListSchedules { name: None, workflow, granted, missed_since, after, limit: limit + 1 };
+        let rows = self.engine.store().schedules(filter).await;
+        let rows = rows.map_err(|error| status::from_engine(EngineError::Store(error)))?;
         let now = self.clock.now();
         let show = |row| shown::schedule(row, self.engine.workflows(), now, LISTED_TIMES);
         let mut schedules: Vec<v1::Schedule> = rows.into_iter().map(show).collect();
         let is_cut = pages::cut(&mut schedules, limit as usize);
-        let next_page_token = match schedules.last() {
-            Some(last) if is_cut => pages::token(last.schedule.as_bytes(), &arguments),
-            _ => read_to.map_or_else(String::new, |last| pages::token(last.as_bytes(), &arguments)),
-        };
+        let last = schedules.last().filter(|_| is_cut);
+        let next_page_token = last.map_or_else(String::new, |last| pages::token(last.schedule.as_bytes(), &arguments));
         Ok(Response::new(v1::ListSchedulesResponse { schedules, next_page_token }))
     }
 

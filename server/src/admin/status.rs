@@ -24,7 +24,7 @@ const DRAIN_RETRY: Duration = Duration::from_secs(1);
 const BUSY_RETRY: Duration = Duration::from_secs(1);
 
 /// Longest message, as it stands in a header: other than visible ASCII takes three bytes for each.
-const MESSAGE_BYTES: usize = 1_400;
+const MESSAGE_BYTES: usize = 1_300;
 
 /// Most bytes of details before they are encoded for a header, which makes them a third longer.
 const DETAIL_BYTES: usize = 1_500;
@@ -52,19 +52,22 @@ pub(super) fn bad_request(violations: Vec<FieldViolation>) -> Status {
 
 /// NOT_FOUND for a workflow.
 pub(super) fn unknown_workflow(name: &str) -> Status {
-    let details = info("UNKNOWN_WORKFLOW", [("workflow", name.to_owned())]);
+    let mut details = info("UNKNOWN_WORKFLOW", [("workflow", name.to_owned())]);
+    names(&mut details, "Workflow", name);
     status(Code::NotFound, &format!("workflow {} is not known", echo(name)), details)
 }
 
 /// NOT_FOUND for a service.
 pub(super) fn unknown_service(name: &str) -> Status {
-    let details = info("UNKNOWN_SERVICE", [("service", name.to_owned())]);
+    let mut details = info("UNKNOWN_SERVICE", [("service", name.to_owned())]);
+    names(&mut details, "Service", name);
     status(Code::NotFound, &format!("service {} is not known, or has no address", echo(name)), details)
 }
 
 /// NOT_FOUND for a step of a run.
 pub(super) fn unknown_step(run: Uuid, step: &str) -> Status {
-    let details = info("STEP_NOT_FOUND", [("run", run.to_string()), ("step", step.to_owned())]);
+    let mut details = info("STEP_NOT_FOUND", [("run", run.to_string()), ("step", step.to_owned())]);
+    names(&mut details, "Step", step);
     status(Code::NotFound, &format!("run {run} has no step {}", echo(step)), details)
 }
 
@@ -138,7 +141,7 @@ pub(super) fn from_engine(error: EngineError) -> Status {
         EngineError::UnknownWorkflow(name) => return unknown_workflow(name),
         EngineError::Draining => return draining(),
         EngineError::Store(error) => return from_store(error),
-        EngineError::NotFound(run) => (Code::NotFound, info("RUN_NOT_FOUND", [("run", run.to_string())])),
+        EngineError::NotFound(run) => return run_not_found(&message, &run.to_string()),
         EngineError::InvalidInput { .. } => {
             let mut details = info("INVALID_INPUT", []);
             details.add_bad_request_violation("input", described(&message));
@@ -159,15 +162,14 @@ pub(super) fn from_engine(error: EngineError) -> Status {
             details.add_bad_request_violation("signal", described(&message));
             (Code::InvalidArgument, details)
         }
-        EngineError::LimitExceeded { limit, value, max } => (
-            Code::ResourceExhausted,
-            info(
-                "LIMIT_EXCEEDED",
-                [("limit", limit.to_string()), ("value", value.to_string()), ("max", max.to_string())],
-            ),
-        ),
+        EngineError::LimitExceeded { limit, value, max } => {
+            let metadata = [("limit", limit.to_string()), ("value", value.to_string()), ("max", max.to_string())];
+            let mut details = info("LIMIT_EXCEEDED", metadata);
+            details.add_quota_failure_violation(limit.to_string(), told(&message));
+            (Code::ResourceExhausted, details)
+        }
         EngineError::Precondition { run, state, .. } => {
-            (Code::FailedPrecondition, info("RUN_STATE", [("run", run.to_string()), ("state", state.to_string())]))
+            return run_state(&message, &run.to_string(), &state.to_string());
         }
         EngineError::RequestMismatch(id) => return request_mismatch(&message, &id.to_string()),
         EngineError::Journal { run, .. } => (Code::Internal, info("JOURNAL_UNREADABLE", [("run", run.to_string())])),
@@ -186,11 +188,15 @@ pub(super) fn from_engine(error: EngineError) -> Status {
 fn from_store(error: &StoreError) -> Status {
     let message = error.to_string();
     let (code, details) = match error {
-        StoreError::NotFound(run) => (Code::NotFound, info("RUN_NOT_FOUND", [("run", run.to_string())])),
+        StoreError::NotFound(run) => return run_not_found(&message, &run.to_string()),
         StoreError::Precondition { run, state } => {
-            (Code::FailedPrecondition, info("RUN_STATE", [("run", run.to_string()), ("state", state.to_string())]))
+            return run_state(&message, &run.to_string(), &state.to_string());
         }
-        StoreError::InboxFull { run, .. } => (Code::ResourceExhausted, info("INBOX_FULL", [("run", run.to_string())])),
+        StoreError::InboxFull { run, .. } => {
+            let mut details = info("INBOX_FULL", [("run", run.to_string())]);
+            details.add_quota_failure_violation(run.to_string(), told(&message));
+            (Code::ResourceExhausted, details)
+        }
         StoreError::Fenced(run) => (Code::Aborted, info("RUN_CHANGED", [("run", run.to_string())])),
         StoreError::RequestMismatch(id) => return request_mismatch(&message, &id.to_string()),
         StoreError::Schedule(refusal) => return from_refusal(refusal),
@@ -203,7 +209,7 @@ fn from_store(error: &StoreError) -> Status {
 /// Why a schedule does not do what is asked of it.
 fn from_refusal(refusal: &ScheduleRefusal) -> Status {
     let of = |name: &str| [("schedule", name.to_owned())];
-    let (code, details) = match refusal {
+    let (code, mut details) = match refusal {
         ScheduleRefusal::NotFound(name) => (Code::NotFound, info("SCHEDULE_NOT_FOUND", of(name))),
         ScheduleRefusal::Gone => (Code::NotFound, info("SCHEDULE_NOT_FOUND", [])),
         ScheduleRefusal::Exists(name) => (Code::AlreadyExists, info("SCHEDULE_EXISTS", of(name))),
@@ -218,7 +224,47 @@ fn from_refusal(refusal: &ScheduleRefusal) -> Status {
             (Code::ResourceExhausted, info("TOO_MANY_BACKFILLS", of(name)))
         }
     };
-    status(code, &refusal.to_string(), details)
+    let message = refusal.to_string();
+    match refusal {
+        ScheduleRefusal::NotFound(name) | ScheduleRefusal::Exists(name) => names(&mut details, "Schedule", name),
+        ScheduleRefusal::NoBackfill(id) => names(&mut details, "Backfill", &id.to_string()),
+        ScheduleRefusal::Declared { name, .. } => unmet(&mut details, "SCHEDULE_DECLARED", name, &message),
+        ScheduleRefusal::NotPaused(name) => unmet(&mut details, "SCHEDULE_NOT_PAUSED", name, &message),
+        ScheduleRefusal::BackfillOver(id) => unmet(&mut details, "BACKFILL_OVER", &id.to_string(), &message),
+        ScheduleRefusal::BusyBackfilling { name, .. } => {
+            details.add_quota_failure_violation(told(name), told(&message));
+        }
+        ScheduleRefusal::Gone | ScheduleRefusal::Changed { .. } => {}
+    }
+    status(code, &message, details)
+}
+
+fn run_not_found(message: &str, run: &str) -> Status {
+    let mut details = info("RUN_NOT_FOUND", [("run", run.to_owned())]);
+    names(&mut details, "Run", run);
+    status(Code::NotFound, message, details)
+}
+
+fn run_state(message: &str, run: &str, state: &str) -> Status {
+    let mut details = info("RUN_STATE", [("run", run.to_owned()), ("state", state.to_owned())]);
+    unmet(&mut details, "RUN_STATE", run, message);
+    status(Code::FailedPrecondition, message, details)
+}
+
+/// Names the resource that the error is about.
+fn names(details: &mut ErrorDetails, kind: &str, name: &str) {
+    details.set_resource_info(format!("{DOMAIN}/{kind}"), told(name), "", "");
+}
+
+/// Names what has to be so before the request can be done, and is not.
+fn unmet(details: &mut ErrorDetails, kind: &str, subject: &str, message: &str) {
+    details.add_precondition_failure_violation(kind, told(subject), told(message));
+}
+
+/// A text as the details have it.
+fn told(text: &str) -> String {
+    // Cut twice: what is hidden takes more room once it is shown.
+    cut(&plain(&cut(text, LONGEST_TEXT)), LONGEST_TEXT).into_owned()
 }
 
 fn request_mismatch(message: &str, id: &str) -> Status {
@@ -232,8 +278,7 @@ fn described(message: &str) -> String {
 }
 
 fn info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {
-    let metadata: HashMap<String, String> =
-        metadata.map(|(key, value)| (key.to_owned(), plain(&cut(&value, LONGEST_TEXT)).into_owned())).into();
+    let metadata: HashMap<String, String> = metadata.map(|(key, value)| (key.to_owned(), told(&value))).into();
     ErrorDetails::with_error_info(reason, DOMAIN, metadata)
 }
 
@@ -290,6 +335,8 @@ mod tests {
                 of_unread(&Status::internal(text.clone())),
                 from_engine(EngineError::Store(StoreError::Unavailable(text.clone()))),
                 from_engine(EngineError::Precondition { run, state: engine::State::Running, reason: text.clone() }),
+                from_engine(EngineError::Schedule(ScheduleRefusal::NotFound(text.clone()))),
+                from_engine(EngineError::Schedule(ScheduleRefusal::NotPaused(text.clone()))),
             ];
             for status in statuses {
                 assert!(length(&status) < 4_096, "{}: {}", length(&status), status.message());
@@ -297,6 +344,24 @@ mod tests {
                 assert!(!status.message().contains(crate::text::is_hidden));
             }
         }
+    }
+
+    #[test]
+    fn an_error_names_the_resource_the_precondition_or_the_quota_that_it_is_about() {
+        let run = uuid::Uuid::nil();
+        let missing = from_engine(EngineError::NotFound(run)).get_details_resource_info().unwrap();
+        assert_eq!(
+            (missing.resource_type.as_str(), missing.resource_name),
+            ("orchestrator.guras/Run", run.to_string())
+        );
+        let state = engine::State::Running;
+        let unmet = from_engine(EngineError::Store(StoreError::Precondition { run, state }));
+        let violation = unmet.get_details_precondition_failure().unwrap().violations.remove(0);
+        assert_eq!((violation.r#type.as_str(), violation.subject), ("RUN_STATE", run.to_string()));
+        let full = from_engine(EngineError::Store(StoreError::InboxFull { run, room: 3 }));
+        assert_eq!(full.get_details_quota_failure().unwrap().violations[0].subject, run.to_string());
+        let exists = from_engine(EngineError::Schedule(ScheduleRefusal::Exists(String::from("daily"))));
+        assert_eq!(exists.get_details_resource_info().unwrap().resource_name, "daily");
     }
 
     #[test]

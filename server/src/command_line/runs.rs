@@ -8,6 +8,7 @@ use super::{Exit, Terminal};
 
 mod bulk;
 mod cancel;
+mod count;
 mod input;
 mod list;
 mod next;
@@ -28,6 +29,8 @@ pub(super) enum Runs {
     Start(start::StartRun),
     /// List runs, newest first.
     List(list::List),
+    /// Count runs by workflow and state.
+    Count(count::Count),
     /// Show a run with its steps, or one step with its request, response and failed attempts.
     Show(show::Show),
     /// Follow a run until it ends; exits with 3 if it does not succeed.
@@ -63,6 +66,7 @@ impl Runs {
         match self {
             Self::Start(start) => start.run(terminal).await,
             Self::List(list) => list.run(terminal).await.map(|()| Exit::Ok),
+            Self::Count(count) => count.run(terminal).await.map(|()| Exit::Ok),
             Self::Show(show) => show.run(terminal).await.map(|()| Exit::Ok),
             Self::Watch(watch) => watch.run(terminal).await,
             Self::Cancel(cancel) => cancel.run(terminal).await.map(|()| Exit::Ok),

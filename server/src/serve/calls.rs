@@ -23,7 +23,7 @@ use super::bodies::{Answer, Held, Received};
 use super::bounds::{Bounds, LONGEST_REST, READ_OUT, REQUEST, REST, SMALL, TALK, WAIT_FOR_ROOM, WAITING_READS};
 use super::peer::{Call, Peer};
 use crate::access::{Guard, Shown};
-use crate::admin::{Class, status};
+use crate::admin::{CALLER, Class, status};
 
 /// What the calls of one listener share.
 pub(super) struct Door {
@@ -182,15 +182,21 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
         };
         let mut call = Call::begin(Arc::clone(&self.peer));
         let mut request = request;
+        let mut caller = None;
         if let Some(guard) = &door.guard {
-            match guard.admit(request.uri().path(), request.headers(), &self.shown) {
+            let path = request.uri().path();
+            let said = said(request.headers());
+            match guard.admit(path, request.headers(), &self.shown) {
                 // What proved it is of no use behind this, and cannot be told by mistake.
                 Ok((access, inside)) => {
                     call.counts(inside);
+                    let principal = access.principal().map(str::to_owned);
+                    caller = principal.map(|principal| (guard.clone(), principal, path.to_owned(), said.to_owned()));
                     request.headers_mut().remove(AUTHORIZATION);
                     request.extensions_mut().insert(access);
                 }
                 Err(denied) => {
+                    guard.refused(denied.principal(), path, said, &denied.to_string());
                     return Box::pin(async move {
                         let _held = (call, place);
                         read_out(request.into_body()).await;
@@ -208,10 +214,18 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
         request.extensions_mut().insert(held);
         Box::pin(async move {
             let answered = door.answered(class, request, call, place);
-            Ok(match within {
+            let answer = match within {
                 None => answered.await,
                 Some(within) => timeout(within, answered).await.unwrap_or_else(|_| refusal(status::late())),
-            })
+            };
+            // What a handler refuses because of what the request names.
+            if let Some((guard, principal, path, said)) = caller
+                && let Some(refused) = Status::from_header_map(answer.headers())
+                && matches!(refused.code(), Code::PermissionDenied | Code::Unauthenticated)
+            {
+                guard.refused(Some(&principal), &path, &said, refused.message());
+            }
+            Ok(answer)
         })
     }
 }
@@ -245,6 +259,11 @@ async fn read_out<B: http_body::Body<Data = bytes::Bytes> + Unpin>(mut body: B) 
 fn refusal(status: Status) -> Response<Answer> {
     let (parts, _) = status.into_http::<Body>().into_parts();
     Response::from_parts(parts, Answer::none())
+}
+
+/// What the caller calls itself; empty where it says nothing that can be a name.
+fn said(headers: &HeaderMap) -> &str {
+    headers.get(CALLER).and_then(|said| said.to_str().ok()).unwrap_or_default()
 }
 
 /// The time that the caller gives, as gRPC writes it in a header.

@@ -12,10 +12,12 @@ use super::fault::Fault;
 use super::stream::Stream;
 use super::target::Target;
 
+mod https;
 mod reloaded;
 mod tls;
 mod token;
 
+pub use https::{FetchError, Https};
 pub use reloaded::{Content, Contents, Refreshed, Reloaded, Source};
 use tls::Tls;
 pub use tls::TlsConfig;

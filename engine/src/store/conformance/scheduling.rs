@@ -51,7 +51,7 @@ pub(super) async fn a_schedule_is_created_changed_paused_and_deleted(stores: &dy
     assert_eq!(actions, ["DeleteSchedule", "ResumeSchedule", "PauseSchedule", "UpdateSchedule", "CreateSchedule"]);
     assert!(entries.iter().all(|entry| entry.schedule.as_deref() == Some("new") && entry.workflow == WORKFLOW));
     create(&*store, "other").await;
-    let of = |name: &str| ListAudit { schedule: Some(name.to_owned()), limit: 10, ..ListAudit::default() };
+    let of = |name: &str| ListAudit::of_schedule(name, 10);
     assert_eq!(store.audit(of("new")).await, Ok(entries.clone()), "also of one that is gone");
     let page = ListAudit { before: Some(entries[1].number), limit: 2, ..of("new") };
     assert_eq!(store.audit(page).await.unwrap(), entries[2..4]);
@@ -154,6 +154,10 @@ pub(super) async fn schedules_are_listed_by_name_in_pages(stores: &dyn Stores) {
     let names = |rows: Vec<ScheduleRow>| rows.into_iter().map(|row| row.schedule.name).collect::<Vec<_>>();
     assert_eq!(names(store.schedules(page(None)).await.unwrap()), ["a", "b"]);
     assert_eq!(names(store.schedules(page(Some("b"))).await.unwrap()), ["c"]);
+    for (granted, names_of) in [(&["conformance.f"][..], vec!["a", "b"]), (&["conformance.s"], vec![]), (&[], vec![])] {
+        let granted = Some(granted.iter().map(|prefix| (*prefix).to_owned()).collect());
+        assert_eq!(names(store.schedules(ListSchedules { granted, ..page(None) }).await.unwrap()), names_of);
+    }
     let other = ListSchedules { workflow: Some(OTHER.to_owned()), ..page(None) };
     assert_eq!(store.schedules(other).await, Ok(Vec::new()));
 }

@@ -56,8 +56,7 @@ pub(super) async fn only_an_ended_run_is_deleted_with_all_that_belongs_to_it(sto
     store.command(command(ended, CommandKind::Delete)).await.unwrap();
     assert_eq!(store.run(ended).await, Ok(None));
     assert!(store.journal(ended, 0, 10).await.unwrap().is_empty());
-    let entries =
-        store.audit(ListAudit { run: Some(ended), before: None, limit: 9, ..ListAudit::default() }).await.unwrap();
+    let entries = store.audit(ListAudit::of_run(ended, 9)).await.unwrap();
     assert_eq!((entries.len(), entries[0].workflow.as_str()), (1, WORKFLOW));
     assert_eq!(store.command(command(ended, CommandKind::Delete)).await, Err(StoreError::NotFound(ended)));
 }

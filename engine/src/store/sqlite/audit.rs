@@ -1,12 +1,15 @@
-//! The audit trail: one row for every change that somebody asked for, committed with the change (semantics.md D4).
+//! The audit trail: one row for every change that somebody asked for, committed with the change (semantics.md D4), and one for
+//! the refused calls of a caller, a method and a minute.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, ToSql, params};
 use uuid::Uuid;
 
 use super::database::Database;
 use super::job::Fault;
-use super::{requests, rows};
-use crate::store::{AuditEntry, AuditedChange, ListAudit, ScheduleRow};
+use super::requests;
+use super::rows::{self, Bound};
+use crate::store::filter::Dialect;
+use crate::store::{AuditEntry, AuditField, AuditedChange, ListAudit, Refusal, ScheduleRow};
 use crate::time::Timestamp;
 
 /// Writes down what was changed, and which request it was. The run must be there still.
@@ -17,8 +20,8 @@ pub(super) fn keep(db: &Database, change: &AuditedChange, run: Uuid) -> rusqlite
     requests::keep(db, change, run)?;
     db.connection
         .prepare_cached(
-            "INSERT INTO audit (at, caller, action, detail, reason, run, workflow, request, schedule)
-             VALUES (?2, ?3, ?4, ?5, ?6, ?1, (SELECT workflow FROM runs WHERE id = ?1), ?7, ?8)",
+            "INSERT INTO audit (at, caller, action, detail, reason, run, workflow, request, schedule, said)
+             VALUES (?2, ?3, ?4, ?5, ?6, ?1, (SELECT workflow FROM runs WHERE id = ?1), ?7, ?8, ?9)",
         )?
         .execute(params![
             run.as_bytes(),
@@ -29,6 +32,7 @@ pub(super) fn keep(db: &Database, change: &AuditedChange, run: Uuid) -> rusqlite
             change.asked.reason,
             change.asked.request.as_ref().map(|key| key.id.into_bytes()),
             change.schedule,
+            change.asked.said,
         ])
         .map(drop)
 }
@@ -46,8 +50,8 @@ pub(super) fn keep_of_schedule(
     let run = run.unwrap_or_default();
     db.connection
         .prepare_cached(
-            "INSERT INTO audit (at, caller, action, detail, reason, run, workflow, request, schedule)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO audit (at, caller, action, detail, reason, run, workflow, request, schedule, said)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute(params![
             db.now.as_micros(),
@@ -59,49 +63,66 @@ pub(super) fn keep_of_schedule(
             workflow,
             change.asked.request.as_ref().map(|key| key.id.into_bytes()),
             schedule.schedule.name,
+            change.asked.said,
         ])
         .map(drop)
 }
 
-/// `SELECT` of entries in the order that [`entry`] reads them.
-macro_rules! select_entries {
-    ($index:literal, $condition:literal) => {
-        concat!(
-            "SELECT audit.number, audit.at, audit.caller, audit.action, audit.detail, audit.reason, audit.run,
-                    workflows.name, audit.request, audit.schedule
-             FROM audit ",
-            $index,
-            " CROSS JOIN workflows ON workflows.id = audit.workflow
-             WHERE audit.number < ?1 AND ",
-            $condition,
-            " ORDER BY audit.number DESC LIMIT ?2"
-        )
-    };
+/// Counts refused calls, each in the entry of its caller, method and minute.
+pub(super) fn refused(db: &mut Database, refusals: &[Refusal]) -> Result<(), Fault> {
+    let now = db.now.as_micros();
+    let mut statement = db.connection.prepare_cached(
+        "INSERT INTO audit (at, caller, said, action, detail, reason, run, workflow, refusals, minute)
+         VALUES (?1, ?2, ?3, ?4, ?5, '', ?6, 0, ?7, ?8)
+         ON CONFLICT (caller, action, minute) WHERE minute IS NOT NULL DO UPDATE SET refusals = refusals + excluded.refusals",
+    )?;
+    for Refusal { caller, said, action, why, count } in refusals {
+        let minute = now.div_euclid(MINUTE_MICROS);
+        statement.execute(params![now, caller, said, action, why, Uuid::nil().as_bytes(), count, minute])?;
+    }
+    Ok(())
 }
+
+const MINUTE_MICROS: i64 = 60_000_000;
+
+const DIALECT: Dialect<AuditField> = Dialect {
+    column: |field| match field {
+        AuditField::Caller => "audit.caller",
+        AuditField::Said => "audit.said",
+        AuditField::Action => "audit.action",
+        AuditField::At => "audit.at",
+        AuditField::Run => "audit.run",
+        AuditField::Workflow => "workflows.name",
+        AuditField::Schedule => "audit.schedule",
+        AuditField::Refusals => "audit.refusals",
+    },
+    parameter: '?',
+    position: "instr",
+};
 
 /// Newest first.
 pub(super) fn list(connection: &mut Connection, filter: &ListAudit) -> Result<Vec<AuditEntry>, Fault> {
     let (before, limit) = (filter.before.map_or(i64::MAX, rows::number), filter.limit);
-    let run = filter.run.map(Uuid::into_bytes);
-    // Statements of their own, so that each has the index that fits it.
-    let found = match (run, &filter.schedule) {
-        (Some(run), schedule) => connection
-            .prepare_cached(select_entries!(
-                "INDEXED BY audit_by_run",
-                "audit.run = ?3 AND (?4 IS NULL OR audit.schedule = ?4)"
-            ))?
-            .query_map(params![before, limit, run, schedule], entry)?
-            .collect::<rusqlite::Result<_>>()?,
-        (None, Some(schedule)) => connection
-            .prepare_cached(select_entries!("INDEXED BY audit_by_schedule", "audit.schedule = ?3"))?
-            .query_map(params![before, limit, schedule], entry)?
-            .collect::<rusqlite::Result<_>>()?,
-        (None, None) => connection
-            .prepare_cached(select_entries!("", "true"))?
-            .query_map(params![before, limit], entry)?
-            .collect::<rusqlite::Result<_>>()?,
+    // The index that fits is named: there are no statistics to choose it by.
+    let index = match (filter.filter.fixed(&AuditField::Run), filter.filter.fixed(&AuditField::Schedule)) {
+        (Some(_), _) => "INDEXED BY audit_by_run",
+        (None, Some(_)) => "INDEXED BY audit_by_schedule",
+        (None, None) => "NOT INDEXED",
     };
-    Ok(found)
+    let (mut condition, mut values) = (String::new(), Vec::new());
+    filter.filter.compile(&mut condition, &mut values, 3, &DIALECT);
+    let sql = format!(
+        "SELECT audit.number, audit.at, audit.caller, audit.action, audit.detail, audit.reason, audit.run,
+                workflows.name, audit.request, audit.schedule, audit.said, audit.refusals
+         FROM audit {index} LEFT JOIN workflows ON workflows.id = audit.workflow
+         WHERE audit.number < ?1 AND {condition} ORDER BY audit.number DESC LIMIT ?2"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut params: Vec<&dyn ToSql> = vec![&before, &limit];
+    let values: Vec<Bound<'_>> = values.into_iter().map(Bound).collect();
+    params.extend(values.iter().map(|value| value as &dyn ToSql));
+    let found = statement.query_map(params.as_slice(), entry)?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
@@ -113,8 +134,10 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
         detail: row.get(4)?,
         reason: row.get(5)?,
         run: rows::uuid(row, 6)?,
-        workflow: row.get(7)?,
+        workflow: row.get::<_, Option<String>>(7)?.unwrap_or_default(),
         request: row.get::<_, Option<[u8; 16]>>(8)?.map(Uuid::from_bytes),
         schedule: row.get(9)?,
+        said: row.get(10)?,
+        refusals: rows::count(row, 11)?,
     })
 }

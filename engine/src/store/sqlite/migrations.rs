@@ -23,6 +23,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0012_origins_of_runs.sql"),
     include_str!("migrations/0013_times_of_backfills.sql"),
     include_str!("migrations/0014_moved.sql"),
+    include_str!("migrations/0015_refusals.sql"),
+    include_str!("migrations/0016_lists_of_runs.sql"),
 ];
 
 /// The schema that this release reads and writes.

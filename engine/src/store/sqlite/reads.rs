@@ -1,13 +1,13 @@
-//! Reads beside the writer: one run, one page of a journal, one page of a list, names.
+//! Reads beside the writer: one run, one page of a journal, names.
 
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::job::Fault;
-use super::rows::{self, select_runs};
+use super::rows;
 use crate::state::State;
-use crate::store::{JOURNAL_PAGE_BYTES, JournalEntry, ListRuns, RunRow, Unclaimable};
+use crate::store::{JOURNAL_PAGE_BYTES, JournalEntry, RunRow, Unclaimable};
 
 /// A page of a run's journal.
 pub(super) struct Page {
@@ -40,32 +40,6 @@ pub(super) fn journal(connection: &mut Connection, page: &Page) -> Result<Vec<Jo
     Ok(entries)
 }
 
-/// Newest first. A filter is a merge of pages of (workflow, state), each read in order from one index, so the cost
-/// does not grow with the number of runs that the filter leaves out.
-pub(super) fn list(connection: &mut Connection, filter: &ListRuns) -> Result<Vec<RunRow>, Fault> {
-    // One snapshot for the index and for the rows that it names.
-    let transaction = connection.unchecked_transaction()?;
-    let before = filter.before.map_or([u8::MAX; 16], Uuid::into_bytes);
-    if filter.workflow.is_none() && filter.states.is_empty() {
-        let mut statement =
-            transaction.prepare_cached(select_runs!("WHERE runs.id < ?1 ORDER BY runs.id DESC LIMIT ?2"))?;
-        let rows = statement.query_map((before, filter.limit), rows::row)?;
-        return Ok(rows.collect::<rusqlite::Result<_>>()?);
-    }
-    let states: &[State] = if filter.states.is_empty() { &State::ALL } else { &filter.states };
-    let mut ids: Vec<[u8; 16]> = Vec::new();
-    for workflow in workflows(&transaction, filter.workflow.as_deref())? {
-        for state in states {
-            newest(&transaction, workflow, *state, before, filter.limit as usize, &mut ids)?;
-        }
-    }
-    let mut runs = Vec::with_capacity(ids.len());
-    for id in ids {
-        runs.extend(rows::find(&transaction, Uuid::from_bytes(id))?);
-    }
-    Ok(runs)
-}
-
 pub(super) fn workflow_names(connection: &mut Connection, (): &()) -> Result<Vec<String>, Fault> {
     let mut statement = connection.prepare_cached("SELECT DISTINCT name FROM workflows ORDER BY name")?;
     let found = statement.query_map([], |row| row.get(0))?;
@@ -92,40 +66,4 @@ pub(super) fn unclaimable(connection: &mut Connection, known: &Known) -> Result<
         }
     }
     Ok(found)
-}
-
-fn workflows(connection: &Connection, name: Option<&str>) -> rusqlite::Result<Vec<i64>> {
-    let mut statement =
-        connection.prepare_cached("SELECT id FROM workflows WHERE ?1 IS NULL OR name = ?1 ORDER BY id DESC")?;
-    let found = statement.query_map([name], |row| row.get(0))?;
-    found.collect()
-}
-
-/// Merges the newest runs of one workflow in one state into `ids`, which stay the newest `limit` of all so far.
-fn newest(
-    connection: &Connection,
-    workflow: i64,
-    state: State,
-    before: [u8; 16],
-    limit: usize,
-    ids: &mut Vec<[u8; 16]>,
-) -> rusqlite::Result<()> {
-    // What is older than a full page of newer ones is not worth reading.
-    let after = if ids.len() < limit { [0; 16] } else { ids.last().copied().unwrap_or_default() };
-    let mut statement = connection.prepare_cached(
-        "SELECT id FROM runs INDEXED BY runs_by_state
-         WHERE workflow = ?1 AND state = ?2 AND id < ?3 AND id >= ?4 ORDER BY id DESC LIMIT ?5",
-    )?;
-    let found = statement
-        .query_map(params![workflow, state as u8, before, after, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-            row.get::<_, [u8; 16]>(0)
-        })?;
-    for id in found {
-        ids.push(id?);
-    }
-    ids.sort_unstable_by(|left, right| right.cmp(left));
-    // The same state named twice.
-    ids.dedup();
-    ids.truncate(limit);
-    Ok(())
 }

@@ -1,12 +1,12 @@
 //! A run's row, from SQL to the engine's types and back.
 
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::types::{ToSqlOutput, Type, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 use uuid::Uuid;
 
 use super::job::Fault;
 use crate::state::State;
-use crate::store::{Origin, Paused, RunRow, SetBack, Status, TickOrigin};
+use crate::store::{Origin, Paused, RunRow, SetBack, Status, TickOrigin, Value};
 use crate::time::Timestamp;
 
 /// `SELECT` of whole rows in the order that [`row`] reads them; the argument continues behind the tables.
@@ -25,7 +25,6 @@ macro_rules! select_runs {
         )
     };
 }
-pub(super) use select_runs;
 
 /// The row of a run, if there is one.
 pub(super) fn find(connection: &Connection, id: Uuid) -> rusqlite::Result<Option<RunRow>> {
@@ -158,4 +157,18 @@ pub(super) fn number(count: u64) -> i64 {
 
 pub(super) fn micros(time: Option<Timestamp>) -> Option<i64> {
     time.map(Timestamp::as_micros)
+}
+
+/// A value of a filter, as a parameter.
+pub(super) struct Bound<'f>(pub(super) &'f Value);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match self.0 {
+            Value::Text(text) => text.to_sql(),
+            Value::Number(number) => number.to_sql(),
+            Value::Id(id) => Ok(ToSqlOutput::Borrowed(ValueRef::Blob(id.as_bytes()))),
+            Value::Flag(flag) => flag.to_sql(),
+        }
+    }
 }

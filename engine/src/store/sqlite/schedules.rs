@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::job::Fault;
 use super::rows;
 use crate::store::stored_schedule;
-use crate::store::{ListSchedules, PausedSchedule, ScheduleFacts, ScheduleRow, Source};
+use crate::store::{ListSchedules, PausedSchedule, ScheduleFacts, ScheduleRow, Source, is_granted};
 use crate::time::Timestamp;
 
 mod answers;
@@ -70,7 +70,7 @@ pub(super) fn list(connection: &mut Connection, filter: &ListSchedules) -> Resul
     let mut statement = connection.prepare_cached(select_schedules!(
         "WHERE name > ?1 AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR workflow = ?3)
            AND (?4 IS NULL OR last_missed >= ?4)
-         ORDER BY name LIMIT ?5"
+         ORDER BY name"
     ))?;
     let found = statement.query_map(
         params![
@@ -78,15 +78,20 @@ pub(super) fn list(connection: &mut Connection, filter: &ListSchedules) -> Resul
             filter.name,
             filter.workflow,
             rows::micros(filter.missed_since),
-            filter.limit
         ],
         stored_row,
     )?;
     let mut schedules = Vec::new();
+    // Cut here, behind what is not granted.
     for stored in found {
+        if schedules.len() >= filter.limit as usize {
+            break;
+        }
         let mut stored = stored?;
-        stored.row.open = open(connection, stored.id)?;
-        schedules.push(stored.row);
+        if is_granted(filter.granted.as_deref(), &stored.row.schedule.workflow) {
+            stored.row.open = open(connection, stored.id)?;
+            schedules.push(stored.row);
+        }
     }
     Ok(schedules)
 }

@@ -314,7 +314,8 @@ fn read_of(table: &Table) -> Result<Read, StoreError> {
         "audit" => by_row(
             "audit",
             "number, at, caller, action, detail, reason, run,
-             (SELECT name FROM workflows WHERE workflows.id = audit.workflow), request, schedule",
+             coalesce((SELECT name FROM workflows WHERE workflows.id = audit.workflow), ''), request, schedule,
+             said, refusals, minute",
         ),
         "removed_runs" => by_row(
             "removed_runs",

@@ -17,7 +17,7 @@ pub(crate) struct Audit(Vec<AuditEntry>);
 
 impl Audit {
     pub(crate) async fn read(world: &World) -> Self {
-        let filter = ListAudit { run: None, before: None, limit: 100_000, ..ListAudit::default() };
+        let filter = ListAudit { limit: 100_000, ..ListAudit::default() };
         Self(world.store().audit(filter).await.unwrap_or_default())
     }
 

@@ -15,7 +15,7 @@ pub(in super::super) struct Bulk {
     /// What to do.
     #[arg(value_enum)]
     action: Action,
-    /// Only runs of this workflow. This or a state is required.
+    /// Only runs of this workflow. This, a state or a filter is required.
     #[arg(long, value_name = "NAME", default_value = "")]
     workflow: String,
     /// Only runs in this state; may be repeated.
@@ -30,6 +30,9 @@ pub(in super::super) struct Bulk {
     /// Only runs whose reason begins with this, for example UNDO_FAILED.
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason_prefix: String,
+    /// Only runs that meet this, as in `runs list`.
+    #[arg(long, value_name = "FILTER", default_value = "")]
+    filter: String,
     /// List the runs and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -96,6 +99,7 @@ impl Bulk {
             created_after: self.created_after.map(time),
             created_before: self.created_before.map(time),
             reason_prefix: self.reason_prefix,
+            filter: self.filter,
             validate_only: self.dry_run,
             max_rate: self.rate,
             max_runs: self.limit.unwrap_or_default(),

@@ -17,6 +17,13 @@ pub(in super::super) struct List {
     /// Only runs in this state; may be repeated.
     #[arg(long, value_name = "STATE", value_parser = states(), ignore_case = true)]
     state: Vec<RunState>,
+    /// Only runs that meet this, for example 'state = FAILED AND create_time >= "2026-01-31T00:00:00Z"'. Fields: workflow, state,
+    /// reason, create_time, update_time, end_time, schedule, parent_run_id, pinned, error.code.
+    #[arg(long, value_name = "FILTER", default_value = "")]
+    filter: String,
+    /// List the oldest first.
+    #[arg(long)]
+    oldest_first: bool,
     /// How many runs to list.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=1_000))]
     limit: i32,
@@ -40,6 +47,8 @@ impl List {
             page_token: self.page_token,
             workflow: self.workflow.unwrap_or_default(),
             states: self.state.into_iter().map(Into::into).collect(),
+            filter: self.filter,
+            order_by: String::from(if self.oldest_first { "create_time" } else { "" }),
         };
         let page = self.server.runs()?.list_runs(request).await?.into_inner();
         if self.server.output == Output::Json {

@@ -97,10 +97,16 @@ async fn all_violations_of_a_request_are_told_together() {
     let status = world.runs().await.start_run(request).await.unwrap_err();
     assert_eq!(fields(&status), ["wait", "deadline", "request_id"]);
 
-    let request =
-        ListRunsRequest { page_size: -1, page_token: String::from("x"), states: vec![77], workflow: "w".repeat(300) };
+    let request = ListRunsRequest {
+        page_size: -1,
+        page_token: String::from("x"),
+        states: vec![77],
+        workflow: "w".repeat(300),
+        filter: String::from("states = FAILED"),
+        order_by: String::from("workflow"),
+    };
     let status = world.runs().await.list_runs(request).await.unwrap_err();
-    assert_eq!(fields(&status), ["page_size", "workflow", "states", "page_token"]);
+    assert_eq!(fields(&status), ["page_size", "workflow", "states", "filter", "order_by", "page_token"]);
 
     let request =
         CancelRunRequest { run_id: String::from("7"), reason: "é".repeat(300), ..CancelRunRequest::default() };
@@ -195,6 +201,8 @@ async fn send(
         page_token: other.clone(),
         workflow: request_id.clone(),
         states: vec![view],
+        filter: other.clone(),
+        order_by: other.clone(),
     };
     errors.extend(runs.list_runs(list).await.err());
     errors.extend(runs.watch_run(WatchRunRequest { run_id: run_id.clone(), view, max_steps: number }).await.err());

@@ -113,6 +113,13 @@ async fn lists_show_what_is_granted_and_nothing_else() {
     }
     assert_eq!(all.listed().await.len(), 7);
     assert_eq!(naps.listed().await, ["test.nap", "test.nap"]);
+    let count = async |of: &As, filter: &str| {
+        let request = CountRunsRequest { filter: filter.to_owned() };
+        of.runs().count_runs(request).await.unwrap().into_inner().total_count
+    };
+    assert_eq!((count(&all, "").await, count(&naps, "").await), (7, 2));
+    // What is not granted is no part of what a filter takes in.
+    assert_eq!(count(&naps, "workflow = test.greet OR NOT workflow = test.greet").await, 2);
 
     let workflows = WorkflowServiceClient::new(naps.logged()).list_workflows(ListWorkflowsRequest::default()).await;
     let workflows: Vec<String> = workflows.unwrap().into_inner().workflows.into_iter().map(|of| of.workflow).collect();
@@ -170,7 +177,7 @@ async fn a_run_of_another_workflow_looks_as_one_that_does_not_exist_to_every_met
     };
     let of_others = told(&naps, &greet).await;
     let methods = server::proto::ROLES.iter().filter(|rule| rule.path.starts_with(&format!("/{RUN}/"))).count();
-    assert_eq!(of_others.len() + 2, methods, "StartRun and ListRuns are asked elsewhere, all others here");
+    assert_eq!(of_others.len() + 3, methods, "StartRun, ListRuns and CountRuns are asked elsewhere, all others here");
     for (method, told) in &of_others {
         let (code, message) = told.clone().unwrap_err();
         assert_eq!(code, Code::PermissionDenied, "{method}: {message}");

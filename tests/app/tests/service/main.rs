@@ -3,13 +3,17 @@
 
 mod access;
 mod admin_input;
+mod audit;
+mod canaries;
 mod command_line;
 mod decisions;
 mod doctor;
 mod grants;
 mod issuer;
+mod lists;
 mod nothing_else;
 mod process;
+mod published_keys;
 mod runs;
 mod schedules;
 mod services;

@@ -1,7 +1,8 @@
 //! The real binary: start, signals, exit codes.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,30 +13,40 @@ use test_app::users::Users;
 
 use crate::support::command;
 
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    log: BufReader<ChildStderr>,
-    directory: tempfile::TempDir,
-    admin: String,
+    /// Its lines, read as they come, so that it never waits to log.
+    log: Receiver<String>,
+    /// All that was logged so far.
+    pub(crate) logged: String,
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) admin: String,
 }
 
 impl Process {
     /// Starts `serve` on free ports and waits until it serves.
     fn start(settings: &[String]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), settings, &[])
+    }
+
+    /// The same in this folder.
+    pub(crate) fn start_in(directory: tempfile::TempDir, settings: &[String], flags: &[&str]) -> Self {
         let settings = settings.iter().flat_map(|setting| ["--set", setting]);
-        let mut child = serve(&directory).args(settings).stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let mut process = Self { child, log, directory, admin: String::new() };
+        let mut child = serve(&directory).args(settings).args(flags).stderr(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(child.stderr.take().unwrap());
+        let (lines, log) = mpsc::channel();
+        std::thread::spawn(move || said.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+        let mut process = Self { child, log, logged: String::new(), directory, admin: String::new() };
         let serves = process.await_message("orchestrator serves");
         process.admin = format!("http://{}", serves["admin"].as_str().unwrap());
         process
     }
 
-    fn await_message(&mut self, message: &str) -> Value {
+    pub(crate) fn await_message(&mut self, message: &str) -> Value {
         loop {
-            let mut line = String::new();
-            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "the log ended before {message:?}");
+            let line = self.log.recv().unwrap_or_else(|_| panic!("the log ended before {message:?}"));
+            self.logged.push_str(&line);
+            self.logged.push('\n');
             let entry: Value = serde_json::from_str(&line).unwrap();
             if entry["message"] == message {
                 return entry;
@@ -43,7 +54,16 @@ impl Process {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Ends it in an orderly way. Answers with all that it has logged.
+    pub(crate) fn stopped(&mut self) -> String {
+        self.signal(Signal::TERM);
+        self.await_message("shutdown complete");
+        self.log.iter().for_each(|line| self.logged.push_str(&line));
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        std::mem::take(&mut self.logged)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }

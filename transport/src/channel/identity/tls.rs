@@ -19,7 +19,7 @@ use crate::channel::stream::Stream;
 /// The only protocol that we speak over TLS, as ALPN names it.
 const H2: &[u8] = b"h2";
 
-const CA_FILE: &str = "tls.ca_file";
+pub(super) const CA_FILE: &str = "tls.ca_file";
 const CERTIFICATE_FILE: &str = "tls.certificate_file";
 const KEY_FILE: &str = "tls.key_file";
 const SERVER_NAME: &str = "tls.server_name";
@@ -115,7 +115,7 @@ fn refused(error: io::Error) -> TlsError {
     }
 }
 
-fn client_config(contents: &Contents<'_>) -> Result<ClientConfig, IdentityMistake> {
+pub(super) fn client_config(contents: &Contents<'_>) -> Result<ClientConfig, IdentityMistake> {
     let roots = match contents.get(CA_FILE) {
         Some(content) => {
             let mut roots = RootCertStore::empty();
