@@ -7,6 +7,7 @@ use engine::store::StoreError;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
+use crate::again::again;
 use crate::pool::Connection;
 use crate::session::Fault;
 
@@ -58,7 +59,8 @@ pub(crate) async fn apply(connection: &Connection) -> Result<(), Fault> {
             Uuid::new_v4()
         ))
         .await?;
-    while step(connection).await? {}
+    // Each file has its own tries: what is applied stays so.
+    while again(|| step(connection)).await? {}
     Ok(())
 }
 
