@@ -10,11 +10,12 @@ use std::time::Duration;
 use engine::claim::Claim;
 use engine::store::StoreError;
 use engine::time::Timestamp;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::again::again;
+use crate::clock::{DatabaseClock, Said, boot_clock};
 use crate::home::mark;
 use crate::options::PostgresOptions;
 use crate::pool::Connection;
@@ -27,12 +28,6 @@ const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
 /// Leases that ended so long ago, and hold nothing, are forgotten.
 const FORGOTTEN: Duration = Duration::from_hours(24);
-
-/// The time since this machine was started, that in which it was suspended included.
-fn boot_clock() -> Duration {
-    let time = clock_gettime(ClockId::Boottime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
-}
 
 /// One life of this replica.
 #[derive(Debug)]
@@ -145,6 +140,7 @@ pub(crate) struct Heartbeat {
     options: PostgresOptions,
     connection: Option<Connection>,
     pub(crate) leases: Arc<Leases>,
+    pub(crate) clock: Arc<DatabaseClock>,
 }
 
 impl Heartbeat {
@@ -152,12 +148,14 @@ impl Heartbeat {
     pub(crate) async fn begin(options: PostgresOptions, connection: Connection) -> Result<Self, Fault> {
         let sent = boot_clock();
         let lease = Arc::new(Lease::new(sent + held_for(&options)));
-        register(&session(&connection, &lease), &options).await?;
+        let beat = session(&connection, &lease);
+        let said = again(|| register(&beat, &options)).await?;
         let leases = Leases::new(Arc::clone(&lease));
         // What replicas held that are gone can be claimed from the start.
-        claims::bury(&session(&connection, &lease)).await?;
-        leases.hold(buckets::balance(&session(&connection, &lease)).await?);
-        Ok(Self { options, connection: Some(connection), leases: Arc::new(leases) })
+        again(|| claims::bury(&beat)).await?;
+        leases.hold(again(|| buckets::balance(&beat)).await?);
+        let clock = Arc::new(DatabaseClock::new(said));
+        Ok(Self { options, connection: Some(connection), leases: Arc::new(leases), clock })
     }
 
     /// Sends heartbeats until `stop` is cancelled.
@@ -189,16 +187,20 @@ impl Heartbeat {
         let lease = self.leases.current();
         let sent = boot_clock();
         let lost = lease.until.load(Ordering::Acquire) == 0;
-        if !lost && lease.is_held() && extend(&session(&connection, &lease), &self.options).await? {
-            lease.extend(sent + held_for(&self.options));
-        } else {
-            self.begin_again(&connection, &lease).await?;
+        let beat = session(&connection, &lease);
+        let extended = if lost || !lease.is_held() { None } else { again(|| extend(&beat, &self.options)).await? };
+        match extended {
+            Some(said) => {
+                lease.extend(sent + held_for(&self.options));
+                self.clock.hear(said);
+            }
+            None => self.begin_again(&connection, &lease).await?,
         }
         let lease = self.leases.current();
         let session = session(&connection, &lease);
-        claims::bury(&session).await?;
-        self.leases.hold(buckets::balance(&session).await?);
-        forget(&session).await?;
+        again(|| claims::bury(&session)).await?;
+        self.leases.hold(again(|| buckets::balance(&session)).await?);
+        again(|| forget(&session)).await?;
         self.connection = Some(connection);
         Ok(())
     }
@@ -209,10 +211,12 @@ impl Heartbeat {
             tracing::error!("the lease of this replica is over: others may hold its runs");
             self.leases.lose();
         }
-        end(&session(connection, old)).await?;
+        let before = session(connection, old);
+        again(|| end(&before)).await?;
         let sent = boot_clock();
         let next = Arc::new(Lease::new(sent + held_for(&self.options)));
-        register(&session(connection, &next), &self.options).await?;
+        let beat = session(connection, &next);
+        self.clock.hear(again(|| register(&beat, &self.options)).await?);
         self.leases.replace(next);
         Ok(())
     }
@@ -233,10 +237,11 @@ fn length(options: &PostgresOptions) -> i64 {
     i64::try_from(options.lease.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Takes a lease, unless the store is the target of a copy that is not whole.
-async fn register(session: &Session<'_>, options: &PostgresOptions) -> Result<(), Fault> {
+/// Takes a lease, unless the store is the target of a copy that is not whole. Answers with the time of the database.
+async fn register(session: &Session<'_>, options: &PostgresOptions) -> Result<Said, Fault> {
+    let asked = boot_clock();
     let registered = session
-        .execute(
+        .row(
             concat!(
                 "WITH usable AS (SELECT one FROM store WHERE one = 1 AND NOT copying AND home = ",
                 mark!(),
@@ -245,33 +250,39 @@ async fn register(session: &Session<'_>, options: &PostgresOptions) -> Result<()
                 now!(),
                 ", ",
                 now!(),
-                " + $2 FROM usable"
+                " + $2 FROM usable RETURNING began_at"
             ),
             params![session.owner, length(options)],
         )
         .await?;
-    if registered == 0 {
+    let Some(row) = registered else {
         let why = "a copy of another store into it is not whole, so repeat `store copy` until it is; or the database was restored \
                    while this replica ran, so stop all replicas and start one with --adopt";
         return Err(StoreError::Unusable(why.to_owned()).into());
-    }
-    Ok(())
+    };
+    Ok(Said { asked, answered: boot_clock(), time: Timestamp::from_micros(row.try_get(0)?) })
 }
 
-/// Says whether the lease lives on.
-async fn extend(session: &Session<'_>, options: &PostgresOptions) -> Result<bool, Fault> {
-    let extended = session
-        .execute(
+/// Renews the lease, if it lives on. Answers with the time of the database then.
+async fn extend(session: &Session<'_>, options: &PostgresOptions) -> Result<Option<Said>, Fault> {
+    let asked = boot_clock();
+    let row = session
+        .row(
             concat!(
                 "UPDATE leases SET expires_at = ",
                 now!(),
                 " + $2 WHERE id = $1 AND dead_at IS NULL AND expires_at > ",
-                now!()
+                now!(),
+                " RETURNING expires_at"
             ),
             params![session.owner, length(options)],
         )
         .await?;
-    Ok(extended > 0)
+    let answered = boot_clock();
+    let said = |row: tokio_postgres::Row| -> Result<Said, Fault> {
+        Ok(Said { asked, answered, time: Timestamp::from_micros(row.try_get::<_, i64>(0)? - length(options)) })
+    };
+    row.map(said).transpose()
 }
 
 /// Ends the lease of this replica and lets its buckets go: others need not wait until it expires.

@@ -4,11 +4,13 @@
 //! take its runs. All of it is plain SQL: no session state, no advisory locks, no triggers, no notifications that anything
 //! depends on, so that a pooler in transaction mode and engines that only speak the protocol fit as well.
 
+mod again;
 mod audit;
 mod batch;
 mod behind;
 mod buckets;
 mod claims;
+mod clock;
 mod commands;
 mod copying;
 pub mod doctor;
@@ -19,6 +21,7 @@ mod home;
 mod housekeeping;
 mod inbox;
 mod lease;
+mod limits;
 mod look;
 mod migrations;
 mod options;

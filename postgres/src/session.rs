@@ -48,6 +48,23 @@ impl Fault {
         matches!(self, Self::Again) || self.state().is_some_and(|code| MET.contains(code))
     }
 
+    /// What whoever opens the store is answered: whether waiting may mend it.
+    pub(crate) fn into_answer_of_open(self) -> StoreError {
+        /// The user, its password or its rights, and the name of the database.
+        const REFUSED: [SqlState; 4] = [
+            SqlState::INVALID_PASSWORD,
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            SqlState::INVALID_CATALOG_NAME,
+        ];
+        let stays = match &self {
+            Self::File(_) => true,
+            Self::Database(error) => self.state().is_some_and(|code| REFUSED.contains(code)) || is_distrusted(error),
+            Self::Refused(_) | Self::Again | Self::NoConnection(_) => false,
+        };
+        if stays { StoreError::Unusable(self.to_string()) } else { self.into_answer() }
+    }
+
     /// Whether the database refused what it was sent, so that surely nothing was done: because of what is in it, or of another
     /// transaction. It says no such thing if it stops, or is short of something.
     pub(crate) fn did_nothing(&self) -> bool {
@@ -65,6 +82,13 @@ impl Fault {
             other => StoreError::Unavailable(other.to_string()),
         }
     }
+}
+
+/// Whether the certificate of the server is not one that is believed.
+fn is_distrusted(error: &tokio_postgres::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    let handshake = cause.and_then(std::io::Error::get_ref).and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(handshake, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// The library says only what kind of error it is; the cause says why.

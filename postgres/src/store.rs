@@ -11,14 +11,16 @@ use engine::store::{
     Message, NewRun, Purge, Purged, Refusal, RelatedRuns, RunCount, RunField, RunRow, ScheduleAnswer, ScheduleCommand,
     ScheduleRow, Settled, SharedStore, Store, StoreError, Tick, TickRow, Ticked, Unclaimable,
 };
-use engine::time::Timestamp;
+use engine::time::{Clock, Timestamp};
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::again::again;
 use crate::batch::{self, Queued};
+use crate::clock::DatabaseClock;
 use crate::hints::Hints;
 use crate::lease::{self, Heartbeat};
 use crate::options::PostgresOptions;
@@ -29,9 +31,12 @@ use crate::session::Fault;
 use crate::work::{Operation, Work};
 use crate::workflow_numbers::{Named, Workflows};
 use crate::{
-    audit, claims, commands, durability, home, housekeeping, inbox, migrations, purges, reads, requests, run_lists,
-    runs, schedules,
+    audit, claims, commands, durability, home, housekeeping, inbox, limits, migrations, purges, reads, requests,
+    run_lists, runs, schedules,
 };
+
+/// How long it may take to open the store. Each statement has less, a migration too.
+const OPEN: Duration = Duration::from_secs(90);
 
 /// A store in a PostgreSQL database, which other replicas may use at the same time.
 ///
@@ -42,6 +47,7 @@ pub struct Postgres {
     order: Arc<Order>,
     queue: mpsc::UnboundedSender<Queued>,
     others: Arc<Others>,
+    clock: Arc<DatabaseClock>,
     hints: Arc<Hints>,
     /// Reads for callers: they leave connections to the engine.
     for_callers: Arc<Semaphore>,
@@ -53,17 +59,21 @@ impl Postgres {
     /// Opens the store in this database, made if it is empty, and takes a lease.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] where the database is not reached, and [`StoreError::Unusable`] where a newer release made it.
+    /// [`StoreError::Unavailable`] where the database is not reached, and [`StoreError::Unusable`] for what waiting does not mend:
+    /// a newer release made it, it does not let this user in, it is not trusted, or a file cannot be used.
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
-        Self::begin(options).await.map_err(Fault::into_answer)
+        let opened = tokio::time::timeout(OPEN, Self::begin(options)).await;
+        let late = |_| Err(Fault::NoConnection(format!("not open within {OPEN:?}")));
+        opened.unwrap_or_else(late).map_err(Fault::into_answer_of_open)
     }
 
     async fn begin(options: PostgresOptions) -> Result<Self, Fault> {
         let connection = Connection::open(&options).await?;
+        limits::check(&connection, &options).await?;
         durability::check(&connection, options.allow_data_loss).await?;
-        home::refuse_copy(&connection, options.adopt).await?;
-        migrations::apply(&connection).await?;
-        home::settle(&connection, options.adopt).await?;
+        again(|| home::refuse_copy(&connection, options.adopt)).await?;
+        again(|| migrations::apply(&connection)).await?;
+        again(|| home::settle(&connection, options.adopt)).await?;
         let heartbeat = Heartbeat::begin(options.clone(), connection).await?;
         let work = Arc::new(Work {
             connections: Connections::new(&options)?,
@@ -79,11 +89,13 @@ impl Postgres {
         let at_once = (work.options.connections / 2).max(1);
         tokio::spawn(batch::group(queued, Arc::clone(&work)));
         tokio::spawn(Arc::clone(&heartbeat.leases).watch(stop.clone()));
+        let clock = Arc::clone(&heartbeat.clock);
         tokio::spawn(heartbeat.keep(stop.clone()));
         tokio::spawn(housekeeping::keep(Arc::clone(&work), stop.clone()));
         Ok(Self {
             for_callers: Arc::new(Semaphore::new(at_once)),
             others: Arc::new(Others::new(Arc::clone(&work), Arc::clone(&order), Arc::clone(&hints))),
+            clock,
             hints,
             work,
             order,
@@ -91,6 +103,12 @@ impl Postgres {
             runtime: Handle::current(),
             stop,
         })
+    }
+
+    /// The database's clock, which all replicas go by.
+    pub fn clock(&self) -> Clock {
+        let (wall, steady) = (Arc::clone(&self.clock), Arc::clone(&self.clock));
+        Clock::from_sources(move || wall.wall(), move || steady.steady())
     }
 
     /// Does a write when its turn comes, whoever waits for it.
@@ -379,7 +397,7 @@ impl Store for Postgres {
             }
             order.close().await;
             stop.cancel();
-            let ended = work.statement(&(), |session, ()| lease::end(session).boxed()).await;
+            let ended = work.repeated(&(), |session, ()| lease::end(session).boxed()).await;
             // No one is told of a loss: whoever closes the store has let its runs go.
             work.leases.current().lose();
             work.connections.close();

@@ -14,11 +14,15 @@ use tokio_postgres::{Client, Config, NoTls};
 use uuid::Uuid;
 
 mod binaries;
+mod pooler;
+mod proxy;
 mod server;
 #[cfg(any(test, feature = "testing"))]
 pub mod statements;
 
 use binaries::Binaries;
+pub use pooler::Pooler;
+pub use proxy::{Faults, Proxy};
 pub use server::{Server, Stop};
 
 /// Names a server that runs already, and a user who may create databases.

@@ -9,17 +9,13 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio_postgres::SimpleQueryMessage;
 
+use crate::again::again;
 use crate::lease::Leases;
 use crate::options::PostgresOptions;
 use crate::pool::{Connections, Object};
 use crate::session::{Fault, Session, now};
 use crate::workflow_numbers::{Named, Workflows};
 use crate::workflows;
-
-/// A transaction that meets others is made so often,
-const TRIES: u32 = 10;
-/// after a pause that grows by this.
-const PAUSE: Duration = Duration::from_millis(2);
 
 /// The code of an operation within a transaction. It checks first, and may be done again.
 pub(crate) type Operation<I, O> = for<'a> fn(&'a Session<'a>, &'a I) -> BoxFuture<'a, Result<O, Fault>>;
@@ -71,29 +67,18 @@ impl Work {
 
     /// The same for reads and for what is one statement: made again where it met another transaction.
     pub(crate) async fn repeated<I, O>(&self, input: &I, operation: Operation<I, O>) -> Result<O, Fault> {
-        let mut tries = 1;
-        loop {
-            match self.statement(input, operation).await {
-                Err(fault) if fault.may_be_repeated() && tries < TRIES => pause(tries).await,
-                done => return done,
-            }
-            tries += 1;
-        }
+        again(|| self.statement(input, operation)).await
     }
 
     /// Does it in one transaction, made again where it met another one.
     ///
     /// If the answer of the commit is lost, whether it was done is unknown (semantics.md F1).
     pub(crate) async fn transaction<I, O>(&self, input: &I, operation: Operation<I, O>) -> Result<O, StoreError> {
-        let mut tries = 1;
-        loop {
+        let attempt = || async {
             let once = tokio::time::timeout(self.options.timeout, self.once(input, operation));
-            match once.await.unwrap_or_else(|_| Err(self.too_late())) {
-                Err(fault) if fault.may_be_repeated() && tries < TRIES => pause(tries).await,
-                done => return done.map_err(Fault::into_answer),
-            }
-            tries += 1;
-        }
+            once.await.unwrap_or_else(|_| Err(self.too_late()))
+        };
+        again(attempt).await.map_err(Fault::into_answer)
     }
 
     async fn once<I, O>(&self, input: &I, operation: Operation<I, O>) -> Result<O, Fault> {
@@ -128,19 +113,13 @@ impl Work {
         if named.iter().all(|(name, version)| self.workflows.known(name, *version).is_some()) {
             return Ok(());
         }
-        let resolved = self.statement(named, |session, named| workflows::resolve(session, named).boxed());
+        let resolved = self.repeated(named, |session, named| workflows::resolve(session, named).boxed());
         resolved.await.map_err(Fault::into_answer)
     }
 
     fn too_late(&self) -> Fault {
         Fault::Refused(StoreError::Unavailable(format!("no answer after {:?}", self.options.timeout)))
     }
-}
-
-async fn pause(tries: u32) {
-    // Two that met do not meet again at the same moment.
-    let odd = u32::from(uuid::Uuid::new_v4().into_bytes()[0]) % 4;
-    tokio::time::sleep(PAUSE * (tries + odd)).await;
 }
 
 /// When the transaction began, by the database's clock.

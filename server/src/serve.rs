@@ -18,7 +18,7 @@ use transport::channel::ServedTls;
 use crate::access::Guard;
 use crate::app::App;
 use crate::background_services::{self, Supervisor};
-use crate::configuration::{AdminTls, Configuration, Loaded, Own, Schedules, access, broken_inputs, unknown_workflows};
+use crate::configuration::{Configuration, Loaded, Own, Schedules, access, broken_inputs, unknown_workflows};
 use crate::contract_rules::ContractRules;
 use crate::health::Reporter;
 use crate::{installed, logs, services};
@@ -31,11 +31,14 @@ mod calls;
 mod grants;
 mod listeners;
 mod peer;
+mod probes;
+mod reflection;
 mod servers;
 mod signals;
 mod store;
 
-pub use listeners::Listeners;
+pub use listeners::{HealthListener, Listeners};
+pub use probes::Probes;
 use servers::{Servers, Shown};
 
 /// How long background services and open connections may take to end once the engine has drained.
@@ -74,15 +77,22 @@ pub async fn serve(app: &App, loaded: Loaded, adopt: bool) -> Result<Drained, Se
         warn!(warning, "configuration");
     }
     let mut signals = signals::Signals::install().map_err(ServeError::Signals)?;
-    let listeners = Listeners::bind(&configuration).await?;
-    let clock = Clock::system();
-    let store = store::open(&configuration.store, adopt, clock.clone()).await?;
+    let (health, listeners) = Listeners::bind(&configuration).await?;
+    let probes = Probes::start(health, &configuration.health)?;
+    let (store, clock) = tokio::select! {
+        opened = store::open(&configuration.store, adopt) => opened?,
+        signal = signals.first() => {
+            info!(signal, "shutdown before the store was open");
+            return Ok(Drained::default());
+        }
+    };
     let breadcrumbs = store::breadcrumbs(&configuration.store);
     let services = Arc::new(services::transport(&configuration.services)?);
     let transport = Arc::clone(&services);
 
     let safeguards = Safeguards { breadcrumbs: breadcrumbs.clone(), ..Safeguards::default() };
-    let assembly = Assembly { configuration, own, listeners, store, safeguards, transport, services, workflows, clock };
+    let assembly =
+        Assembly { configuration, own, probes, listeners, store, safeguards, transport, services, workflows, clock };
     let running = Running::start(assembly)?;
     let _following = grants::follow(sources, running.guard().clone());
     let signal = signals.first().await;
@@ -96,6 +106,7 @@ pub struct Assembly {
     pub configuration: Configuration,
     /// Settings of the team's own.
     pub own: Own,
+    pub probes: Probes,
     pub listeners: Listeners,
     pub store: Arc<dyn Store>,
     pub safeguards: Safeguards,
@@ -120,8 +131,8 @@ pub struct Running {
 impl Running {
     /// Starts the engine, the background services and the servers.
     pub fn start(assembly: Assembly) -> Result<Self, ServeError> {
-        let Assembly { configuration, own, listeners, store, safeguards, transport, services, mut workflows, clock } =
-            assembly;
+        let Assembly { configuration, own, probes, listeners, store, safeguards, transport, services, .. } = assembly;
+        let (mut workflows, clock) = (assembly.workflows, assembly.clock);
         if let Some(rules) = installed::rules() {
             rules.left_to_services().iter().for_each(|warning| warn!(warning, "contracts"));
             workflows.check_by(Arc::<ContractRules>::clone(rules));
@@ -142,19 +153,16 @@ impl Running {
         };
         let engine = Engine::with_safeguards(parts, safeguards);
 
-        let reporter = Arc::new(Reporter::default());
-        let (health, admin) = (listeners.health_address, listeners.admin_address);
-        let (health_settings, admin_settings) = (&configuration.health, &configuration.admin);
+        let reporter = Arc::clone(&probes.reporter);
+        let (health, admin) = (probes.address, listeners.admin_address);
+        let admin_settings = &configuration.admin;
         let guard = access::guard(&configuration.admin).map_err(ServeError::Access)?;
         let shown = Shown { engine: engine.clone(), services: Arc::clone(&services), clock, guard: guard.clone() };
-        let tls =
-            |key: &str, tls: AdminTls| tls.open().map_err(|mistake| ServeError::Access(format!("{key}.tls.{mistake}")));
-        let health_tls = tls("health", AdminTls::from(&health_settings.tls))?;
-        let admin_tls = tls("admin", admin_settings.tls.clone())?;
-        let certificates = [("health", health_tls.clone()), ("admin", admin_tls.clone())];
+        let admin_tls = admin_settings.tls.open();
+        let admin_tls = admin_tls.map_err(|mistake| ServeError::Access(format!("admin.tls.{mistake}")))?;
+        let certificates = [("health", probes.tls.clone()), ("admin", admin_tls.clone())];
         let certificates: Vec<_> = certificates.into_iter().filter_map(|(of, tls)| Some((of, tls?))).collect();
-        let tls = [health_tls, admin_tls];
-        let servers = Servers::start(listeners, health_settings, admin_settings, tls, shown, &reporter)?;
+        let servers = Servers::start(probes, listeners, admin_settings, admin_tls, shown)?;
         let parts = background_services::Parts {
             engine: engine.clone(),
             schedules,

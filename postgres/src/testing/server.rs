@@ -14,7 +14,7 @@ use tokio_postgres::Config;
 use super::binaries::Binaries;
 
 /// PostgreSQL refuses to run as root; then it runs as this user, which every system has (nobody).
-const UNPRIVILEGED: u32 = 65_534;
+pub(super) const UNPRIVILEGED: u32 = 65_534;
 
 /// How long a server may take until it answers, on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -176,7 +176,7 @@ impl Drop for Server {
     }
 }
 
-fn is_root() -> bool {
+pub(super) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 

@@ -17,3 +17,20 @@ mod where_every_transaction_is_serializable {
     use postgres_store::testing::Release;
     engine::store_conformance!(Databases::serializable(Release::Newest));
 }
+
+mod where_a_third_of_all_commits_is_refused {
+    use std::time::Duration;
+
+    use crate::suite::Databases;
+    use postgres_store::testing::{Faults, Release};
+
+    const REFUSING: Faults = Faults {
+        refused: 0.3,
+        answer_lost: 0.0,
+        request_lost: 0.0,
+        late: 0.0,
+        delayed: 0.1,
+        delay: Duration::from_millis(50),
+    };
+    engine::store_conformance!(Databases::failing(Release::Oldest, REFUSING));
+}

@@ -17,7 +17,7 @@ use tokio_postgres::Config;
 use uuid::Uuid;
 
 const NONE: [Uuid; 0] = [];
-const WORKFLOW: &str = "leases.first";
+pub(crate) const WORKFLOW: &str = "leases.first";
 
 pub(crate) async fn replica(database: &Config) -> Postgres {
     let mut options = PostgresOptions::new(database.clone());
@@ -39,11 +39,11 @@ async fn restless(database: &Config) -> Postgres {
     Postgres::open(options).await.unwrap()
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Clock::system().now()
 }
 
-fn status(state: State) -> Status {
+pub(crate) fn status(state: State) -> Status {
     Status { state, reason: String::new(), ending_as: None, wake_at: None, awaits: Vec::new(), steps: 0, error: None }
 }
 

@@ -135,7 +135,7 @@ impl Files {
 async fn opens(options: &PostgresOptions) -> Result<(), String> {
     match Postgres::open(options.clone()).await {
         Ok(_) => Ok(()),
-        Err(StoreError::Unavailable(why)) => Err(why),
+        Err(StoreError::Unavailable(why) | StoreError::Unusable(why)) => Err(why),
         Err(error) => panic!("{error:?}"),
     }
 }

@@ -12,10 +12,14 @@ use crate::configuration::Configuration;
 /// Only the user of the process connects; the kernel tells who it is all the same.
 const MODE: u32 = 0o600;
 
-/// The bound sockets. Connections queue up in them until they are served.
+/// The socket of the health server.
+pub struct HealthListener {
+    pub(super) listener: TcpListener,
+    pub(super) address: SocketAddr,
+}
+
+/// The bound sockets of the admin server. Connections queue up in them until they are served.
 pub struct Listeners {
-    pub(super) health: TcpListener,
-    pub(super) health_address: SocketAddr,
     pub(super) admin: TcpListener,
     pub(super) admin_address: SocketAddr,
     /// The admin API again, in the file system.
@@ -24,12 +28,12 @@ pub struct Listeners {
 
 impl Listeners {
     /// Binds all sockets. A port that is taken is found here, before anything else was touched.
-    pub async fn bind(configuration: &Configuration) -> Result<Self, ServeError> {
-        let (health, health_address) = bind("health.listen", configuration.health.listen).await?;
+    pub async fn bind(configuration: &Configuration) -> Result<(HealthListener, Self), ServeError> {
+        let (listener, address) = bind("health.listen", configuration.health.listen).await?;
         let (admin, admin_address) = bind("admin.listen", configuration.admin.listen).await?;
         let path = &configuration.admin.socket;
         let socket = if path.as_os_str().is_empty() { None } else { Some(Socket::bind(path).await?) };
-        Ok(Self { health, health_address, admin, admin_address, socket })
+        Ok((HealthListener { listener, address }, Self { admin, admin_address, socket }))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The health server and the admin server, each on its own listener with exactly the services that belong there.
+//! The admin server, on its own listener with exactly the services that belong there, and the end of both servers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,12 +6,9 @@ use std::time::Duration;
 
 use engine::engine::Engine;
 use engine::time::Clock;
-use prost_reflect::DescriptorPool;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
-use tonic_reflection::server::Builder;
 use transport::Services;
 use transport::channel::ServedTls;
 
@@ -20,23 +17,11 @@ use super::arrivals::Tcp;
 use super::bounds::Bounds;
 use super::calls::Door;
 use super::listeners::Listeners;
+use super::probes::Probes;
+use super::reflection::with_reflection;
 use crate::access::Guard;
 use crate::admin;
-use crate::admin::Class;
-use crate::configuration::{Admin, Health};
-use crate::health::Reporter;
-use crate::installed;
-
-/// What the names of both versions of reflection begin with.
-const REFLECTION: &str = "/grpc.reflection.";
-
-const HEALTH_SERVICE: &str = "grpc.health.v1.Health";
-
-/// Calls in flight on one connection of the health listener.
-const HEALTH_STREAMS: u32 = 64;
-
-/// Calls in flight on all of its connections.
-const HEALTH_CALLS: usize = 1_024;
+use crate::configuration::Admin;
 
 /// Bytes of the requests and of the answers of the admin listener that are on their way.
 const REQUEST_BYTES: usize = 32 << 20;
@@ -62,35 +47,25 @@ pub(super) struct Servers {
 
 impl Servers {
     pub(super) fn start(
+        probes: Probes,
         listeners: Listeners,
-        health: &Health,
         admin: &Admin,
-        [health_tls, admin_tls]: [Option<Arc<ServedTls>>; 2],
+        admin_tls: Option<Arc<ServedTls>>,
         shown: Shown,
-        reporter: &Arc<Reporter>,
     ) -> Result<Self, tonic_reflection::server::Error> {
-        let closing = CancellationToken::new();
-        let Listeners { health: health_listener, health_address, admin: admin_listener, admin_address, socket } =
-            listeners;
-
-        let mut health_routes = Routes::new(reporter.service(closing.clone()));
-        if health.reflection {
-            health_routes = with_reflection(health_routes, &[HEALTH_SERVICE])?;
-        }
+        let Probes { closing, task: probing, address: health_address, .. } = probes;
+        let Listeners { admin: admin_listener, admin_address, socket } = listeners;
         let mut admin_routes =
             admin::routes(shown.engine, shown.services, shown.clock, admin.max_message_bytes as usize, closing.clone());
         if admin.reflection {
             admin_routes = with_reflection(admin_routes, &admin::SERVICES)?;
         }
-        let door = |bounds, routes, class, guard| Door::new(bounds, routes, class, guard, closing.clone());
-        let health_door = Arc::new(door(health_bounds(health), health_routes, health_class, None));
-        let admin_door = Arc::new(door(admin_bounds(admin), admin_routes, admin::class, Some(shown.guard)));
-        let mut tasks = vec![
-            tokio::spawn(accept::serve(Tcp::new(health_listener, health_tls), health_door, closing.clone())),
-            tokio::spawn(accept::serve(Tcp::new(admin_listener, admin_tls), Arc::clone(&admin_door), closing.clone())),
-        ];
+        let door = Door::new(admin_bounds(admin), admin_routes, admin::class, Some(shown.guard), closing.clone());
+        let door = Arc::new(door);
+        let serving = accept::serve(Tcp::new(admin_listener, admin_tls), Arc::clone(&door), closing.clone());
+        let mut tasks = vec![probing, tokio::spawn(serving)];
         if let Some(socket) = socket {
-            tasks.push(tokio::spawn(accept::serve(socket, admin_door, closing.clone())));
+            tasks.push(tokio::spawn(accept::serve(socket, door, closing.clone())));
         }
         Ok(Self { health_address, admin_address, closing, tasks })
     }
@@ -107,41 +82,6 @@ impl Servers {
             }
         }
         late
-    }
-}
-
-/// Adds reflection, v1 and v1alpha, that names these services and itself.
-fn with_reflection(routes: Routes, services: &[&str]) -> Result<Routes, tonic_reflection::server::Error> {
-    // Not only the admin API: a client that reads a run wants to read what is packed in it.
-    let contracts = installed::pool().map(DescriptorPool::encode_to_vec).unwrap_or_default();
-    let builder = || {
-        let own = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
-        let builder = Builder::configure()
-            .register_encoded_file_descriptor_set(&contracts)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
-        services.iter().copied().chain(own).fold(builder, Builder::with_service_name)
-    };
-    Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
-}
-
-/// A Watch and a talk with reflection answer with a stream.
-fn health_class(path: &str) -> Class {
-    if path.ends_with("/Watch") || path.starts_with(REFLECTION) { Class::Watch } else { Class::Other }
-}
-
-/// Probes are small, and come again.
-fn health_bounds(health: &Health) -> Bounds {
-    Bounds {
-        connections: health.max_connections as usize,
-        streams: HEALTH_STREAMS,
-        calls: HEALTH_CALLS,
-        watches: HEALTH_CALLS / 2,
-        reads: HEALTH_CALLS,
-        request_bytes: 1 << 20,
-        answer_bytes: 1 << 20,
-        cuts_calls: true,
     }
 }
 

@@ -8,22 +8,23 @@ use std::process::Command;
 use std::time::Duration;
 
 use server::proto::orchestrator::admin::v1::schedule_service_client::ScheduleServiceClient;
-use server::proto::orchestrator::admin::v1::{ListTicksRequest, TickOutcome};
+use server::proto::orchestrator::admin::v1::{ListRunsRequest, ListTicksRequest, TickOutcome};
 use tempfile::TempDir;
 
 use crate::process::{Orchestrator, channel};
+use crate::replicas::replicas;
 use crate::world::World;
 
 const HOUR: i64 = 3_600;
 
 /// The wall clock of a process.
-struct WallClock {
+pub(crate) struct WallClock {
     directory: TempDir,
     set_by: File,
 }
 
 impl WallClock {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/processes/wall_clock.c");
         let mut compiler = Command::new("cc");
@@ -40,13 +41,13 @@ impl WallClock {
     }
 
     /// What starts a process that goes by this clock.
-    fn launcher(&self) -> Vec<String> {
+    pub(crate) fn launcher(&self) -> Vec<String> {
         let of = |name: &str, file: &str| format!("{name}={}", self.path(file).display());
         vec!["env".to_owned(), of("LD_PRELOAD", "wall_clock.so"), of("CLOCK_FILE", "set_by")]
     }
 
     /// Sets it to this many seconds after the machine's.
-    fn set(&self, seconds: i64) {
+    pub(crate) fn set(&self, seconds: i64) {
         self.set_by.write_all_at(&(seconds * 1_000_000_000).to_ne_bytes(), 0).unwrap();
     }
 }
@@ -64,6 +65,37 @@ async fn told(orchestrator: &Orchestrator) -> BTreeMap<i64, Vec<(TickOutcome, St
         }
     }
     told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_whose_wall_clocks_are_minutes_apart_go_by_the_clock_of_their_database() {
+    let world = World::unreliable().await;
+    let clocks = [0, 7 * 60, -7 * 60].map(|seconds| {
+        let clock = WallClock::new();
+        clock.set(seconds);
+        clock
+    });
+    let mut replicas = replicas(&world, clocks.len()).await;
+    let first = jiff::Timestamp::now().as_second();
+    for (replica, clock) in replicas.iter_mut().zip(&clocks) {
+        replica.launched_by(clock.launcher());
+        replica.start(&[]).await;
+    }
+    tokio::time::sleep(Duration::from_secs(12)).await;
+
+    let told = told(&replicas[1]).await;
+    let now = jiff::Timestamp::now().as_second();
+    assert!(told.keys().all(|second| (first..=now).contains(second)), "{first} to {now}: {told:?}");
+    assert!(told.len() >= 8, "no second is left out: {told:?}");
+    assert_eq!(told.values().find(|rows| rows.len() > 1), None, "each once");
+    let runs = replicas[2].runs().list_runs(ListRunsRequest { page_size: 100, ..Default::default() }).await.unwrap();
+    for run in runs.into_inner().runs {
+        let created = run.create_time.unwrap().seconds;
+        assert!((first..=now).contains(&created), "{first} to {now}: {run:?}");
+    }
+    for replica in &mut replicas {
+        replica.stop(Duration::from_secs(30)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

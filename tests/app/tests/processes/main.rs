@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod audit;
+mod away;
 mod clocks;
 mod copies;
 mod disk;
@@ -12,6 +13,7 @@ mod kills;
 mod load;
 mod owners;
 mod process;
+mod proof;
 mod replicas;
 mod shutdown;
 mod stories;

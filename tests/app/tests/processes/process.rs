@@ -91,6 +91,11 @@ impl Orchestrator {
         self.directory.path().join("orchestrator.log")
     }
 
+    /// Everything that it has said.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap()
+    }
+
     /// What it has logged at these levels, as JSON, a line each.
     pub(crate) fn logged(&self, levels: &[&str]) -> Vec<serde_json::Value> {
         let log = std::fs::read_to_string(self.log()).unwrap();

@@ -28,8 +28,8 @@ pub(crate) async fn replicas(world: &World, count: usize) -> Vec<Orchestrator> {
 }
 
 /// Calls whichever replica answers.
-pub(crate) fn any(replicas: &[Orchestrator]) -> RunServiceClient<Channel> {
-    let addresses = replicas.iter().map(|replica| format!("http://{}", replica.admin()));
+pub(crate) fn any<'r>(replicas: impl IntoIterator<Item = &'r Orchestrator>) -> RunServiceClient<Channel> {
+    let addresses = replicas.into_iter().map(|replica| format!("http://{}", replica.admin()));
     RunServiceClient::new(Channel::balance_list(addresses.map(|address| Endpoint::from_shared(address).unwrap())))
 }
 

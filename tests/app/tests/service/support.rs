@@ -18,7 +18,7 @@ use server::proto::orchestrator::admin::v1::service_service_client::ServiceServi
 use server::proto::orchestrator::admin::v1::start_run_request::InputForm;
 use server::proto::orchestrator::admin::v1::workflow_service_client::WorkflowServiceClient;
 use server::proto::orchestrator::admin::v1::{GetRunRequest, Run, StartRunRequest};
-use server::serve::{Assembly, Listeners, Running};
+use server::serve::{Assembly, Listeners, Probes, Running};
 use test_app::contracts::acme::users::v1::{GetUserResponse, User};
 use tonic::transport::Channel;
 use uuid::Uuid;
@@ -123,11 +123,13 @@ impl World {
 
         let workflows = (test_app::APP.workflows)(&Own::default()).unwrap();
         let clock = Clock::system();
-        let listeners = Listeners::bind(&configuration).await.unwrap();
+        let (health, listeners) = Listeners::bind(&configuration).await.unwrap();
+        let probes = Probes::start(health, &configuration.health).unwrap();
         test_app::APP.install().unwrap();
         let running = Running::start(Assembly {
             configuration,
             own: Own::default(),
+            probes,
             listeners,
             store: Arc::new(Sqlite::in_memory(clock.clone()).unwrap()),
             safeguards: Safeguards::default(),
