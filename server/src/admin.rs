@@ -36,6 +36,7 @@ mod schedule_requests;
 mod schedule_service;
 mod service_service;
 pub(crate) mod status;
+mod steps;
 mod watch;
 mod workflow_service;
 
@@ -128,6 +129,8 @@ mod tests {
             "RunService/PreviewRetry",
             "AuditService/ListAuditEntries",
             "RunService/CountRuns",
+            "RunService/ListSteps",
+            "RunService/GetStep",
         ] {
             assert_eq!(of(read), Class::Read, "{read}");
         }

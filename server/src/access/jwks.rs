@@ -221,3 +221,35 @@ fn key(jwk: &Jwk) -> Option<Key> {
     let key = DecodingKey::from_jwk(jwk).ok()?;
     Some(Key { id: jwk.common.key_id.clone(), algorithm: jwk.common.key_algorithm, curve, key })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_set_of_keys_is_bounded_and_has_one_that_verifies() {
+        let key = "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\
+                    \"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\"}";
+        let set = |keys: &[&str]| format!("{{\"keys\":[{}]}}", keys.join(","));
+        assert_eq!(read(set(&[key]).as_bytes()).unwrap().len(), 1);
+        let secret = "{\"kty\":\"oct\",\"k\":\"c2VjcmV0\"}";
+        assert_eq!(read(set(&[key, secret]).as_bytes()).unwrap().len(), 1, "a secret is no key of an issuer");
+        for (broken, told) in [
+            (String::new(), "is no JSON Web Key Set"),
+            (set(&[]), "has no public key"),
+            (set(&[secret]), "has no public key"),
+            (set(&vec![key; MOST_KEYS + 1]), "has 101 keys; expected at most 100"),
+        ] {
+            assert!(read(broken.as_bytes()).err().unwrap().contains(told), "{broken:.40}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_sets_never_panic(text in "\\PC{0,200}|\\{\"keys\":\\[(\\{(\"(kty|crv|x|y|n|e|alg|use|kid)\":\"[A-Za-z0-9_-]{0,50}\",?){0,6}\\},?){0,3}\\]\\}") {
+            let _ = read(text.as_bytes());
+        }
+    }
+}

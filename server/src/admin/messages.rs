@@ -104,6 +104,23 @@ pub(super) fn with_step(mut detail: Detail, types: Types<'_>, engine: &Engine, p
     Some(run)
 }
 
+/// A step without its payloads.
+pub(super) fn step_in_list(view: StepView) -> Step {
+    let omits = view.request.is_some() || view.response.is_some();
+    let bare = StepView { request: None, response: None, ..view };
+    Step { payloads_omitted: omits, ..step(bare, &mut Room::of(FAILED_ATTEMPTS_BYTES)) }
+}
+
+/// A step with its failed attempts, and its payloads as far as they fit, or whatever their size.
+pub(super) fn step_alone(mut view: StepView, any_size: bool) -> Step {
+    let failed = std::mem::take(&mut view.failed);
+    let mut room = if any_size { Room::of(usize::MAX) } else { Room::default() };
+    let mut step = step(view, &mut room);
+    let mut room = Room::of(FAILED_ATTEMPTS_BYTES);
+    step.failed_attempts = failed.iter().map(|failed| failed_attempt(failed, &mut room)).collect();
+    step
+}
+
 fn failed_attempt(failed: &view::FailedAttempt, room: &mut Room) -> FailedAttempt {
     FailedAttempt {
         attempt: signed(failed.attempt),

@@ -4,12 +4,13 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::proto::orchestrator::admin::v1::get_step_request::Payload;
 use crate::proto::orchestrator::admin::v1::run_service_server::RunService;
 use crate::proto::orchestrator::admin::v1::{
-    CancelRunRequest, CountRunsRequest, CountRunsResponse, DeleteRunRequest, GetRunRequest, ListRunsRequest,
-    ListRunsResponse, PauseRunRequest, PinRunRequest, PreviewRetryRequest, PreviewRetryResponse, ResolveStepRequest,
-    ResumeRunRequest, RetryRunRequest, Run, SignalRunRequest, SkipBackOffRequest, StartRunRequest, TerminateRunRequest,
-    UnpinRunRequest, WatchRunRequest,
+    CancelRunRequest, CountRunsRequest, CountRunsResponse, DeleteRunRequest, GetRunRequest, GetStepRequest,
+    ListRunsRequest, ListRunsResponse, ListStepsRequest, ListStepsResponse, PauseRunRequest, PinRunRequest,
+    PreviewRetryRequest, PreviewRetryResponse, ResolveStepRequest, ResumeRunRequest, RetryRunRequest, Run,
+    SignalRunRequest, SkipBackOffRequest, StartRunRequest, Step, TerminateRunRequest, UnpinRunRequest, WatchRunRequest,
 };
 use bytes::Bytes;
 use engine::engine::{Engine, EngineError, Start, Started};
@@ -22,7 +23,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::requests::Violations;
-use super::{granted, messages, pages, requests, resolution, status, watch};
+use super::{granted, messages, pages, requests, resolution, status, steps, watch};
 
 #[derive(Clone)]
 pub(super) struct Runs {
@@ -214,6 +215,29 @@ impl RunService for Runs {
         let counts = self.engine.store().count(filter).await;
         let counts = counts.map_err(|error| status::from_engine(EngineError::Store(error)))?;
         Ok(Response::new(messages::counts(counts)))
+    }
+
+    async fn list_steps(&self, request: Request<ListStepsRequest>) -> Result<Response<ListStepsResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        let access = granted::of(&extensions)?;
+        let page = steps::Page::read(request)?;
+        granted::run(&self.engine, &access, page.run()).await?;
+        page.list(&self.engine).await.map(Response::new)
+    }
+
+    async fn get_step(&self, request: Request<GetStepRequest>) -> Result<Response<Step>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        let access = granted::of(&extensions)?;
+        let mut violations = Violations::default();
+        let run = violations.run_id(&request.run_id);
+        violations.step("step", &request.step);
+        let payload = Payload::try_from(request.payload).unwrap_or_else(|_| {
+            violations.note("payload", format!("{} is no payload", request.payload));
+            Payload::Unspecified
+        });
+        violations.or(())?;
+        granted::run(&self.engine, &access, run).await?;
+        steps::one(&self.engine, run, &request.step, payload).await.map(Response::new)
     }
 
     type WatchRunStream = Pin<Box<dyn Stream<Item = Result<Run, Status>> + Send>>;

@@ -19,6 +19,7 @@ mod signal;
 mod start;
 mod steer;
 mod step;
+mod steps;
 mod watch;
 
 pub(super) use input::read_input;
@@ -33,6 +34,8 @@ pub(super) enum Runs {
     Count(count::Count),
     /// Show a run with its steps, or one step with its request, response and failed attempts.
     Show(show::Show),
+    /// List all steps of a run in the order of their starts, or those that meet a filter.
+    Steps(steps::Steps),
     /// Follow a run until it ends; exits with 3 if it does not succeed.
     Watch(watch::Watch),
     /// Cancel a run: it starts nothing new, its effects settle, and its undos are made.
@@ -68,6 +71,7 @@ impl Runs {
             Self::List(list) => list.run(terminal).await.map(|()| Exit::Ok),
             Self::Count(count) => count.run(terminal).await.map(|()| Exit::Ok),
             Self::Show(show) => show.run(terminal).await.map(|()| Exit::Ok),
+            Self::Steps(steps) => steps.run(terminal).await.map(|()| Exit::Ok),
             Self::Watch(watch) => watch.run(terminal).await,
             Self::Cancel(cancel) => cancel.run(terminal).await.map(|()| Exit::Ok),
             Self::Signal(signal) => signal.run(terminal).await.map(|()| Exit::Ok),

@@ -103,7 +103,7 @@ fn paused(run: &Run) -> String {
     format!("{}{clock}{reason}", time(Some(at)))
 }
 
-fn table_of(steps: &[Step]) -> String {
+pub(super) fn table_of(steps: &[Step]) -> String {
     let rows = steps.iter().map(|step| {
         let next = time(step.next_attempt_time.as_ref());
         let next = if next.is_empty() { next } else { format!("next {next} ") };

@@ -160,6 +160,8 @@ async fn a_run_of_another_workflow_looks_as_one_that_does_not_exist_to_every_met
         }
         each![
             get_run(GetRunRequest {}),
+            list_steps(ListStepsRequest {}),
+            get_step(GetStepRequest { step: String::from("s") }),
             watch_run(WatchRunRequest {}),
             preview_retry(PreviewRetryRequest {}),
             signal_run(SignalRunRequest { signal: String::from("s") }),

@@ -19,6 +19,7 @@ mod schedules;
 mod services;
 mod signals;
 mod steering;
+mod steps;
 mod support;
 mod texts;
 mod tls;

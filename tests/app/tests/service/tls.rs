@@ -146,6 +146,65 @@ async fn a_certificate_proves_who_calls_by_its_names_and_no_certificate_proves_n
     world.running.drain().await;
 }
 
+/// What a call of the method with an empty message is answered with.
+async fn called(channel: Direct, path: &'static str) -> Code {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.unwrap();
+    let path = http::uri::PathAndQuery::from_static(path);
+    let told = client.unary::<(), (), _>(tonic::Request::new(()), path, tonic_prost::ProstCodec::default()).await;
+    told.err().map_or(Code::Ok, |told| told.code())
+}
+
+#[tokio::test]
+async fn every_method_takes_its_role_and_no_less_of_a_certificate_and_of_a_user_of_the_socket() {
+    const ROLES: [(Role, &str); 3] = [(Role::Viewer, "viewer"), (Role::Operator, "operator"), (Role::Admin, "admin")];
+    let (files, servers, clients) = (Files::new(), authority(), authority());
+    for (role, name) in ROLES {
+        files.trust("servers.pem", &servers);
+        files.issue("server", &servers, &named("localhost"));
+        files.issue(name, &clients, &named(name));
+        let client_ca_file = files.trust("clients.pem", &clients);
+        let (certificate_file, key_file) = (files.path("server.pem"), files.path("server.key"));
+        let socket = files.path(&format!("{name}.sock"));
+        let at = socket.clone();
+        let world = World::configured(Services::good(), move |configuration: &mut Configuration| {
+            let admin = &mut configuration.admin;
+            admin.tls = AdminTls { certificate_file, key_file, client_ca_file };
+            admin.socket = at;
+            admin.grants.push(grant(&format!("cert:{name}"), role, &[]));
+            admin.grants.push(grant(&format!("unix:{}", rustix::process::getuid().as_raw()), role, &[]));
+        })
+        .await;
+        let identity = |shows: Option<&str>| IdentityConfig {
+            tls: Some(TlsConfig {
+                ca_file: Some(files.path("servers.pem")),
+                certificate_file: shows.map(|name| files.path(&format!("{name}.pem"))),
+                key_file: shows.map(|name| files.path(&format!("{name}.key"))),
+                server_name: None,
+            }),
+            ..IdentityConfig::default()
+        };
+        let by_certificate = connect_as(&secured(&world.admin), &identity(Some(name))).unwrap();
+        let nobody = connect_as(&secured(&world.admin), &identity(None)).unwrap();
+        let by_socket = connect_as(&format!("unix:{}", socket.display()), &IdentityConfig::default()).unwrap();
+        assert!(server::proto::ROLES.len() > 30, "{}", server::proto::ROLES.len());
+        for rule in server::proto::ROLES {
+            assert_eq!(called(nobody.clone(), rule.path).await, Code::Unauthenticated, "{}", rule.path);
+            for channel in [by_certificate.clone(), by_socket.clone()] {
+                let code = called(channel, rule.path).await;
+                if role < rule.role {
+                    assert_eq!(code, Code::PermissionDenied, "{} as {name}", rule.path);
+                } else {
+                    let refusals =
+                        [Code::PermissionDenied, Code::Unauthenticated, Code::Unimplemented, Code::Unavailable];
+                    assert!(!refusals.contains(&code), "{} as {name}: {code:?}", rule.path);
+                }
+            }
+        }
+        world.running.drain().await;
+    }
+}
+
 /// Asks until the answer is this one.
 async fn until(client: &mut RunServiceClient<Direct>, expected: Code) {
     let since = Instant::now();
