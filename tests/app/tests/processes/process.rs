@@ -1,9 +1,11 @@
 //! One orchestrator: its directory, its addresses, and the process that it is at the moment.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -218,9 +220,14 @@ pub(crate) fn channel(address: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
 }
 
-/// Free, and not one that the system gives to connections: it must still be free after a restart.
+/// Free, and none that the system gives to connections or that another test has: it must still be free after a restart.
 fn free_address() -> SocketAddr {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let mut dice = rand::rng();
-    let mut addresses = std::iter::repeat_with(|| (Ipv4Addr::LOCALHOST, dice.random_range(20_000..32_000u16)).into());
-    addresses.find(|address: &SocketAddr| TcpListener::bind(address).is_ok()).unwrap()
+    loop {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, dice.random_range(20_000..32_000u16)));
+        if TcpListener::bind(address).is_ok() && GIVEN.lock().unwrap().insert(address.port()) {
+            return address;
+        }
+    }
 }
