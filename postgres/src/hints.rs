@@ -4,6 +4,7 @@
 //! statement. Where notifications do not come, as through a pooler in transaction mode, none are sent.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -31,13 +32,15 @@ const NONE_COME: Duration = Duration::from_secs(600);
 pub(crate) struct Hints {
     changed: mpsc::UnboundedSender<Uuid>,
     heard: Notify,
+    /// Whether notifications come at the moment.
+    come: AtomicBool,
 }
 
 impl Hints {
     /// Begins to hear and to send, unless that is switched off.
     pub(crate) fn begin(options: &PostgresOptions, leases: &Arc<Leases>, stop: &CancellationToken) -> Arc<Self> {
         let (changed, queue) = mpsc::unbounded_channel();
-        let hints = Arc::new(Self { changed, heard: Notify::new() });
+        let hints = Arc::new(Self { changed, heard: Notify::new(), come: AtomicBool::new(false) });
         if options.hints {
             let (hearing, leases, options) = (Arc::clone(&hints), Arc::clone(leases), options.clone());
             let stop = stop.clone();
@@ -55,7 +58,10 @@ impl Hints {
     }
 
     /// Waits for the next hint, and a little longer for those that follow it. Says whether one came.
+    ///
+    /// While notifications come, looks find little that was not told, so they are twice as rare.
     pub(crate) async fn heard_within(&self, within: Duration) -> bool {
+        let within = if self.come.load(Ordering::Relaxed) { within * 2 } else { within };
         let came = tokio::time::timeout(within, self.heard.notified()).await.is_ok();
         if came {
             tokio::time::sleep(GATHER).await;
@@ -66,7 +72,9 @@ impl Hints {
     async fn keep(&self, options: PostgresOptions, leases: Arc<Leases>, mut queue: mpsc::UnboundedReceiver<Uuid>) {
         let mut told = false;
         loop {
-            let pause = match self.once(&options, &leases, &mut queue).await {
+            let ended = self.once(&options, &leases, &mut queue).await;
+            self.come.store(false, Ordering::Relaxed);
+            let pause = match ended {
                 Ok(()) => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::info!(
@@ -111,6 +119,7 @@ impl Hints {
             return Ok(());
         }
         tracing::debug!("hints from other replicas come");
+        self.come.store(true, Ordering::Relaxed);
         loop {
             tokio::select! {
                 payload = heard.recv() => match payload {

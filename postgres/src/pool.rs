@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use deadpool::Runtime;
-use deadpool::managed::{self, Metrics, Pool, PoolError, RecycleError, RecycleResult, TimeoutType};
+use deadpool::managed::{self, Metrics, Pool, PoolError, QueueMode, RecycleError, RecycleResult, TimeoutType};
 use engine::store::StoreError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -89,6 +89,8 @@ impl Connections {
     pub(crate) fn new(options: &PostgresOptions) -> Result<Self, Fault> {
         let pool = Pool::builder(Dial(options.clone()))
             .max_size(options.connections)
+            // Few processes of the server that are warm do more than many that take turns.
+            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(options.timeout))
             .build();

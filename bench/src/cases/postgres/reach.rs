@@ -9,6 +9,7 @@ use server::proto::orchestrator::admin::v1::{CancelRunRequest, RunState, WatchRu
 use super::{Database, stop};
 use crate::How;
 use crate::cases::runs::Case;
+use crate::echo::now;
 use crate::load::start_chain;
 use crate::process::Echo;
 use crate::report::{Figure, Report};
@@ -50,16 +51,17 @@ async fn cancels(hints: bool, echo: &Echo, how: &How) -> anyhow::Result<Sample> 
         let run = start_chain(&mut holder, Case::Reads.workflow()).await?;
         let mut watch =
             holder.watch_run(WatchRunRequest { run_id: run.clone(), ..WatchRunRequest::default() }).await?.into_inner();
-        let asked = Instant::now();
+        let asked = now();
         other.cancel_run(CancelRunRequest { run_id: run.clone(), ..CancelRunRequest::default() }).await?;
-        let ended = loop {
+        // When it ended is what counts: a watch gathers what changes within its least gap.
+        let (ended, moment) = loop {
             let run = watch.message().await?.context("the watch ends before the run has ended")?;
-            if run.end_time.is_some() {
-                break run;
+            if let Some(end) = run.end_time {
+                break (run, end.seconds * 1_000_000 + i64::from(end.nanos) / 1_000);
             }
         };
         ensure!(ended.state() == RunState::Cancelled, "run {} is {:?}", ended.run_id, ended.state());
-        times.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
+        times.push(u32::try_from(moment - asked).unwrap_or(u32::MAX));
         // Not always at the same moment between two looks.
         tokio::time::sleep(Duration::from_millis(37)).await;
     }
